@@ -1,0 +1,328 @@
+/**
+ * What a worker may ask of a host. Real agents and simulated hosts speak exactly this.
+ *
+ * HTTP with JSON bodies, on a unix socket behind SSH (real) or a path prefix of one port (simulated):
+ *
+ *     POST   /v1/calls/<name>          input            → 200 result | 4xx/5xx AgentProblem
+ *     PUT    /v1/tasks/<taskId>        { name, input }  → 200 Task; starts it, or attaches to the one that has this id
+ *     GET    /v1/tasks/<taskId>?waitSeconds=20          → 200 Task; answers early when it ends or its progress changes
+ *     DELETE /v1/tasks/<taskId>                         → 200 Task; cancels, answers when it has ended
+ *     GET    /v1/events                                 → 200 stream of HostEvent, one JSON object per line
+ *     GET    /v1/domains/<id>/serial?follow=true        → 200 stream of the raw serial log
+ *     GET    /v1/health                                 → 200 AgentHealth
+ *
+ * Every call is declarative: "ensure it is so", "ensure it is not". It may arrive twice, and it may arrive when the opposite
+ * never happened. An ensure that finds a foreign object under its name (other `tags.id`) answers NAME_IN_USE and touches nothing.
+ * Sizes: GiB are integers of 2^30 bytes, MiB of 2^20.
+ */
+
+/** Leads an object on a real system back to its record, and to the operation that made it. */
+export interface Tags {
+  id: string;
+  kind: string;
+  operation: string;
+  revision: number;
+  projectId?: string;
+}
+
+/** How to reach a Ceph cluster with one user's rights. `key` is a secret: never logged, never kept by a workflow. */
+export interface CephAccess {
+  storageClusterId: string;
+  monitors: string[];
+  fsid: string;
+  /** Without the `client.` prefix. */
+  user: string;
+  key: string;
+}
+
+/** A pool of a storage cluster that this host was connected to by `storage.connect`. */
+export interface PoolAddress {
+  storageClusterId: string;
+  pool: string;
+}
+
+export interface ImageAddress extends PoolAddress {
+  image: string;
+}
+
+export interface DiskSpec extends ImageAddress {
+  volumeId: string;
+  readOnly: boolean;
+  /** The boot disk comes first. */
+  boot: boolean;
+  qos?: { readIops?: number; writeIops?: number; readBytesPerSec?: number; writeBytesPerSec?: number };
+}
+
+export interface InterfaceSpec {
+  /** Network interface id; is the logical port's name in OVN and the `iface-id` of the tap. */
+  id: string;
+  mac: string;
+  mtu: number;
+}
+
+/** An instance as its host must run it. The agent adds what only the host knows: KVM or emulation, checksum offload. */
+export interface DomainSpec {
+  id: string;
+  tags: Tags;
+  hostname: string;
+  vcpus: number;
+  memoryMib: number;
+  firmware: 'bios' | 'uefi';
+  disks: DiskSpec[];
+  /** The NoCloud seed image, made by `seed.ensure`. */
+  seed: ImageAddress | null;
+  interfaces: InterfaceSpec[];
+}
+
+export type DomainState = 'absent' | 'off' | 'running' | 'paused' | 'crashed';
+
+export interface DomainStatus {
+  state: DomainState;
+  /** libvirt's reason word, such as `shutdown`, `destroyed`, `crashed`, `migrated`, `ioerror`. */
+  reason: string;
+}
+
+export interface HostFacts {
+  hostname: string;
+  machineId: string;
+  os: string;
+  kernel: string;
+  architecture: 'x86_64' | 'aarch64';
+  cpuModel: string;
+  vcpus: number;
+  memoryMib: number;
+  disks: { name: string; sizeBytes: number; rotational: boolean }[];
+  interfaces: { name: string; mac: string; mtu: number; addresses: string[] }[];
+  /** A guest really booted with KVM; null until `host.probe` has run. */
+  kvm: boolean | null;
+  /** Whether Open vSwitch's kernel datapath exists; without it the userspace datapath carries the packets. */
+  kernelDatapath: boolean;
+  versions: { agent: string; libvirt: string; qemu: string; ovs: string; ovn: string; ceph: string; node: string };
+}
+
+/** All tagged things a host or a pool holds, for the auditor and the tests. */
+export interface HostInventory {
+  domains: { id: string; state: DomainState; tags: Tags | null }[];
+  /** Interfaces on br-int that carry an iface-id. */
+  ports: { name: string; interfaceId: string }[];
+  /** libvirt secrets and configuration files that Belay placed. */
+  secrets: string[];
+  files: string[];
+  tasks: string[];
+}
+
+export interface PoolInventory {
+  images: { name: string; sizeBytes: number; tags: Partial<Tags>; snapshots: string[]; watchers: number }[];
+  trash: { id: string; name: string }[];
+}
+
+export interface HostMetrics {
+  cpuSeconds: number;
+  cpuCount: number;
+  memoryTotalBytes: number;
+  memoryAvailableBytes: number;
+  load1: number;
+  networkReceivedBytes: number;
+  networkSentBytes: number;
+  domains: {
+    id: string;
+    cpuSeconds: number;
+    memoryBytes: number;
+    readBytes: number;
+    writtenBytes: number;
+    readOperations: number;
+    writeOperations: number;
+    receivedBytes: number;
+    sentBytes: number;
+  }[];
+}
+
+interface Call<Input, Result = Record<string, never>> {
+  input: Input;
+  result: Result;
+}
+
+export type Nothing = Record<string, never>;
+
+/** One request, one answer; each well under its caller's step deadline. */
+export interface Calls {
+  'host.facts': Call<Nothing, HostFacts>;
+  'host.inventory': Call<Nothing, HostInventory>;
+  'host.metrics': Call<Nothing, HostMetrics>;
+
+  /** libvirt's settings and the certificates that encrypt and authenticate migration; restarts libvirtd when they changed. */
+  'hypervisor.ensureConfigured': Call<{
+    caCertificate: string;
+    certificate: string;
+    privateKey: string;
+    migrationAddress: string;
+  }>;
+  /** Puts back the files as they were before `hypervisor.ensureConfigured`. */
+  'hypervisor.ensureUnconfigured': Call<Nothing>;
+
+  /** Open vSwitch's link to OVN. `systemId` becomes the chassis name. */
+  'switch.ensureConfigured': Call<{
+    systemId: string;
+    ovnRemote: string;
+    encapsulation: 'geneve' | 'vxlan';
+    encapAddress: string;
+    integrationBridge: string;
+  }>;
+  'switch.ensureUnconfigured': Call<Nothing>;
+
+  /** ceph.conf, keyring and libvirt secret (uuid = storageClusterId) for one cluster. */
+  'storage.ensureConnected': Call<CephAccess>;
+  'storage.ensureDisconnected': Call<{ storageClusterId: string }>;
+
+  /** Cluster administration, with the administrator's key in the request and nowhere else. */
+  'ceph.status': Call<
+    { access: CephAccess },
+    {
+      fsid: string;
+      version: string;
+      health: 'ok' | 'warn' | 'error';
+      totalBytes: number;
+      usedBytes: number;
+      osds: { total: number; up: number; in: number };
+    }
+  >;
+  /** A user with `profile rbd` on the named pools only. Answers its key; the same user keeps its key. */
+  'ceph.ensureUser': Call<{ access: CephAccess; user: string; pools: string[] }, { key: string }>;
+  'ceph.ensureUserAbsent': Call<{ access: CephAccess; user: string }>;
+  /** CRUSH rule by device class, pool with the rbd application. `made` says whether this operation made it. */
+  'ceph.ensurePool': Call<
+    {
+      access: CephAccess;
+      pool: string;
+      deviceClass: string | null;
+      replicas: number;
+      failureDomain: 'osd' | 'host';
+      tags: Tags;
+    },
+    { made: boolean }
+  >;
+  /** Removes the pool (and a rule of its own) only when it carries this `tags.id` and holds no image. */
+  'ceph.ensurePoolAbsent': Call<{ access: CephAccess; pool: string; tags: Tags }>;
+  'ceph.poolStatus': Call<
+    { access: CephAccess; pool: string },
+    { totalBytes: number; usedBytes: number; objects: number }
+  >;
+
+  'rbd.ensureImage': Call<ImageAddress & { sizeGib: number; tags: Tags }>;
+  /** Copy-on-write clone of a snapshot, grown to `sizeGib`. */
+  'rbd.ensureClone': Call<
+    ImageAddress & { from: { pool: string; image: string; snapshot: string }; sizeGib: number; tags: Tags }
+  >;
+  /** Removes the image with all its snapshots that have no clone. `onlyOperation`: only if it carries that operation's tag. */
+  'rbd.ensureImageAbsent': Call<ImageAddress & { onlyOperation?: string }>;
+  /** Grows; shrinks only with `allowShrink` (the undo of a growth that nobody used). */
+  'rbd.ensureSize': Call<ImageAddress & { sizeGib: number; allowShrink: boolean }>;
+  'rbd.ensureSnapshot': Call<ImageAddress & { snapshot: string; tags: Tags }>;
+  /** While clones live on it, Ceph keeps its data out of sight until the last of them goes. */
+  'rbd.ensureSnapshotAbsent': Call<ImageAddress & { snapshot: string }>;
+  'rbd.rollBack': Call<ImageAddress & { snapshot: string }>;
+  /** Moves the image into the pool's trash under its own name, and back. Idempotent both ways. */
+  'rbd.ensureTrashed': Call<ImageAddress>;
+  'rbd.ensureRestored': Call<ImageAddress>;
+  /** Removes it for good, from the trash or from the pool. */
+  'rbd.ensureExpunged': Call<ImageAddress>;
+  'rbd.watchers': Call<ImageAddress, { addresses: string[] }>;
+  'rbd.inventory': Call<PoolAddress, PoolInventory>;
+
+  /** NoCloud seed as an RBD image of ISO 9660, label `cidata`. User data is a secret of the tenant. */
+  'seed.ensure': Call<
+    ImageAddress & { tags: Tags; instanceId: string; hostname: string; sshKeys: string[]; userData: string | null }
+  >;
+
+  'domain.ensureDefined': Call<DomainSpec>;
+  'domain.ensureRunning': Call<{ id: string }>;
+  /** Pulls the plug; the definition stays. */
+  'domain.ensureOff': Call<{ id: string }>;
+  /** Stops and undefines. */
+  'domain.ensureAbsent': Call<{ id: string }>;
+  'domain.reset': Call<{ id: string }>;
+  'domain.status': Call<{ id: string }, DomainStatus>;
+  /** In the running domain and in its definition; for a stopped one in the definition only. */
+  'domain.ensureDisk': Call<{ id: string; disk: DiskSpec }>;
+  /** Asks the guest to release it and waits until it is gone and no watcher of this host is left. */
+  'domain.ensureDiskAbsent': Call<{ id: string; volumeId: string }>;
+  /** Block resize inside QEMU, which grows the RBD image too. */
+  'domain.growDisk': Call<{ id: string; volumeId: string; sizeGib: number }>;
+  /** `frozen` is false when no guest agent answers. */
+  'domain.freeze': Call<{ id: string }, { frozen: boolean }>;
+  'domain.thaw': Call<{ id: string }>;
+  /** The last part of the serial log, at most `bytes` (≤ 1 MiB). */
+  'domain.serialLog': Call<{ id: string; bytes: number }, { text: string }>;
+}
+
+/** Long work with an id of the caller's: a retried request attaches to the running one. */
+export interface Tasks {
+  /** Packages' versions, disks, datapath, and a guest really booted with KVM (bounded, 20 s). */
+  'host.probe': Call<Nothing, HostFacts>;
+  /** Guest shutdown by ACPI or guest agent; fails with TIMEOUT and leaves the guest as it is. */
+  'domain.shutDown': Call<{ id: string; timeoutSeconds: number }>;
+  /** ACPI reboot; falls back to nothing. */
+  'domain.reboot': Call<{ id: string; timeoutSeconds: number }>;
+  /**
+   * Fetches a disk image over HTTP, checks sha256 and format (no backing file, no data file), writes it as raw into
+   * `<image>.part-<operation>`, renames it to `image`, snapshots `base` and protects it. Already there: nothing happens.
+   */
+  'image.import': Call<
+    ImageAddress & { url: string; format: 'raw' | 'qcow2'; sha256: string; tags: Tags },
+    { virtualSizeBytes: number }
+  >;
+  /** Live migration over libvirt's TLS to another agent's host; cancelling it leaves the guest running here. */
+  'domain.migrate': Call<
+    { id: string; targetAddress: string; bandwidthBytesPerSec: number | null; autoConverge: boolean },
+    { downtimeMs: number; totalMs: number; transferredBytes: number }
+  >;
+}
+
+export type CallName = keyof Calls;
+export type TaskName = keyof Tasks;
+
+export interface Task<Name extends TaskName = TaskName> {
+  id: string;
+  name: Name;
+  state: 'running' | 'succeeded' | 'failed' | 'cancelled';
+  /** 0–100. */
+  progress: number;
+  result?: Tasks[Name]['result'];
+  problem?: AgentProblem;
+}
+
+/** Codes are those of the product's error table; `retryable` false means that trying again can not help. */
+export interface AgentProblem {
+  code:
+    | 'INVALID_ARGUMENT'
+    | 'NOT_FOUND'
+    | 'NAME_IN_USE'
+    | 'INVALID_STATE'
+    | 'NOT_SUPPORTED'
+    | 'PRECONDITION_FAILED'
+    | 'BACKEND_UNAVAILABLE'
+    | 'TIMEOUT'
+    | 'INTERNAL';
+  message: string;
+  retryable: boolean;
+}
+
+/** What a guest or libvirt did by itself. `sequence` rises by one within `bootId`. */
+export interface HostEvent {
+  bootId: string;
+  sequence: number;
+  at: string;
+  type: 'domain.started' | 'domain.stopped' | 'domain.crashed' | 'domain.paused' | 'domain.resumed' | 'hello';
+  /** For `hello`, the first line of each stream: every domain and its state now. */
+  domains?: { id: string; state: DomainState; reason: string }[];
+  domainId?: string;
+  reason?: string;
+}
+
+export interface AgentHealth {
+  agent: string;
+  bootId: string;
+  hostname: string;
+  libvirt: boolean;
+  switch: boolean;
+}
