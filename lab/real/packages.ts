@@ -1,0 +1,77 @@
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { must, run } from './processes.ts';
+
+/** What a hypervisor host needs. In the lab the hosts share the machine's /usr, so these are installed on the machine. */
+export const hostPackages = [
+  ...['libvirt-daemon', 'libvirt-daemon-driver-qemu', 'libvirt-daemon-system', 'libvirt-clients', 'gnutls-bin'],
+  ...['qemu-system-x86', 'qemu-utils', 'qemu-block-extra', 'genisoimage'],
+  ...['openvswitch-switch', 'ovn-host', 'ovn-common', 'iproute2', 'ethtool', 'tcpdump', 'iputils-ping'],
+  ...['ceph-common', 'python3-rados', 'python3-rbd', 'openssh-server'],
+] as const;
+
+/** Ceph and OVN's central databases. */
+const cloudPackages = ['ceph-mon', 'ceph-mgr', 'ceph-osd', 'radosgw', 'ovn-central'] as const;
+
+/** The guest image's kernel and file systems, and the hosts' init. */
+const labPackages = [
+  ...['mtools', 'syslinux', 'syslinux-common', 'dosfstools', 'e2fsprogs', 'fdisk', 'cpio', 'kmod', 'busybox', 'util-linux', 'openssh-client'],
+] as const;
+
+const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const policyFile = '/usr/sbin/policy-rc.d';
+
+/** Installs with apt-get what the lab needs and the machine does not have. No service is started by it. Throws one clear line otherwise. */
+export async function ensurePackages(log: (line: string) => void): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('lab: must run as root (it makes network and mount namespaces)');
+  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
+  if (!/^ID=debian$/m.test(release) || !/^VERSION_ID="?12"?$/m.test(release)) {
+    throw new Error('lab: needs Debian 12 (bookworm); its packages of libvirt, Ceph and OVN are what the lab is made of');
+  }
+  const wanted = [...hostPackages, ...cloudPackages, ...labPackages, ...(await missingNode()), ...initFlavour()];
+  const missing = await notInstalled(wanted);
+  if (missing.length === 0) return;
+  log(`installing ${missing.length} packages (${missing.slice(0, 4).join(', ')}${missing.length > 4 ? ', …' : ''})`);
+  const restorePolicy = forbidServiceStarts();
+  try {
+    // Another apt-get may be at work: wait for its lock instead of failing.
+    const apt = ['apt-get', '-qq', '-o', 'DPkg::Lock::Timeout=600'];
+    const env = { DEBIAN_FRONTEND: 'noninteractive', APT_LISTCHANGES_FRONTEND: 'none' };
+    await must([...apt, 'update'], { env });
+    await must([...apt, '-y', '--no-install-recommends', 'install', ...missing], { env });
+  } finally {
+    restorePolicy();
+  }
+  const stillMissing = await notInstalled(missing);
+  if (stillMissing.length > 0) throw new Error(`lab: apt-get did not install ${stillMissing.join(', ')}`);
+}
+
+async function notInstalled(names: readonly string[]): Promise<string[]> {
+  // dpkg-query fails when one name is unknown, and still lists the others.
+  const { stdout } = await run(['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n', ...names]);
+  const installed = new Set(stdout.split('\n').filter((line) => line.endsWith(' installed')).map((line) => line.split(' ')[0]));
+  return names.filter((name) => !installed.has(name));
+}
+
+/** The agent runs on the host's own Node; Debian's is taken only where the hosts' path has none that is new enough. */
+async function missingNode(): Promise<string[]> {
+  const { stdout } = await run(['node', '--version'], { env: { PATH: hostPath } });
+  return Number(/^v(\d+)/.exec(stdout)?.[1] ?? 0) >= 18 ? [] : ['nodejs'];
+}
+
+/** libvirt-daemon-system insists on one kind of init scripts; without systemd the smaller kind will do. */
+function initFlavour(): string[] {
+  return existsSync('/run/systemd/system') ? [] : ['libvirt-daemon-system-sysv'];
+}
+
+/** While this policy stands, package scripts start no service (Debian Policy 9.3.3.1, invoke-rc.d). */
+function forbidServiceStarts(): () => void {
+  const aside = `${policyFile}.before-belay-lab`;
+  // The one kept aside by a run that was killed is the true one.
+  if (existsSync(policyFile) && !existsSync(aside)) renameSync(policyFile, aside);
+  writeFileSync(policyFile, '#!/bin/sh\nexit 101\n');
+  chmodSync(policyFile, 0o755);
+  return () => {
+    if (existsSync(aside)) renameSync(aside, policyFile);
+    else rmSync(policyFile, { force: true });
+  };
+}
