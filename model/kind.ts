@@ -1,0 +1,165 @@
+/**
+ * How a resource kind is described. Routes, schemas, tables, permissions, filters, CLI commands and audit entries are all
+ * derived from these descriptions; nothing else says them again.
+ */
+import { type Static, type TObject, type TSchema, Type } from 'typebox';
+
+export type Area = 'platform' | 'compute' | 'storage' | 'network' | 'tenancy';
+
+/**
+ * Who sets a field, and when. `!` means that a create must name it.
+ *
+ * - `create`: at creation only · `patch`: at creation and by PATCH at any time · `system`: read-only
+ * - `input`: at creation only, and not stored under this name (it shapes other records)
+ */
+export type SetBy = 'create' | 'create!' | 'patch' | 'patch!' | 'input' | 'input!' | 'system';
+
+/** What the deletion of the referred resource means: refused, or this one goes too, or the reference is cleared, or nothing. */
+export type OnDelete = 'block' | 'cascade' | 'own' | 'detach' | 'ignore';
+
+export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
+  schema: S;
+  set: W;
+  /** Value of a create that does not name it; without one it is null. */
+  default?: unknown;
+  /** Kind of the resource whose id this is (or whose ids these are). */
+  ref?: string;
+  onDelete?: OnDelete;
+  /** Stored encrypted, never returned, masked in audit entries and operations. */
+  secret?: boolean;
+  /** Only a caller whose right is bound at platform or domain may set it. */
+  operatorOnly?: boolean;
+  description?: string;
+}
+
+type Options = Omit<Field, 'schema' | 'set'>;
+
+export const field = <S extends TSchema, W extends SetBy>(schema: S, set: W, options: Options = {}): Field<S, W> => ({
+  schema,
+  set,
+  ...options,
+});
+
+export const Uuid = Type.String({ format: 'uuid' });
+export const Ip = Type.String({ format: 'ipv4' });
+export const Cidr = Type.String({ pattern: '^\\d{1,3}(\\.\\d{1,3}){3}/\\d{1,2}$', maxLength: 18 });
+export const Instant = Type.String({ format: 'date-time' });
+export const Labels = Type.Record(
+  Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),
+  Type.String({ maxLength: 255 }),
+  { maxProperties: 64 },
+);
+
+/** JSON Schema `enum` with its union type. */
+export const oneOf = <const V extends readonly string[]>(...values: V) =>
+  Type.Unsafe<V[number]>({ type: 'string', enum: values });
+
+export const ref = <W extends SetBy>(kind: string, set: W, options: Options = {}): Field<typeof Uuid, W> =>
+  field(Uuid, set, { ref: kind, onDelete: 'block', ...options });
+
+export const refs = <W extends SetBy>(kind: string, set: W, options: Options = {}) =>
+  field(Type.Array(Uuid, { maxItems: 64, uniqueItems: true }), set, {
+    ref: kind,
+    onDelete: 'block',
+    default: [],
+    ...options,
+  });
+
+export const text = <W extends SetBy>(maxLength: number, set: W, options: Options = {}) =>
+  field(Type.String({ maxLength, minLength: set.endsWith('!') ? 1 : 0 }), set, options);
+
+export const integer = <W extends SetBy>(minimum: number, maximum: number, set: W, options: Options = {}) =>
+  field(Type.Integer({ minimum, maximum }), set, options);
+
+export const boolean = <W extends SetBy>(set: W, options: Options = {}) => field(Type.Boolean(), set, options);
+
+export const choice = <const V extends readonly string[], W extends SetBy>(values: V, set: W, options: Options = {}) =>
+  field(oneOf(...values), set, options);
+
+export const json = <S extends TSchema, W extends SetBy>(schema: S, set: W, options: Options = {}) =>
+  field(schema, set, options);
+
+export const instant = <W extends SetBy>(set: W, options: Options = {}) => field(Instant, set, options);
+
+export const object = <P extends Record<string, TSchema>>(properties: P) =>
+  Type.Object(properties, { additionalProperties: false });
+
+/** S pins a resource (it must not go away), X changes it, D ends it. S goes with S and X; D goes with nothing. */
+export type LockMode = 'S' | 'X' | 'D';
+
+export type System = 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host';
+
+/** One step of a workflow as people see it: `<area>.<name>` as registered with the worker. */
+export interface StepDescription {
+  name: string;
+  system: System;
+  /** What the undo does, in two or three words; null where there is nothing to undo. */
+  undo: string | null;
+  /** The step is part of a run only under some condition, such as "when the image is not cached yet". */
+  when?: string;
+}
+
+export interface Action {
+  summary: string;
+  mode: 'sync' | 'operation';
+  /** Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own. */
+  on?: 'resource' | 'collection';
+  input?: TObject;
+  /** States it may start from; omitted: any stable state. */
+  from?: readonly string[];
+  /** State while the operation holds the resource. */
+  via?: string;
+  /** State after success; omitted: the state before. */
+  to?: string;
+  /** Lock on the target; X unless said. */
+  lock?: LockMode;
+  steps?: readonly StepDescription[];
+  /** Name of the first step that can not be undone. */
+  pointOfNoReturn?: string;
+  cancellable?: boolean;
+  operatorOnly?: boolean;
+}
+
+/** Whose it is: `project` for tenants' resources, `platform` for infrastructure, the others for the tree of tenants. */
+export type Scope = 'platform' | 'domain' | 'account' | 'project';
+
+export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
+  /** lowerCamelCase singular; the name everywhere. */
+  name: string;
+  /** Path segment, kebab-case plural. */
+  plural: string;
+  area: Area;
+  scope: Scope;
+  summary: string;
+  fields: F;
+  /** Stable and transitional states; none for kinds that just exist. */
+  states?: readonly string[];
+  actions: Record<string, Action>;
+  /** Further fields that lists may be ordered by, each with an index; `createdAt`, `name` and `updatedAt` always are. */
+  orderable?: readonly string[];
+  /** Everybody who holds the permission anywhere may read it, such as zones and public instance types. */
+  catalogue?: boolean;
+  /** `name` is unique among living siblings of this scope. */
+  uniqueName?: 'platform' | 'account' | 'project' | 'domain';
+  /** Written by the platform only: no create, update, delete by callers; and no name, description, labels. */
+  readOnly?: boolean;
+}
+
+export const kind = <const F extends Record<string, Field>>(description: Kind<F>): Kind<F> => description;
+
+type Keys<F extends Record<string, Field>, W extends SetBy> = {
+  [K in keyof F]: F[K]['set'] extends W ? K : never;
+}[keyof F];
+
+type Value<F extends Field> = Static<F['schema']>;
+
+/** The body of a create: what the caller must name, and what it may. */
+export type CreateInput<K extends Kind> = {
+  name: string;
+  description?: string;
+  labels?: Record<string, string>;
+  projectId?: string;
+  requestedId?: string;
+} & {
+  [P in Keys<K['fields'], 'create!' | 'patch!' | 'input!'>]: Value<K['fields'][P]>;
+} & { [P in Keys<K['fields'], 'create' | 'patch' | 'input'>]?: Value<K['fields'][P]> | null };

@@ -1,0 +1,78 @@
+import { instance } from './compute/instance.ts';
+import { instanceType } from './compute/instanceType.ts';
+import { keyPair } from './compute/keyPair.ts';
+import type { Kind } from './kind.ts';
+import { network } from './network/network.ts';
+import { networkInterface } from './network/networkInterface.ts';
+import { securityGroup } from './network/securityGroup.ts';
+import { subnet } from './network/subnet.ts';
+import { cluster } from './platform/cluster.ts';
+import { event } from './platform/event.ts';
+import { host } from './platform/host.ts';
+import { operation } from './platform/operation.ts';
+import { operationType } from './platform/operationType.ts';
+import { pod } from './platform/pod.ts';
+import { setting } from './platform/setting.ts';
+import { zone } from './platform/zone.ts';
+import { backupStore } from './storage/backupStore.ts';
+import { image } from './storage/image.ts';
+import { snapshot } from './storage/snapshot.ts';
+import { storageCluster } from './storage/storageCluster.ts';
+import { storagePool } from './storage/storagePool.ts';
+import { volume } from './storage/volume.ts';
+import { volumeType } from './storage/volumeType.ts';
+import { account } from './tenancy/account.ts';
+import { apiKey } from './tenancy/apiKey.ts';
+import { auditEntry } from './tenancy/auditEntry.ts';
+import { domain } from './tenancy/domain.ts';
+import { project } from './tenancy/project.ts';
+import { quota } from './tenancy/quota.ts';
+import { role } from './tenancy/role.ts';
+import { roleBinding } from './tenancy/roleBinding.ts';
+import { user } from './tenancy/user.ts';
+
+/** Every kind there is, in the order in which child operations may take locks: from what holds to what is held. */
+export const kinds = {
+  domain,
+  account,
+  project,
+  user,
+  apiKey,
+  role,
+  roleBinding,
+  quota,
+  zone,
+  pod,
+  cluster,
+  host,
+  storageCluster,
+  storagePool,
+  backupStore,
+  volumeType,
+  instanceType,
+  keyPair,
+  network,
+  subnet,
+  securityGroup,
+  instance,
+  networkInterface,
+  volume,
+  snapshot,
+  image,
+  operation,
+  operationType,
+  event,
+  auditEntry,
+  setting,
+} as const;
+
+export type KindName = keyof typeof kinds;
+
+export const allKinds: readonly Kind[] = Object.values(kinds) as unknown as readonly Kind[];
+
+/** The kind of a name; throws on a name that is none, which is a defect of the caller. */
+export function kindOf(name: string): Kind {
+  const found = (kinds as unknown as Record<string, Kind>)[name];
+  if (!found) throw new Error(`there is no kind named ${name}`);
+  return found;
+}

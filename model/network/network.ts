@@ -1,0 +1,47 @@
+import { Type } from 'typebox';
+import { boolean, choice, field, integer, kind, ref, text } from '../kind.ts';
+
+export const network = kind({
+  name: 'network',
+  plural: 'networks',
+  area: 'network',
+  scope: 'project',
+  summary: 'One layer-2 broadcast domain',
+  fields: {
+    zoneId: ref('zone', 'create!'),
+    type: choice(['overlay'], 'create', { default: 'overlay' }),
+    mtu: integer(576, 9000, 'system', { default: 1500, description: 'Guests always see 1500' }),
+    portSecurity: boolean('create', { default: true, description: 'No foreign MAC or address may be sent' }),
+    dnsDomain: field(Type.String({ maxLength: 253 }), 'create'),
+    note: text(512, 'patch'),
+  },
+  states: ['creating', 'ready', 'deleting', 'failed'],
+  actions: {
+    create: {
+      summary: 'Make a network',
+      mode: 'operation',
+      via: 'creating',
+      to: 'ready',
+      cancellable: true,
+      steps: [{ name: 'networks.make', system: 'ovn', undo: 'delete switch' }],
+    },
+    update: { summary: 'Change a network', mode: 'sync' },
+    repair: {
+      summary: 'Write all its rows anew from the records',
+      mode: 'operation',
+      from: ['ready'],
+      to: 'ready',
+      steps: [{ name: 'networks.rewrite', system: 'ovn', undo: null }],
+    },
+    delete: {
+      summary: 'Remove a network without interfaces and subnets',
+      mode: 'operation',
+      lock: 'D',
+      from: ['ready'],
+      via: 'deleting',
+      to: 'deleted',
+      pointOfNoReturn: 'networks.remove',
+      steps: [{ name: 'networks.remove', system: 'ovn', undo: null }],
+    },
+  },
+});

@@ -1,0 +1,22 @@
+import { field, Ip, integer, kind, ref, refs, text } from '../kind.ts';
+
+export const networkInterface = kind({
+  name: 'networkInterface',
+  plural: 'network-interfaces',
+  area: 'network',
+  scope: 'project',
+  summary: 'A port on a network with MAC and address',
+  fields: {
+    instanceId: ref('instance', 'system', { onDelete: 'own' }),
+    networkId: ref('network', 'system'),
+    subnetId: ref('subnet', 'system'),
+    zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    mac: text(17, 'system'),
+    address: field(Ip, 'system'),
+    index: integer(0, 15, 'system', { default: 0 }),
+    securityGroupIds: refs('securityGroup', 'system'),
+  },
+  states: ['creating', 'ready', 'deleting', 'failed'],
+  orderable: ['address'],
+  actions: {},
+});

@@ -1,0 +1,45 @@
+import { Type } from 'typebox';
+import { boolean, Cidr, field, Ip, integer, json, kind, object, ref } from '../kind.ts';
+
+export const subnet = kind({
+  name: 'subnet',
+  plural: 'subnets',
+  area: 'network',
+  scope: 'project',
+  summary: 'An IPv4 range with DHCP on a network',
+  fields: {
+    networkId: ref('network', 'create!'),
+    zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    cidr: field(Cidr, 'create!'),
+    gateway: field(Ip, 'create', { description: 'The first address unless said' }),
+    allocationRanges: json(Type.Array(object({ from: Ip, to: Ip }), { maxItems: 16 }), 'create', {
+      default: [],
+      description: 'Where automatic addresses come from; the whole range unless said',
+    }),
+    dhcp: boolean('create', { default: true }),
+    leaseSeconds: integer(60, 604_800, 'create', { default: 43_200 }),
+    dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'create', { default: [] }),
+  },
+  states: ['creating', 'ready', 'deleting', 'failed'],
+  actions: {
+    create: {
+      summary: 'Make a subnet',
+      mode: 'operation',
+      via: 'creating',
+      to: 'ready',
+      cancellable: true,
+      steps: [{ name: 'subnets.make', system: 'ovn', undo: 'delete DHCP options' }],
+    },
+    update: { summary: 'Change a subnet', mode: 'sync' },
+    delete: {
+      summary: 'Remove a subnet without used addresses',
+      mode: 'operation',
+      lock: 'D',
+      from: ['ready'],
+      via: 'deleting',
+      to: 'deleted',
+      pointOfNoReturn: 'subnets.remove',
+      steps: [{ name: 'subnets.remove', system: 'ovn', undo: null }],
+    },
+  },
+});

@@ -1,0 +1,37 @@
+import { Type } from 'typebox';
+import { boolean, choice, field, json, kind, object, ref } from '../kind.ts';
+
+export const cluster = kind({
+  name: 'cluster',
+  plural: 'clusters',
+  area: 'platform',
+  scope: 'platform',
+  summary: 'Hosts of one hypervisor and architecture that reach the same pools',
+  fields: {
+    podId: ref('pod', 'create!'),
+    zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    hypervisor: choice(['kvm'], 'create', { default: 'kvm' }),
+    architecture: choice(['x86_64', 'aarch64'], 'create', { default: 'x86_64' }),
+    vcpuOvercommit: field(Type.Number({ minimum: 1, maximum: 64 }), 'patch', { default: 1 }),
+    memoryOvercommit: field(Type.Number({ minimum: 1, maximum: 4 }), 'patch', { default: 1 }),
+    reservedHostCapacity: json(
+      object({ vcpus: Type.Integer({ minimum: 0 }), memoryMib: Type.Integer({ minimum: 0 }) }),
+      'patch',
+      { default: { vcpus: 0, memoryMib: 512 } },
+    ),
+    migration: json(
+      object({
+        bandwidthBytesPerSec: Type.Union([Type.Integer({ minimum: 1_048_576 }), Type.Null()]),
+        autoConverge: Type.Boolean(),
+      }),
+      'patch',
+      { default: { bandwidthBytesPerSec: null, autoConverge: true } },
+    ),
+    enabled: boolean('patch', { default: true }),
+  },
+  actions: {
+    create: { summary: 'Make a cluster', mode: 'sync', operatorOnly: true },
+    update: { summary: 'Change a cluster', mode: 'sync', operatorOnly: true },
+    delete: { summary: 'Remove an empty cluster', mode: 'sync', operatorOnly: true },
+  },
+});

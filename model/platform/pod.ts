@@ -1,0 +1,19 @@
+import { boolean, kind, ref, text } from '../kind.ts';
+
+export const pod = kind({
+  name: 'pod',
+  plural: 'pods',
+  area: 'platform',
+  scope: 'platform',
+  summary: 'A rack: hosts on one management network',
+  fields: {
+    zoneId: ref('zone', 'create!'),
+    rack: text(128, 'patch'),
+    enabled: boolean('patch', { default: true }),
+  },
+  actions: {
+    create: { summary: 'Make a pod', mode: 'sync', operatorOnly: true },
+    update: { summary: 'Change a pod', mode: 'sync', operatorOnly: true },
+    delete: { summary: 'Remove an empty pod', mode: 'sync', operatorOnly: true },
+  },
+});

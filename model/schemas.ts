@@ -1,0 +1,88 @@
+import { type Column, columnsOf } from './columns.ts';
+import type { Field, Kind } from './kind.ts';
+
+export type JsonSchema = Record<string, unknown>;
+
+const orNull = (schema: JsonSchema): JsonSchema => ({ anyOf: [schema, { type: 'null' }] });
+
+const described = (column: Column | Field, schema: JsonSchema): JsonSchema =>
+  column.description ? { ...schema, description: column.description } : schema;
+
+const sizedBody = (properties: Record<string, JsonSchema>, required: string[]): JsonSchema => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+});
+
+const common = {
+  name: { type: 'string', minLength: 1, maxLength: 128 },
+  description: { type: 'string', maxLength: 1024 },
+  labels: {
+    type: 'object',
+    propertyNames: { pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' },
+    additionalProperties: { type: 'string', maxLength: 255 },
+    maxProperties: 64,
+  },
+} satisfies Record<string, JsonSchema>;
+
+/** What a resource of this kind looks like in an answer. */
+export function resourceSchema(kind: Kind): JsonSchema {
+  const told = columnsOf(kind).filter((column) => !column.hidden);
+  const properties = Object.fromEntries(
+    told.map((column) => [column.name, described(column, column.nullable ? orNull(column.schema) : column.schema)]),
+  );
+  return {
+    type: 'object',
+    description: kind.summary,
+    properties,
+    // A field mask may leave anything out, so only the id is certain.
+    required: ['id'],
+    additionalProperties: false,
+  };
+}
+
+/** Body of `POST /v1/<plural>`. */
+export function createSchema(kind: Kind): JsonSchema {
+  const settable = Object.entries(kind.fields).filter(([, field]) => field.set !== 'system');
+  const required = settable.filter(([, field]) => field.set.endsWith('!')).map(([name]) => name);
+  const properties = Object.fromEntries(
+    settable.map(([name, field]) => {
+      const schema = field.schema as unknown as JsonSchema;
+      const whole = field.default === undefined ? schema : { ...schema, default: field.default };
+      return [name, described(field, field.set.endsWith('!') ? whole : orNull(whole))];
+    }),
+  );
+  return sizedBody(
+    {
+      ...common,
+      requestedId: { type: 'string', format: 'uuid', description: 'Id chosen by the caller' },
+      ...(kind.scope === 'project'
+        ? { projectId: { type: 'string', format: 'uuid', description: "The caller's only project when not given" } }
+        : {}),
+      ...properties,
+    },
+    ['name', ...required],
+  );
+}
+
+/** Body of `PATCH /v1/<plural>/{id}` (RFC 7396 merge patch). */
+export function patchSchema(kind: Kind): JsonSchema {
+  const patchable = Object.entries(kind.fields).filter(([, field]) => field.set.startsWith('patch'));
+  return sizedBody(
+    {
+      ...(kind.readOnly ? {} : common),
+      ...Object.fromEntries(
+        patchable.map(([name, field]) => {
+          const schema = field.schema as unknown as JsonSchema;
+          const clearable = field.default === undefined && !field.set.endsWith('!');
+          return [name, described(field, clearable ? orNull(schema) : schema)];
+        }),
+      ),
+    },
+    [],
+  );
+}
+
+/** `fooBar` → `FooBar`. */
+export const pascal = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1);

@@ -1,0 +1,45 @@
+import { boolean, instant, integer, kind, ref } from '../kind.ts';
+
+export const snapshot = kind({
+  name: 'snapshot',
+  plural: 'snapshots',
+  area: 'storage',
+  scope: 'project',
+  summary: 'A volume at one moment',
+  fields: {
+    volumeId: ref('volume', 'create!'),
+    quiesce: boolean('create', {
+      default: false,
+      description: 'Freeze the file systems while it is taken, where the guest agent answers',
+    }),
+    frozen: boolean('system', { description: 'The guest agent really froze them' }),
+    zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    poolId: ref('storagePool', 'system'),
+    parentId: ref('snapshot', 'system', { onDelete: 'ignore' }),
+    sizeGib: integer(1, 65_536, 'system'),
+    expiresAt: instant('patch'),
+  },
+  states: ['creating', 'ready', 'deleting', 'failed'],
+  orderable: ['sizeGib'],
+  actions: {
+    create: {
+      summary: 'Take a snapshot, also of a volume in use',
+      mode: 'operation',
+      via: 'creating',
+      to: 'ready',
+      cancellable: true,
+      steps: [{ name: 'snapshots.take', system: 'rbd', undo: 'remove, thaw' }],
+    },
+    update: { summary: 'Change a snapshot', mode: 'sync' },
+    delete: {
+      summary: 'Remove a snapshot; its data stays while volumes made from it live',
+      mode: 'operation',
+      lock: 'D',
+      from: ['ready'],
+      via: 'deleting',
+      to: 'deleted',
+      pointOfNoReturn: 'snapshots.remove',
+      steps: [{ name: 'snapshots.remove', system: 'rbd', undo: null }],
+    },
+  },
+});

@@ -1,0 +1,59 @@
+import { Type } from 'typebox';
+import { boolean, choice, field, integer, json, kind, ref, refs, text } from '../kind.ts';
+
+export const storagePool = kind({
+  name: 'storagePool',
+  plural: 'storage-pools',
+  area: 'storage',
+  scope: 'platform',
+  summary: 'Where volumes, snapshots and cached images live',
+  fields: {
+    type: choice(['rbd'], 'create', { default: 'rbd' }),
+    storageClusterId: ref('storageCluster', 'create!'),
+    zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    clusterIds: refs('cluster', 'create!'),
+    pool: field(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$' }), 'create!', {
+      description: 'Name of the pool in Ceph',
+    }),
+    storageClass: field(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), 'create!', {
+      description: 'fast, flow, bulk, or your own',
+    }),
+    deviceClass: field(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), 'create', {
+      description: 'CRUSH device class; null: any',
+    }),
+    replicas: integer(1, 6, 'create', { default: 3 }),
+    failureDomain: choice(['osd', 'host'], 'create', { default: 'host' }),
+    overprovision: field(Type.Number({ minimum: 0.1, maximum: 100 }), 'patch', { default: 1 }),
+    madeByPlatform: boolean('system', { default: false }),
+    capacity: json(Type.Unknown(), 'system'),
+    totalGib: integer(0, 2_000_000_000, 'system', { default: 0 }),
+    enabled: boolean('patch', { default: true }),
+  },
+  states: ['creating', 'ready', 'deleting', 'failed'],
+  actions: {
+    create: {
+      summary: 'Make or adopt a pool and give hosts access to it',
+      mode: 'operation',
+      operatorOnly: true,
+      via: 'creating',
+      to: 'ready',
+      cancellable: true,
+      steps: [
+        { name: 'storagePools.make', system: 'rbd', undo: 'delete if made here and empty' },
+        { name: 'storagePools.connectHosts', system: 'host', undo: 'old rights' },
+      ],
+    },
+    update: { summary: 'Change a pool', mode: 'sync', operatorOnly: true },
+    delete: {
+      summary: 'Remove an empty pool; one the platform did not make is only forgotten',
+      mode: 'operation',
+      operatorOnly: true,
+      lock: 'D',
+      from: ['ready'],
+      via: 'deleting',
+      to: 'deleted',
+      pointOfNoReturn: 'storagePools.remove',
+      steps: [{ name: 'storagePools.remove', system: 'rbd', undo: null }],
+    },
+  },
+});

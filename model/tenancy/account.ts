@@ -1,0 +1,24 @@
+import { choice, kind, ref } from '../kind.ts';
+
+/** Who pays; quota and billing belong to it. Each account has a default project. */
+export const account = kind({
+  name: 'account',
+  plural: 'accounts',
+  area: 'tenancy',
+  scope: 'domain',
+  summary: 'A customer, with projects, users and quota',
+  fields: {
+    domainId: ref('domain', 'create!'),
+    type: choice(['customer', 'reseller', 'internal'], 'create', { default: 'customer' }),
+    defaultZoneId: ref('zone', 'patch', { onDelete: 'detach' }),
+  },
+  states: ['active', 'locked', 'disabled'],
+  uniqueName: 'domain',
+  actions: {
+    create: { summary: 'Make an account with its default project', mode: 'sync', to: 'active' },
+    update: { summary: 'Change an account', mode: 'sync' },
+    lock: { summary: 'Allow no new resources; running ones stay', mode: 'sync', from: ['active'], to: 'locked' },
+    unlock: { summary: 'Allow new resources again', mode: 'sync', from: ['locked'], to: 'active' },
+    delete: { summary: 'Remove an empty account', mode: 'sync' },
+  },
+});

@@ -1,0 +1,30 @@
+import { Type } from 'typebox';
+import { boolean, Cidr, field, instant, kind, ref, text } from '../kind.ts';
+
+/** The secret is in the answer of the create, once; only its hash is stored. */
+export const apiKey = kind({
+  name: 'apiKey',
+  plural: 'api-keys',
+  area: 'tenancy',
+  scope: 'account',
+  summary: 'A credential of a user',
+  fields: {
+    userId: ref('user', 'create!', { onDelete: 'own' }),
+    accountId: ref('account', 'system', { onDelete: 'own' }),
+    accessKey: text(32, 'system'),
+    secretHash: text(64, 'system', { secret: true }),
+    expiresAt: instant('create'),
+    allowedCidrs: field(Type.Array(Cidr, { maxItems: 64 }), 'patch', { default: [] }),
+    permissions: field(Type.Array(Type.String({ maxLength: 128 }), { maxItems: 256 }), 'create', {
+      default: ['*'],
+      description: 'Narrower than what the user may: patterns such as `instance.*`',
+    }),
+    lastUsedAt: instant('system'),
+    enabled: boolean('patch', { default: true }),
+  },
+  actions: {
+    create: { summary: 'Make an API key; its secret is shown once', mode: 'sync' },
+    update: { summary: 'Change an API key', mode: 'sync' },
+    delete: { summary: 'Revoke an API key at once', mode: 'sync' },
+  },
+});

@@ -1,0 +1,22 @@
+import { boolean, kind, ref, text } from '../kind.ts';
+
+/** Domains form the tree that accounts hang in; the root domain is made with the installation. */
+export const domain = kind({
+  name: 'domain',
+  plural: 'domains',
+  area: 'tenancy',
+  scope: 'domain',
+  summary: 'A branch of the tree of tenants',
+  fields: {
+    parentId: ref('domain', 'create!'),
+    path: text(2048, 'system', { description: 'Ids from the root to this domain, joined by slashes' }),
+    networkDomain: text(253, 'patch'),
+    enabled: boolean('patch', { default: true }),
+  },
+  uniqueName: 'domain',
+  actions: {
+    create: { summary: 'Make a domain', mode: 'sync' },
+    update: { summary: 'Change a domain', mode: 'sync' },
+    delete: { summary: 'Remove an empty domain', mode: 'sync' },
+  },
+});

@@ -1,0 +1,32 @@
+import { Type } from 'typebox';
+import { boolean, choice, field, kind, object, text } from '../kind.ts';
+
+export const role = kind({
+  name: 'role',
+  plural: 'roles',
+  area: 'tenancy',
+  scope: 'platform',
+  summary: 'A set of permissions',
+  fields: {
+    permissions: field(
+      Type.Array(
+        object({
+          effect: Type.Unsafe<'allow' | 'deny'>({ type: 'string', enum: ['allow', 'deny'] }),
+          pattern: Type.String({ maxLength: 128, pattern: '^[A-Za-z*]+(\\.[A-Za-z*]+)?$' }),
+        }),
+        { maxItems: 512 },
+      ),
+      'patch!',
+    ),
+    builtIn: boolean('system', { default: false }),
+    boundAt: choice(['platform', 'domain', 'account', 'project', 'resource'], 'create', { default: 'project' }),
+    note: text(512, 'patch'),
+  },
+  uniqueName: 'platform',
+  catalogue: true,
+  actions: {
+    create: { summary: 'Make a role', mode: 'sync', operatorOnly: true },
+    update: { summary: 'Change a role', mode: 'sync', operatorOnly: true },
+    delete: { summary: 'Remove a role that nobody is bound to', mode: 'sync', operatorOnly: true },
+  },
+});

@@ -1,0 +1,23 @@
+import { choice, field, instant, kind, ref, text, Uuid } from '../kind.ts';
+
+/** Gives a subject a role on a target. On a single resource this is sharing. Nobody can grant what they do not hold. */
+export const roleBinding = kind({
+  name: 'roleBinding',
+  plural: 'role-bindings',
+  area: 'tenancy',
+  scope: 'platform',
+  summary: 'A role, given to a subject on a target',
+  fields: {
+    subjectKind: choice(['user', 'account', 'project', 'everyone'], 'create!'),
+    subjectId: field(Uuid, 'create'),
+    roleId: ref('role', 'create!'),
+    targetKind: text(64, 'create!', { description: 'platform, domain, account, project, or any kind' }),
+    targetId: field(Uuid, 'create', { description: 'Null for the platform' }),
+    expiresAt: instant('patch'),
+  },
+  actions: {
+    create: { summary: 'Grant a role', mode: 'sync' },
+    update: { summary: 'Change when a grant ends', mode: 'sync' },
+    delete: { summary: 'Withdraw a grant', mode: 'sync' },
+  },
+});

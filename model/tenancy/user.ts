@@ -1,0 +1,26 @@
+import { choice, instant, kind, ref, text } from '../kind.ts';
+
+export const user = kind({
+  name: 'user',
+  plural: 'users',
+  area: 'tenancy',
+  scope: 'account',
+  summary: 'A person or a service that acts',
+  fields: {
+    accountId: ref('account', 'create!', { onDelete: 'cascade' }),
+    userName: text(128, 'create!'),
+    type: choice(['person', 'service'], 'create', { default: 'person' }),
+    email: text(254, 'patch'),
+    displayName: text(128, 'patch'),
+    lastLoginAt: instant('system'),
+  },
+  states: ['active', 'locked', 'disabled'],
+  orderable: ['userName'],
+  actions: {
+    create: { summary: 'Make a user', mode: 'sync', to: 'active' },
+    update: { summary: 'Change a user', mode: 'sync' },
+    enable: { summary: 'Let a disabled user act again', mode: 'sync', from: ['disabled'], to: 'active' },
+    disable: { summary: 'Refuse everything the user asks', mode: 'sync', from: ['active', 'locked'], to: 'disabled' },
+    delete: { summary: 'Remove a user with its keys and bindings', mode: 'sync' },
+  },
+});
