@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, choice, field, instant, integer, json, kind, object, ref, text, Uuid } from '../kind.ts';
+import { boolean, field, instant, integer, json, kind, object, ref, text, Uuid } from '../kind.ts';
 
 export const operationStates = [
   'queued',

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, choice, field, integer, json, kind, ref, refs, text } from '../kind.ts';
+import { boolean, choice, field, integer, json, kind, ref, refs } from '../kind.ts';
 
 export const storagePool = kind({
   name: 'storagePool',
