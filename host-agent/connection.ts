@@ -1,0 +1,386 @@
+import http from 'node:http';
+import type { Socket } from 'node:net';
+import { PassThrough, type Readable } from 'node:stream';
+import { AgentError } from './agentError.ts';
+import type { AgentHealth, AgentProblem, CallName, Calls, HostEvent, Task, TaskName, Tasks } from './protocol.ts';
+import { openSsh, type SshSession, type SshTarget } from './ssh.ts';
+
+export { AgentError } from './agentError.ts';
+
+/** How to reach a host: over SSH, or `sim://127.0.0.1:PORT/NAME` for plain HTTP to a simulated one. */
+export type HostTarget = SshTarget;
+
+/** What only a real host has: a shell and a file system, for the installer. */
+export type HostShell = Pick<SshSession, 'run' | 'upload'>;
+
+export interface RequestOptions {
+  signal?: AbortSignal;
+  timeoutMs?: number;
+}
+
+/** A connection that is kept, and carries many requests at once. */
+export interface HostConnection {
+  /** The address, for messages. */
+  readonly host: string;
+  /** Base64 of the host's public key; null for simulated hosts. */
+  readonly hostKey: string | null;
+  /** Null for simulated hosts, which come with their agent. */
+  readonly shell: HostShell | null;
+  readonly isOpen: boolean;
+  /** Resolves when the connection is gone: with the reason, or with undefined after `close()`. Never rejects. */
+  readonly closed: Promise<AgentError | undefined>;
+  /**
+   * One request, one answer.
+   *
+   * @throws AgentError with the agent's problem; TIMEOUT after `timeoutMs` (30 s); HOST_UNREACHABLE when the connection or
+   * the agent is gone. Aborting `signal` throws its reason; what the host had begun it may still finish.
+   */
+  call<N extends CallName>(name: N, input: Calls[N]['input'], options?: RequestOptions): Promise<Calls[N]['result']>;
+  /**
+   * Starts a task, or attaches to the running one with this id, and follows it to its end.
+   *
+   * Aborting `signal` cancels the task, waits for its end and throws the signal's reason; had it succeeded before, its result
+   * is the answer.
+   */
+  runTask<N extends TaskName>(
+    name: N,
+    taskId: string,
+    input: Tasks[N]['input'],
+    options?: { signal?: AbortSignal; onProgress?: (percent: number) => void },
+  ): Promise<Tasks[N]['result']>;
+  /** The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. */
+  events(onEvent: (event: HostEvent) => void, signal: AbortSignal): Promise<void>;
+  /** The raw serial log of a domain; with `follow` it goes on until `signal` is aborted or the stream is destroyed. */
+  serial(id: string, options?: { follow?: boolean; signal?: AbortSignal }): Readable;
+  health(options?: RequestOptions): Promise<AgentHealth>;
+  close(): Promise<void>;
+}
+
+export const AGENT_SOCKET = '/run/belay/agent.sock';
+
+const CALL_TIMEOUT_MS = 30_000;
+const LONG_POLL_SECONDS = 20;
+/** A cancelled task may have to take back what it did; migrations end within a second. */
+const CANCEL_TIMEOUT_MS = 120_000;
+const CALL_CHANNELS = 6;
+const ATTACH_ATTEMPTS = 3;
+
+/** @throws AgentError HOST_UNREACHABLE, or PRECONDITION_FAILED for another host key or a refused login. */
+export async function connectHost(target: HostTarget): Promise<HostConnection> {
+  return target.address.startsWith('sim://') ? connectSimulated(target) : connectReal(target);
+}
+
+async function connectReal(target: HostTarget): Promise<HostConnection> {
+  const ssh = await openSsh(target);
+  const channelAgent = (maxSockets: number) => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets, maxFreeSockets: CALL_CHANNELS });
+    const createConnection = (_options: unknown, done: (error: Error | null, socket?: Socket) => void) => {
+      ssh.openSocket(AGENT_SOCKET).then((channel) => done(null, asSocket(channel)), done);
+    };
+    return Object.assign(agent, { createConnection });
+  };
+  const connection = overHttp({
+    host: target.address,
+    prefix: '',
+    origin: { host: 'agent' },
+    calls: channelAgent(CALL_CHANNELS),
+    // Long polls and streams hold their channel: they must not use up those of the calls.
+    streams: channelAgent(Number.POSITIVE_INFINITY),
+  });
+  let isOpen = true;
+  const closed = ssh.closed.then((reason) => {
+    isOpen = false;
+    connection.destroy(reason);
+    return reason;
+  });
+  return {
+    ...connection,
+    hostKey: ssh.hostKey,
+    shell: ssh,
+    closed,
+    get isOpen() {
+      return isOpen;
+    },
+    async close() {
+      await ssh.end();
+      await closed;
+    },
+  };
+}
+
+async function connectSimulated(target: HostTarget): Promise<HostConnection> {
+  const url = new URL(target.address.replace(/^sim:/, 'http:'));
+  const connection = overHttp({
+    host: target.address,
+    prefix: url.pathname.replace(/\/$/, ''),
+    origin: { host: url.hostname, port: url.port },
+    calls: simulatedCalls,
+    streams: simulatedStreams,
+  });
+  await connection.health({ timeoutMs: target.connectTimeoutMs ?? 10_000 });
+  let isOpen = true;
+  let resolveClosed: (reason: undefined) => void = () => {};
+  const closed = new Promise<undefined>((resolve) => {
+    resolveClosed = resolve;
+  });
+  return {
+    ...connection,
+    hostKey: null,
+    shell: null,
+    closed,
+    get isOpen() {
+      return isOpen;
+    },
+    async close() {
+      isOpen = false;
+      connection.destroy(undefined);
+      resolveClosed(undefined);
+    },
+  };
+}
+
+// One process plays tens of thousands of simulated hosts behind one port, so they share their sockets.
+const simulatedCalls = new http.Agent({ keepAlive: true, maxSockets: 64, maxFreeSockets: 64 });
+const simulatedStreams = new http.Agent({ keepAlive: true, maxFreeSockets: 64 });
+
+/** An SSH channel is a duplex stream; `http` also wants the socket methods that make no sense on it. */
+function asSocket(channel: NodeJS.ReadWriteStream): Socket {
+  const noop = () => channel;
+  return Object.assign(channel, {
+    setKeepAlive: noop,
+    setNoDelay: noop,
+    setTimeout: noop,
+    ref: noop,
+    unref: noop,
+  }) as unknown as Socket;
+}
+
+interface HttpPath {
+  host: string;
+  prefix: string;
+  origin: { host: string; port?: string };
+  calls: http.Agent;
+  streams: http.Agent;
+}
+
+type OverHttp = Pick<HostConnection, 'host' | 'call' | 'runTask' | 'events' | 'serial' | 'health'> & {
+  /** Ends every request under way with `reason`. */
+  destroy(reason: AgentError | undefined): void;
+};
+
+function overHttp(path: HttpPath): OverHttp {
+  const { host } = path;
+  const underWay = new Set<http.ClientRequest>();
+  let gone: AgentError | undefined;
+
+  const unreachable = (error: Error) =>
+    error instanceof AgentError
+      ? error
+      : (gone ??
+        new AgentError('HOST_UNREACHABLE', `the agent of ${host} does not answer: ${error.message}`, true, host));
+
+  /** Sends the request and answers when the head of the response is there. */
+  function open(
+    agent: http.Agent,
+    method: string,
+    url: string,
+    body: unknown,
+    signal: AbortSignal | undefined,
+    isRetry = false,
+  ): Promise<http.IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      if (gone) return reject(gone);
+      if (signal?.aborted) return reject(signal.reason);
+      const text = body === undefined ? undefined : JSON.stringify(body);
+      const request = http.request({
+        ...path.origin,
+        agent,
+        method,
+        path: path.prefix + url,
+        headers:
+          text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+      });
+      underWay.add(request);
+      const abort = () => request.destroy(new Aborted());
+      signal?.addEventListener('abort', abort, { once: true });
+      let answered = false;
+      request.on('close', () => {
+        underWay.delete(request);
+        signal?.removeEventListener('abort', abort);
+      });
+      request.on('response', (response) => {
+        answered = true;
+        resolve(response);
+      });
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        if (answered) return;
+        if (error instanceof Aborted) return reject(signal?.reason);
+        // A kept channel may have died unseen, for example when the agent restarted. Every request may arrive twice, so ask again.
+        if (request.reusedSocket && !isRetry && !gone) {
+          return open(agent, method, url, body, signal, true).then(resolve, reject);
+        }
+        reject(unreachable(error));
+      });
+      request.end(text);
+    });
+  }
+
+  /** One exchange of JSON. */
+  async function exchange<Answer>(
+    agent: http.Agent,
+    method: string,
+    url: string,
+    body: unknown,
+    { signal, timeoutMs = CALL_TIMEOUT_MS }: RequestOptions,
+  ): Promise<Answer> {
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), timeoutMs);
+    const either = signal ? AbortSignal.any([signal, timeout.signal]) : timeout.signal;
+    try {
+      const response = await open(agent, method, url, body, either);
+      const text = await textOf(response).catch((error) => {
+        throw either.aborted ? either.reason : unreachable(error);
+      });
+      return readAnswer(host, response.statusCode ?? 0, text) as Answer;
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (timeout.signal.aborted) {
+        throw new AgentError('TIMEOUT', `${host} did not answer ${method} ${url} within ${timeoutMs} ms`, true, host);
+      }
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function followTask<N extends TaskName>(
+    name: N,
+    taskId: string,
+    input: Tasks[N]['input'],
+    signal: AbortSignal | undefined,
+    onProgress: ((percent: number) => void) | undefined,
+  ): Promise<Task<N>> {
+    const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
+    const options = signal ? { signal } : {};
+    const start = () => exchange<Task<N>>(path.calls, 'PUT', url, { name, input }, options);
+    let task = await start();
+    let attempts = 1;
+    let told = -1;
+    while (task.state === 'running') {
+      if (task.progress !== told) onProgress?.(task.progress);
+      told = task.progress;
+      try {
+        task = await exchange<Task<N>>(path.streams, 'GET', `${url}?waitSeconds=${LONG_POLL_SECONDS}`, undefined, {
+          ...options,
+          timeoutMs: (LONG_POLL_SECONDS + 15) * 1_000,
+        });
+      } catch (error) {
+        // An agent that restarted has forgotten its tasks; starting again is what their declarative nature is for.
+        const forgotten = error instanceof AgentError && error.code === 'NOT_FOUND';
+        if (!forgotten || attempts === ATTACH_ATTEMPTS) throw error;
+        attempts += 1;
+        task = await start();
+      }
+    }
+    return task;
+  }
+
+  return {
+    host,
+
+    call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options),
+
+    async runTask(name, taskId, input, { signal, onProgress } = {}) {
+      let task: Task<typeof name>;
+      try {
+        task = await followTask(name, taskId, input, signal, onProgress);
+      } catch (error) {
+        if (!signal?.aborted) throw error;
+        const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
+        const cancelled = await exchange<Task<typeof name>>(path.streams, 'DELETE', url, undefined, {
+          timeoutMs: CANCEL_TIMEOUT_MS,
+        }).catch((problem: unknown) => {
+          if (problem instanceof AgentError && problem.code === 'NOT_FOUND') throw signal.reason;
+          throw problem;
+        });
+        if (cancelled.state !== 'succeeded') throw signal.reason;
+        task = cancelled;
+      }
+      if (task.state === 'succeeded') return task.result as Tasks[typeof name]['result'];
+      const { code, message, retryable } = task.problem ?? {
+        code: 'INVALID_STATE' as const,
+        message: `task ${taskId} (${name}) was cancelled by someone else`,
+        retryable: false,
+      };
+      throw new AgentError(code, message, retryable, host);
+    },
+
+    async events(onEvent, signal) {
+      if (signal.aborted) return;
+      try {
+        const response = await open(path.streams, 'GET', '/v1/events', undefined, signal);
+        if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
+        let rest = '';
+        response.setEncoding('utf8');
+        for await (const chunk of response) {
+          const lines = (rest + chunk).split('\n');
+          rest = lines.pop() ?? '';
+          for (const line of lines) if (line !== '') onEvent(JSON.parse(line) as HostEvent);
+        }
+        throw new Error('the stream of events ended');
+      } catch (error) {
+        if (signal.aborted) return;
+        throw unreachable(error as Error);
+      }
+    },
+
+    serial(id, { follow = false, signal } = {}) {
+      const output = new PassThrough();
+      const url = `/v1/domains/${encodeURIComponent(id)}/serial${follow ? '?follow=true' : ''}`;
+      open(path.streams, 'GET', url, undefined, signal)
+        .then(async (response) => {
+          if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
+          output.on('close', () => response.destroy());
+          response.on('error', (error) => output.destroy(signal?.aborted ? undefined : unreachable(error)));
+          response.pipe(output);
+        })
+        .catch((error) => output.destroy(signal?.aborted ? undefined : error));
+      return output;
+    },
+
+    health: (options = {}) => exchange(path.calls, 'GET', '/v1/health', undefined, options),
+
+    destroy(reason) {
+      gone = reason ?? new AgentError('HOST_UNREACHABLE', `the connection to ${host} was closed`, true, host);
+      for (const request of underWay) request.destroy(gone);
+      if (path.calls !== simulatedCalls) path.calls.destroy();
+      if (path.streams !== simulatedStreams) path.streams.destroy();
+    },
+  };
+}
+
+/** Marks a request that its caller gave up. */
+class Aborted extends Error {}
+
+async function textOf(response: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function readAnswer(host: string, status: number, text: string): unknown {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    throw new AgentError('INTERNAL', `${host} answered ${status} with something that is not JSON`, true, host);
+  }
+  if (status === 200) return answer;
+  const problem = answer as Partial<AgentProblem>;
+  throw new AgentError(
+    problem.code ?? 'INTERNAL',
+    problem.message ?? `${host} answered ${status}`,
+    problem.retryable ?? status >= 500,
+    host,
+  );
+}
