@@ -19,7 +19,14 @@ export const managementMtu = 1500;
 /** Room for Geneve's headers around tenant packets of 1500 bytes. */
 export const tunnelMtu = 1600;
 
-export const ports = { northbound: 6641, southbound: 6642, monitorV1: 6789, monitorV2: 3300, rgw: 7480, ssh: 22 } as const;
+export const ports = {
+  northbound: 6641,
+  southbound: 6642,
+  monitorV1: 6789,
+  monitorV2: 3300,
+  rgw: 7480,
+  ssh: 22,
+} as const;
 
 /** One OSD per device class; the place in the list is the OSD's id. */
 export const deviceClasses = ['nvme', 'ssd', 'hdd'] as const;

@@ -55,18 +55,24 @@ export async function upNetwork(): Promise<void> {
   const existing = new Set((await links(namespaces.switch)).map((link) => link.ifname));
   const inSwitch = ['link set lo up'];
   for (const bridge of ['mgmt', 'tun']) {
-    if (!existing.has(bridge)) inSwitch.push(`link add ${bridge} mtu ${tunnelMtu} type bridge stp_state 0 forward_delay 0`);
+    if (!existing.has(bridge))
+      inSwitch.push(`link add ${bridge} mtu ${tunnelMtu} type bridge stp_state 0 forward_delay 0`);
     inSwitch.push(`link set ${bridge} up`);
   }
   await batch(namespaces.switch, inSwitch);
-  await Promise.all([...new Set(cables.map((cable) => cable.namespace))].map((namespace) => plugIn(namespace, existing)));
+  await Promise.all(
+    [...new Set(cables.map((cable) => cable.namespace))].map((namespace) => plugIn(namespace, existing)),
+  );
   await batch(
     namespaces.switch,
     cables.map((cable) => `link set ${cable.switchPort} mtu ${cable.mtu} master ${cable.bridge}`),
   );
   // A host that is unplugged stays so until it is plugged in again, so only new sockets are switched on.
   const fresh = cables.filter((cable) => !existing.has(cable.switchPort));
-  await batch(namespaces.switch, fresh.map((cable) => `link set ${cable.switchPort} up`));
+  await batch(
+    namespaces.switch,
+    fresh.map((cable) => `link set ${cable.switchPort} up`),
+  );
 }
 
 async function plugIn(namespace: string | null, existingSwitchPorts: ReadonlySet<string>): Promise<void> {
@@ -76,7 +82,9 @@ async function plugIn(namespace: string | null, existingSwitchPorts: ReadonlySet
   for (const { link, mtu, mac, switchPort, address } of mine) {
     if (!existingSwitchPorts.has(switchPort)) {
       if (present.has(link)) commands.push(`link del ${link}`);
-      commands.push(`link add ${link} mtu ${mtu} address ${mac} type veth peer name ${switchPort} netns ${namespaces.switch}`);
+      commands.push(
+        `link add ${link} mtu ${mtu} address ${mac} type veth peer name ${switchPort} netns ${namespaces.switch}`,
+      );
     }
     if (address) commands.push(`addr replace ${address}/${prefixLength} dev ${link}`);
     commands.push(`link set ${link} up`);
@@ -86,7 +94,9 @@ async function plugIn(namespace: string | null, existingSwitchPorts: ReadonlySet
   await Promise.all(
     mine
       .filter((cable) => !existingSwitchPorts.has(cable.switchPort))
-      .map(({ link }) => run([...inside(namespace), 'ethtool', '-K', link, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off'])),
+      .map(({ link }) =>
+        run([...inside(namespace), 'ethtool', '-K', link, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off']),
+      ),
   );
 }
 
@@ -99,7 +109,9 @@ export async function setPlugged(host: HostNumber, plugged: boolean): Promise<vo
 
 /** Removes the taps that outlive their host here, because the network namespace does; a real power cut would take them. */
 export async function removeHostTaps(host: HostNumber): Promise<void> {
-  const leftBehind = (await links(hostNamespace(host))).filter(({ ifname }) => !['lo', 'eth0', 'eth1'].includes(ifname));
+  const leftBehind = (await links(hostNamespace(host))).filter(
+    ({ ifname }) => !['lo', 'eth0', 'eth1'].includes(ifname),
+  );
   for (const { ifname } of leftBehind) await run(['ip', '-n', hostNamespace(host), 'link', 'del', ifname]);
 }
 

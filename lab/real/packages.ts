@@ -14,7 +14,19 @@ const cloudPackages = ['ceph-mon', 'ceph-mgr', 'ceph-osd', 'radosgw', 'ovn-centr
 
 /** The guest image's kernel and file systems, and the hosts' init. */
 const labPackages = [
-  ...['mtools', 'syslinux', 'syslinux-common', 'dosfstools', 'e2fsprogs', 'fdisk', 'cpio', 'kmod', 'busybox', 'util-linux', 'openssh-client'],
+  ...[
+    'mtools',
+    'syslinux',
+    'syslinux-common',
+    'dosfstools',
+    'e2fsprogs',
+    'fdisk',
+    'cpio',
+    'kmod',
+    'busybox',
+    'util-linux',
+    'openssh-client',
+  ],
 ] as const;
 
 const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -25,7 +37,9 @@ export async function ensurePackages(log: (line: string) => void): Promise<void>
   if (process.getuid?.() !== 0) throw new Error('lab: must run as root (it makes network and mount namespaces)');
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   if (!/^ID=debian$/m.test(release) || !/^VERSION_ID="?12"?$/m.test(release)) {
-    throw new Error('lab: needs Debian 12 (bookworm); its packages of libvirt, Ceph and OVN are what the lab is made of');
+    throw new Error(
+      'lab: needs Debian 12 (bookworm); its packages of libvirt, Ceph and OVN are what the lab is made of',
+    );
   }
   const wanted = [...hostPackages, ...cloudPackages, ...labPackages, ...(await missingNode()), ...initFlavour()];
   const missing = await notInstalled(wanted);
@@ -47,8 +61,13 @@ export async function ensurePackages(log: (line: string) => void): Promise<void>
 
 async function notInstalled(names: readonly string[]): Promise<string[]> {
   // dpkg-query fails when one name is unknown, and still lists the others.
-  const { stdout } = await run(['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\n', ...names]);
-  const installed = new Set(stdout.split('\n').filter((line) => line.endsWith(' installed')).map((line) => line.split(' ')[0]));
+  const { stdout } = await run(['dpkg-query', '-W', '-f', `\${Package} \${db:Status-Status}\n`, ...names]);
+  const installed = new Set(
+    stdout
+      .split('\n')
+      .filter((line) => line.endsWith(' installed'))
+      .map((line) => line.split(' ')[0]),
+  );
   return names.filter((name) => !installed.has(name));
 }
 

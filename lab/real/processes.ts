@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync, closeSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { labMark, namespacePrefix, partMark } from './layout.ts';
@@ -60,7 +60,13 @@ export async function must(argv: readonly string[], options: RunOptions = {}): P
  *
  * @param part the name by which `partPids` finds it again
  */
-export function startDaemon(lab: string, part: string, argv: readonly string[], log: string, env: Record<string, string> = {}): void {
+export function startDaemon(
+  lab: string,
+  part: string,
+  argv: readonly string[],
+  log: string,
+  env: Record<string, string> = {},
+): void {
   mkdirSync(dirname(log), { recursive: true });
   const output = openSync(log, 'a');
   const [command = '', ...args] = argv;
@@ -93,6 +99,13 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** A process's number and start time: another process may get the number later, but not both. */
+export function processIdentity(pid: number): string {
+  const stat = readProc(pid, 'stat');
+  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''; // field 22 of proc(5)
+  return `${pid} ${startTime}`;
+}
+
 /** Every living process that carries the mark of the lab in `lab`, whoever started it and however that one ended. */
 export function labProcesses(lab: string): LabProcess[] {
   const found: LabProcess[] = [];
@@ -112,7 +125,9 @@ export function labProcesses(lab: string): LabProcess[] {
 
 /** The processes of one daemon of the lab, by the name it was started with. */
 export function partPids(lab: string, part: string): number[] {
-  return labProcesses(lab).filter((process) => process.part === part).map((process) => process.pid);
+  return labProcesses(lab)
+    .filter((process) => process.part === part)
+    .map((process) => process.pid);
 }
 
 /** Every living process in one of the lab's network namespaces: what a guest, an SSH session or a test left running there. */
@@ -132,7 +147,11 @@ export function namespaceProcesses(): number[] {
 }
 
 /** Ends processes: the given signal, and SIGKILL for those that are still alive after `graceMs`. */
-export async function endProcesses(pids: readonly number[], signal: NodeJS.Signals = 'SIGTERM', graceMs = 10_000): Promise<void> {
+export async function endProcesses(
+  pids: readonly number[],
+  signal: NodeJS.Signals = 'SIGTERM',
+  graceMs = 10_000,
+): Promise<void> {
   for (const pid of pids) signalProcess(pid, signal);
   const patience = performance.now() + graceMs;
   while (pids.some(isAlive) && performance.now() < patience) await delay(10);
@@ -169,7 +188,9 @@ function signalProcess(pid: number, signal: NodeJS.Signals) {
 }
 
 function allPids(): number[] {
-  return listDirectory('/proc').map(Number).filter((pid) => Number.isInteger(pid) && pid !== process.pid);
+  return listDirectory('/proc')
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid !== process.pid);
 }
 
 function listDirectory(path: string): string[] {
