@@ -1,0 +1,474 @@
+/**
+ * One Ceph cluster that all simulated hosts share: users, pools, RBD images with snapshots, clones, trash and watchers.
+ *
+ * It keeps librbd's rules (clone format 2): a removed snapshot that still has clones goes out of sight and vanishes with the
+ * last of them; an image with clones below it can not be removed, only trashed; a watched image can not be removed or rolled back.
+ */
+import { createHash } from 'node:crypto';
+import type { CephAccess, PoolInventory, Tags } from '../../host-agent/protocol.ts';
+import { refuse } from './problem.ts';
+
+const gib = 2 ** 30;
+
+export interface Snapshot {
+  name: string;
+  sizeBytes: number;
+  content: string;
+  tags: Tags | null;
+  protected: boolean;
+  image: Image;
+  clones: Set<Image>;
+}
+
+export interface Image {
+  id: string;
+  name: string;
+  pool: Pool;
+  sizeBytes: number;
+  tags: Tags;
+  /** Stands for the bytes: two images with the same content hold the same data. */
+  content: string;
+  parent: Snapshot | null;
+  snapshots: Map<string, Snapshot>;
+  /** Removed while clones lived on them. */
+  hiddenSnapshots: Set<Snapshot>;
+  /** Holder → RADOS client address. */
+  watchers: Map<string, string>;
+}
+
+export interface Pool {
+  name: string;
+  deviceClass: string | null;
+  replicas: number;
+  failureDomain: 'osd' | 'host';
+  tags: Tags | null;
+  madeBy: string | null;
+  images: Map<string, Image>;
+  /** By image id: names may repeat. */
+  trash: Map<string, Image>;
+}
+
+interface User {
+  key: string;
+  administrator: boolean;
+  pools: Set<string>;
+}
+
+export interface PoolRecord {
+  deviceClass: string | null;
+  replicas: number;
+  images: Record<string, ImageRecord>;
+  trash: Record<string, ImageRecord>;
+}
+
+interface ImageRecord {
+  sizeBytes: number;
+  content: string;
+  tags: Tags;
+  parent: string | null;
+  snapshots: Record<string, { sizeBytes: number; protected: boolean; clones: number }>;
+  hiddenSnapshots: string[];
+  watchers: string[];
+}
+
+export interface CephRecord {
+  users: Record<string, string[]>;
+  pools: Record<string, PoolRecord>;
+}
+
+export const adminUser = 'admin';
+const deviceClasses = ['nvme', 'ssd', 'hdd'];
+const totalBytes = 2 ** 50;
+
+export type CephCluster = ReturnType<typeof createCeph>;
+
+/** `identity` decides fsid and keys, so that a restarted simulator is the same cluster to those who remember it. */
+export function createCeph(identity: string) {
+  const fsid = digest('fsid', identity).replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-4$3-8$4-$5');
+  const monitors = ['127.0.0.1:6789'];
+  const users = new Map<string, User>([
+    [adminUser, { key: keyOf(identity, adminUser), administrator: true, pools: new Set() }],
+  ]);
+  const pools = new Map<string, Pool>();
+  let lastImageId = 0;
+  let lastUserId = 0;
+
+  /** Throws unless the key opens this cluster. */
+  function authenticate(access: CephAccess): User {
+    if (access.fsid !== fsid)
+      throw refuse(
+        'PRECONDITION_FAILED',
+        `The cluster at ${access.monitors.join(', ')} is ${fsid}, not ${access.fsid}`,
+      );
+    const user = users.get(access.user);
+    if (!user || user.key !== access.key) throw refuse('PRECONDITION_FAILED', `Ceph refused client.${access.user}`);
+    return user;
+  }
+
+  function administrate(access: CephAccess): void {
+    if (!authenticate(access).administrator)
+      throw refuse('PRECONDITION_FAILED', `client.${access.user} may not administrate the cluster`);
+  }
+
+  function openPool(access: CephAccess, name: string): Pool {
+    const user = authenticate(access);
+    const pool = pools.get(name);
+    if (!pool) throw refuse('NOT_FOUND', `There is no pool ${name}`);
+    if (!user.administrator && !user.pools.has(name))
+      throw refuse('PRECONDITION_FAILED', `client.${access.user} has no rights on pool ${name}`);
+    return pool;
+  }
+
+  function status(access: CephAccess) {
+    administrate(access);
+    return {
+      fsid,
+      version: '16.2.15',
+      health: 'ok' as const,
+      totalBytes,
+      usedBytes: sumBytes([...pools.values()]),
+      osds: { total: 3, up: 3, in: 3 },
+    };
+  }
+
+  function ensureUser(access: CephAccess, name: string, poolNames: string[]): { key: string } {
+    administrate(access);
+    const known = users.get(name);
+    if (known?.administrator) throw refuse('NAME_IN_USE', `client.${name} is the cluster's administrator`);
+    for (const pool of poolNames) if (!pools.has(pool)) throw refuse('NOT_FOUND', `There is no pool ${pool}`);
+    const user = known ?? {
+      key: keyOf(identity, `${name} ${++lastUserId}`),
+      administrator: false,
+      pools: new Set<string>(),
+    };
+    user.pools = new Set(poolNames);
+    users.set(name, user);
+    return { key: user.key };
+  }
+
+  function ensureUserAbsent(access: CephAccess, name: string): void {
+    administrate(access);
+    if (users.get(name)?.administrator) throw refuse('NAME_IN_USE', `client.${name} is the cluster's administrator`);
+    users.delete(name);
+  }
+
+  function ensurePool(
+    access: CephAccess,
+    wanted: { pool: string; deviceClass: string | null; replicas: number; failureDomain: 'osd' | 'host'; tags: Tags },
+  ): { made: boolean } {
+    administrate(access);
+    const known = pools.get(wanted.pool);
+    if (known) {
+      if (known.tags && known.tags.id !== wanted.tags.id) throw foreign('pool', wanted.pool, known.tags);
+      return { made: known.madeBy === wanted.tags.operation };
+    }
+    if (wanted.deviceClass !== null && !deviceClasses.includes(wanted.deviceClass))
+      throw refuse('PRECONDITION_FAILED', `No OSD has the device class ${wanted.deviceClass}`);
+    pools.set(wanted.pool, {
+      name: wanted.pool,
+      deviceClass: wanted.deviceClass,
+      replicas: wanted.replicas,
+      failureDomain: wanted.failureDomain,
+      tags: wanted.tags,
+      madeBy: wanted.tags.operation,
+      images: new Map(),
+      trash: new Map(),
+    });
+    return { made: true };
+  }
+
+  function ensurePoolAbsent(access: CephAccess, name: string, tags: Tags): void {
+    administrate(access);
+    const pool = pools.get(name);
+    if (pool?.tags?.id !== tags.id) return;
+    const held = pool.images.size + pool.trash.size;
+    if (held > 0) throw refuse('INVALID_STATE', `Pool ${name} still holds ${held} images`);
+    pools.delete(name);
+    for (const user of users.values()) user.pools.delete(name);
+  }
+
+  function poolStatus(access: CephAccess, name: string) {
+    const pool = openPool(access, name);
+    const usedBytes = sumBytes([pool]);
+    return { totalBytes, usedBytes, objects: Math.ceil(usedBytes / 2 ** 22) };
+  }
+
+  /** The image of that name, made from what `make` answers when there is none. */
+  function ensureImage(
+    pool: Pool,
+    name: string,
+    tags: Tags,
+    make: () => { sizeBytes: number; content: string; parent: Snapshot | null },
+  ): Image {
+    const known = pool.images.get(name);
+    if (known) {
+      if (known.tags.id !== tags.id) throw foreign('image', `${pool.name}/${name}`, known.tags);
+      return known;
+    }
+    lastImageId += 1;
+    const image: Image = {
+      id: lastImageId.toString(16).padStart(12, '0'),
+      name,
+      pool,
+      tags,
+      snapshots: new Map(),
+      hiddenSnapshots: new Set(),
+      watchers: new Map(),
+      ...make(),
+    };
+    image.parent?.clones.add(image);
+    pool.images.set(name, image);
+    return image;
+  }
+
+  function ensureClone(
+    pool: Pool,
+    name: string,
+    tags: Tags,
+    source: { pool: Pool; image: string; snapshot: string },
+    sizeGib: number,
+  ): Image {
+    return ensureImage(pool, name, tags, () => {
+      const parent = findSnapshot(findImage(source.pool, source.image), source.snapshot);
+      if (sizeGib * gib < parent.sizeBytes)
+        throw refuse('INVALID_ARGUMENT', `${sizeGib} GiB is less than the snapshot's ${parent.sizeBytes} bytes`);
+      return { sizeBytes: sizeGib * gib, content: parent.content, parent };
+    });
+  }
+
+  /** Removes it with its snapshots, or throws and leaves everything as it was. */
+  function removeImage(image: Image): void {
+    if (image.watchers.size > 0)
+      throw refuse(
+        'INVALID_STATE',
+        `${image.pool.name}/${image.name} is in use by ${[...image.watchers.values()]}`,
+        true,
+      );
+    const clones = [...image.snapshots.values(), ...image.hiddenSnapshots].flatMap((snapshot) => [...snapshot.clones]);
+    if (clones.length > 0)
+      throw refuse('INVALID_STATE', `${clones.length} clones live on ${image.pool.name}/${image.name}`);
+    if (image.pool.images.get(image.name) === image) image.pool.images.delete(image.name);
+    image.pool.trash.delete(image.id);
+    leaveParent(image);
+  }
+
+  function leaveParent(image: Image): void {
+    const parent = image.parent;
+    if (!parent) return;
+    image.parent = null;
+    parent.clones.delete(image);
+    if (parent.clones.size === 0) parent.image.hiddenSnapshots.delete(parent);
+  }
+
+  function ensureImageAbsent(pool: Pool, name: string, onlyOperation?: string): void {
+    const image = pool.images.get(name);
+    if (!image || (onlyOperation !== undefined && image.tags.operation !== onlyOperation)) return;
+    removeImage(image);
+  }
+
+  function ensureSize(image: Image, sizeGib: number, allowShrink: boolean): void {
+    const sizeBytes = sizeGib * gib;
+    if (sizeBytes < image.sizeBytes && !allowShrink)
+      throw refuse('INVALID_STATE', `${image.name} has ${image.sizeBytes} bytes and shrinks only when told so`);
+    image.sizeBytes = sizeBytes;
+  }
+
+  function ensureSnapshot(image: Image, name: string, tags: Tags): Snapshot {
+    const known = image.snapshots.get(name);
+    if (known) {
+      if (known.tags && known.tags.id !== tags.id) throw foreign('snapshot', `${image.name}@${name}`, known.tags);
+      return known;
+    }
+    const { sizeBytes, content } = image;
+    const snapshot = { name, sizeBytes, content, tags, protected: false, image, clones: new Set<Image>() };
+    image.snapshots.set(name, snapshot);
+    return snapshot;
+  }
+
+  function ensureSnapshotAbsent(pool: Pool, imageName: string, name: string): void {
+    const image = pool.images.get(imageName);
+    const snapshot = image?.snapshots.get(name);
+    if (!image || !snapshot) return;
+    image.snapshots.delete(name);
+    if (snapshot.clones.size > 0) image.hiddenSnapshots.add(snapshot);
+  }
+
+  function rollBack(image: Image, name: string): void {
+    const snapshot = findSnapshot(image, name);
+    if (image.watchers.size > 0) throw refuse('INVALID_STATE', `${image.pool.name}/${image.name} is in use`, true);
+    image.sizeBytes = snapshot.sizeBytes;
+    image.content = snapshot.content;
+  }
+
+  function inTrash(pool: Pool, name: string): Image | undefined {
+    for (const image of pool.trash.values()) if (image.name === name) return image;
+    return undefined;
+  }
+
+  function ensureTrashed(pool: Pool, name: string): void {
+    const image = pool.images.get(name);
+    if (!image) {
+      if (inTrash(pool, name)) return;
+      throw refuse('NOT_FOUND', `There is no image ${pool.name}/${name}`);
+    }
+    if (image.watchers.size > 0) throw refuse('INVALID_STATE', `${pool.name}/${name} is in use`, true);
+    pool.images.delete(name);
+    pool.trash.set(image.id, image);
+  }
+
+  function ensureRestored(pool: Pool, name: string): void {
+    if (pool.images.has(name)) return;
+    const image = inTrash(pool, name);
+    if (!image) throw refuse('NOT_FOUND', `Neither ${pool.name} nor its trash holds ${name}`);
+    pool.trash.delete(image.id);
+    pool.images.set(name, image);
+  }
+
+  function ensureExpunged(pool: Pool, name: string): void {
+    const image = pool.images.get(name) ?? inTrash(pool, name);
+    if (image) removeImage(image);
+  }
+
+  /** As `rbd rename`: fails when the new name is taken. */
+  function rename(image: Image, name: string): void {
+    const taken = image.pool.images.get(name);
+    if (taken) throw foreign('image', `${image.pool.name}/${name}`, taken.tags);
+    image.pool.images.delete(image.name);
+    image.name = name;
+    image.pool.images.set(name, image);
+  }
+
+  function inventory(pool: Pool): PoolInventory {
+    return {
+      images: [...pool.images.values()]
+        .map((image) => ({
+          name: image.name,
+          sizeBytes: image.sizeBytes,
+          tags: image.tags,
+          snapshots: [...image.snapshots.keys()].sort(),
+          watchers: image.watchers.size,
+        }))
+        .sort((a, b) => compare(a.name, b.name)),
+      trash: [...pool.trash.values()]
+        .map(({ id, name }) => ({ id, name }))
+        .sort((a, b) => compare(a.name, b.name) || compare(a.id, b.id)),
+    };
+  }
+
+  function record(): CephRecord {
+    const byName = (images: Iterable<Image>) => {
+      const sorted = [...images].sort((a, b) => compare(a.name, b.name) || compare(a.id, b.id));
+      return Object.fromEntries(sorted.map((image) => [image.name, recordOf(image)]));
+    };
+    return {
+      users: Object.fromEntries(
+        [...users.entries()].sort(([a], [b]) => compare(a, b)).map(([name, user]) => [name, [...user.pools].sort()]),
+      ),
+      pools: Object.fromEntries(
+        [...pools.values()]
+          .sort((a, b) => compare(a.name, b.name))
+          .map((pool) => [
+            pool.name,
+            {
+              deviceClass: pool.deviceClass,
+              replicas: pool.replicas,
+              images: byName(pool.images.values()),
+              trash: byName(pool.trash.values()),
+            },
+          ]),
+      ),
+    };
+  }
+
+  return {
+    fsid,
+    monitors,
+    adminKey: users.get(adminUser)?.key ?? '',
+    pools,
+    authenticate,
+    openPool,
+    status,
+    ensureUser,
+    ensureUserAbsent,
+    ensurePool,
+    ensurePoolAbsent,
+    poolStatus,
+    findImage,
+    ensureImage,
+    ensureClone,
+    ensureImageAbsent,
+    removeImage,
+    ensureSize,
+    ensureSnapshot,
+    ensureSnapshotAbsent,
+    rollBack,
+    ensureTrashed,
+    ensureRestored,
+    ensureExpunged,
+    rename,
+    inventory,
+    record,
+  };
+}
+
+export function findImage(pool: Pool, name: string): Image {
+  const image = pool.images.get(name);
+  if (!image) throw refuse('NOT_FOUND', `There is no image ${pool.name}/${name}`);
+  return image;
+}
+
+function findSnapshot(image: Image, name: string): Snapshot {
+  const snapshot = image.snapshots.get(name);
+  if (!snapshot) throw refuse('NOT_FOUND', `There is no snapshot ${image.pool.name}/${image.name}@${name}`);
+  return snapshot;
+}
+
+function recordOf(image: Image): ImageRecord {
+  const { parent } = image;
+  return {
+    sizeBytes: image.sizeBytes,
+    content: image.content,
+    tags: image.tags,
+    parent: parent && `${parent.image.pool.name}/${parent.image.name}@${parent.name}`,
+    snapshots: Object.fromEntries(
+      [...image.snapshots.values()]
+        .sort((a, b) => compare(a.name, b.name))
+        .map((snapshot) => [
+          snapshot.name,
+          { sizeBytes: snapshot.sizeBytes, protected: snapshot.protected, clones: snapshot.clones.size },
+        ]),
+    ),
+    hiddenSnapshots: [...image.hiddenSnapshots].map((snapshot) => snapshot.name).sort(),
+    watchers: [...image.watchers.keys()].sort(),
+  };
+}
+
+/** Refuses to touch what another record owns. */
+export function foreign(kind: string, name: string, owner: Partial<Tags>): Error {
+  return refuse('NAME_IN_USE', `The ${kind} ${name} belongs to ${owner.kind ?? 'something'} ${owner.id ?? 'unknown'}`);
+}
+
+/** A stand-in for bytes: equal input, equal content. */
+export function contentOf(...parts: string[]): string {
+  return digest(...parts).slice(0, 16);
+}
+
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function digest(...parts: string[]): string {
+  return createHash('sha256').update(parts.join('\n')).digest('hex');
+}
+
+function keyOf(identity: string, user: string): string {
+  // The layout of a cephx key: type 1, creation time (here none), length 16, 16 bytes.
+  const head = Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0]);
+  return Buffer.concat([head, Buffer.from(digest('key', identity, user), 'hex').subarray(0, 16)]).toString('base64');
+}
+
+function sumBytes(of: Pool[]): number {
+  let bytes = 0;
+  for (const pool of of) for (const image of pool.images.values()) bytes += image.parent ? 0 : image.sizeBytes;
+  return bytes;
+}

@@ -1,0 +1,340 @@
+/** The wire of the simulated hosts: the agent's protocol under `/<hostName>/v1/…` of one port, and the admin path `/_sim/…`. */
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AgentHealth, CallName, HostEvent, HostInventory, TaskName } from '../../host-agent/protocol.ts';
+import type { Faults, Rule } from './faults.ts';
+import {
+  calls,
+  crash,
+  type Domain,
+  type DomainRecord,
+  type Host,
+  halt,
+  hello,
+  inventory,
+  isActive,
+  recordOf,
+  renewAgent,
+  type World,
+} from './host.ts';
+import { httpStatus, ProblemError, problemOf, refuse } from './problem.ts';
+import { cancelTask, startTask, taskChange, tasks } from './tasks.ts';
+
+export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'files' | 'tasks'> {
+  domains: Record<string, DomainRecord>;
+  chassis: string | null;
+}
+
+/** What the admin path can do to the world; the in-process simulator offers the same. */
+export interface Admin {
+  crashHost(name: string): void;
+  partitionHost(name: string): void;
+  healHost(name: string): void;
+  restartAgent(name: string): void;
+  guestPowerOff(name: string, domainId: string): void;
+  guestCrash(name: string, domainId: string): void;
+  writeToImage(pool: string, image: string, content: string): void;
+  inventory(): unknown;
+}
+
+export interface HostServer {
+  server: http.Server;
+  crashHost(name: string): void;
+  partitionHost(name: string): void;
+  healHost(name: string): void;
+  restartAgent(name: string): void;
+  guestPowerOff(name: string, domainId: string): void;
+  guestCrash(name: string, domainId: string): void;
+  /** By host name; hosts that hold nothing are left out. */
+  record(): Record<string, HostRecord>;
+}
+
+const longestWaitSeconds = 60;
+
+/** `admin` answers late because it needs what this function makes. */
+export function createHostServer(world: World, faults: Faults, admin: () => Admin): HostServer {
+  /** Answers that are still open, by host: a crash or partition cuts them. */
+  const open = new Map<Host, Set<ServerResponse>>();
+
+  const server = http.createServer((request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      if (!response.headersSent) answerProblem(response, error);
+      else cut(response);
+    });
+  });
+  // Clients keep their connections; a server that closes idle ones first would race with their next request.
+  server.keepAliveTimeout = 600_000;
+  server.requestTimeout = 0;
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = request.url ?? '/';
+    const queryAt = url.indexOf('?');
+    const path = (queryAt < 0 ? url : url.slice(0, queryAt)).split('/');
+    const query = new URLSearchParams(queryAt < 0 ? '' : url.slice(queryAt + 1));
+    if (path[1] === '_sim') return serveAdmin(request, response, path.slice(2));
+    const host = world.findHost(path[1] ?? '');
+    if (!host) {
+      const problem = refuse('BACKEND_UNAVAILABLE', `No host ${path[1]} was declared`).problem;
+      return answer(response, problem, 404);
+    }
+    if (host.connection !== 'up') return cut(response);
+    hold(host, response);
+    if (path[2] !== 'v1') throw refuse('NOT_SUPPORTED', `Unknown path ${url}`);
+    const name = path[4] ?? '';
+    switch (`${request.method} ${path[3]}`) {
+      case 'POST calls':
+        return serveCall(host, name, await readJson(request), response);
+      case 'PUT tasks':
+        return servePutTask(host, name, await readJson(request), response);
+      case 'GET tasks':
+        return serveGetTask(host, name, Number(query.get('waitSeconds') ?? 0), response);
+      case 'DELETE tasks': {
+        const live = findTask(host, name);
+        await cancelTask(live);
+        return answer(response, live.task);
+      }
+      case 'GET events':
+        return serveEvents(host, response);
+      case 'GET domains':
+        if (path[5] === 'serial') return serveSerialLog(host, name, query.get('follow') === 'true', response);
+        break;
+      case 'GET health': {
+        const { bootId, name: hostname } = host;
+        const health: AgentHealth = { agent: 'simulated', bootId, hostname, libvirt: true, switch: true };
+        return answer(response, health);
+      }
+    }
+    throw refuse('NOT_SUPPORTED', `Unknown path ${request.method} ${url}`);
+  }
+
+  async function serveCall(host: Host, name: string, input: unknown, response: ServerResponse): Promise<void> {
+    if (!Object.hasOwn(calls, name)) throw refuse('NOT_SUPPORTED', `Unknown call ${name}`);
+    const before = faults.strike(host.name, [name], 'before', () => goneSignal(response));
+    if (before && (await before) === 'drop') return cut(response);
+    if (host.connection !== 'up') return cut(response);
+    const result = (calls[name as CallName] as (host: Host, input: unknown) => unknown)(host, input);
+    const after = faults.strike(host.name, [name], 'after', () => goneSignal(response));
+    if (after && (await after) === 'drop') return cut(response);
+    answer(response, result);
+  }
+
+  async function servePutTask(host: Host, id: string, body: unknown, response: ServerResponse): Promise<void> {
+    const { name, input } = body as { name: string; input: unknown };
+    if (!Object.hasOwn(tasks, name)) throw refuse('NOT_SUPPORTED', `Unknown task ${name}`);
+    const gone = () => goneSignal(response);
+    if (!host.tasks.has(id)) {
+      const before = faults.strike(host.name, [name], 'before', gone);
+      if (before && (await before) === 'drop') return cut(response);
+      if (host.connection !== 'up') return cut(response);
+    }
+    const live = startTask(host, id, name as TaskName, input, (signal) => {
+      const after = faults.strike(host.name, [name], 'after', () => signal);
+      return after?.then((verdict) => {
+        if (verdict === 'drop' && !signal.aborted) cut(response);
+      });
+    });
+    // Short work is done by now: one round trip instead of two. A turn of the event loop later, promises have settled.
+    await new Promise(setImmediate);
+    answer(response, live.task);
+  }
+
+  async function serveGetTask(host: Host, id: string, waitSeconds: number, response: ServerResponse): Promise<void> {
+    const live = findTask(host, id);
+    const left = taskChange(live, Math.min(Math.max(waitSeconds || 0, 0), longestWaitSeconds) * 1000);
+    await left;
+    answer(response, live.task);
+  }
+
+  function findTask(host: Host, id: string) {
+    const live = host.tasks.get(id);
+    if (!live) throw refuse('NOT_FOUND', `${host.name} knows no task ${id}`);
+    return live;
+  }
+
+  function serveEvents(host: Host, response: ServerResponse): void {
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
+    listener(hello(host));
+    host.listeners.add(listener);
+    response.on('close', () => host.listeners.delete(listener));
+  }
+
+  function serveSerialLog(host: Host, id: string, follow: boolean, response: ServerResponse): void {
+    const domain = findDomain(host, id);
+    response.writeHead(200, { 'content-type': 'application/octet-stream' });
+    if (!follow) return void response.end(domain.serialLog);
+    response.flushHeaders();
+    if (domain.serialLog !== '') response.write(domain.serialLog);
+    domain.serialReaders.add(response);
+    response.on('close', () => domain.serialReaders.delete(response));
+  }
+
+  function findDomain(host: Host, id: string): Domain {
+    const domain = host.domains.get(id);
+    if (!domain || domain.incoming) throw refuse('NOT_FOUND', `${host.name} defines no domain ${id}`);
+    return domain;
+  }
+
+  // ── Admin ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function serveAdmin(request: IncomingMessage, response: ServerResponse, path: string[]): Promise<void> {
+    const body = (await readJson(request)) as Record<string, unknown>;
+    const word = (field: string) => String(body[field] ?? '');
+    const [first = '', second = '', third = ''] = path;
+    switch (`${request.method} ${first}`) {
+      case 'GET inventory':
+        return answer(response, admin().inventory());
+      case 'GET rules':
+        return answer(response, faults.list());
+      case 'POST rules':
+        return answer(response, { id: faults.add(checkRule(body)) });
+      case 'DELETE rules':
+        if (second === '') faults.clear();
+        else faults.remove(second);
+        return answer(response, {});
+      case 'PUT latency':
+        faults.setLatency(word('call') || '*', Number(body.ms));
+        return answer(response, {});
+      case 'POST ceph':
+        admin().writeToImage(word('pool'), word('image'), word('content'));
+        return answer(response, {});
+      case 'POST hosts':
+        switch (third) {
+          case 'crash':
+            crashHost(second);
+            return answer(response, {});
+          case 'partition':
+            partitionHost(second);
+            return answer(response, {});
+          case 'heal':
+            healHost(second);
+            return answer(response, {});
+          case 'restartAgent':
+            restartAgent(second);
+            return answer(response, {});
+          case 'guestPowerOff':
+            guestPowerOff(second, word('domainId'));
+            return answer(response, {});
+          case 'guestCrash':
+            guestCrash(second, word('domainId'));
+            return answer(response, {});
+        }
+    }
+    throw refuse('NOT_SUPPORTED', `Unknown path ${request.method} /_sim/${path.join('/')}`);
+  }
+
+  function declared(name: string): Host {
+    const host = world.findHost(name);
+    if (!host) throw refuse('NOT_FOUND', `No host ${name} was declared`);
+    return host;
+  }
+
+  function cutAll(host: Host): void {
+    for (const response of open.get(host) ?? []) cut(response);
+    open.delete(host);
+  }
+
+  function crashHost(name: string): void {
+    const host = declared(name);
+    host.connection = 'crashed';
+    cutAll(host);
+    crash(host);
+  }
+
+  function partitionHost(name: string): void {
+    const host = declared(name);
+    if (host.connection === 'up') host.connection = 'partitioned';
+    cutAll(host);
+  }
+
+  function healHost(name: string): void {
+    declared(name).connection = 'up';
+  }
+
+  function restartAgent(name: string): void {
+    const host = declared(name);
+    cutAll(host);
+    renewAgent(host);
+  }
+
+  function activeDomain(host: Host, id: string): Domain {
+    const domain = findDomain(host, id);
+    if (!isActive(domain)) throw refuse('INVALID_STATE', `Domain ${id} is ${domain.state}`);
+    return domain;
+  }
+
+  function guestPowerOff(name: string, domainId: string): void {
+    const host = declared(name);
+    halt(host, activeDomain(host, domainId), 'off', 'shutdown');
+  }
+
+  function guestCrash(name: string, domainId: string): void {
+    const host = declared(name);
+    halt(host, activeDomain(host, domainId), 'crashed', 'crashed');
+  }
+
+  function hold(host: Host, response: ServerResponse): void {
+    const held = open.get(host);
+    if (held) held.add(response);
+    else open.set(host, new Set([response]));
+    response.on('close', () => open.get(host)?.delete(response));
+  }
+
+  function record(): Record<string, HostRecord> {
+    const records: Record<string, HostRecord> = {};
+    const sorted = [...world.hosts.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+    for (const host of sorted) {
+      const { ports, secrets, files, tasks: running } = inventory(host);
+      const domains = recordOf(host);
+      const chassis = host.switch?.systemId ?? null;
+      if (Object.keys(domains).length + secrets.length + files.length + running.length === 0 && chassis === null)
+        continue;
+      records[host.name] = { domains, ports, secrets, files, tasks: running, chassis };
+    }
+    return records;
+  }
+
+  return { server, crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, record };
+}
+
+function checkRule(body: Record<string, unknown>): Rule {
+  const { when, action } = body;
+  if (when !== 'before' && when !== 'after') throw refuse('INVALID_ARGUMENT', '`when` is before or after');
+  if (action !== 'fail' && action !== 'hang' && action !== 'delay' && action !== 'drop')
+    throw refuse('INVALID_ARGUMENT', '`action` is fail, hang, delay or drop');
+  return { ...body, when, action };
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  if (chunks.length === 0) return {};
+  const text = (chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))?.toString('utf8') ?? '';
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw refuse('INVALID_ARGUMENT', 'The body is not JSON');
+  }
+}
+
+function answer(response: ServerResponse, body: unknown, status = 200): void {
+  if (response.destroyed || response.writableEnded) return;
+  const text = JSON.stringify(body);
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+}
+
+function answerProblem(response: ServerResponse, error: unknown): void {
+  const problem = problemOf(error);
+  if (!(error instanceof ProblemError) && error instanceof Error) process.stderr.write(`simulator: ${error.stack}\n`);
+  answer(response, problem, httpStatus[problem.code]);
+}
+
+function cut(response: ServerResponse): void {
+  response.socket?.destroy();
+}
+
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.on('close', () => gone.abort());
+  return gone.signal;
+}
