@@ -101,7 +101,14 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Runn
     throw error;
   }
   log(`Temporal serves ${address}, namespace ${BELAY_NAMESPACE}`);
-  return { address, namespace: BELAY_NAMESPACE, pid: server.pid, exited: server.exited, stop: () => server.stop() };
+  return {
+    address,
+    namespace: BELAY_NAMESPACE,
+    pid: server.pid,
+    exited: server.exited,
+    // Right after a change of ports a clean end takes 14 s; a kill loses nothing that PostgreSQL has acknowledged.
+    stop: () => server.stop(5_000),
+  };
 }
 
 export interface StartTemporalUiOptions {
