@@ -32,10 +32,6 @@ const { values: options, positionals } = parseArgs({
 /** @type {{ url?: string, shadowDatabaseUrl?: string }} */
 const datasource = JSON.parse(options.datasource);
 
-if (options.version) printVersion();
-else if (positionals[0] === 'cli') await runDatabaseCommand(positionals[1]);
-else serveRpc();
-
 function printVersion() {
   const { version } = JSON.parse(readFileSync(join(enginePackage, 'package.json'), 'utf8'));
   console.log(`schema-engine-cli ${version.split('.').pop()}`);
@@ -328,3 +324,7 @@ function serveRpc() {
     })
     .on('close', () => last.finally(() => process.exit()));
 }
+
+if (options.version) printVersion();
+else if (positionals[0] === 'cli') await runDatabaseCommand(positionals[1]);
+else serveRpc();
