@@ -270,3 +270,17 @@ export async function assertPortFree(name: string, port: number, setting: string
   if (busy)
     throw new Error(`port ${port} for ${name} is in use on 127.0.0.1; free it or choose another with ${setting}`);
 }
+
+/** A port of 127.0.0.1 that nobody listens on at the moment, for servers that live as long as a test or a script. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ host: '127.0.0.1', port: 0 }, () => {
+      const address = server.address();
+      server.close(() =>
+        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port is free')),
+      );
+    });
+  });
+}

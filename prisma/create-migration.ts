@@ -2,11 +2,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startPostgres } from '../postgres/embedded.ts';
+import { freePort } from '../postgres/owned-process.ts';
 
 const PROJECT_DIR = dirname(dirname(fileURLToPath(import.meta.url)));
 const LOCK_FILE = 'provider = "postgresql"\n';
@@ -85,19 +85,6 @@ function diff(databaseUrl: string, migrationsDir: string, schema: string): Promi
       // Whatever ends the engine early, the prisma command may still end with 0: an answer is never empty.
       if (code === 0 && script.trim() !== '') resolve(script);
       else reject(new Error(`"prisma migrate diff" ended with exit code ${code}:\n${errors.trim()}`));
-    });
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen({ host: '127.0.0.1', port: 0 }, () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port is free')),
-      );
     });
   });
 }
