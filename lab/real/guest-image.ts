@@ -195,7 +195,8 @@ async function makeDisk(work: string, root: string, { kernel, kernelVersion }: P
     truncateSync(file(name), mib * 2 ** 20);
   };
   const early = ['init', 'bin', 'lib/m', 'proc', 'sys', 'dev', 'newroot', 'sbin/init'];
-  const listed = await must(['find', ...early], { cwd: root });
+  // The kernel makes no parent directories when it unpacks: they have to be listed before what is in them.
+  const listed = `lib\nsbin\n${await must(['find', ...early], { cwd: root })}`;
   const initrd = file('initrd.cpio');
   await must(['cpio', '--create', '--format=newc', '--quiet', '--owner=0:0', '-O', initrd], {
     input: listed,

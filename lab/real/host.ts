@@ -53,6 +53,9 @@ export interface LabHost {
  */
 const ownLayers = ['/etc', '/var', '/usr/local', '/opt', '/srv'] as const;
 
+/** Directories of the host that show nothing of the machine's. Plain ones, unlike the layers: tests may remove a log from outside. */
+const ownDirectories = ['/root', '/var/log'] as const;
+
 /** The lab's SSH key, once per home. Each host lets it in as root. */
 export async function ensureSshKey(paths: LabPaths): Promise<void> {
   if (existsSync(`${paths.privateKey}.pub`)) return;
@@ -144,6 +147,12 @@ export function hostAccess(paths: LabPaths, host: HostNumber): LabHost {
   };
 }
 
+/** The file, seen from the machine, that a host keeps at `path`, below /etc, /var or /root. To be read; only logs may be removed. */
+export function hostFile(paths: LabPaths, host: HostNumber, path: string): string {
+  const isOwn = ownDirectories.some((own) => path.startsWith(`${own}/`));
+  return join(paths.host(host), isOwn ? 'own' : '', path);
+}
+
 /** The process id, seen from the machine, of a running host's init. */
 export function hostInit(paths: LabPaths, host: HostNumber): number | undefined {
   return labProcesses(paths.root).find((process) => process.isHostInit && process.part === hostName(host))?.pid;
@@ -188,11 +197,12 @@ async function prepareFiles(paths: LabPaths, host: HostNumber): Promise<void> {
     mkdirSync(layer(own), { recursive: true });
     mkdirSync(layer(`work${own}`), { recursive: true });
   }
-  mkdirSync(layer('root/.ssh'), { recursive: true, mode: 0o700 });
+  mkdirSync(layer('own/root/.ssh'), { recursive: true, mode: 0o700 });
+  mkdirSync(layer('own/var/log'), { recursive: true });
   if (!existsSync(layer('etc/machine-id'))) write('etc/machine-id', `${randomUUID().replaceAll('-', '')}\n`);
-  if (!existsSync(layer('root/.ssh/authorized_keys'))) {
-    copyFileSync(`${paths.privateKey}.pub`, layer('root/.ssh/authorized_keys'));
-    chmodSync(layer('root/.ssh/authorized_keys'), 0o600);
+  if (!existsSync(layer('own/root/.ssh/authorized_keys'))) {
+    copyFileSync(`${paths.privateKey}.pub`, layer('own/root/.ssh/authorized_keys'));
+    chmodSync(layer('own/root/.ssh/authorized_keys'), 0o600);
   }
   if (!existsSync(layer('etc/ssh/ssh_host_ed25519_key.pub'))) {
     mkdirSync(layer('etc/ssh'), { recursive: true });
@@ -295,7 +305,7 @@ exec ovn-controller unix:/run/openvswitch/db.sock --pidfile --log-file -vconsole
  * migration between two hosts for one to itself.
  */
 const firstBoot = `#!/bin/sh
-rm -rf /etc/libvirt/qemu/networks/* /etc/libvirt/secrets /etc/libvirt/storage /var/lib/libvirt/images/* /var/cache/libvirt/* /var/log/libvirt/* \\
+rm -rf /etc/libvirt/qemu/networks/* /etc/libvirt/secrets /etc/libvirt/storage /var/lib/libvirt/images/* /var/cache/libvirt/* \\
   /etc/openvswitch/* /var/lib/openvswitch/* /etc/belay* /var/lib/belay* /etc/ceph/*
 mkdir -p /etc/libvirt/qemu/networks /var/lib/libvirt/images /var/cache/libvirt /var/log/libvirt /etc/openvswitch /var/lib/openvswitch \\
   /var/log/openvswitch /var/log/ovn /etc/belay-init.d /etc/ceph
@@ -330,7 +340,7 @@ mount -t sysfs sysfs /sys
 for own in ${layers.join(' ')}; do
   mount -t overlay overlay -o "lowerdir=$own,upperdir=$root$own,workdir=$root/work$own" "$own"
 done
-mount --bind "$root/root" /root
+for own in ${ownDirectories.join(' ')}; do mount --bind "$root/own$own" "$own"; done
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mkdir -p /run/lock /run/libvirt /run/openvswitch /run/ovn /run/ceph

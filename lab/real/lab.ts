@@ -8,6 +8,7 @@ import {
   ensureSshKey,
   execHost,
   hostAccess,
+  hostFile,
   hostInit,
   type LabHost,
   startHost,
@@ -50,7 +51,7 @@ export interface Lab {
   /** Both cables pulled; the host and its guests live on. */
   unplugHost(host: number): Promise<void>;
   plugHost(host: number): Promise<void>;
-  /** The file, seen from the machine, that a host keeps at `path` in /var or /etc, such as a guest's serial log. */
+  /** The file, seen from the machine, that a host keeps at `path`, such as a guest's serial log in /var/log/libvirt. */
   hostFile(host: number, path: string): string;
 }
 
@@ -167,7 +168,7 @@ function labOf(paths: LabPaths): Lab {
     startHost: (host) => startHost(paths, checked(host)),
     unplugHost: (host) => setPlugged(checked(host), false),
     plugHost: (host) => setPlugged(checked(host), true),
-    hostFile: (host, path) => join(paths.host(checked(host)), path),
+    hostFile: (host, path) => hostFile(paths, checked(host), path),
   };
 }
 
