@@ -1,0 +1,182 @@
+import { Context } from '@temporalio/activity';
+import type { DomainSpec } from '../../host-agent/protocol.ts';
+import { refuse } from '../failure.ts';
+import { type StepContext, step } from '../step.ts';
+import { seedImage } from '../storage/names.ts';
+import { diskOf, volumeRows } from '../storage/volume.ts';
+import type { World } from '../world.ts';
+
+interface OnHost {
+  instanceId: string;
+  hostId: string;
+}
+
+/** The instance as its host must run it, from the records alone. */
+async function specOf(world: World, instanceId: string, { operationId }: StepContext): Promise<DomainSpec> {
+  const { prisma } = world.database;
+  const [instance, attached, interfaces] = await Promise.all([
+    prisma.instance.findUniqueOrThrow({ where: { id: instanceId } }),
+    prisma.volume.findMany({ where: { instanceId, deletedAt: null }, select: { id: true } }),
+    prisma.networkInterface.findMany({ where: { instanceId, deletedAt: null }, orderBy: { index: 'asc' } }),
+  ]);
+  const volumes = await volumeRows(
+    world,
+    attached.map((volume) => volume.id),
+  );
+  const root = volumes.find((volume) => volume.role === 'root');
+  if (!root) throw refuse('INVALID_STATE', `instance ${instanceId} has no root volume`);
+  return {
+    id: instanceId,
+    tags: {
+      id: instanceId,
+      kind: 'instance',
+      operation: operationId,
+      revision: instance.revision,
+      projectId: instance.projectId,
+    },
+    hostname: instance.guestHostname ?? instanceId,
+    vcpus: instance.vcpus ?? 1,
+    memoryMib: instance.memoryMib ?? 128,
+    firmware: instance.firmware as DomainSpec['firmware'],
+    disks: volumes.map(diskOf),
+    seed: { storageClusterId: root.storageClusterId, pool: root.pool, image: seedImage(instanceId) },
+    interfaces: interfaces.map((nic) => ({ id: nic.id, mac: nic.mac ?? '', mtu: 1500 })),
+  };
+}
+
+async function boot(world: World, { instanceId, hostId }: OnHost, context: StepContext): Promise<void> {
+  const spec = await specOf(world, instanceId, context);
+  const agent = await world.host(hostId);
+  await agent.call('domain.ensureDefined', spec);
+  await agent.call('domain.ensureRunning', { id: instanceId });
+}
+
+const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void> => {
+  await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
+};
+
+/** Keeps Temporal told that long work goes on, and passes its cancel on to the agent. */
+function heartbeating<T>(work: (signal: AbortSignal, onProgress: (percent: number) => void) => Promise<T>): Promise<T> {
+  const { cancellationSignal, heartbeat } = Context.current();
+  let percent = 0;
+  const timer = setInterval(() => heartbeat({ percent }), 5_000);
+  return work(cancellationSignal, (now) => {
+    percent = now;
+    heartbeat({ percent });
+  }).finally(() => clearInterval(timer));
+}
+
+export const hypervisor = (world: World) => ({
+  /** Defined and running. The undo forces it off and forgets the definition. */
+  boot: step({
+    do: (input: OnHost, context) => boot(world, input, context),
+    undo: (input) => leave(world, input),
+  }),
+
+  /** Asks the guest to shut down. Answers false when it did not within the time. */
+  shutDown: step({
+    async do(
+      { instanceId, hostId, timeoutSeconds }: OnHost & { timeoutSeconds: number },
+      { operationId },
+    ): Promise<{ off: boolean }> {
+      const agent = await world.host(hostId);
+      try {
+        await heartbeating((signal) =>
+          agent.runTask('domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds }, { signal }),
+        );
+        return { off: true };
+      } catch (error) {
+        if ((error as { code?: string }).code === 'TIMEOUT') return { off: false };
+        throw error;
+      }
+    },
+  }),
+
+  turnOff: step({ do: (input: OnHost) => leave(world, input) }),
+
+  /** A destroyed instance leaves its host; the undo boots it again, as after a power failure. */
+  leave: step({
+    do: (input: OnHost) => leave(world, input),
+    undo: (input, context) => boot(world, input, context),
+  }),
+
+  reboot: step({
+    async do({ instanceId, hostId, mode }: OnHost & { mode: 'soft' | 'force' }, { operationId }) {
+      const agent = await world.host(hostId);
+      if (mode === 'force') await agent.call('domain.reset', { id: instanceId });
+      else
+        await heartbeating((signal) =>
+          agent.runTask('domain.reboot', `${operationId}-reboot`, { id: instanceId, timeoutSeconds: 60 }, { signal }),
+        );
+    },
+  }),
+
+  /** Copies memory and switches over. Asked again after a lost answer, the host that runs the guest decides. */
+  migrate: step({
+    async do(
+      {
+        instanceId,
+        hostId,
+        targetHostId,
+        bandwidthBytesPerSec,
+      }: OnHost & { targetHostId: string; bandwidthBytesPerSec?: number | null },
+      { operationId },
+    ): Promise<{ downtimeMs: number; totalMs: number; transferredBytes: number }> {
+      const [source, host, instance] = await Promise.all([
+        world.host(hostId),
+        world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } }),
+        world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } }),
+      ]);
+      const cluster = await world.database.prisma.cluster.findUniqueOrThrow({ where: { id: host.clusterId } });
+      const limits = cluster.migration as { bandwidthBytesPerSec: number | null; autoConverge: boolean };
+      const here = await source.call('domain.status', { id: instanceId });
+      if (here.state === 'absent' || here.state === 'off') {
+        const there = await (await world.host(targetHostId)).call('domain.status', { id: instanceId });
+        if (there.state === 'running' || there.state === 'paused')
+          return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
+        throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
+      }
+      return heartbeating((signal, onProgress) =>
+        source.runTask(
+          'domain.migrate',
+          `${operationId}-migrate`,
+          {
+            id: instanceId,
+            targetAddress: host.address,
+            bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
+            autoConverge: limits.autoConverge,
+          },
+          {
+            signal,
+            onProgress: (percent) => {
+              onProgress(percent);
+              void world.database.pool
+                .query('UPDATE "operation" SET progress = $2 WHERE id = $1', [operationId, Math.round(percent)])
+                .catch(() => {});
+            },
+          },
+        ),
+      );
+    },
+    async undo({ instanceId, hostId, targetHostId }, context) {
+      const source = await world.host(hostId);
+      const target = await world.host(targetHostId);
+      const here = await source.call('domain.status', { id: instanceId });
+      const there = await target.call('domain.status', { id: instanceId });
+      // A failure reported after the switch-over: the guest runs over there, and only there. It is brought back the way it went.
+      if (here.state !== 'running' && there.state === 'running') {
+        const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });
+        await target.runTask('domain.migrate', `${context.operationId}-return`, {
+          id: instanceId,
+          targetAddress: home.address,
+          bandwidthBytesPerSec: null,
+          autoConverge: true,
+        });
+      }
+      await target.call('domain.ensureAbsent', { id: instanceId });
+    },
+  }),
+
+  /** What a migration may leave at the source: a definition without a guest. */
+  leaveSource: step({ do: (input: OnHost) => leave(world, input) }),
+});

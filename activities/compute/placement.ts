@@ -1,0 +1,382 @@
+/** Which host and which pools carry an instance, guarded by claims: a claim is inserted under a check of free capacity. */
+import type { Client } from '../../database/database.ts';
+import { run, transaction } from '../../database/database.ts';
+import { refuse } from '../failure.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+
+interface Need {
+  instanceId: string;
+  zoneId: string;
+  vcpus: number;
+  memoryMib: number;
+}
+
+interface Pool {
+  id: string;
+  storageClass: string;
+  clusterIds: string[];
+  freeGib: number;
+}
+
+interface VolumeNeed {
+  id: string;
+  sizeGib: number;
+  poolId: string | null;
+  storageClass: string;
+}
+
+/** Free GiB of each pool that may take volumes: what it may promise less what living volumes were promised. */
+const poolsOf = (tx: Client, zoneId: string): Promise<Pool[]> =>
+  run<Pool>(
+    tx,
+    `SELECT p.id, p."storageClass", p."clusterIds",
+            (p."totalGib" * p.overprovision - coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0))::float8 AS "freeGib"
+     FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p.enabled AND p."deletedAt" IS NULL ORDER BY p.id`,
+    [zoneId],
+  );
+
+/** The emptiest pool of the class that the cluster reaches and that has room. */
+function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | null): Pool | undefined {
+  return pools
+    .filter((pool) => (need.poolId ? pool.id === need.poolId : pool.storageClass === need.storageClass))
+    .filter(
+      (pool) =>
+        (clusterId === null || pool.clusterIds.includes(clusterId)) &&
+        (need.poolId !== null || pool.freeGib >= need.sizeGib),
+    )
+    .sort((a, b) => b.freeGib - a.freeGib)[0];
+}
+
+const volumesOf = (tx: Client, instanceId: string): Promise<VolumeNeed[]> =>
+  run<VolumeNeed>(
+    tx,
+    `SELECT v.id, v."sizeGib", v."poolId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId"
+     WHERE v."instanceId" = $1 AND v."deletedAt" IS NULL ORDER BY v.id`,
+    [instanceId],
+  );
+
+/** Takes room on the host with the most free memory; hosts that another placement holds right now are passed over first. */
+async function takeHost(
+  tx: Client,
+  operationId: string,
+  need: Need,
+  clusterIds: string[],
+  only: string | null,
+  except: string | null,
+): Promise<string | null> {
+  const text = (lock: string): string => `
+    UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3
+    WHERE "hostId" = (
+      SELECT "hostId" FROM "hostCapacity"
+      WHERE "zoneId" = $1 AND open AND vcpus - "claimedVcpus" >= $2 AND "memoryMib" - "claimedMemoryMib" >= $3
+        AND "clusterId" = ANY($4) AND ($5::uuid IS NULL OR "hostId" = $5) AND ($6::uuid IS NULL OR "hostId" <> $6)
+      ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock})
+    RETURNING "hostId"`;
+  const values = [need.zoneId, need.vcpus, need.memoryMib, clusterIds, only, except];
+  const [taken] = await run<{ hostId: string }>(tx, text('FOR UPDATE SKIP LOCKED'), values);
+  const [host] = taken ? [taken] : await run<{ hostId: string }>(tx, text('FOR UPDATE'), values);
+  if (!host) return null;
+  await run(
+    tx,
+    `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, $4, $5)`,
+    [need.instanceId, host.hostId, operationId, need.vcpus, need.memoryMib],
+  );
+  return host.hostId;
+}
+
+/** Gives the claims back that match; safe to repeat, because only a deleted row is subtracted. */
+async function dropClaims(tx: Client, condition: string, values: unknown[]): Promise<void> {
+  await run(
+    tx,
+    `WITH gone AS (DELETE FROM "hostClaim" WHERE ${condition} RETURNING "hostId", vcpus, "memoryMib"),
+          sums AS (SELECT "hostId", sum(vcpus)::int AS vcpus, sum("memoryMib")::int AS mib FROM gone GROUP BY "hostId")
+     UPDATE "hostCapacity" c SET "claimedVcpus" = c."claimedVcpus" - s.vcpus, "claimedMemoryMib" = c."claimedMemoryMib" - s.mib
+     FROM sums s WHERE c."hostId" = s."hostId"`,
+    values,
+  );
+}
+
+/** Says per filter how many hosts it dropped, so that the reader knows what to add. */
+async function noCapacity(
+  tx: Client,
+  need: Need,
+  clusterIds: string[],
+  only: string | null,
+  except: string | null,
+): Promise<never> {
+  const [count] = await run<Record<string, string>>(
+    tx,
+    `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($4))) AS unreached,
+            count(*) FILTER (WHERE ($5::uuid IS NOT NULL AND "hostId" <> $5) OR "hostId" = $6::uuid) AS excluded,
+            count(*) FILTER (WHERE vcpus - "claimedVcpus" < $2) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $3) AS memory
+     FROM "hostCapacity" WHERE "zoneId" = $1`,
+    [need.zoneId, need.vcpus, need.memoryMib, clusterIds, only, except],
+  );
+  const of = (key: string): number => Number(count?.[key] ?? 0);
+  throw refuse(
+    'NO_CAPACITY',
+    `no host of the zone has room for ${need.vcpus} vCPUs and ${need.memoryMib} MiB: of ${of('hosts')} hosts ${of('closed')} are closed to placement, ` +
+      `${of('unreached')} do not reach the storage, ${of('excluded')} are not eligible, ${of('vcpus')} lack vCPUs, ${of('memory')} lack memory`,
+    {
+      hosts: of('hosts'),
+      droppedBy: {
+        closed: of('closed'),
+        storageReach: of('unreached'),
+        eligibility: of('excluded'),
+        vcpus: of('vcpus'),
+        memoryMib: of('memory'),
+      },
+    },
+  );
+}
+
+async function needOf(
+  tx: Client,
+  instanceId: string,
+): Promise<Need & { hostId: string | null; lastHostId: string | null }> {
+  const [row] = await run<Need & { hostId: string | null; lastHostId: string | null }>(
+    tx,
+    `SELECT id AS "instanceId", "zoneId", vcpus, "memoryMib", "hostId", "lastHostId" FROM "instance" WHERE id = $1`,
+    [instanceId],
+  );
+  if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
+  return row;
+}
+
+/** Clusters whose hosts reach a pool for every volume. */
+function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[] {
+  const clusters = [...new Set(pools.flatMap((pool) => pool.clusterIds))];
+  const reached = clusters.filter((cluster) => volumes.every((volume) => choosePool(pools, volume, cluster)));
+  if (volumes.length > 0 && reached.length === 0) {
+    const missing = volumes.find((volume) => !choosePool(pools, volume, null)) ?? volumes[0];
+    throw refuse(
+      'NO_CAPACITY',
+      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free: ${pools.length} pools are ready, ` +
+        `${pools.filter((pool) => pool.storageClass === missing?.storageClass).length} of that class`,
+      { storageClass: missing?.storageClass, sizeGib: missing?.sizeGib },
+    );
+  }
+  return reached;
+}
+
+export const placement = ({ database }: World) => ({
+  /** A host for the instance and a pool for each of its volumes that has none yet. */
+  reserve: step({
+    async do(
+      { instanceId, requestedHostId }: { instanceId: string; requestedHostId?: string | null },
+      { operationId },
+    ): Promise<{ hostId: string; uncached: { imageId: string; poolId: string }[]; volumeIds: string[] }> {
+      return transaction(database, async (tx) => {
+        const need = await needOf(tx, instanceId);
+        const volumes = await volumesOf(tx, instanceId);
+        const [claimed] = await run<{ hostId: string }>(
+          tx,
+          `SELECT "hostId" FROM "hostClaim" WHERE "instanceId" = $1`,
+          [instanceId],
+        );
+        let hostId = claimed?.hostId ?? null;
+        if (!hostId) {
+          const pools = await poolsOf(tx, need.zoneId);
+          const clusters = reachingClusters(pools, volumes);
+          const only = requestedHostId ?? null;
+          const preferred = only ?? need.lastHostId;
+          hostId = preferred ? await takeHost(tx, operationId, need, clusters, preferred, null) : null;
+          if (!hostId && !only) hostId = await takeHost(tx, operationId, need, clusters, null, null);
+          if (!hostId) return noCapacity(tx, need, clusters, only, null);
+          const [host] = await run<{ clusterId: string }>(
+            tx,
+            `SELECT "clusterId" FROM "hostCapacity" WHERE "hostId" = $1`,
+            [hostId],
+          );
+          for (const volume of volumes) {
+            if (volume.poolId) continue;
+            const pool = choosePool(pools, volume, host?.clusterId ?? null);
+            await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volume.id, pool?.id]);
+          }
+          await run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, hostId]);
+        }
+        const uncached = await run<{ imageId: string; poolId: string }>(
+          tx,
+          `SELECT DISTINCT (v.source->>'imageId')::uuid AS "imageId", v."poolId" FROM "volume" v
+           WHERE v."instanceId" = $1 AND v.state = 'creating' AND v.source->>'imageId' IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM "imageCache" c WHERE c."imageId" = (v.source->>'imageId')::uuid AND c."poolId" = v."poolId" AND c.state = 'ready')`,
+          [instanceId],
+        );
+        return { hostId, uncached, volumeIds: volumes.map((volume) => volume.id) };
+      });
+    },
+    async undo({ instanceId }, { operationId }) {
+      await transaction(database, async (tx) => {
+        await run(
+          tx,
+          `UPDATE "instance" SET "hostId" = NULL WHERE id = $1 AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."operationId" = $2)`,
+          [instanceId, operationId],
+        );
+        await dropClaims(tx, '"instanceId" = $1 AND "operationId" = $2', [instanceId, operationId]);
+      });
+    },
+  }),
+
+  /** The instance has left its host. */
+  release: step({
+    async do({ instanceId }: { instanceId: string }) {
+      await transaction(database, async (tx) => {
+        await run(
+          tx,
+          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL, "desiredPower" = 'off' WHERE id = $1`,
+          [instanceId],
+        );
+        await dropClaims(tx, '"instanceId" = $1', [instanceId]);
+      });
+    },
+  }),
+
+  /** As release, for an instance that is destroyed; the undo takes the very room back. */
+  vacate: step({
+    async do({ instanceId }: { instanceId: string; hostId: string }) {
+      await transaction(database, async (tx) => {
+        await run(
+          tx,
+          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL WHERE id = $1`,
+          [instanceId],
+        );
+        await dropClaims(tx, '"instanceId" = $1', [instanceId]);
+      });
+    },
+    async undo({ instanceId, hostId }, { operationId }) {
+      await transaction(database, async (tx) => {
+        const need = await needOf(tx, instanceId);
+        await run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, hostId]);
+        const taken = await run(
+          tx,
+          `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING 1`,
+          [instanceId, hostId, operationId, need.vcpus, need.memoryMib],
+        );
+        if (taken.length > 0)
+          await run(
+            tx,
+            `UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3 WHERE "hostId" = $1`,
+            [hostId, need.vcpus, need.memoryMib],
+          );
+      });
+    },
+  }),
+
+  /** Room on another host of the same cluster; both claims are held while the guest is on its way. */
+  reserveMove: step({
+    async do(
+      { instanceId, hostId }: { instanceId: string; hostId?: string | null },
+      { operationId },
+    ): Promise<{ sourceHostId: string; targetHostId: string }> {
+      return transaction(database, async (tx) => {
+        const need = await needOf(tx, instanceId);
+        const source = need.hostId;
+        if (!source) throw refuse('INVALID_STATE', `instance ${instanceId} is on no host`);
+        if (hostId === source)
+          throw refuse('INVALID_ARGUMENT', `instance ${instanceId} already runs on host ${hostId}`);
+        const [claimed] = await run<{ hostId: string }>(
+          tx,
+          `SELECT "hostId" FROM "hostClaim" WHERE "instanceId" = $1 AND "operationId" = $2 AND "hostId" <> $3`,
+          [instanceId, operationId, source],
+        );
+        if (claimed) return { sourceHostId: source, targetHostId: claimed.hostId };
+        const [home] = await run<{ clusterId: string; kvm: boolean | null }>(
+          tx,
+          `SELECT "clusterId", kvm FROM "host" WHERE id = $1`,
+          [source],
+        );
+        const clusters = home ? [home.clusterId] : [];
+        const target = await takeHost(tx, operationId, need, clusters, hostId ?? null, source);
+        if (!target) return noCapacity(tx, need, clusters, hostId ?? null, source);
+        const [there] = await run<{ kvm: boolean | null }>(tx, `SELECT kvm FROM "host" WHERE id = $1`, [target]);
+        if ((there?.kvm ?? null) !== (home?.kvm ?? null))
+          throw refuse(
+            'PRECONDITION_FAILED',
+            `host ${target} ${there?.kvm ? 'runs guests with KVM' : 'emulates guests'}, the source does not: a running guest can not move there`,
+          );
+        return { sourceHostId: source, targetHostId: target };
+      });
+    },
+    async undo({ instanceId }, { operationId }) {
+      await transaction(database, (tx) =>
+        dropClaims(
+          tx,
+          `"instanceId" = $1 AND "operationId" = $2 AND "hostId" <> coalesce((SELECT "hostId" FROM "instance" WHERE id = $1), $1)`,
+          [instanceId, operationId],
+        ),
+      );
+    },
+  }),
+
+  /** The instance is at home on its new host. */
+  settleMove: step({
+    async do({
+      instanceId,
+      sourceHostId,
+      targetHostId,
+    }: {
+      instanceId: string;
+      sourceHostId: string;
+      targetHostId: string;
+    }) {
+      await transaction(database, async (tx) => {
+        await run(tx, `UPDATE "instance" SET "hostId" = $2, "lastHostId" = $3 WHERE id = $1`, [
+          instanceId,
+          targetHostId,
+          sourceHostId,
+        ]);
+        await dropClaims(tx, '"instanceId" = $1 AND "hostId" = $2', [instanceId, sourceHostId]);
+      });
+    },
+  }),
+
+  /** A pool for a volume that stands alone, and a host that reaches it to do the work. */
+  reserveSpace: step({
+    async do({ volumeId }: { volumeId: string }): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
+      return transaction(database, async (tx) => {
+        const [volume] = await run<VolumeNeed & { zoneId: string; source: { imageId?: string } | null }>(
+          tx,
+          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source, t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
+          [volumeId],
+        );
+        if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);
+        const pools = await poolsOf(tx, volume.zoneId);
+        reachingClusters(pools, [volume]);
+        const pool = choosePool(pools, volume, null);
+        if (!pool)
+          throw refuse('NO_CAPACITY', `no pool of storage class ${volume.storageClass} has ${volume.sizeGib} GiB free`);
+        await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volumeId, pool.id]);
+        const [cached] = await run(
+          tx,
+          `SELECT 1 FROM "imageCache" WHERE "imageId" = $1::uuid AND "poolId" = $2 AND state = 'ready'`,
+          [volume.source?.imageId ?? null, pool.id],
+        );
+        return {
+          poolId: pool.id,
+          hostId: await reachingHost(tx, pool.id),
+          uncached: Boolean(volume.source?.imageId) && !cached,
+        };
+      });
+    },
+    async undo({ volumeId }, { operationId }) {
+      await run(
+        database.pool,
+        `UPDATE "volume" SET "poolId" = NULL WHERE id = $1 AND state = 'creating' AND "currentOperationId" = $2`,
+        [volumeId, operationId],
+      );
+    },
+  }),
+});
+
+/** A connected host of a cluster that reaches the pool; any will do for work on the pool itself. */
+export async function reachingHost(tx: { query: Client['query'] }, poolId: string): Promise<string> {
+  const [host] = await run<{ id: string }>(
+    tx as Client,
+    `SELECT h.id FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds")
+     WHERE p.id = $1 AND h.connection = 'connected' AND h.state = 'active' AND h."deletedAt" IS NULL ORDER BY random() LIMIT 1`,
+    [poolId],
+  );
+  if (!host) throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${poolId}`);
+  return host.id;
+}

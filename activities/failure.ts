@@ -1,0 +1,32 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { AgentError } from '../host-agent/agentError.ts';
+import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
+
+/** A failure that trying again can not mend: the operation unwinds at once. `code` is one of the product's error codes. */
+export function refuse(code: ProblemCode, message: string, details: ProblemDetails = {}): ApplicationFailure {
+  return ApplicationFailure.create({ message, type: code, nonRetryable: true, details: [details] });
+}
+
+/** A failure that may pass by itself. */
+export function tryAgain(code: ProblemCode, message: string, details: ProblemDetails = {}): ApplicationFailure {
+  return ApplicationFailure.create({ message, type: code, nonRetryable: false, details: [details] });
+}
+
+/** What Temporal is told of an error thrown by a step: code, message, whether it may pass; no stack of ours. */
+export function failureOf(error: unknown): unknown {
+  if (error instanceof AgentError)
+    return ApplicationFailure.create({
+      message: error.message,
+      type: error.code,
+      nonRetryable: !error.retryable,
+      details: [{ host: error.host }],
+    });
+  if (error instanceof Problem)
+    return ApplicationFailure.create({
+      message: error.message,
+      type: error.code,
+      nonRetryable: error.status < 500,
+      details: [error.details],
+    });
+  return error;
+}

@@ -1,0 +1,177 @@
+/**
+ * OVN's northbound database over OVSDB (RFC 7047), one transaction per step. Rows carry `belay:id`, `belay:kind` and
+ * `belay:revision` in external_ids. Nothing here waits for hypervisors.
+ */
+import { connect, type Socket } from 'node:net';
+import { tryAgain } from '../failure.ts';
+
+export type Uuid = ['uuid', string] | ['named-uuid', string];
+export type OvsdbRow = Record<string, unknown>;
+export type Condition = [string, string, unknown];
+
+export type OvsdbOperation =
+  | { op: 'insert'; table: string; row: OvsdbRow; 'uuid-name'?: string }
+  | { op: 'select'; table: string; where: Condition[]; columns?: string[] }
+  | { op: 'update'; table: string; where: Condition[]; row: OvsdbRow }
+  | { op: 'mutate'; table: string; where: Condition[]; mutations: [string, string, unknown][] }
+  | { op: 'delete'; table: string; where: Condition[] }
+  | { op: 'comment'; comment: string };
+
+export interface OvsdbResult {
+  rows?: OvsdbRow[];
+  count?: number;
+  uuid?: ['uuid', string];
+  error?: string;
+  details?: string;
+}
+
+export interface Northbound {
+  /** All or nothing. Throws when any operation is refused. */
+  transact(comment: string, operations: OvsdbOperation[]): Promise<OvsdbResult[]>;
+  close(): void;
+}
+
+export const map = (value: Record<string, string>): unknown => ['map', Object.entries(value)];
+export const set = (values: unknown[]): unknown => ['set', values];
+/** A set column with one value comes without its brackets. */
+export const members = (value: unknown): unknown[] =>
+  Array.isArray(value) && value[0] === 'set' ? (value[1] as unknown[]) : [value];
+export const mapOf = (value: unknown): Record<string, string> =>
+  Object.fromEntries(Array.isArray(value) && value[0] === 'map' ? (value[1] as [string, string][]) : []);
+
+/** End of the first JSON object in `text`, or -1: OVSDB's messages follow each other without a separator. */
+function objectEnd(text: string, from: { at: number; depth: number; quoted: boolean; escaped: boolean }): number {
+  for (; from.at < text.length; from.at++) {
+    const character = text[from.at];
+    if (from.escaped) from.escaped = false;
+    else if (from.quoted) {
+      if (character === '\\') from.escaped = true;
+      else if (character === '"') from.quoted = false;
+    } else if (character === '"') from.quoted = true;
+    else if (character === '{') from.depth++;
+    else if (character === '}' && --from.depth === 0) return ++from.at;
+  }
+  return -1;
+}
+
+interface Waiting {
+  resolve(result: OvsdbResult[]): void;
+  reject(error: Error): void;
+}
+
+class Channel {
+  readonly #socket: Socket;
+  readonly #waiting = new Map<number, Waiting>();
+  #next = 1;
+  #buffer = '';
+  #scan = { at: 0, depth: 0, quoted: false, escaped: false };
+  open = true;
+
+  constructor(remote: string) {
+    const tcp = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(remote);
+    const path = /^unix:(.+)$/.exec(remote)?.[1];
+    if (!tcp && !path) throw new Error(`an OVSDB address is tcp:HOST:PORT or unix:PATH, found "${remote}"`);
+    this.#socket = tcp
+      ? connect({ host: tcp[1] ?? tcp[2] ?? '', port: Number(tcp[3]), noDelay: true })
+      : connect({ path: path ?? '' });
+    this.#socket.setEncoding('utf8');
+    this.#socket.on('data', (text: string) => this.#read(text));
+    const gone = (error?: Error): void =>
+      this.#fail(error ?? new Error('the northbound database closed the connection'));
+    this.#socket.on('error', gone);
+    this.#socket.on('close', () => gone());
+  }
+
+  #fail(error: Error): void {
+    this.open = false;
+    for (const waiting of this.#waiting.values()) waiting.reject(error);
+    this.#waiting.clear();
+    this.#socket.destroy();
+  }
+
+  #read(text: string): void {
+    this.#buffer += text;
+    for (;;) {
+      const end = objectEnd(this.#buffer, this.#scan);
+      if (end < 0) return;
+      const message = JSON.parse(this.#buffer.slice(0, end)) as {
+        id: number | string | null;
+        method?: string;
+        params?: unknown;
+        result?: OvsdbResult[];
+        error?: unknown;
+      };
+      this.#buffer = this.#buffer.slice(end);
+      this.#scan = { at: 0, depth: 0, quoted: false, escaped: false };
+      if (message.method === 'echo') {
+        this.#socket.write(JSON.stringify({ id: message.id, result: message.params, error: null }));
+        continue;
+      }
+      const waiting = this.#waiting.get(Number(message.id));
+      this.#waiting.delete(Number(message.id));
+      if (message.error) waiting?.reject(new Error(`OVSDB: ${JSON.stringify(message.error)}`));
+      else waiting?.resolve(message.result ?? []);
+    }
+  }
+
+  request(method: string, params: unknown[]): Promise<OvsdbResult[]> {
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => this.#fail(new Error('the northbound database did not answer within 10 s')),
+        10_000,
+      );
+      const done =
+        <T>(settle: (value: T) => void) =>
+        (value: T) => {
+          clearTimeout(timer);
+          settle(value);
+        };
+      this.#waiting.set(id, { resolve: done(resolve), reject: done(reject) });
+      this.#socket.write(JSON.stringify({ id, method, params }));
+    });
+  }
+
+  close(): void {
+    this.#fail(new Error('closed'));
+  }
+}
+
+/** `remote`: one or more addresses, separated by commas; the next one is tried when one fails. */
+export function openNorthbound(remote: string): Northbound {
+  const remotes = remote.split(',').filter(Boolean);
+  let turn = 0;
+  let channel: Channel | undefined;
+  return {
+    async transact(comment, operations) {
+      const address = remotes[turn % remotes.length];
+      if (!address)
+        throw tryAgain('BACKEND_UNAVAILABLE', "BELAY_OVN_NORTHBOUND names no address of OVN's northbound database");
+      if (!channel?.open) channel = new Channel(address);
+      const whole: OvsdbOperation[] = [...operations, { op: 'comment', comment: `belay ${comment}` }];
+      let results: OvsdbResult[];
+      try {
+        results = await channel.request('transact', ['OVN_Northbound', ...whole]);
+      } catch (error) {
+        turn++;
+        throw tryAgain(
+          'BACKEND_UNAVAILABLE',
+          `OVN northbound ${address}: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+      const refused = results.find((result) => result?.error);
+      if (refused)
+        throw tryAgain('BACKEND_UNAVAILABLE', `OVN refused "${comment}": ${refused.error} ${refused.details ?? ''}`);
+      return results;
+    },
+    close: () => channel?.close(),
+  };
+}
+
+/** What leads a row back to its record. */
+export const rowTags = (kind: string, id: string, more: Record<string, string> = {}): unknown =>
+  map({ 'belay:id': id, 'belay:kind': kind, 'belay:revision': '1', ...more });
+/** Where clause for the rows of a record. */
+export const taggedWith = (kind: string, id: string): Condition[] => [
+  ['external_ids', 'includes', map({ 'belay:id': id, 'belay:kind': kind })],
+];

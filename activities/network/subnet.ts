@@ -1,0 +1,53 @@
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+import { map, rowTags, taggedWith } from './northbound.ts';
+
+/** Guests see 1500 whatever the tunnel costs; the underlay carries the difference. */
+const guestMtu = '1500';
+
+/** A locally administered address that no interface gets: interfaces start with 02, this with 06. */
+const serverMac = (subnetId: string): string =>
+  `06:${subnetId
+    .replaceAll('-', '')
+    .slice(0, 10)
+    .replace(/(..)(?=.)/g, '$1:')}`;
+
+async function remove(world: World, subnetId: string): Promise<void> {
+  await world.northbound.transact(`remove subnet ${subnetId}`, [
+    { op: 'delete', table: 'DHCP_Options', where: taggedWith('subnet', subnetId) },
+  ]);
+}
+
+export const subnets = (world: World) => ({
+  /** OVN answers DHCP by itself from these options. */
+  make: step({
+    async do({ subnetId }: { subnetId: string }) {
+      const subnet = await world.database.prisma.subnet.findUniqueOrThrow({ where: { id: subnetId } });
+      const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
+        { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
+      ]);
+      if (!subnet.dhcp || (found?.rows?.length ?? 0) > 0) return;
+      const dns = subnet.dnsServers as string[];
+      await world.northbound.transact(`make subnet ${subnetId}`, [
+        {
+          op: 'insert',
+          table: 'DHCP_Options',
+          row: {
+            cidr: subnet.cidr,
+            options: map({
+              server_id: subnet.gateway ?? '',
+              server_mac: serverMac(subnetId),
+              router: subnet.gateway ?? '',
+              lease_time: String(subnet.leaseSeconds),
+              mtu: guestMtu,
+              ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
+            }),
+            external_ids: rowTags('subnet', subnetId),
+          },
+        },
+      ]);
+    },
+    undo: ({ subnetId }) => remove(world, subnetId),
+  }),
+  remove: step({ do: ({ subnetId }: { subnetId: string }) => remove(world, subnetId) }),
+});

@@ -1,0 +1,362 @@
+/** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
+
+import type { Client } from '../../database/database.ts';
+import { insertAll, run, transaction } from '../../database/database.ts';
+import { eventRow } from '../../database/events.ts';
+import { columnsOf } from '../../model/columns.ts';
+import { kindOf } from '../../model/kinds.ts';
+import { type OperationProblem, type StepReport, step } from '../step.ts';
+import type { World } from '../world.ts';
+
+interface Held {
+  resourceKind: string;
+  resourceId: string;
+  entered: boolean;
+  fromStates: string[];
+  viaState: string | null;
+  fromState: string | null;
+  toState: string | null;
+}
+
+interface OperationRow {
+  id: string;
+  type: string;
+  state: string;
+  targetKind: string;
+  targetId: string;
+  projectId: string | null;
+  actorUserId: string | null;
+  actorApiKeyId: string | null;
+  cancelRequestedAt: Date | null;
+  requestId: string | null;
+}
+
+const finals = new Set(['succeeded', 'failed', 'cancelled']);
+const ends = new Set(['deleted', 'expunged']);
+
+async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
+  const [row] = await run<OperationRow>(
+    tx,
+    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId"
+     FROM "operation" WHERE id = $1 FOR UPDATE`,
+    [operationId],
+  );
+  if (!row) throw new Error(`there is no operation ${operationId}`);
+  return row;
+}
+
+const heldBy = (tx: Client, operationId: string): Promise<Held[]> =>
+  run<Held>(
+    tx,
+    `SELECT "resourceKind", "resourceId", entered, "fromStates", "viaState", "fromState", "toState"
+     FROM "operationLock" WHERE "operationId" = $1 AND mode <> 'S' ORDER BY ticket`,
+    [operationId],
+  );
+
+/** Moves a resource into the state that says who holds it; refuses when its own state does not fit any more. */
+async function enter(tx: Client, operationId: string, held: Held): Promise<OperationProblem | null> {
+  const table = `"${kindOf(held.resourceKind).name}"`;
+  const [row] = await run<{ state: string; fault: unknown; deletedAt: Date | null }>(
+    tx,
+    `SELECT ${kindOf(held.resourceKind).states ? 'state' : "'' AS state"}, fault, "deletedAt" FROM ${table} WHERE id = $1 FOR UPDATE`,
+    [held.resourceId],
+  );
+  const resource = { kind: held.resourceKind, id: held.resourceId };
+  if (!row || row.deletedAt)
+    return { code: 'NOT_FOUND', message: `${held.resourceKind} ${held.resourceId} is gone`, step: null, resource };
+  if (row.fault)
+    return {
+      code: 'RESOURCE_FAULTED',
+      message: `${held.resourceKind} ${held.resourceId} is held by a stuck operation`,
+      step: null,
+      resource,
+    };
+  if (held.fromStates.length > 0 && !held.fromStates.includes(row.state))
+    return {
+      code: 'INVALID_STATE',
+      message: `${held.resourceKind} ${held.resourceId} is ${row.state}; this needs ${held.fromStates.join(' or ')}`,
+      step: null,
+      resource,
+    };
+  await run(
+    tx,
+    `UPDATE "operationLock" SET entered = true, "fromState" = $3 WHERE "operationId" = $1 AND "resourceId" = $2`,
+    [operationId, held.resourceId, row.state],
+  );
+  await run(
+    tx,
+    `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
+    held.viaState ? [held.resourceId, operationId, held.viaState] : [held.resourceId, operationId],
+  );
+  return null;
+}
+
+/** Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed. */
+async function leave(
+  tx: Client,
+  operationId: string,
+  held: Held[],
+  stateOf: (held: Held) => string | null,
+): Promise<void> {
+  for (const entry of held) {
+    const kind = kindOf(entry.resourceKind);
+    const state = stateOf(entry);
+    const dies = state === 'failed' || (state !== null && ends.has(state));
+    await run(
+      tx,
+      `UPDATE "${kind.name}" SET ${kind.states && state ? 'state = $3,' : ''} "currentOperationId" = NULL, fault = NULL, revision = revision + 1,
+         "updatedAt" = now(), "deletedAt" = CASE WHEN $2::boolean THEN now() ELSE "deletedAt" END WHERE id = $1`,
+      kind.states && state ? [entry.resourceId, dies, state] : [entry.resourceId, dies],
+    );
+    if (!dies) continue;
+    await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [entry.resourceId]);
+    if (kind.name === 'networkInterface')
+      await run(tx, 'UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1', [
+        entry.resourceId,
+      ]);
+  }
+  await run(tx, 'DELETE FROM "operationLock" WHERE "operationId" = $1', [operationId]);
+  await run(tx, `SELECT pg_notify('belay_queue', '')`);
+}
+
+const pastParticiples: Record<string, string> = {
+  create: 'created',
+  delete: 'deleted',
+  stop: 'stopped',
+  recover: 'recovered',
+  expunge: 'expunged',
+  attach: 'attached',
+  detach: 'detached',
+  setRules: 'rulesSet',
+  import: 'imported',
+};
+const pastParticiple = (verb: string): string =>
+  pastParticiples[verb] ?? (verb.endsWith('e') ? `${verb}d` : `${verb}ed`);
+
+async function conclude(
+  tx: Client,
+  operation: OperationRow,
+  end: {
+    state: 'succeeded' | 'failed' | 'cancelled';
+    steps: StepReport[];
+    error: OperationProblem | null;
+    result: unknown;
+  },
+): Promise<void> {
+  await run(
+    tx,
+    `UPDATE "operation" SET state = $2, steps = $3::jsonb, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
+       "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+    [
+      operation.id,
+      end.state,
+      JSON.stringify(end.steps),
+      end.error === null ? null : JSON.stringify(end.error),
+      end.result === null ? null : JSON.stringify(end.result),
+    ],
+  );
+  const kind = kindOf(operation.targetKind);
+  const told = columnsOf(kind)
+    .filter((column) => !column.hidden)
+    .map((column) => `"${column.name}"`)
+    .join(', ');
+  const [target] = await run<{ payload: unknown }>(
+    tx,
+    `SELECT row_to_json(t) AS payload FROM (SELECT ${told} FROM "${kind.name}" WHERE id = $1) t`,
+    [operation.targetId],
+  );
+  const verb = operation.type.split('.')[1] ?? '';
+  const happened =
+    end.state === 'succeeded' ? pastParticiple(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
+  await insertAll(tx, {
+    event: [
+      eventRow({
+        type: `${kind.name}.${happened}`,
+        severity: end.state === 'failed' ? 'error' : 'info',
+        resourceKind: kind.name,
+        resourceId: operation.targetId,
+        projectId: operation.projectId,
+        operationId: operation.id,
+        payload: target?.payload ?? null,
+      }),
+    ],
+    auditEntry: [
+      {
+        id: crypto.randomUUID(),
+        projectId: operation.projectId,
+        actorUserId: operation.actorUserId,
+        actorApiKeyId: operation.actorApiKeyId,
+        permission: operation.type,
+        resourceKind: kind.name,
+        resourceId: operation.targetId,
+        outcome: end.state === 'succeeded' ? 'succeeded' : 'failed',
+        code: end.error?.code ?? null,
+        operationId: operation.id,
+        requestId: operation.requestId,
+      },
+    ],
+  });
+}
+
+export const operations = ({ database }: World) => ({
+  /** Its turn has come: preconditions are checked once more, then the resources are its own. */
+  begin: step({
+    async do({ operationId }: { operationId: string }): Promise<{ refused: OperationProblem | null }> {
+      return transaction(database, async (tx) => {
+        const operation = await lockOperation(tx, operationId);
+        if (finals.has(operation.state))
+          return { refused: { code: 'INVALID_STATE', message: `the operation is ${operation.state}`, step: null } };
+        if (operation.state !== 'queued') return { refused: null };
+        const held = await heldBy(tx, operationId);
+        let refused: OperationProblem | null = operation.cancelRequestedAt
+          ? { code: 'CANCELLED', message: 'cancelled on request', step: null }
+          : null;
+        for (const entry of held) {
+          if (refused || entry.entered) continue;
+          refused = await enter(tx, operationId, entry);
+        }
+        if (refused) {
+          const now = await heldBy(tx, operationId);
+          await leave(
+            tx,
+            operationId,
+            now.filter((entry) => entry.entered),
+            (entry) => entry.fromState ?? 'failed',
+          );
+          await conclude(tx, operation, {
+            state: operation.cancelRequestedAt ? 'cancelled' : 'failed',
+            steps: [],
+            error: refused,
+            result: null,
+          });
+          return { refused };
+        }
+        await run(
+          tx,
+          `UPDATE "operation" SET state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          [operationId],
+        );
+        return { refused: null };
+      });
+    },
+  }),
+
+  succeed: step({
+    async do({
+      operationId,
+      steps,
+      result,
+    }: {
+      operationId: string;
+      steps: StepReport[];
+      result: unknown;
+    }): Promise<void> {
+      await transaction(database, async (tx) => {
+        const operation = await lockOperation(tx, operationId);
+        if (finals.has(operation.state)) return;
+        await leave(tx, operationId, await heldBy(tx, operationId), (entry) => entry.toState ?? entry.fromState);
+        await conclude(tx, operation, { state: 'succeeded', steps, error: null, result });
+      });
+    },
+  }),
+
+  rollBack: step({
+    async do({
+      operationId,
+      steps,
+      problem,
+    }: {
+      operationId: string;
+      steps: StepReport[];
+      problem: OperationProblem;
+    }): Promise<void> {
+      await run(
+        database.pool,
+        `UPDATE "operation" SET state = 'rollingBack', steps = $2::jsonb, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
+         WHERE id = $1 AND "endedAt" IS NULL`,
+        [operationId, JSON.stringify(steps), JSON.stringify(problem)],
+      );
+    },
+  }),
+
+  /** Everything is undone: what this operation made becomes a tombstone, what it changed is as it was. */
+  fail: step({
+    async do(end: {
+      operationId: string;
+      steps: StepReport[];
+      problem: OperationProblem;
+      cancelled: boolean;
+    }): Promise<void> {
+      await transaction(database, async (tx) => {
+        const operation = await lockOperation(tx, end.operationId);
+        if (finals.has(operation.state)) return;
+        await leave(tx, end.operationId, await heldBy(tx, end.operationId), (entry) => entry.fromState ?? 'failed');
+        await conclude(tx, operation, {
+          state: end.cancelled ? 'cancelled' : 'failed',
+          steps: end.steps,
+          error: end.problem,
+          result: null,
+        });
+      });
+    },
+  }),
+
+  /** An undo, or a step after the point of no return, keeps failing: a person must look. Locks stay held. */
+  stuck: step({
+    async do(at: {
+      operationId: string;
+      steps: StepReport[];
+      problem: OperationProblem;
+      committed: boolean;
+    }): Promise<void> {
+      await transaction(database, async (tx) => {
+        const operation = await lockOperation(tx, at.operationId);
+        await run(
+          tx,
+          `UPDATE "operation" SET state = 'stuck', steps = $2::jsonb, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem)],
+        );
+        await run(
+          tx,
+          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId })],
+        );
+        await insertAll(tx, {
+          event: [
+            eventRow({
+              type: 'operation.stuck',
+              severity: 'critical',
+              resourceKind: operation.targetKind,
+              resourceId: operation.targetId,
+              projectId: operation.projectId,
+              operationId: operation.id,
+              payload: at.problem,
+            }),
+          ],
+        });
+      });
+    },
+  }),
+
+  resume: step({
+    async do(at: {
+      operationId: string;
+      steps: StepReport[];
+      rollingBack: boolean;
+      skipped: string | null;
+    }): Promise<void> {
+      await transaction(database, async (tx) => {
+        const operation = await lockOperation(tx, at.operationId);
+        await run(tx, `UPDATE "operation" SET state = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`, [
+          at.operationId,
+          at.rollingBack ? 'rollingBack' : 'running',
+        ]);
+        await run(
+          tx,
+          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          [operation.targetId],
+        );
+      });
+    },
+  }),
+});

@@ -1,0 +1,43 @@
+/**
+ * A step: what it does and how that is undone, side by side, with the same input.
+ *
+ * Both may run twice. `undo` must bear that `do` never ran, ran half, or ran twice. So both are written as *ensure it is so* and
+ * *ensure it is not*. Where nothing has to be undone, `undo` is left out.
+ */
+export interface StepPair<I, O> {
+  do(input: I, context: StepContext): Promise<O>;
+  undo?(input: I, context: StepContext): Promise<void>;
+}
+
+export const step = <I, O = void>(pair: StepPair<I, O>): StepPair<I, O> => pair;
+
+/** Which run of which operation a step belongs to; tags on real systems are made from it. */
+export interface StepContext {
+  operationId: string;
+  /** Name of the workflow, such as `createInstance`. */
+  type: string;
+  step: string;
+  /** Place of the step in its run; -1 for the saga's own bookkeeping. */
+  index: number;
+  /** The point of no return is behind. */
+  committed: boolean;
+  undo?: boolean;
+}
+
+export interface OperationProblem {
+  code: string;
+  message: string;
+  step: string | null;
+  hostId?: string;
+  [detail: string]: unknown;
+}
+
+export interface StepReport {
+  index: number;
+  name: string;
+  state: 'pending' | 'running' | 'done' | 'undoing' | 'undone' | 'failed' | 'skipped';
+  attempts: number;
+  startedAt: string;
+  endedAt: string | null;
+  error: OperationProblem | null;
+}

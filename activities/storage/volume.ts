@@ -1,0 +1,351 @@
+import { run } from '../../database/database.ts';
+import { readSecret } from '../../database/secrets.ts';
+import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
+import { reachingHost } from '../compute/placement.ts';
+import { refuse } from '../failure.ts';
+import { type StepContext, step } from '../step.ts';
+import type { World } from '../world.ts';
+import { baseSnapshot, cachedImage, seedImage, snapshotName, volumeImage } from './names.ts';
+import { poolAddress } from './pool.ts';
+
+interface Volumes {
+  hostId: string;
+  volumeIds: string[];
+}
+interface OneVolume {
+  hostId: string;
+  volumeId: string;
+}
+
+export interface VolumeRow {
+  id: string;
+  projectId: string;
+  sizeGib: number;
+  poolId: string | null;
+  role: string;
+  instanceId: string | null;
+  deviceIndex: number | null;
+  source: { imageId?: string; snapshotId?: string } | null;
+  revision: number;
+  storageClusterId: string;
+  pool: string;
+  qos: DiskSpec['qos'] | null;
+}
+
+/** Volumes with the pool they are in, in attachment order. */
+export const volumeRows = (world: World, ids: string[]): Promise<VolumeRow[]> =>
+  run<VolumeRow>(
+    world.database.pool,
+    `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, p."storageClusterId", p.pool, t.qos
+     FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "volumeType" t ON t.id = v."volumeTypeId"
+     WHERE v.id = ANY($1::uuid[]) ORDER BY v."deviceIndex" NULLS LAST, v.id`,
+    [ids],
+  );
+
+export const addressOf = (volume: VolumeRow): ImageAddress => ({
+  storageClusterId: volume.storageClusterId,
+  pool: volume.pool,
+  image: volumeImage(volume.id),
+});
+
+export const diskOf = (volume: VolumeRow): DiskSpec => ({
+  ...addressOf(volume),
+  volumeId: volume.id,
+  readOnly: false,
+  boot: volume.role === 'root',
+  ...(volume.qos ? { qos: volume.qos } : {}),
+});
+
+const tagsOf = (
+  volume: { id: string; projectId: string; revision: number },
+  kind: string,
+  { operationId }: StepContext,
+): Tags => ({
+  id: volume.id,
+  kind,
+  operation: operationId,
+  revision: volume.revision,
+  projectId: volume.projectId,
+});
+
+async function oneOf(world: World, volumeId: string): Promise<VolumeRow> {
+  const [volume] = await volumeRows(world, [volumeId]);
+  if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is in no pool`);
+  return volume;
+}
+
+async function makeOne(world: World, hostId: string, volume: VolumeRow, context: StepContext): Promise<void> {
+  const agent = await world.host(hostId);
+  const address = addressOf(volume);
+  const tags = tagsOf(volume, 'volume', context);
+  if (volume.source?.imageId) {
+    const from = { pool: volume.pool, image: cachedImage(volume.source.imageId), snapshot: baseSnapshot };
+    await agent.call('rbd.ensureClone', { ...address, from, sizeGib: volume.sizeGib, tags });
+  } else if (volume.source?.snapshotId) {
+    const snapshot = await world.database.prisma.snapshot.findUniqueOrThrow({
+      where: { id: volume.source.snapshotId },
+    });
+    const { pool } = await poolAddress(world, snapshot.poolId);
+    const from = { pool, image: volumeImage(snapshot.volumeId), snapshot: snapshotName(snapshot.id) };
+    await agent.call('rbd.ensureClone', { ...address, from, sizeGib: volume.sizeGib, tags });
+  } else {
+    await agent.call('rbd.ensureImage', { ...address, sizeGib: volume.sizeGib, tags });
+  }
+}
+
+/** First-boot data of an instance, beside its root volume. */
+async function makeSeed(
+  world: World,
+  hostId: string,
+  instanceId: string,
+  root: VolumeRow,
+  context: StepContext,
+): Promise<void> {
+  const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+  const keys = await world.database.prisma.keyPair.findMany({ where: { id: { in: instance.keyPairIds } } });
+  const agent = await world.host(hostId);
+  await agent.call('seed.ensure', {
+    storageClusterId: root.storageClusterId,
+    pool: root.pool,
+    image: seedImage(instanceId),
+    tags: tagsOf(instance, 'instance', context),
+    instanceId,
+    hostname: instance.guestHostname ?? instanceId,
+    sshKeys: keys.map((key) => key.publicKey),
+    userData: await readSecret(world.database, instanceId, 'userData'),
+  });
+}
+
+export const volumes = (world: World) => ({
+  /** The volumes' images: clones of a cached image or a snapshot, or blank; with `instanceId` also its first-boot seed. */
+  make: step({
+    async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }, context) {
+      const rows = await volumeRows(world, volumeIds);
+      const root = rows.find((volume) => volume.role === 'root');
+      await Promise.all([
+        ...rows.map((volume) => makeOne(world, hostId, volume, context)),
+        ...(instanceId && root ? [makeSeed(world, hostId, instanceId, root, context)] : []),
+      ]);
+    },
+    async undo({ hostId, volumeIds, instanceId }, { operationId }) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds)) {
+        await agent.call('rbd.ensureImageAbsent', { ...addressOf(volume), onlyOperation: operationId });
+        if (instanceId && volume.role === 'root')
+          await agent.call('rbd.ensureImageAbsent', {
+            ...addressOf(volume),
+            image: seedImage(instanceId),
+            onlyOperation: operationId,
+          });
+      }
+    },
+  }),
+
+  /** Out of sight, and back: nothing is lost until they are expunged. */
+  trash: step({
+    async do({ hostId, volumeIds }: Volumes) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds)) await agent.call('rbd.ensureTrashed', addressOf(volume));
+    },
+    async undo({ hostId, volumeIds }) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds))
+        await agent.call('rbd.ensureRestored', addressOf(volume));
+    },
+  }),
+
+  restore: step({
+    async do({ hostId, volumeIds }: Volumes) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds))
+        await agent.call('rbd.ensureRestored', addressOf(volume));
+    },
+    async undo({ hostId, volumeIds }) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds)) await agent.call('rbd.ensureTrashed', addressOf(volume));
+    },
+  }),
+
+  /** For good: the images, and an instance's seed. */
+  expunge: step({
+    async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
+      const agent = await world.host(hostId);
+      for (const volume of await volumeRows(world, volumeIds)) {
+        await agent.call('rbd.ensureExpunged', addressOf(volume));
+        if (instanceId && volume.role === 'root')
+          await agent.call('rbd.ensureImageAbsent', { ...addressOf(volume), image: seedImage(instanceId) });
+      }
+    },
+  }),
+
+  /** Live, in the domain and its definition. */
+  plug: step({
+    async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
+    },
+    async undo({ hostId, volumeId, instanceId }) {
+      await (await world.host(hostId)).call('domain.ensureDiskAbsent', { id: instanceId, volumeId });
+    },
+  }),
+
+  unplug: step({
+    async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
+      await (await world.host(hostId)).call('domain.ensureDiskAbsent', { id: instanceId, volumeId });
+    },
+    async undo({ hostId, volumeId, instanceId }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
+    },
+  }),
+
+  /** Grows the image; in use, through QEMU, so that the guest sees it at once. */
+  grow: step({
+    async do({
+      hostId,
+      volumeId,
+      sizeGib,
+      instanceId,
+    }: OneVolume & { sizeGib: number; fromSizeGib: number; instanceId: string | null }) {
+      const agent = await world.host(hostId);
+      if (instanceId) await agent.call('domain.growDisk', { id: instanceId, volumeId, sizeGib });
+      else
+        await agent.call('rbd.ensureSize', { ...addressOf(await oneOf(world, volumeId)), sizeGib, allowShrink: false });
+    },
+    async undo({ hostId, volumeId, fromSizeGib, instanceId }) {
+      // In use it can not shrink again: the guest may have written there. Detached, the new space is untouched.
+      if (instanceId) return;
+      await (await world.host(hostId)).call('rbd.ensureSize', {
+        ...addressOf(await oneOf(world, volumeId)),
+        sizeGib: fromSizeGib,
+        allowShrink: true,
+      });
+    },
+  }),
+
+  takeSafetySnapshot: step({
+    async do({ hostId, volumeId }: OneVolume, context) {
+      const volume = await oneOf(world, volumeId);
+      const agent = await world.host(hostId);
+      await agent.call('rbd.ensureSnapshot', {
+        ...addressOf(volume),
+        snapshot: `safety-${context.operationId}`,
+        tags: tagsOf(volume, 'volume', context),
+      });
+    },
+    async undo({ hostId, volumeId }, { operationId }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('rbd.ensureSnapshotAbsent', {
+        ...addressOf(volume),
+        snapshot: `safety-${operationId}`,
+      });
+    },
+  }),
+
+  rollBack: step({
+    async do({ hostId, volumeId, snapshotId }: OneVolume & { snapshotId: string }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('rbd.rollBack', {
+        ...addressOf(volume),
+        snapshot: snapshotName(snapshotId),
+      });
+    },
+    async undo({ hostId, volumeId }, { operationId }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('rbd.rollBack', {
+        ...addressOf(volume),
+        snapshot: `safety-${operationId}`,
+      });
+    },
+  }),
+
+  dropSafetySnapshot: step({
+    async do({ hostId, volumeId }: OneVolume, { operationId }) {
+      const volume = await oneOf(world, volumeId);
+      await (await world.host(hostId)).call('rbd.ensureSnapshotAbsent', {
+        ...addressOf(volume),
+        snapshot: `safety-${operationId}`,
+      });
+    },
+  }),
+});
+
+export interface Located {
+  hostId: string;
+  instanceHostId: string | null;
+  instanceId: string | null;
+  sizeGib: number;
+  poolId: string;
+}
+
+/** What volume steps need to know and records hold. */
+export const volumeRecords = (world: World) => ({
+  /** Where the work on a volume is done: on its running instance's host, else on any that reaches the pool. */
+  locate: step({
+    async do({ volumeId }: { volumeId: string }): Promise<Located> {
+      const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
+      if (!volume.poolId) throw refuse('INVALID_STATE', `volume ${volumeId} is in no pool`);
+      const instance = volume.instanceId
+        ? await world.database.prisma.instance.findUnique({ where: { id: volume.instanceId } })
+        : null;
+      const instanceHostId = instance?.hostId ?? null;
+      return {
+        hostId: instanceHostId ?? (await reachingHost(world.database.pool, volume.poolId)),
+        instanceHostId,
+        instanceId: volume.instanceId,
+        sizeGib: volume.sizeGib ?? 0,
+        poolId: volume.poolId,
+      };
+    },
+  }),
+
+  /** The attachment in the records: which instance, which slot. */
+  reserveSlot: step({
+    async do({ volumeId, instanceId }: { volumeId: string; instanceId: string }): Promise<{ hostId: string | null }> {
+      await run(
+        world.database.pool,
+        `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = (
+           SELECT min(slot) FROM generate_series(1, 20) slot WHERE NOT EXISTS (
+             SELECT 1 FROM "volume" o WHERE o."instanceId" = $2 AND o."deviceIndex" = slot AND o."deletedAt" IS NULL AND o.id <> $1))
+         WHERE id = $1 AND ("instanceId" IS NULL OR "instanceId" = $2)`,
+        [volumeId, instanceId],
+      );
+      const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
+      if (volume.instanceId !== instanceId)
+        throw refuse('ALREADY_ATTACHED', `volume ${volumeId} is attached to instance ${volume.instanceId}`);
+      const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+      return { hostId: instance.hostId };
+    },
+    async undo({ volumeId, instanceId }) {
+      await run(
+        world.database.pool,
+        `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1 AND "instanceId" = $2`,
+        [volumeId, instanceId],
+      );
+    },
+  }),
+
+  freeSlot: step({
+    async do({ volumeId }: { volumeId: string; instanceId: string; deviceIndex: number | null }) {
+      await run(world.database.pool, `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1`, [
+        volumeId,
+      ]);
+    },
+    async undo({ volumeId, instanceId, deviceIndex }) {
+      await run(world.database.pool, `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
+        volumeId,
+        instanceId,
+        deviceIndex,
+      ]);
+    },
+  }),
+
+  recordSize: step({
+    async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
+    },
+    async undo({ volumeId, fromSizeGib }) {
+      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]);
+    },
+  }),
+});

@@ -1,0 +1,106 @@
+/**
+ * One pool of PostgreSQL connections for everything a process stores. Ordinary reads and writes go through Prisma's typed client,
+ * hot statements are prepared and named on the same pool.
+ */
+import { createHash } from 'node:crypto';
+import { PrismaPg } from '@prisma/adapter-pg';
+import pg from 'pg';
+import { PrismaClient } from '../generated/prisma/client.ts';
+
+export type Client = pg.PoolClient;
+
+export interface Database {
+  pool: pg.Pool;
+  prisma: PrismaClient;
+  close(): Promise<void>;
+}
+
+const names = new Map<string, string>();
+
+/** A statement's name: equal texts share one plan. */
+export function statementName(text: string): string {
+  let name = names.get(text);
+  if (!name) {
+    name = `s_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
+    names.set(text, name);
+  }
+  return name;
+}
+
+/** Without UTC on the session, instants without an offset would shift by the server's zone. */
+export function openDatabase(url: string, connections: number): Database {
+  const pool = new pg.Pool({ connectionString: url, max: connections, options: '-c timezone=UTC', keepAlive: true });
+  // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.
+  pool.on('error', () => {});
+  const adapter = new PrismaPg(pool, { statementNameGenerator: (query) => statementName(query.sql) });
+  const prisma = new PrismaClient({ adapter });
+  return {
+    pool,
+    prisma,
+    async close() {
+      await prisma.$disconnect();
+      await pool.end().catch(() => {});
+    },
+  };
+}
+
+export interface Queryable {
+  query(config: { name: string; text: string; values: unknown[] }): Promise<pg.QueryResult>;
+}
+
+/** Runs a prepared, named statement and answers its rows. */
+export async function run<Row = Record<string, unknown>>(
+  on: Queryable,
+  text: string,
+  values: unknown[] = [],
+): Promise<Row[]> {
+  const result = await on.query({ name: statementName(text), text, values });
+  return result.rows as Row[];
+}
+
+/** Serialization failures and deadlocks: the transaction did nothing and may be tried again as it is. */
+const retryable = new Set(['40001', '40P01']);
+
+/** Runs `body` in one transaction (READ COMMITTED), at most three times when PostgreSQL asks for it. */
+export async function transaction<T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const client = await database.pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query('BEGIN');
+      const result = await body(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch((failure: Error) => {
+        broken = failure;
+      });
+      if (attempt < 3 && retryable.has((error as { code?: string }).code ?? '')) continue;
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+}
+
+export type Rows = Record<string, Record<string, unknown>[]>;
+
+/**
+ * One statement that inserts all rows of all tables. Columns are those of each table's first row; the others get their defaults.
+ * The text depends on tables and columns only, so that one prepared plan serves any number of rows.
+ */
+export async function insertAll(tx: Queryable, rows: Rows): Promise<void> {
+  const tables = Object.entries(rows).filter(([, list]) => list.length > 0);
+  if (tables.length === 0) return;
+  const parts = tables.map(([table, list], index) => {
+    const columns = Object.keys(list[0] ?? {})
+      .map((column) => `"${column}"`)
+      .join(', ');
+    return `t${index} AS (INSERT INTO "${table}" (${columns}) SELECT ${columns} FROM json_populate_recordset(NULL::"${table}", $${index + 1}::json))`;
+  });
+  await run(
+    tx,
+    `WITH ${parts.join(', ')} SELECT 1`,
+    tables.map(([, list]) => JSON.stringify(list)),
+  );
+}

@@ -1,0 +1,21 @@
+/** What a row of the event stream needs; its place in the stream is given by the sealer, after the commit. */
+export interface EventInput {
+  type: string;
+  severity?: 'info' | 'warning' | 'error' | 'critical';
+  resourceKind: string;
+  resourceId: string;
+  projectId: string | null;
+  operationId?: string | null;
+  payload: unknown;
+}
+
+export const eventRow = (event: EventInput): Record<string, unknown> => ({
+  id: crypto.randomUUID(),
+  type: event.type,
+  severity: event.severity ?? 'info',
+  resourceKind: event.resourceKind,
+  resourceId: event.resourceId,
+  projectId: event.projectId,
+  operationId: event.operationId ?? null,
+  payload: event.payload,
+});

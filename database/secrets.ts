@@ -1,0 +1,50 @@
+/** Values that are never told, kept encrypted (AES-256-GCM) under the installation's key and bound to owner and field. */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { installationKey } from '../runtime/config.ts';
+import type { Database, Queryable } from './database.ts';
+import { run } from './database.ts';
+
+let key: Buffer | undefined;
+const theKey = (): Buffer => {
+  key ??= installationKey();
+  return key;
+};
+
+/** The stored form: 12 bytes nonce, 16 bytes tag, ciphertext; as PostgreSQL's hex text of bytea. */
+export function seal(ownerId: string, field: string, value: string): string {
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', theKey(), nonce).setAAD(Buffer.from(`${ownerId}/${field}`));
+  const body = Buffer.concat([cipher.update(value, 'utf8'), cipher.final()]);
+  return `\\x${Buffer.concat([nonce, cipher.getAuthTag(), body]).toString('hex')}`;
+}
+
+function open(ownerId: string, field: string, sealed: Buffer): string {
+  const decipher = createDecipheriv('aes-256-gcm', theKey(), sealed.subarray(0, 12)).setAAD(
+    Buffer.from(`${ownerId}/${field}`),
+  );
+  decipher.setAuthTag(sealed.subarray(12, 28));
+  return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()]).toString('utf8');
+}
+
+/** The secret of an owner, or null. */
+export async function readSecret(database: Database, ownerId: string, field: string): Promise<string | null> {
+  const rows = await run<{ ciphertext: Buffer }>(
+    database.pool,
+    'SELECT ciphertext FROM "secret" WHERE "ownerId" = $1 AND field = $2',
+    [ownerId, field],
+  );
+  return rows[0] ? open(ownerId, field, rows[0].ciphertext) : null;
+}
+
+export async function writeSecret(on: Queryable, ownerId: string, field: string, value: string): Promise<void> {
+  await run(
+    on,
+    `INSERT INTO "secret" ("ownerId", field, ciphertext) VALUES ($1, $2, $3::bytea)
+     ON CONFLICT ("ownerId", field) DO UPDATE SET ciphertext = excluded.ciphertext`,
+    [ownerId, field, seal(ownerId, field, value)],
+  );
+}
+
+export async function forgetSecrets(on: Queryable, ownerId: string): Promise<void> {
+  await run(on, 'DELETE FROM "secret" WHERE "ownerId" = $1', [ownerId]);
+}

@@ -1,0 +1,53 @@
+/**
+ * Everything a process of the control plane can be told, from the environment. Names, meanings and defaults are listed in
+ * docs/configuration.md.
+ */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+const env = process.env;
+
+function number(name: string, fallback: number): number {
+  const value = env[name];
+  if (value === undefined || value === '') return fallback;
+  const parsed = Number(value);
+  if (!Number.isInteger(parsed) || parsed < 0) throw new Error(`${name} must be a whole number, found "${value}"`);
+  return parsed;
+}
+
+/** Where all state of a one-machine installation lies. */
+export const home = resolve(env.BELAY_HOME ?? join(import.meta.dirname, '..', '.belay'));
+
+export const config = {
+  home,
+  /** Identifies this process in leases and logs. */
+  processName: `${env.BELAY_ROLE ?? 'belay'}-${process.pid}`,
+  databaseUrl: env.DATABASE_URL ?? '',
+  databaseConnections: number('BELAY_DATABASE_CONNECTIONS', 16),
+  temporalAddress: env.BELAY_TEMPORAL_ADDRESS ?? '127.0.0.1:7233',
+  temporalNamespace: env.BELAY_TEMPORAL_NAMESPACE ?? 'belay',
+  apiHost: env.BELAY_API_HOST ?? '127.0.0.1',
+  apiPort: number('BELAY_API_PORT', 8080),
+  metricsPort: number('BELAY_METRICS_PORT', 0),
+  region: env.BELAY_REGION ?? 'local',
+  /** `tcp:…` or `unix:…` of OVN's databases. */
+  ovnNorthbound: env.BELAY_OVN_NORTHBOUND ?? '',
+  ovnSouthbound: env.BELAY_OVN_SOUTHBOUND ?? '',
+  /** Simulated hosts are refused unless this is set. */
+  allowSimulatedHosts: env.BELAY_ALLOW_SIMULATED_HOSTS === '1',
+  /** Fault rules are read only when this is set: never in production. */
+  faultInjection: env.BELAY_FAULT_INJECTION === '1',
+  requestsPerMinute: number('BELAY_REQUESTS_PER_MINUTE', 60_000),
+  bodyLimitBytes: number('BELAY_BODY_LIMIT_BYTES', 1_048_576),
+  uploadLimitBytes: number('BELAY_UPLOAD_LIMIT_BYTES', 1_099_511_627_776),
+  logLevel: env.BELAY_LOG_LEVEL ?? 'info',
+} as const;
+
+/** The installation's 32-byte key for secrets at rest: `BELAY_SECRET_KEY` (64 hex digits) or the file it names. */
+export function installationKey(): Buffer {
+  const file = env.BELAY_SECRET_KEY_FILE;
+  const hex = (file ? readFileSync(file, 'utf8') : (env.BELAY_SECRET_KEY ?? '')).trim();
+  if (!/^[0-9a-f]{64}$/i.test(hex))
+    throw new Error('BELAY_SECRET_KEY (or the file in BELAY_SECRET_KEY_FILE) must hold 64 hex digits');
+  return Buffer.from(hex, 'hex');
+}

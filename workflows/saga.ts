@@ -1,0 +1,299 @@
+/**
+ * The only machinery of workflows: steps that can be undone.
+ *
+ * A step's undo is registered before its do runs. When a step fails for good, or a cancel arrives before the point of no return,
+ * the undos run in reverse, shielded from cancellation, each with its own retries. An undo that keeps failing, and a step after
+ * the point of no return that does, make the operation `stuck` until an operator lets it try again or skips that step.
+ */
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  type ActivityOptions,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  defineSignal,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { OperationProblem, StepContext, StepPair, StepReport } from '../activities/step.ts';
+import { hostQueue } from '../model/shards.ts';
+import { belayHost } from '../temporal/search-attributes.ts';
+
+/** Where a step runs: beside the workflow (records), on the control queue (OVN, object stores), or on the queue of its host. */
+export type Where = 'record' | 'control' | 'host';
+
+export interface StepOptions {
+  where: Where;
+  /** From the start of one attempt to its end. */
+  deadlineSeconds: number;
+  /** Long work heartbeats, and its cancellation is awaited. */
+  long: boolean;
+}
+
+export interface StepRef<I, O> extends StepOptions {
+  name: string;
+  /** Only carries the types. */
+  signature?: (input: I) => O;
+}
+
+export interface Step {
+  <I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
+  /** The point of no return: from here on the workflow only goes forward. */
+  commit(): void;
+}
+
+export const retrySignal = defineSignal('retry');
+export const skipSignal = defineSignal('skipStep');
+/** A cancel that the workflow itself may refuse: after the point of no return it changes nothing. */
+export const cancelSignal = defineSignal('cancel');
+
+/** Typed names of an area's steps: `refs<typeof volumes>('volumes', 'host')`. The workflow bundle contains no activity code. */
+export function refs<Area>(
+  area: string,
+  where: Where,
+  special: { [K in keyof Area]?: Partial<StepOptions> } = {},
+): { [K in keyof Area]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O> : never } {
+  return new Proxy(
+    {},
+    {
+      get: (_, key) => ({
+        name: `${area}.${String(key)}`,
+        where,
+        deadlineSeconds: 60,
+        long: false,
+        ...special[key as keyof Area],
+      }),
+    },
+  ) as { [K in keyof Area]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O> : never };
+}
+
+type Activities = Record<string, (input: unknown, context: StepContext) => Promise<unknown>>;
+
+const recordRetry = { initialInterval: '200 ms', maximumInterval: '5 s', maximumAttempts: 120 } as const;
+const remoteRetry = {
+  initialInterval: '500 ms',
+  backoffCoefficient: 2,
+  maximumInterval: '10 s',
+  maximumAttempts: 6,
+} as const;
+
+const records = proxyLocalActivities<Activities>({ startToCloseTimeout: '15 s', retry: recordRetry });
+
+function remote(ref: StepOptions, input: unknown, summary: string): Activities {
+  const options: ActivityOptions = {
+    startToCloseTimeout: `${ref.deadlineSeconds} s`,
+    retry: remoteRetry,
+    summary,
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    ...(ref.long ? { heartbeatTimeout: '20 s' } : {}),
+    taskQueue: ref.where === 'host' ? hostQueue((input as { hostId: string }).hostId) : 'control',
+  };
+  return proxyActivities<Activities>(options);
+}
+
+function run(
+  ref: StepOptions & { name: string },
+  suffix: '' | '.undo',
+  input: unknown,
+  context: StepContext,
+): Promise<unknown> {
+  const name = ref.name + suffix;
+  const activity = (ref.where === 'record' ? records : remote(ref, input, suffix ? `undo ${ref.name}` : ref.name))[
+    name
+  ];
+  if (!activity) throw ApplicationFailure.nonRetryable(`no step named ${name}`, 'INTERNAL');
+  return activity(input, context);
+}
+
+/** What the client is told of a failure: code, message, step, host; never a stack trace. */
+function problemOf(error: unknown, step: string | null): OperationProblem {
+  if (isCancellation(error)) return { code: 'CANCELLED', message: 'cancelled on request', step };
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof ApplicationFailure) {
+    const details = (cause.details?.[0] ?? {}) as Partial<OperationProblem>;
+    return { ...details, code: cause.type ?? 'INTERNAL', message: cause.message, step };
+  }
+  if (cause instanceof Error && /timeout/i.test(cause.name))
+    return { code: 'TIMEOUT', message: `${step ?? 'the operation'} used up its time`, step };
+  return { code: 'INTERNAL', message: cause instanceof Error ? cause.message : String(cause), step };
+}
+
+interface Undo {
+  report: StepReport;
+  ref: StepRef<never, unknown>;
+  input: unknown;
+}
+
+/**
+ * Runs `body` as the operation whose id is this workflow's id. Returns what `body` returns, which becomes the operation's result.
+ * Fails the workflow when the operation failed, after everything was undone.
+ */
+export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
+  const operationId = workflowInfo().workflowId;
+  const steps: StepReport[] = [];
+  const undos: Undo[] = [];
+  const running = new Set<Promise<unknown>>();
+  const hosts = new Set<string>();
+  const scope = new CancellationScope({ cancellable: true });
+  let committed = false;
+  let answer: 'retry' | 'skip' | undefined;
+  let failedStep: string | null = null;
+
+  setHandler(retrySignal, () => {
+    answer = 'retry';
+  });
+  setHandler(skipSignal, () => {
+    answer = 'skip';
+  });
+  setHandler(cancelSignal, () => {
+    if (!committed) scope.cancel();
+  });
+
+  const context = (report: StepReport): StepContext => ({
+    operationId,
+    step: report.name,
+    index: report.index,
+    committed,
+    type: workflowInfo().workflowType,
+  });
+
+  /** Tries until it works or an operator skips it. Answers undefined for a skipped one. */
+  async function insist(report: StepReport, attempt: () => Promise<unknown>): Promise<unknown> {
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        answer = undefined;
+        report.error = problemOf(error, report.name);
+        await records['operations.stuck']?.({ operationId, steps, problem: report.error, committed }, context(report));
+        await condition(() => answer !== undefined);
+        const skip = (answer as string | undefined) === 'skip';
+        report.error = null;
+        await records['operations.resume']?.(
+          { operationId, steps, rollingBack: !committed, skipped: skip ? report.name : null },
+          context(report),
+        );
+        if (skip) {
+          report.state = 'skipped';
+          return undefined;
+        }
+      }
+    }
+  }
+
+  const step = (async (ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+    const report: StepReport = {
+      index: steps.length,
+      name: ref.name,
+      state: 'running',
+      attempts: 1,
+      startedAt: new Date(Date.now()).toISOString(),
+      endedAt: null,
+      error: null,
+    };
+    steps.push(report);
+    const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
+    if (hostId && !hosts.has(hostId)) {
+      hosts.add(hostId);
+      upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
+    }
+    const execute = async (): Promise<unknown> => {
+      try {
+        let result: unknown;
+        if (committed) {
+          result = await CancellationScope.nonCancellable(() =>
+            insist(report, () => run(ref, '', input, context(report))),
+          );
+        } else {
+          undos.push({ report, ref: ref as StepRef<never, unknown>, input });
+          result = await run(ref, '', input, context(report));
+        }
+        if (report.state === 'running') report.state = 'done';
+        return result;
+      } catch (error) {
+        failedStep ??= ref.name;
+        report.state = 'failed';
+        report.error = problemOf(error, ref.name);
+        throw error;
+      } finally {
+        report.endedAt = new Date(Date.now()).toISOString();
+      }
+    };
+    const execution = execute();
+    running.add(execution);
+    try {
+      return await execution;
+    } finally {
+      running.delete(execution);
+    }
+  }) as Step;
+  step.commit = () => {
+    committed = true;
+  };
+
+  async function unwind(error: unknown): Promise<void> {
+    // A sibling that still runs must have ended before its undo may start.
+    scope.cancel();
+    await Promise.allSettled([...running]);
+    const problem = problemOf(error, failedStep);
+    const whole: StepReport = {
+      index: -1,
+      name: 'rollback',
+      state: 'running',
+      attempts: 1,
+      startedAt: '',
+      endedAt: null,
+      error: null,
+    };
+    await records['operations.rollBack']?.({ operationId, steps, problem }, context(whole));
+    for (const { report, ref, input } of undos.reverse()) {
+      const failed = report.error;
+      report.state = 'undoing';
+      await insist(report, () =>
+        run(ref as StepRef<unknown, unknown>, '.undo', input, { ...context(report), undo: true }),
+      );
+      if (report.state === 'undoing') report.state = 'undone';
+      report.error = failed;
+      report.endedAt = new Date(Date.now()).toISOString();
+    }
+    await records['operations.fail']?.(
+      { operationId, steps, problem, cancelled: isCancellation(error) },
+      context(whole),
+    );
+    throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
+  }
+
+  const begun: StepReport = {
+    index: -1,
+    name: 'begin',
+    state: 'running',
+    attempts: 1,
+    startedAt: '',
+    endedAt: null,
+    error: null,
+  };
+  const proceed = (await records['operations.begin']?.({ operationId }, context(begun))) as {
+    refused: OperationProblem | null;
+  };
+  if (proceed.refused)
+    throw ApplicationFailure.nonRetryable(proceed.refused.message, proceed.refused.code, proceed.refused);
+
+  let result: T;
+  try {
+    result = await scope.run(() => body(step));
+  } catch (error) {
+    return await CancellationScope.nonCancellable(async () => {
+      await unwind(error);
+      throw error;
+    });
+  }
+  await CancellationScope.nonCancellable(async () => {
+    await records['operations.succeed']?.({ operationId, steps, result: result ?? null }, context(begun));
+  });
+  return result;
+}
