@@ -52,8 +52,10 @@ export interface World {
   running: Map<string, Host>;
   /** Which hosts run a domain with that interface; during a migration both. */
   interfaces: Map<string, Set<Host>>;
-  /** The host of that name or address, or undefined when no such host was declared. */
-  findHost(nameOrAddress: string): Host | undefined;
+  /** Undefined when no such host was declared. */
+  findHost(name: string): Host | undefined;
+  /** By `sim://…` address, by the migration address it was configured with when no other host has that too, or by name. */
+  findHostAt(address: string): Host | undefined;
 }
 
 export interface SerialReader {

@@ -36,14 +36,8 @@ export interface Admin {
   inventory(): unknown;
 }
 
-export interface HostServer {
+export interface HostServer extends Omit<Admin, 'writeToImage' | 'inventory'> {
   server: http.Server;
-  crashHost(name: string): void;
-  partitionHost(name: string): void;
-  healHost(name: string): void;
-  restartAgent(name: string): void;
-  guestPowerOff(name: string, domainId: string): void;
-  guestCrash(name: string, domainId: string): void;
   /** By host name; hosts that hold nothing are left out. */
   record(): Record<string, HostRecord>;
 }

@@ -14,7 +14,6 @@ import {
   forget,
   type Host,
   halt,
-  imagesOf,
   isActive,
   newDomain,
   occupy,
@@ -191,9 +190,8 @@ export const tasks: TaskHandlers = {
   },
 
   async 'domain.migrate'(host, { id, targetAddress }, { signal, progress }) {
-    const target = host.world.findHost(targetAddress);
-    if (!target || target.connection !== 'up')
-      throw refuse('BACKEND_UNAVAILABLE', `No host answers at ${targetAddress}`, true);
+    const target = host.world.findHostAt(targetAddress);
+    if (target?.connection !== 'up') throw refuse('BACKEND_UNAVAILABLE', `No host answers at ${targetAddress}`, true);
     if (target === host) throw refuse('INVALID_ARGUMENT', `${targetAddress} is this host itself`);
     if (!host.domains.has(id) && host.world.running.get(id) === target)
       return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
