@@ -138,6 +138,8 @@ async function makeRootTree(root: string, packages: Packages): Promise<void> {
   for (const name of ['inittab', 'rc', 'rc.down', 'tick', 'guest-agent', 'udhcpc']) place(name, join('etc', name));
   place('shutdown', 'sbin/shutdown');
   place('hget', 'usr/bin/hget');
+  rmSync(join(root, 'bin/nc'));
+  place('nc', 'bin/nc');
   writeFileSync(join(root, 'etc/acpi/PWRF/00000080'), '#!/bin/sh\npoweroff\n', { mode: 0o755 });
   writeFileSync(join(root, 'etc/passwd'), 'root::0:0:root:/root:/bin/sh\n');
   writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');
