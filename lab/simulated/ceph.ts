@@ -82,7 +82,7 @@ const totalBytes = 2 ** 50;
 
 export type CephCluster = ReturnType<typeof createCeph>;
 
-/** `identity` decides fsid and keys, so that a restarted simulator is the same cluster to those who remember it. */
+/** `identity` decides fsid and keys, so that a simulator restarted on its port is the same cluster to those who remember it. */
 export function createCeph(identity: string) {
   const fsid = digest('fsid', identity).replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-4$3-8$4-$5');
   const monitors = ['127.0.0.1:6789'];

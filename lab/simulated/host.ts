@@ -2,7 +2,7 @@
  * One simulated host: what it was configured with, the domains it defines and runs, and every call of the protocol.
  * Calls are plain synchronous functions; the long work is in `tasks.ts`, the wire in `hosts.ts`.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type {
   Calls,
   CephAccess,
@@ -105,7 +105,6 @@ export interface Host {
   listeners: Set<(event: HostEvent) => void>;
   claimedVcpus: number;
   claimedMemoryMib: number;
-  boots: number;
 }
 
 export function createHost(world: World, name: string, index: number): Host {
@@ -114,7 +113,7 @@ export function createHost(world: World, name: string, index: number): Host {
     ip: `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`,
     world,
     connection: 'up',
-    bootId: uuidOf(name, '0'),
+    bootId: randomUUID(),
     sequence: 0,
     kvm: null,
     domains: new Map(),
@@ -125,7 +124,6 @@ export function createHost(world: World, name: string, index: number): Host {
     listeners: new Set(),
     claimedVcpus: 0,
     claimedMemoryMib: 0,
-    boots: 0,
   };
 }
 
@@ -136,8 +134,7 @@ function uuidOf(...parts: string[]): string {
 
 /** A new life of the agent: streams end, tasks are lost, numbering starts anew. */
 export function renewAgent(host: Host): void {
-  host.boots += 1;
-  host.bootId = uuidOf(host.name, String(host.boots));
+  host.bootId = randomUUID();
   host.sequence = 0;
   for (const task of host.tasks.values()) task.abort.abort();
   host.tasks.clear();

@@ -4,6 +4,7 @@
  *
  *     npx tsx lab/simulated/simulator.ts --hosts 100 --port 9400
  */
+import { randomUUID } from 'node:crypto';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -92,7 +93,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       shutDownMs: options.shutDownMs ?? 10,
       migrationMs: options.migrationMs ?? 200,
     },
-    ceph: createCeph(`${namePrefix} ${port}`),
+    ceph: createCeph(`${namePrefix} ${ports.hosts ?? (port || randomUUID())}`),
     network: ovn,
     hosts,
     running: new Map(),
