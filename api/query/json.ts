@@ -1,15 +1,6 @@
 /** Filters within JSON: labels, objects, lists, and documents of which nothing is known. */
-import {
-  type Budget,
-  type Condition,
-  type Context,
-  compile,
-  firstOf,
-  hop,
-  type Scope,
-  unknownName,
-} from './condition.ts';
-import { type Comparator, type Expression, FilterError, type Segment, type Value } from './filter.ts';
+import { type Condition, type Context, compile, firstOf, hop, type Scope, unknownName } from './condition.ts';
+import { type Comparator, FilterError, type Segment, type Value } from './filter.ts';
 import {
   compareEqual,
   comparePresence,

@@ -1,0 +1,75 @@
+/** A throw-away PostgreSQL with the model's tables, for tests that need to see what statements really do. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import pg from 'pg';
+import { type Column, columnsOf, orderableOf } from '../../../model/columns.ts';
+import type { Kind } from '../../../model/kind.ts';
+import { allKinds } from '../../../model/kinds.ts';
+import { startPostgres } from '../../../postgres/embedded.ts';
+
+export interface TestDatabase {
+  client: pg.Client;
+  stop(): Promise<void>;
+}
+
+export async function startTestDatabase(): Promise<TestDatabase> {
+  const home = resolve(process.env.BELAY_HOME ?? '.belay');
+  mkdirSync(home, { recursive: true });
+  const dir = mkdtempSync(join(home, 'test-query-'));
+  const postgres = await startPostgres({ dir, port: await freePort(), settings: { fsync: 'off' } });
+  const client = new pg.Client({ connectionString: postgres.url() });
+  await client.connect();
+  for (const kind of allKinds) await client.query(tableOf(kind));
+  return {
+    client,
+    async stop() {
+      await client.end();
+      await postgres.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+const types: Partial<Record<Column['type'], string>> = { double: 'float8' };
+
+/** Defaults where the model has none keep the tests' rows short. */
+function defaultOf(column: Column): string {
+  if (column.type === 'timestamptz' && !column.nullable) return 'DEFAULT now()';
+  if (column.default === undefined) return '';
+  const value =
+    column.type === 'uuid[]'
+      ? '{}'
+      : typeof column.default === 'object'
+        ? JSON.stringify(column.default)
+        : String(column.default);
+  return `DEFAULT '${value.replaceAll("'", "''")}'`;
+}
+
+function tableOf(kind: Kind): string {
+  const columns = columnsOf(kind).map(
+    (column) =>
+      `"${column.name}" ${types[column.type] ?? column.type} ${column.nullable ? '' : 'NOT NULL'} ${defaultOf(column)}`,
+  );
+  const scoped = columnsOf(kind).some(({ name }) => name === 'projectId');
+  const references = columnsOf(kind).filter(({ ref, type, name }) => ref && type === 'uuid' && name !== 'projectId');
+  const indexes = [
+    ...orderableOf(kind).flatMap((key) => [`"${key}", id`, ...(scoped ? [`"projectId", "${key}", id`] : [])]),
+    ...references.map(({ name }) => `"${name}"`),
+  ];
+  return [
+    `CREATE TABLE "${kind.name}" (${columns.join(', ')}, PRIMARY KEY (id))`,
+    ...indexes.map((index) => `CREATE INDEX ON "${kind.name}" (${index})`),
+  ].join(';');
+}
+
+function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once('error', fail);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => (address && typeof address === 'object' ? done(address.port) : fail(new Error('no port'))));
+    });
+  });
+}
