@@ -32,6 +32,8 @@ export interface Image {
   snapshots: Map<string, Snapshot>;
   /** Removed while clones lived on them. */
   hiddenSnapshots: Set<Snapshot>;
+  /** In the trash only until the clones on its hidden snapshots are gone. */
+  expunged: boolean;
   /** Holder → RADOS client address. */
   watchers: Map<string, string>;
 }
@@ -44,6 +46,8 @@ export interface Pool {
   tags: Tags | null;
   madeBy: string | null;
   images: Map<string, Image>;
+  /** Those of the images that are unfinished copies. */
+  parts: Set<Image>;
   /** By image id: names may repeat. */
   trash: Map<string, Image>;
 }
@@ -172,6 +176,7 @@ export function createCeph(identity: string) {
       tags: wanted.tags,
       madeBy: wanted.tags.operation,
       images: new Map(),
+      parts: new Set(),
       trash: new Map(),
     });
     return { made: true };
@@ -193,16 +198,18 @@ export function createCeph(identity: string) {
     return { totalBytes, usedBytes, objects: Math.ceil(usedBytes / 2 ** 22) };
   }
 
-  /** The image of that name, made from what `make` answers when there is none. */
+  /** The image of that name, grown when it is smaller; made from what `make` answers when there is none. */
   function ensureImage(
     pool: Pool,
     name: string,
     tags: Tags,
-    make: () => { sizeBytes: number; content: string; parent: Snapshot | null },
+    sizeBytes: number,
+    make: () => { content: string; parent: Snapshot | null },
   ): Image {
     const known = pool.images.get(name);
     if (known) {
       if (known.tags.id !== tags.id) throw foreign('image', `${pool.name}/${name}`, known.tags);
+      known.sizeBytes = Math.max(known.sizeBytes, sizeBytes);
       return known;
     }
     lastImageId += 1;
@@ -211,6 +218,8 @@ export function createCeph(identity: string) {
       name,
       pool,
       tags,
+      sizeBytes,
+      expunged: false,
       snapshots: new Map(),
       hiddenSnapshots: new Set(),
       watchers: new Map(),
@@ -228,26 +237,31 @@ export function createCeph(identity: string) {
     source: { pool: Pool; image: string; snapshot: string },
     sizeGib: number,
   ): Image {
-    return ensureImage(pool, name, tags, () => {
+    return ensureImage(pool, name, tags, sizeGib * gib, () => {
       const parent = findSnapshot(findImage(source.pool, source.image), source.snapshot);
       if (sizeGib * gib < parent.sizeBytes)
         throw refuse('INVALID_ARGUMENT', `${sizeGib} GiB is less than the snapshot's ${parent.sizeBytes} bytes`);
-      return { sizeBytes: sizeGib * gib, content: parent.content, parent };
+      return { content: parent.content, parent };
     });
   }
 
-  /** Removes it with its snapshots, or throws and leaves everything as it was. */
+  /**
+   * Removes it with its snapshots, or throws and leaves everything as it was. One whose removed snapshots still have clones
+   * waits in the trash for the last of them.
+   */
   function removeImage(image: Image): void {
-    if (image.watchers.size > 0)
-      throw refuse(
-        'INVALID_STATE',
-        `${image.pool.name}/${image.name} is in use by ${[...image.watchers.values()]}`,
-        true,
-      );
-    const clones = [...image.snapshots.values(), ...image.hiddenSnapshots].flatMap((snapshot) => [...snapshot.clones]);
-    if (clones.length > 0)
-      throw refuse('INVALID_STATE', `${clones.length} clones live on ${image.pool.name}/${image.name}`);
+    if (image.watchers.size > 0) throw inUse(image);
+    for (const { name, clones } of image.snapshots.values())
+      if (clones.size > 0)
+        throw refuse('INVALID_STATE', `${clones.size} clones live on ${image.pool.name}/${image.name}@${name}`);
+    image.snapshots.clear();
+    image.pool.parts.delete(image);
     if (image.pool.images.get(image.name) === image) image.pool.images.delete(image.name);
+    if (image.hiddenSnapshots.size > 0) {
+      image.expunged = true;
+      image.pool.trash.set(image.id, image);
+      return;
+    }
     image.pool.trash.delete(image.id);
     leaveParent(image);
   }
@@ -258,18 +272,29 @@ export function createCeph(identity: string) {
     image.parent = null;
     parent.clones.delete(image);
     if (parent.clones.size === 0) parent.image.hiddenSnapshots.delete(parent);
+    if (parent.image.expunged && parent.image.hiddenSnapshots.size === 0) removeImage(parent.image);
   }
 
+  /** With its unfinished copies: of the one operation, or of all. */
   function ensureImageAbsent(pool: Pool, name: string, onlyOperation?: string): void {
     const image = pool.images.get(name);
-    if (!image || (onlyOperation !== undefined && image.tags.operation !== onlyOperation)) return;
-    removeImage(image);
+    if (image && (onlyOperation === undefined || image.tags.operation === onlyOperation)) removeImage(image);
+    removeParts(pool, name, onlyOperation);
+  }
+
+  function removeParts(pool: Pool, name: string, onlyOperation?: string): void {
+    if (onlyOperation !== undefined) {
+      const part = pool.images.get(partName(name, onlyOperation));
+      if (part) removeImage(part);
+    } else {
+      for (const part of [...pool.parts]) if (part.name.startsWith(partName(name, ''))) removeImage(part);
+    }
   }
 
   function ensureSize(image: Image, sizeGib: number, allowShrink: boolean): void {
     const sizeBytes = sizeGib * gib;
     if (sizeBytes < image.sizeBytes && !allowShrink)
-      throw refuse('INVALID_STATE', `${image.name} has ${image.sizeBytes} bytes and shrinks only when told so`);
+      throw refuse('INVALID_ARGUMENT', `${image.name} has ${image.sizeBytes} bytes and shrinks only when told so`);
     image.sizeBytes = sizeBytes;
   }
 
@@ -295,23 +320,20 @@ export function createCeph(identity: string) {
 
   function rollBack(image: Image, name: string): void {
     const snapshot = findSnapshot(image, name);
-    if (image.watchers.size > 0) throw refuse('INVALID_STATE', `${image.pool.name}/${image.name} is in use`, true);
+    if (image.watchers.size > 0) throw inUse(image);
     image.sizeBytes = snapshot.sizeBytes;
     image.content = snapshot.content;
   }
 
+  /** The last one trashed under that name. */
   function inTrash(pool: Pool, name: string): Image | undefined {
-    for (const image of pool.trash.values()) if (image.name === name) return image;
-    return undefined;
+    return [...pool.trash.values()].findLast((image) => image.name === name && !image.expunged);
   }
 
   function ensureTrashed(pool: Pool, name: string): void {
     const image = pool.images.get(name);
-    if (!image) {
-      if (inTrash(pool, name)) return;
-      throw refuse('NOT_FOUND', `There is no image ${pool.name}/${name}`);
-    }
-    if (image.watchers.size > 0) throw refuse('INVALID_STATE', `${pool.name}/${name} is in use`, true);
+    if (!image) return;
+    if (image.watchers.size > 0) throw inUse(image);
     pool.images.delete(name);
     pool.trash.set(image.id, image);
   }
@@ -325,14 +347,27 @@ export function createCeph(identity: string) {
   }
 
   function ensureExpunged(pool: Pool, name: string): void {
-    const image = pool.images.get(name) ?? inTrash(pool, name);
+    const image = pool.images.get(name);
     if (image) removeImage(image);
+    for (const trashed of [...pool.trash.values()]) if (trashed.name === name) removeImage(trashed);
+    removeParts(pool, name);
   }
 
-  /** As `rbd rename`: fails when the new name is taken. */
-  function rename(image: Image, name: string): void {
+  /** An empty image for an unfinished copy; what an interrupted attempt of the operation left is thrown away. */
+  function beginPart(pool: Pool, name: string, tags: Tags): Image {
+    removeParts(pool, name, tags.operation);
+    const part = ensureImage(pool, partName(name, tags.operation), tags, 0, () => ({ content: 'part', parent: null }));
+    pool.parts.add(part);
+    return part;
+  }
+
+  /** Gives a finished copy its name, as `rbd rename`: fails when the name is taken. */
+  function finishPart(image: Image, name: string): void {
+    if (!image.pool.parts.has(image))
+      throw refuse('INVALID_STATE', `${image.pool.name}/${image.name} was thrown away meanwhile`, true);
     const taken = image.pool.images.get(name);
     if (taken) throw foreign('image', `${image.pool.name}/${name}`, taken.tags);
+    image.pool.parts.delete(image);
     image.pool.images.delete(image.name);
     image.name = name;
     image.pool.images.set(name, image);
@@ -405,7 +440,8 @@ export function createCeph(identity: string) {
     ensureTrashed,
     ensureRestored,
     ensureExpunged,
-    rename,
+    beginPart,
+    finishPart,
     inventory,
     record,
   };
@@ -415,6 +451,17 @@ export function findImage(pool: Pool, name: string): Image {
   const image = pool.images.get(name);
   if (!image) throw refuse('NOT_FOUND', `There is no image ${pool.name}/${name}`);
   return image;
+}
+
+/** Retryable: the holder may be about to let go. */
+function inUse(image: Image): Error {
+  const watchers = [...image.watchers.values()].join(', ');
+  return refuse('INVALID_STATE', `${image.pool.name}/${image.name} is in use by ${watchers}`, true);
+}
+
+/** What an unfinished copy is called. */
+export function partName(image: string, operation: string): string {
+  return `${image}.part-${operation}`;
 }
 
 function findSnapshot(image: Image, name: string): Snapshot {

@@ -37,6 +37,7 @@ export interface WorldSettings {
 export interface NetworkControl {
   chassisJoined(host: Host): void;
   chassisLeft(systemId: string): void;
+  chassisHost(systemId: string): Host | undefined;
   /** Whether this host now runs a domain with that interface changed. */
   interfaceChanged(interfaceId: string): void;
 }
@@ -490,9 +491,9 @@ export const calls: CallHandlers = {
   },
 
   'switch.ensureConfigured'(host, configuration) {
-    for (const other of host.world.hosts.values())
-      if (other !== host && other.switch?.systemId === configuration.systemId)
-        throw refuse('NAME_IN_USE', `${other.name} is already the chassis ${configuration.systemId}`);
+    const other = host.world.network.chassisHost(configuration.systemId);
+    if (other && other !== host)
+      throw refuse('NAME_IN_USE', `${other.name} is already the chassis ${configuration.systemId}`);
     if (host.switch && host.switch.systemId !== configuration.systemId)
       host.world.network.chassisLeft(host.switch.systemId);
     host.switch = configuration;
@@ -533,8 +534,7 @@ export const calls: CallHandlers = {
   'ceph.poolStatus': (host, { access, pool }) => host.world.ceph.poolStatus(access, pool),
 
   'rbd.ensureImage'(host, { sizeGib, tags, ...address }) {
-    host.world.ceph.ensureImage(openPool(host, address), address.image, tags, () => ({
-      sizeBytes: sizeGib * gib,
+    host.world.ceph.ensureImage(openPool(host, address), address.image, tags, sizeGib * gib, () => ({
       content: 'zeroes',
       parent: null,
     }));
@@ -580,14 +580,16 @@ export const calls: CallHandlers = {
     if (pool) host.world.ceph.ensureExpunged(pool, address.image);
     return nothing;
   },
-  'rbd.watchers': (host, address) => ({ addresses: [...openImage(host, address).watchers.values()].sort() }),
+  'rbd.watchers'(host, address) {
+    const image = openPool(host, address).images.get(address.image);
+    return { addresses: [...(image?.watchers.values() ?? [])].sort() };
+  },
   'rbd.inventory': (host, address) => host.world.ceph.inventory(openPool(host, address)),
 
   'seed.ensure'(host, { tags, instanceId, hostname, sshKeys, userData, ...address }) {
     const content = contentOf('seed', instanceId, hostname, ...sshKeys, userData ?? '');
     const pool = openPool(host, address);
-    const image = host.world.ceph.ensureImage(pool, address.image, tags, () => ({
-      sizeBytes: mib,
+    const image = host.world.ceph.ensureImage(pool, address.image, tags, mib, () => ({
       content,
       parent: null,
     }));

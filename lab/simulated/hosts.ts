@@ -115,7 +115,8 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     const { name, input } = body as { name: string; input: unknown };
     if (!Object.hasOwn(tasks, name)) throw refuse('NOT_SUPPORTED', `Unknown task ${name}`);
     const gone = () => goneSignal(response);
-    if (!host.tasks.has(id)) {
+    const known = host.tasks.get(id)?.task.state;
+    if (known !== 'running' && known !== 'succeeded') {
       const before = faults.strike(host.name, [name], 'before', gone);
       if (before && (await before) === 'drop') return cut(response);
       if (host.connection !== 'up') return cut(response);

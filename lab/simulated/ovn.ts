@@ -149,7 +149,7 @@ export function createOvn(world: () => World, faults: Faults): Ovn {
   }
 
   function touchPortsOf(host: Host): void {
-    for (const [interfaceId, hosts] of world().interfaces) if (hosts.has(host)) touch(interfaceId);
+    for (const { live } of host.domains.values()) for (const { id } of live?.interfaces ?? []) touch(id);
   }
 
   function touch(interfaceId: string): void {
@@ -173,6 +173,7 @@ export function createOvn(world: () => World, faults: Faults): Ovn {
       sb.transact([{ op: 'delete', table: 'Chassis', where: [['name', '==', systemId]] }]);
       if (host) touchPortsOf(host);
     },
+    chassisHost: (systemId) => chassisHosts.get(systemId),
     interfaceChanged: touch,
     record: () => Object.fromEntries([nb, sb].map((database) => [database.schema.name, recordOf(database)])),
   };

@@ -45,7 +45,7 @@ type TaskHandlers = {
   [Name in TaskName]: (host: Host, input: Tasks[Name]['input'], run: Run) => Promise<Tasks[Name]['result']>;
 };
 
-/** Starts the task or attaches to the one of that id. `finished` runs after the work, before the task ends: a place for faults. */
+/** Starts the task or attaches to the running or succeeded one of that id. `finished` runs after the work, before the task ends: a place for faults. */
 export function startTask(
   host: Host,
   id: string,
@@ -54,7 +54,10 @@ export function startTask(
   finished: (signal: AbortSignal) => Promise<unknown> | undefined,
 ): LiveTask {
   const known = host.tasks.get(id);
-  if (known) return known;
+  if (known && known.task.name !== name)
+    throw refuse('INVALID_ARGUMENT', `Task ${id} is a ${known.task.name}, not a ${name}`);
+  // One that failed or was cancelled is tried again; one that succeeded is done.
+  if (known?.task.state === 'running' || known?.task.state === 'succeeded') return known;
   const live: LiveTask = {
     task: { id, name, state: 'running', progress: 0 },
     abort: new AbortController(),
@@ -164,10 +167,7 @@ export const tasks: TaskHandlers = {
     const already = imported(taken);
     if (already) return already;
 
-    // A part of the same operation is what an interrupted attempt left behind.
-    const part = `${address.image}.part-${tags.operation}`;
-    ceph.ensureImageAbsent(pool, part);
-    const image = ceph.ensureImage(pool, part, tags, () => ({ sizeBytes: 0, content: 'part', parent: null }));
+    const image = ceph.beginPart(pool, address.image, tags);
     try {
       const fetched = await fetchImage(url, signal, progress);
       if (fetched.sha256 !== sha256.toLowerCase())
@@ -180,11 +180,11 @@ export const tasks: TaskHandlers = {
         ceph.removeImage(image);
         return meanwhile;
       }
-      ceph.rename(image, address.image);
+      ceph.finishPart(image, address.image);
       ceph.ensureSnapshot(image, 'base', tags).protected = true;
       return { virtualSizeBytes: image.sizeBytes };
     } catch (error) {
-      ceph.ensureImageAbsent(pool, part);
+      if (pool.parts.has(image)) ceph.removeImage(image);
       throw error;
     }
   },
