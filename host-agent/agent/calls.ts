@@ -1,0 +1,142 @@
+import type { CallName, Calls, ImageAddress, Nothing, PoolInventory } from '../protocol.ts';
+import * as domains from './domains.ts';
+import { hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
+import * as hypervisor from './hypervisor.ts';
+import { ensureSeed, importImage } from './images.ts';
+import { keyedMutex } from './keyedMutex.ts';
+import { migrate } from './migration.ts';
+import { reboot, shutDown } from './power.ts';
+import { probeKvm } from './probe.ts';
+import { Problem } from './problem.ts';
+import type { ClusterAccess, RbdHelper } from './rbd.ts';
+import { tailOfSerialLog } from './serial.ts';
+import { placedFiles } from './storage.ts';
+import * as localSwitch from './switch.ts';
+import type { TaskHandlers } from './tasks.ts';
+
+export type CallHandlers = {
+  [Name in CallName]: (input: Calls[Name]['input']) => Promise<Calls[Name]['result']>;
+};
+
+export interface AgentContext extends domains.DomainContext {
+  version: string;
+  rbd: RbdHelper;
+  runningTasks(): string[];
+}
+
+/**
+ * Every call and what serves it. Changes of one thing run one after the other, because a caller that lost patience may ask
+ * again while its first request is still at work.
+ */
+export function callHandlers(context: AgentContext): CallHandlers {
+  const { libvirt, db, storage, rbd } = context;
+  const inTurn = keyedMutex();
+
+  /** For calls that answer nothing. */
+  const done = async (work: Promise<unknown>): Promise<Nothing> => {
+    await work;
+    return {};
+  };
+  const onDomain =
+    <Input extends { id: string }>(work: (input: Input) => Promise<unknown>) =>
+    (input: Input) =>
+      inTurn(`domain ${input.id}`, () => done(work(input)));
+  const onImage =
+    <Input extends ImageAddress>(operation: string, args: (input: Input) => Record<string, unknown> = () => ({})) =>
+    (input: Input) => {
+      const { storageClusterId, pool, image } = input;
+      const address = { storageClusterId, pool, image };
+      return inTurn(`image ${pool}/${image}`, () => done(storage.onPool(operation, address, args(input))));
+    };
+  const onCluster = <Result>(operation: string, access: ClusterAccess, args: Record<string, unknown> = {}) =>
+    inTurn(`cluster ${access.fsid}`, () => rbd.request<Result>(operation, access, args));
+  const configuring = (work: () => Promise<unknown>) => inTurn('configuration', () => done(work()));
+
+  return {
+    'host.facts': () => hostFacts(context.version, libvirt, db),
+    'host.metrics': () => hostMetrics(libvirt),
+    'host.inventory': async () => {
+      const [found, ports, secrets, files, certificates] = await Promise.all([
+        domains.domainInventory(libvirt),
+        localSwitch.ports(db),
+        storage.secrets(),
+        placedFiles(),
+        hypervisor.placedCertificates(),
+      ]);
+      return { domains: found, ports, secrets, files: [...files, ...certificates], tasks: context.runningTasks() };
+    },
+
+    'hypervisor.ensureConfigured': (input) => configuring(() => hypervisor.ensureConfigured(libvirt, input)),
+    'hypervisor.ensureUnconfigured': () => configuring(() => hypervisor.ensureUnconfigured(libvirt)),
+    'switch.ensureConfigured': (input) => configuring(() => localSwitch.ensureConfigured(db, input)),
+    'switch.ensureUnconfigured': () => configuring(() => localSwitch.ensureUnconfigured(db)),
+    'storage.ensureConnected': (input) => configuring(() => storage.connect(input)),
+    'storage.ensureDisconnected': ({ storageClusterId }) => configuring(() => storage.disconnect(storageClusterId)),
+
+    'ceph.status': ({ access }) => rbd.request('ceph_status', access, {}),
+    'ceph.poolStatus': ({ access, pool }) => rbd.request('pool_status', access, { pool }),
+    'ceph.ensureUser': ({ access, user, pools }) => {
+      refuseOwnUser(access, user);
+      return onCluster('ensure_user', access, { user, pools });
+    },
+    'ceph.ensureUserAbsent': ({ access, user }) => {
+      refuseOwnUser(access, user);
+      return onCluster('ensure_user_absent', access, { user });
+    },
+    'ceph.ensurePool': ({ access, ...args }) => onCluster('ensure_pool', access, args),
+    'ceph.ensurePoolAbsent': ({ access, pool, tags }) => onCluster('ensure_pool_absent', access, { pool, tags }),
+
+    'rbd.ensureImage': onImage('ensure_image', ({ sizeGib, tags }) => ({ sizeGib, tags })),
+    'rbd.ensureClone': onImage('ensure_clone', ({ from, sizeGib, tags }) => ({ source: from, sizeGib, tags })),
+    'rbd.ensureImageAbsent': onImage('ensure_image_absent', ({ onlyOperation }) =>
+      onlyOperation === undefined ? {} : { onlyOperation },
+    ),
+    'rbd.ensureSize': onImage('ensure_size', ({ sizeGib, allowShrink }) => ({ sizeGib, allowShrink })),
+    'rbd.ensureSnapshot': onImage('ensure_snapshot', ({ snapshot, tags }) => ({ snapshot, tags })),
+    'rbd.ensureSnapshotAbsent': onImage('ensure_snapshot_absent', ({ snapshot }) => ({ snapshot })),
+    'rbd.rollBack': onImage('roll_back', ({ snapshot }) => ({ snapshot })),
+    'rbd.ensureTrashed': onImage('ensure_trashed'),
+    'rbd.ensureRestored': onImage('ensure_restored'),
+    'rbd.ensureExpunged': onImage('ensure_expunged'),
+    'rbd.watchers': (input) => storage.onPool<{ addresses: string[] }>('watchers', input),
+    'rbd.inventory': ({ storageClusterId, pool }) =>
+      storage.onPool<PoolInventory>('inventory', { storageClusterId, pool }),
+    'seed.ensure': (input) => inTurn(`image ${input.pool}/${input.image}`, () => done(ensureSeed(storage, input))),
+
+    'domain.ensureDefined': onDomain((input) => domains.ensureDefined(context, input)),
+    'domain.ensureRunning': onDomain(({ id }) => domains.ensureRunning(context, id)),
+    'domain.ensureOff': onDomain(({ id }) => domains.ensureOff(context, id)),
+    'domain.ensureAbsent': onDomain(({ id }) => domains.ensureAbsent(context, id)),
+    'domain.reset': onDomain(({ id }) => domains.reset(context, id)),
+    'domain.status': async ({ id }) => domains.statusOf(await libvirt.session(), id),
+    'domain.ensureDisk': onDomain(({ id, disk }) => domains.ensureDisk(context, id, disk)),
+    'domain.ensureDiskAbsent': onDomain(({ id, volumeId }) => domains.ensureDiskAbsent(context, id, volumeId)),
+    'domain.growDisk': onDomain((input) => domains.growDisk(context, input)),
+    'domain.freeze': ({ id }) => domains.freeze(context, id),
+    'domain.thaw': ({ id }) => done(domains.thaw(context, id)),
+    'domain.serialLog': async ({ id, bytes }) => ({ text: await tailOfSerialLog(id, bytes) }),
+  };
+}
+
+/** Changing the user one acts as, or the administrator, would lock everybody out. */
+function refuseOwnUser(access: ClusterAccess, user: string): void {
+  if (user === access.user || user === 'admin') {
+    throw new Problem('INVALID_ARGUMENT', `the user ${user} administers the storage cluster and is not touched`);
+  }
+}
+
+export function taskHandlers(context: AgentContext): TaskHandlers {
+  return {
+    'host.probe': async (_input, { signal }) => {
+      const { kvm, reason } = await probeKvm(signal);
+      signal.throwIfAborted();
+      context.log('info', 'probed KVM', { kvm, reason });
+      await keepKvmVerdict(kvm, reason);
+      return hostFacts(context.version, context.libvirt, context.db);
+    },
+    'domain.shutDown': (input, task) => shutDown(context, input, task),
+    'domain.reboot': (input, task) => reboot(context, input, task),
+    'domain.migrate': (input, task) => migrate(context, input, task),
+    'image.import': (input, task) => importImage(context.storage, input, task),
+  };
+}

@@ -1,0 +1,204 @@
+import type { DiskSpec, DomainSpec, ImageAddress, InterfaceSpec, Tags } from '../protocol.ts';
+
+/** What the host adds to an instance's specification. */
+export interface HostTraits {
+  architecture: 'x86_64' | 'aarch64';
+  /** A guest really booted with KVM here; else QEMU emulates. */
+  kvm: boolean;
+  integrationBridge: string;
+  /** The userspace datapath fills in no checksums: with virtio's offloads DHCP and ping work, but TCP carries no byte. */
+  userspaceDatapath: boolean;
+  serialLog: string;
+  /** Where a pool's cluster is, and whose libvirt secret opens it. */
+  ceph(storageClusterId: string): { monitors: string[]; user: string };
+}
+
+export const METADATA_NAMESPACE = 'urn:belay:domain';
+
+/** The seed keeps clear of the letters that are given to disks as they come and go. */
+const SEED_TARGET = 'vdz';
+const TARGET_LETTERS = 'abcdefghijklmnopqrstuvwxy';
+
+export function domainName(id: string): string {
+  return `instance-${id}`;
+}
+
+/** What the guest finds in /sys/block/*\/serial; virtio cuts serials at 20 characters. */
+export function diskSerial(volumeId: string): string {
+  return volumeId.replaceAll('-', '').slice(0, 20);
+}
+
+const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', "'": '&apos;', '"': '&quot;' };
+
+/** For text and for attributes in either kind of quotes. Control characters, which XML can not hold, become spaces. */
+export function escapeXml(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach libvirt's parser
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, ' ').replace(/[&<>'"]/g, (c) => ESCAPES[c] ?? c);
+}
+
+export function unescapeXml(text: string): string {
+  return text
+    .replace(/&(lt|gt|apos|quot);/g, (entity) => ({ '&lt;': '<', '&gt;': '>', '&apos;': "'" })[entity] ?? '"')
+    .replaceAll('&amp;', '&');
+}
+
+/** The first free disk name. @throws RangeError beyond 25 disks, which is what the machine's PCI bus has room for. */
+export function freeTarget(taken: Iterable<string>): string {
+  const used = new Set(taken);
+  for (const letter of TARGET_LETTERS) if (!used.has(`vd${letter}`)) return `vd${letter}`;
+  throw new RangeError(`no more than ${TARGET_LETTERS.length} disks can be attached`);
+}
+
+function sourceXml(image: ImageAddress, traits: HostTraits): string {
+  const { monitors, user } = traits.ceph(image.storageClusterId);
+  const hosts = monitors.map((monitor) => {
+    const { host, port } = splitMonitor(monitor);
+    return `<host name='${escapeXml(host)}' port='${port}'/>`;
+  });
+  return `<auth username='${escapeXml(user)}'><secret type='ceph' uuid='${escapeXml(image.storageClusterId)}'/></auth>
+<source protocol='rbd' name='${escapeXml(`${image.pool}/${image.image}`)}'>${hosts.join('')}</source>`;
+}
+
+/** `10.0.0.3:6789`, `[fd00::3]:6789` or an address alone. */
+export function splitMonitor(monitor: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(monitor);
+  if (!match) return { host: monitor, port: 6789 };
+  return { host: match[1] ?? match[2] ?? monitor, port: Number(match[3] ?? 6789) };
+}
+
+function iotuneXml(qos: DiskSpec['qos']): string {
+  const limits = [
+    ['read_bytes_sec', qos?.readBytesPerSec],
+    ['write_bytes_sec', qos?.writeBytesPerSec],
+    ['read_iops_sec', qos?.readIops],
+    ['write_iops_sec', qos?.writeIops],
+  ] as const;
+  const elements = limits
+    .filter(([, limit]) => limit !== undefined)
+    .map(([name, limit]) => `<${name}>${limit}</${name}>`);
+  return elements.length === 0 ? '' : `<iotune>${elements.join('')}</iotune>`;
+}
+
+/**
+ * A disk in RBD. `error_policy` stop: when a host is fenced, the guest's writes fail, and a guest that went on with errors would
+ * believe them done.
+ */
+export function diskXml(disk: DiskSpec, target: string, traits: HostTraits): string {
+  return `<disk type='network' device='disk'>
+<driver name='qemu' type='raw' cache='none' discard='unmap' error_policy='stop' rerror_policy='stop'/>
+${sourceXml(disk, traits)}
+<target dev='${target}' bus='virtio'/>${iotuneXml(disk.qos)}${disk.readOnly ? '<readonly/>' : ''}
+<serial>${diskSerial(disk.volumeId)}</serial>
+</disk>`;
+}
+
+function seedXml(seed: ImageAddress, traits: HostTraits): string {
+  return `<disk type='network' device='disk'>
+<driver name='qemu' type='raw' cache='none'/>
+${sourceXml(seed, traits)}
+<target dev='${SEED_TARGET}' bus='virtio'/><readonly/>
+<serial>seed</serial>
+</disk>`;
+}
+
+function interfaceXml(nic: InterfaceSpec, traits: HostTraits): string {
+  const offloads = traits.userspaceDatapath
+    ? `<driver name='qemu'><host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off'/><guest csum='off' tso4='off' tso6='off' ecn='off' ufo='off'/></driver>`
+    : '';
+  return `<interface type='bridge'>
+<mac address='${escapeXml(nic.mac)}'/><source bridge='${escapeXml(traits.integrationBridge)}'/>
+<virtualport type='openvswitch'><parameters interfaceid='${escapeXml(nic.id)}'/></virtualport>
+<model type='virtio'/>${offloads}
+<mtu size='${nic.mtu}'/><rom enabled='no'/>
+</interface>`;
+}
+
+export function metadataXml(tags: Tags): string {
+  const project = tags.projectId === undefined ? '' : ` project='${escapeXml(tags.projectId)}'`;
+  return `<belay:instance xmlns:belay='${METADATA_NAMESPACE}' id='${escapeXml(tags.id)}' kind='${escapeXml(tags.kind)}' operation='${escapeXml(tags.operation)}' revision='${tags.revision}'${project}/>`;
+}
+
+/** Reads back what `metadataXml` wrote; null for anything else. */
+export function parseMetadata(xml: string): Tags | null {
+  const attribute = (name: string) => {
+    const match = new RegExp(`\\s${name}=(?:'([^']*)'|"([^"]*)")`).exec(xml);
+    return match ? unescapeXml(match[1] ?? match[2] ?? '') : undefined;
+  };
+  const id = attribute('id');
+  const kind = attribute('kind');
+  const projectId = attribute('project');
+  if (id === undefined || kind === undefined) return null;
+  return {
+    id,
+    kind,
+    operation: attribute('operation') ?? '',
+    revision: Number(attribute('revision') ?? 0),
+    ...(projectId === undefined ? {} : { projectId }),
+  };
+}
+
+function cpuXml(kvm: boolean, architecture: HostTraits['architecture']): string {
+  // host-model: what the host has, named so that libvirt can check it at the target of a migration.
+  if (kvm) return `<cpu mode='${architecture === 'aarch64' ? 'host-passthrough' : 'host-model'}'/>`;
+  if (architecture === 'aarch64')
+    return `<cpu mode='custom' match='exact' check='none'><model>cortex-a57</model></cpu>`;
+  return `<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model></cpu>`;
+}
+
+/** The definition that libvirt keeps. Autostart is never set: a host that returns runs nothing by itself. */
+export function domainXml(spec: DomainSpec, traits: HostTraits): string {
+  const { architecture, kvm } = traits;
+  const isArm = architecture === 'aarch64';
+  const ordered = [...spec.disks].sort((a, b) => Number(b.boot) - Number(a.boot));
+  const targets: string[] = [];
+  const disks = ordered.map((disk) => {
+    const target = freeTarget(targets);
+    targets.push(target);
+    return diskXml(disk, target, traits);
+  });
+  const firmware = spec.firmware === 'uefi' || isArm ? ` firmware='efi'` : '';
+  const secureBootOff = firmware === '' ? '' : `<firmware><feature enabled='no' name='secure-boot'/></firmware>`;
+  // Without a limit QEMU's translation cache grows to a quarter of the guest's memory and more.
+  const translationCache = kvm ? '' : `<tcg><tb-cache unit='MiB'>32</tb-cache></tcg>`;
+  const timers = isArm ? '' : `<timer name='hpet' present='no'/>`;
+  return `<domain type='${kvm ? 'kvm' : 'qemu'}'>
+<name>${domainName(escapeXml(spec.id))}</name><uuid>${escapeXml(spec.id)}</uuid><title>${escapeXml(spec.hostname)}</title>
+<metadata>${metadataXml(spec.tags)}</metadata>
+<memory unit='MiB'>${spec.memoryMib}</memory><vcpu>${spec.vcpus}</vcpu>
+<os${firmware}><type arch='${architecture}' machine='${isArm ? 'virt' : 'pc'}'>hvm</type>${secureBootOff}<boot dev='hd'/></os>
+<features><acpi/>${isArm ? '' : '<apic/>'}${translationCache}</features>
+${cpuXml(kvm, architecture)}
+<clock offset='utc'>${timers}</clock>
+<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
+<devices>
+${disks.join('\n')}
+${spec.seed ? seedXml(spec.seed, traits) : ''}
+${spec.interfaces.map((nic) => interfaceXml(nic, traits)).join('\n')}
+<serial type='pty'><log file='${escapeXml(traits.serialLog)}' append='on'/><target port='0'/></serial>
+<channel type='unix'><source mode='bind'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<memballoon model='virtio'><stats period='10'/></memballoon>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+${isArm ? '' : `<controller type='usb' model='none'/>`}
+</devices>
+</domain>`;
+}
+
+/** A disk as it stands in a definition. `xml` is the whole element, as libvirt wants it back for a detach. */
+export interface AttachedDisk {
+  target: string;
+  serial: string;
+  /** `pool/image` */
+  source: string;
+  xml: string;
+}
+
+/** The disks of a definition that libvirt wrote. */
+export function parseDisks(xml: string): AttachedDisk[] {
+  const disks = xml.match(/<disk[\s>][\s\S]*?<\/disk>/g) ?? [];
+  return disks.map((element) => ({
+    target: /<target dev=['"]([^'"]+)/.exec(element)?.[1] ?? '',
+    serial: unescapeXml(/<serial>([^<]*)<\/serial>/.exec(element)?.[1] ?? ''),
+    source: unescapeXml(/<source protocol=['"]rbd['"] name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
+    xml: element,
+  }));
+}

@@ -1,0 +1,191 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Calls, ImageAddress, Tags, Tasks } from '../protocol.ts';
+import { runProgram } from './command.ts';
+import { PATHS } from './paths.ts';
+import { Problem } from './problem.ts';
+import type { Storage } from './storage.ts';
+import type { TaskContext } from './tasks.ts';
+
+/** Share of an import's progress: fetching, then writing into the pool. */
+const FETCHED = 60;
+/** An image from outside may be made to eat memory or time; reading its header needs little of either. */
+const INFO_LIMITS = ['--as=1073741824', '--cpu=30'];
+
+interface ImageInfo {
+  format: string;
+  'virtual-size': number;
+  'backing-filename'?: string;
+  'format-specific'?: { data?: Record<string, unknown> };
+}
+
+/** @throws Problem PRECONDITION_FAILED for what could make QEMU read another file of this host. */
+export function checkImageInfo(info: ImageInfo, format: string): void {
+  const refuse = (why: string) => {
+    throw new Problem('PRECONDITION_FAILED', `the image ${why}`);
+  };
+  if (info.format !== format) refuse(`is ${info.format}, not ${format}`);
+  if (info['backing-filename'] !== undefined) refuse('refers to a backing file');
+  if (info['format-specific']?.data?.['data-file'] !== undefined) refuse('keeps its data in another file');
+  if (!(info['virtual-size'] > 0)) refuse('is empty');
+}
+
+export async function importImage(
+  storage: Storage,
+  input: Tasks['image.import']['input'],
+  task: TaskContext,
+): Promise<Tasks['image.import']['result']> {
+  const { url, format, sha256, tags, storageClusterId, pool, image } = input;
+  const address: ImageAddress = { storageClusterId, pool, image };
+  const there = await storage.onPool<{ found: boolean; sizeBytes: number; tags: Partial<Tags> }>(
+    'image_status',
+    address,
+  );
+  if (there.found) {
+    if (there.tags.id === tags.id) return { virtualSizeBytes: there.sizeBytes };
+    throw new Problem('NAME_IN_USE', `image ${image} belongs to ${there.tags.id ?? 'something that is not Belay'}`);
+  }
+  const directory = join(PATHS.state, 'imports');
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const workspace = await mkdtemp(join(directory, 'import-'));
+  try {
+    const file = join(workspace, 'image');
+    await fetchChecked(url, sha256, file, task);
+    const argv = [...INFO_LIMITS, 'qemu-img', 'info', '--output=json', '-f', format, file];
+    const info = JSON.parse(await runProgram('prlimit', argv, { signal: task.signal })) as ImageInfo;
+    checkImageInfo(info, format);
+    const sizeBytes = info['virtual-size'];
+    const operation = { operation: tags.operation };
+    try {
+      const { part } = await storage.onPool<{ part: string }>('begin_part', address, { ...operation, sizeBytes });
+      await convert(storage, { ...address, image: part }, file, format, task);
+      await storage.onPool('finish_part', address, { tags, snapshot: 'base' });
+    } catch (error) {
+      await storage.onPool('discard_part', address, operation).catch(() => {});
+      throw error;
+    }
+    return { virtualSizeBytes: sizeBytes };
+  } finally {
+    await rm(workspace, { recursive: true, force: true });
+  }
+}
+
+async function fetchChecked(url: string, sha256: string, file: string, task: TaskContext): Promise<void> {
+  const unreachable = (why: string) => new Problem('BACKEND_UNAVAILABLE', `${new URL(url).host}: ${why}`, true);
+  const response = await fetch(url, { signal: task.signal }).catch((error: Error) => {
+    task.signal.throwIfAborted();
+    throw unreachable(error.cause instanceof Error ? error.cause.message : error.message);
+  });
+  if (!response.ok || !response.body) {
+    const gone = response.status >= 400 && response.status < 500 && response.status !== 408 && response.status !== 429;
+    if (gone)
+      throw new Problem('PRECONDITION_FAILED', `${new URL(url).host} answered ${response.status} for the image`);
+    throw unreachable(`answered ${response.status}`);
+  }
+  const total = Number(response.headers.get('content-length') ?? 0);
+  const hash = createHash('sha256');
+  let received = 0;
+  const meter = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      received += chunk.length;
+      if (total > 0) task.progress((received / total) * FETCHED);
+      done(null, chunk);
+    },
+  });
+  try {
+    await pipeline(
+      Readable.fromWeb(response.body as import('node:stream/web').ReadableStream),
+      meter,
+      createWriteStream(file),
+      {
+        signal: task.signal,
+      },
+    );
+  } catch (error) {
+    task.signal.throwIfAborted();
+    throw unreachable((error as Error).message);
+  }
+  const found = hash.digest('hex');
+  if (found !== sha256) {
+    throw new Problem('PRECONDITION_FAILED', `the fetched image has the SHA-256 ${found}, not ${sha256}`);
+  }
+}
+
+/** qemu-img writes straight into the pool, and leaves out what is zero. */
+async function convert(
+  storage: Storage,
+  part: ImageAddress,
+  file: string,
+  format: string,
+  task: TaskContext,
+): Promise<void> {
+  const { user } = await storage.access(part.storageClusterId);
+  const { configuration } = storage.configurationFiles(part.storageClusterId);
+  const target = `rbd:${part.pool}/${part.image}:id=${user}:conf=${configuration}`;
+  const argv = ['convert', '-p', '-n', '--target-is-zero', '-W', '-f', format, '-O', 'raw', file, target];
+  await new Promise<void>((resolve, reject) => {
+    const child = spawn('qemu-img', argv, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      signal: task.signal,
+      killSignal: 'SIGKILL',
+    });
+    let lastWords = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const percent = [...text.matchAll(/\((\d+(?:\.\d+)?)\/100%\)/g)].at(-1)?.[1];
+      if (percent !== undefined) task.progress(FETCHED + (Number(percent) * (100 - FETCHED)) / 100);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      lastWords = (lastWords + text).slice(-500);
+    });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) resolve();
+      else
+        reject(
+          new Problem('BACKEND_UNAVAILABLE', `qemu-img convert failed: ${lastWords.trim() || `exit ${code}`}`, true),
+        );
+    });
+  });
+}
+
+type SeedInput = Calls['seed.ensure']['input'];
+
+/** The two files of a NoCloud seed (cloud-init's documentation, "NoCloud"). JSON strings are YAML strings. */
+export function seedFiles(input: Pick<SeedInput, 'instanceId' | 'hostname' | 'sshKeys' | 'userData'>): {
+  'meta-data': string;
+  'user-data': string;
+} {
+  const keys = input.sshKeys.map((key) => `  - ${JSON.stringify(key)}\n`).join('');
+  return {
+    'meta-data': `instance-id: ${JSON.stringify(input.instanceId)}\nlocal-hostname: ${JSON.stringify(input.hostname)}\n${
+      keys === '' ? '' : `public-keys:\n${keys}`
+    }`,
+    'user-data': input.userData ?? '#cloud-config\n{}\n',
+  };
+}
+
+export async function ensureSeed(storage: Storage, input: SeedInput): Promise<void> {
+  const { storageClusterId, pool, image, tags } = input;
+  const files = seedFiles(input);
+  const digest = createHash('sha256').update(JSON.stringify(files)).digest('hex');
+  await mkdir(PATHS.run, { recursive: true });
+  // /run is memory: user data is the tenant's secret and stays off the disk.
+  const workspace = await mkdtemp(join(PATHS.run, 'seed-'));
+  try {
+    for (const [name, content] of Object.entries(files))
+      await writeFile(join(workspace, name), content, { mode: 0o600 });
+    const iso = join(workspace, 'seed.iso');
+    const sources = Object.keys(files).map((name) => join(workspace, name));
+    await runProgram('genisoimage', ['-quiet', '-V', 'cidata', '-r', '-J', '-o', iso, ...sources]);
+    const content = (await readFile(iso)).toString('base64');
+    await storage.onPool('ensure_content', { storageClusterId, pool, image }, { content, digest, tags });
+  } finally {
+    await rm(workspace, { recursive: true, force: true });
+  }
+}

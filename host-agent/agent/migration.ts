@@ -1,0 +1,134 @@
+import { isIPv6 } from 'node:net';
+import type { Tasks } from '../protocol.ts';
+import { type DomainContext, requireOwn, statusOf } from './domains.ts';
+import { PKI } from './hypervisor.ts';
+import { type Domain, isNoDomain, LIBVIRT_CODE, LibvirtError, type LibvirtSession, MIGRATE } from './libvirt.ts';
+import { exists } from './paths.ts';
+import { Problem } from './problem.ts';
+import type { TaskContext } from './tasks.ts';
+import { numberOf, type TypedParameters } from './xdr.ts';
+
+type Input = Tasks['domain.migrate']['input'];
+type Result = Tasks['domain.migrate']['result'];
+
+const LOOK_MS = 250;
+const MIB = 2 ** 20;
+/** `virDomainJobOperation`. */
+const OPERATION_MIGRATION_OUT = 5;
+const NO_JOB = 0;
+
+/**
+ * Moves a running domain to another host, memory only: its disks are in Ceph. libvirtd talks to libvirtd over TLS, and so does
+ * QEMU to QEMU. Post-copy is never used: a cut would lose the guest.
+ */
+export async function migrate(context: DomainContext, input: Input, task: TaskContext): Promise<Result> {
+  if (!(await exists(`${PKI}/clientcert.pem`))) {
+    throw new Problem(
+      'PRECONDITION_FAILED',
+      'this host has no certificate for migrations: hypervisor.ensureConfigured comes first',
+    );
+  }
+  const session = await context.libvirt.session();
+  const domain = await requireOwn(session, input.id);
+  const { state } = await statusOf(session, input.id);
+  if (state !== 'running' && state !== 'paused') {
+    throw new Problem('INVALID_STATE', `instance ${input.id} is ${state} on this host; only a running one moves live`);
+  }
+
+  let completed: TypedParameters = new Map();
+  const stopListening = context.libvirt.onEvent((event) => {
+    if (event.kind === 'jobCompleted' && event.domain.uuid === input.id) completed = event.statistics;
+  });
+  const ended = new AbortController();
+  const watching = watch(session, domain, task, ended.signal);
+  try {
+    // An agent that was restarted in the middle finds libvirt still at it, and only waits.
+    if (await isMigrating(session, domain)) await untilGone(session, input.id, task.signal);
+    else await perform(context, domain, input, task);
+  } finally {
+    ended.abort();
+    stopListening();
+    await watching;
+  }
+  return {
+    downtimeMs: numberOf(completed, 'downtime'),
+    totalMs: numberOf(completed, 'time_elapsed'),
+    transferredBytes: numberOf(completed, 'data_processed') || numberOf(completed, 'memory_processed'),
+  };
+}
+
+async function perform(context: DomainContext, domain: Domain, input: Input, task: TaskContext): Promise<void> {
+  const { targetAddress, bandwidthBytesPerSec, autoConverge } = input;
+  const target = isIPv6(targetAddress) ? `[${targetAddress}]` : targetAddress;
+  const parameters: TypedParameters = new Map([['migrate_uri', { type: 'string', value: `tcp://${target}` }]]);
+  if (bandwidthBytesPerSec !== null) {
+    const mibPerSec = BigInt(Math.max(1, Math.round(bandwidthBytesPerSec / MIB)));
+    parameters.set('bandwidth', { type: 'ullong', value: mibPerSec });
+  }
+  const flags =
+    MIGRATE.live |
+    MIGRATE.peerToPeer |
+    MIGRATE.persistDestination |
+    MIGRATE.undefineSource |
+    MIGRATE.abortOnError |
+    MIGRATE.tls |
+    (autoConverge ? MIGRATE.autoConverge : 0);
+  const uri = `qemu+tls://${target}/system?pkipath=${PKI}`;
+  try {
+    await context.libvirt.withOwnSession((own) => own.migrate(domain, uri, parameters, flags));
+  } catch (error) {
+    task.signal.throwIfAborted();
+    if (error instanceof LibvirtError && error.code === LIBVIRT_CODE.operationAborted) {
+      throw new Problem('INVALID_STATE', `the migration of ${input.id} was aborted from outside; it runs on here`);
+    }
+    throw error;
+  }
+}
+
+async function isMigrating(session: LibvirtSession, domain: Domain): Promise<boolean> {
+  const { type, parameters } = await session.jobStatistics(domain);
+  return type !== NO_JOB && numberOf(parameters, 'operation') === OPERATION_MIGRATION_OUT;
+}
+
+async function untilGone(session: LibvirtSession, id: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const domain = await session.lookup(id);
+    if (!domain) return;
+    signal.throwIfAborted();
+    if (!(await isMigrating(session, domain).catch(() => true))) {
+      if (!(await session.lookup(id))) return;
+      throw new Problem(
+        'BACKEND_UNAVAILABLE',
+        `the migration of ${id} failed while the agent was away; it runs on here`,
+        true,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+/** Tells the progress, and hands the caller's wish to cancel on to libvirt. */
+async function watch(session: LibvirtSession, domain: Domain, task: TaskContext, ended: AbortSignal): Promise<void> {
+  while (!ended.aborted) {
+    try {
+      if (task.signal.aborted) await session.abortJob(domain);
+      const { parameters } = await session.jobStatistics(domain);
+      const total = numberOf(parameters, 'memory_total');
+      if (total > 0) task.progress(100 * (1 - numberOf(parameters, 'memory_remaining') / total));
+    } catch (error) {
+      // Gone, or in the moment of switch-over, when libvirt takes no question. Whether it came to pass, `perform` tells.
+      if (!isNoDomain(error) && !(error instanceof LibvirtError)) return;
+    }
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        for (const signal of [ended, task.signal]) signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, LOOK_MS);
+      ended.addEventListener('abort', done, { once: true });
+      // Only the first abort wakes early: after it, it is asked again four times a second until the job has ended.
+      if (!task.signal.aborted) task.signal.addEventListener('abort', done, { once: true });
+    });
+  }
+}

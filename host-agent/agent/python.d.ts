@@ -1,0 +1,5 @@
+/** esbuild puts Python sources into the bundle as text. */
+declare module '*.py' {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,153 @@
+import type http from 'node:http';
+import type { AgentHealth, AgentProblem, HostEvent } from '../protocol.ts';
+import type { CallHandlers } from './calls.ts';
+import type { EventSource } from './events.ts';
+import { checkCallInput, checkTaskInput, isCallName, isTaskName } from './inputs.ts';
+import type { Log } from './log.ts';
+import { Problem, STATUS_OF_PROBLEM, toProblem } from './problem.ts';
+import { readSerialLog } from './serial.ts';
+import type { TaskRegistry } from './tasks.ts';
+
+export interface Served {
+  calls: CallHandlers;
+  tasks: TaskRegistry;
+  events: EventSource;
+  health(): AgentHealth;
+  log: Log;
+}
+
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
+const MAX_WAIT_SECONDS = 60;
+/** A reader that lags behind this far is cut off; it comes back and is told the state of everything. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
+const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$/;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Serves the protocol; every failure is answered as an AgentProblem. */
+export function requestListener(served: Served): http.RequestListener {
+  return (request, response) => {
+    route(served, request, response).catch((error) => {
+      const problem = toProblem(error);
+      if (problem.code === 'INTERNAL') {
+        served.log('error', 'defect', {
+          url: request.url,
+          stack: error instanceof Error ? error.stack : String(error),
+        });
+      }
+      if (response.headersSent) response.destroy();
+      else answer(response, STATUS_OF_PROBLEM[problem.code], problem);
+    });
+  };
+}
+
+async function route(served: Served, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://agent');
+  const [, version, room, name = '', rest] = url.pathname.split('/').map(decodeURIComponent);
+  if (version === 'v1') {
+    const door = `${request.method} ${room}`;
+    if (door === 'POST calls') return serveCall(served, name, request, response);
+    if (room === 'tasks') return serveTask(served, name, url, request, response);
+    if (door === 'GET events') return serveEvents(served, response);
+    if (door === 'GET domains' && rest === 'serial') return serveSerial(name, url, response);
+    if (door === 'GET health') return answer(response, 200, served.health());
+  }
+  throw new Problem('NOT_FOUND', `there is no ${request.method} ${url.pathname}`);
+}
+
+function answer(response: http.ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body);
+  response
+    .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+    .end(text);
+}
+
+async function readBody(request: http.IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    length += (chunk as Buffer).length;
+    if (length > MAX_BODY_BYTES) throw new Problem('INVALID_ARGUMENT', `more than ${MAX_BODY_BYTES} bytes of input`);
+    chunks.push(chunk as Buffer);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}');
+  } catch {
+    throw new Problem('INVALID_ARGUMENT', 'the input is not JSON');
+  }
+}
+
+async function serveCall(served: Served, name: string, request: http.IncomingMessage, response: http.ServerResponse) {
+  if (!isCallName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no call ${name}`);
+  const input = checkCallInput(name, await readBody(request));
+  const startedAt = performance.now();
+  const finish = (problem?: AgentProblem) => {
+    const durationMs = Math.round(performance.now() - startedAt);
+    const failure = problem ? { code: problem.code, problem: problem.message } : {};
+    served.log(problem ? 'warn' : 'info', 'call', { call: name, ...subjectOf(input), durationMs, ...failure });
+  };
+  try {
+    // The table's own type says that this handler takes this input; the compiler can not follow it through a variable name.
+    const handler = served.calls[name] as (input: unknown) => Promise<unknown>;
+    const result = await handler(input);
+    finish();
+    answer(response, 200, result);
+  } catch (error) {
+    finish(toProblem(error));
+    throw error;
+  }
+}
+
+/** What a log line may say of an input: names, never contents. */
+function subjectOf(input: unknown): Record<string, unknown> {
+  const { id, pool, image, volumeId } = input as Record<string, unknown>;
+  return Object.fromEntries(Object.entries({ id, pool, image, volumeId }).filter(([, value]) => value !== undefined));
+}
+
+async function serveTask(
+  served: Served,
+  id: string,
+  url: URL,
+  request: http.IncomingMessage,
+  response: http.ServerResponse,
+) {
+  if (!TASK_ID.test(id)) throw new Problem('INVALID_ARGUMENT', 'this is no id of a task');
+  if (request.method === 'PUT') {
+    const { name, input } = (await readBody(request)) as { name?: unknown; input?: unknown };
+    if (!isTaskName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no task ${String(name)}`);
+    const checked = checkTaskInput(name, input ?? {});
+    served.log('info', 'task', { task: name, taskId: id, ...subjectOf(checked) });
+    return answer(response, 200, served.tasks.start(id, name, checked));
+  }
+  if (request.method === 'GET') {
+    const seconds = Math.min(MAX_WAIT_SECONDS, Number(url.searchParams.get('waitSeconds') ?? 0) || 0);
+    return answer(response, 200, await served.tasks.wait(id, seconds * 1_000));
+  }
+  if (request.method === 'DELETE') return answer(response, 200, await served.tasks.cancel(id));
+  throw new Problem('NOT_FOUND', `there is no ${request.method} of a task`);
+}
+
+async function serveEvents(served: Served, response: http.ServerResponse) {
+  const write = (event: HostEvent) => {
+    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    response.write(`${JSON.stringify(event)}\n`);
+    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
+  };
+  const unsubscribe = await served.events.subscribe(write);
+  response.on('close', unsubscribe);
+  if (response.destroyed) unsubscribe();
+}
+
+async function serveSerial(id: string, url: URL, response: http.ServerResponse) {
+  if (!UUID.test(id)) throw new Problem('INVALID_ARGUMENT', 'this is no id of a domain');
+  const reading = new AbortController();
+  response.on('close', () => reading.abort());
+  response.writeHead(200, { 'content-type': 'application/octet-stream' });
+  response.flushHeaders();
+  for await (const chunk of readSerialLog(id, url.searchParams.get('follow') === 'true', reading.signal)) {
+    if (!response.write(chunk))
+      await new Promise<void>((resolve) => {
+        response.once('drain', resolve).once('close', resolve);
+      });
+  }
+  response.end();
+}

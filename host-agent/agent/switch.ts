@@ -1,0 +1,177 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Calls, HostInventory } from '../protocol.ts';
+import { replaceFile, restoreFile } from './configFile.ts';
+import { hasKernelDatapath } from './facts.ts';
+import { type OperationResult, type Ovsdb, readMap, writeMap } from './ovsdb.ts';
+import { PATHS, readIfExists, writeFileAtomically } from './paths.ts';
+import { Problem } from './problem.ts';
+
+/** Debian's ovs-ctl takes the system id from here at every start. */
+const SYSTEM_ID_FILE = '/etc/openvswitch/system-id.conf';
+const BEFORE_FILE = join(PATHS.state, 'switch-before.json');
+const DEFAULT_BRIDGE = 'br-int';
+const BRIDGE_TIMEOUT_MS = 15_000;
+
+/** What was there before Belay came. */
+interface Before {
+  externalIds: Record<string, string>;
+  hadBridge: boolean;
+}
+
+const OWN_KEYS = [
+  'system-id',
+  'ovn-remote',
+  'ovn-encap-type',
+  'ovn-encap-ip',
+  'ovn-bridge',
+  'ovn-bridge-datapath-type',
+  'ovn-monitor-all',
+  'ovn-remote-probe-interval',
+];
+
+async function select(db: Ovsdb, table: string, columns: string[], where: unknown[] = []) {
+  const [result] = await db.transact([{ op: 'select', table, where, columns }]);
+  return (result as OperationResult).rows ?? [];
+}
+
+async function externalIds(db: Ovsdb): Promise<Record<string, string>> {
+  const [row] = await select(db, 'Open_vSwitch', ['external_ids']);
+  return readMap(row?.external_ids);
+}
+
+async function hasBridge(db: Ovsdb, name: string): Promise<boolean> {
+  return (await select(db, 'Bridge', ['name'], [['name', '==', name]])).length > 0;
+}
+
+function setExternalIds(remove: string[], insert: Record<string, string>) {
+  return {
+    op: 'mutate',
+    table: 'Open_vSwitch',
+    where: [],
+    mutations: [
+      ['external_ids', 'delete', ['set', remove]],
+      ['external_ids', 'insert', writeMap(insert)],
+    ],
+  };
+}
+
+/** Connects this host's switch to OVN and waits until ovn-controller has made the integration bridge. */
+export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureConfigured']['input']): Promise<void> {
+  const wanted: Record<string, string> = {
+    'system-id': input.systemId,
+    'ovn-remote': input.ovnRemote,
+    'ovn-encap-type': input.encapsulation,
+    'ovn-encap-ip': input.encapAddress,
+    'ovn-bridge': input.integrationBridge,
+    'ovn-bridge-datapath-type': (await hasKernelDatapath()) ? 'system' : 'netdev',
+    // Only what concerns this host's ports: the whole southbound database does not fit many hosts.
+    'ovn-monitor-all': 'false',
+    'ovn-remote-probe-interval': '60000',
+  };
+  const found = await externalIds(db);
+  if ((await readIfExists(BEFORE_FILE)) === undefined) {
+    const before: Before = {
+      externalIds: Object.fromEntries(Object.entries(found).filter(([key]) => OWN_KEYS.includes(key))),
+      hadBridge: await hasBridge(db, input.integrationBridge),
+    };
+    await writeFileAtomically(BEFORE_FILE, JSON.stringify(before), 0o600);
+  }
+  await replaceFile(SYSTEM_ID_FILE, `${input.systemId}\n`, 0o644);
+  const changed = Object.entries(wanted).filter(([key, value]) => found[key] !== value);
+  if (changed.length > 0) {
+    await db.transact([
+      setExternalIds(
+        changed.map(([key]) => key),
+        Object.fromEntries(changed),
+      ),
+    ]);
+  }
+  const deadline = Date.now() + BRIDGE_TIMEOUT_MS;
+  while (!(await hasBridge(db, input.integrationBridge))) {
+    if (Date.now() > deadline) {
+      throw new Problem(
+        'BACKEND_UNAVAILABLE',
+        `ovn-controller did not make ${input.integrationBridge} within ${BRIDGE_TIMEOUT_MS / 1000} s; does it run on this host?`,
+        true,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Takes back what `ensureConfigured` set; removes the integration bridge when it was not there before. */
+export async function ensureUnconfigured(db: Ovsdb): Promise<void> {
+  const text = await readIfExists(BEFORE_FILE);
+  if (text === undefined) return;
+  const before = JSON.parse(text) as Before;
+  const bridge = await integrationBridge(db);
+  const operations: { op: string; [member: string]: unknown }[] = [setExternalIds(OWN_KEYS, before.externalIds)];
+  if (!before.hadBridge) {
+    const [row] = await select(db, 'Bridge', ['_uuid'], [['name', '==', bridge]]);
+    // A bridge without a reference is removed with its ports.
+    if (row)
+      operations.push({
+        op: 'mutate',
+        table: 'Open_vSwitch',
+        where: [],
+        mutations: [['bridges', 'delete', row._uuid]],
+      });
+  }
+  await db.transact(operations);
+  await restoreFile(SYSTEM_ID_FILE, 0o644);
+  await rm(BEFORE_FILE, { force: true });
+}
+
+export async function integrationBridge(db: Ovsdb): Promise<string> {
+  return (await externalIds(db))['ovn-bridge'] ?? DEFAULT_BRIDGE;
+}
+
+/** The bridge that guests are plugged into, and whether the userspace datapath carries its packets. */
+export async function bridgeTraits(db: Ovsdb): Promise<{ name: string; userspaceDatapath: boolean }> {
+  const name = await integrationBridge(db);
+  const [row] = await select(db, 'Bridge', ['datapath_type'], [['name', '==', name]]);
+  if (!row) {
+    throw new Problem(
+      'PRECONDITION_FAILED',
+      `this host has no bridge ${name}: its switch is not connected to OVN (yet)`,
+      true,
+    );
+  }
+  return { name, userspaceDatapath: row.datapath_type === 'netdev' };
+}
+
+export async function ports(db: Ovsdb): Promise<HostInventory['ports']> {
+  const rows = await select(db, 'Interface', ['name', 'external_ids']);
+  return rows
+    .map((row) => ({ name: String(row.name), interfaceId: readMap(row.external_ids)['iface-id'] ?? '' }))
+    .filter((port) => port.interfaceId !== '');
+}
+
+/** Ports of a guest that died with its host, or whose QEMU was killed while libvirtd was away. */
+export async function removePortsOf(db: Ovsdb, domainId: string): Promise<void> {
+  const rows = await select(
+    db,
+    'Interface',
+    ['_uuid'],
+    [['external_ids', 'includes', writeMap({ 'vm-id': domainId })]],
+  );
+  if (rows.length === 0) return;
+  const allPorts = await select(db, 'Port', ['_uuid', 'interfaces']);
+  const dead = allPorts.filter((port) =>
+    rows.some((row) => JSON.stringify(port.interfaces).includes(String((row._uuid as string[])[1]))),
+  );
+  await db.transact([
+    {
+      op: 'mutate',
+      table: 'Bridge',
+      where: [],
+      mutations: [['ports', 'delete', ['set', dead.map((port) => port._uuid)]]],
+    },
+  ]);
+}
+
+export async function switchVersion(db: Ovsdb): Promise<string> {
+  const [row] = await select(db, 'Open_vSwitch', ['ovs_version']);
+  return String(row?.ovs_version ?? '');
+}
