@@ -155,9 +155,7 @@ export function hello(host: Host): HostEvent {
     sequence: host.sequence,
     at: new Date().toISOString(),
     type: 'hello',
-    domains: [...host.domains.values()]
-      .filter((domain) => !domain.incoming)
-      .map(({ spec, state, reason }) => ({ id: spec.id, state, reason })),
+    domains: [...host.domains.values()].map(({ spec, state, reason }) => ({ id: spec.id, state, reason })),
   };
 }
 
@@ -197,9 +195,11 @@ function openDomainImage(host: Host, address: ImageAddress): Image {
 
 // ── Domains ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function findDomain(host: Host, id: string): Domain {
+/** Refuses one that is only arriving, too: it is there, but nothing can be done to it yet. */
+export function findDomain(host: Host, id: string): Domain {
   const domain = host.domains.get(id);
-  if (!domain || domain.incoming) throw refuse('NOT_FOUND', `${host.name} defines no domain ${id}`);
+  if (!domain) throw refuse('NOT_FOUND', `${host.name} defines no domain ${id}`);
+  if (domain.incoming) throw refuse('INVALID_STATE', `Domain ${id} is just arriving on ${host.name}`, true);
   return domain;
 }
 
@@ -618,13 +618,15 @@ export const calls: CallHandlers = {
   },
   'domain.ensureOff'(host, { id }) {
     const domain = host.domains.get(id);
-    if (domain && !domain.incoming && isActive(domain)) halt(host, domain, 'off', 'destroyed');
+    if (domain?.incoming) forget(host, domain);
+    else if (domain && isActive(domain)) halt(host, domain, 'off', 'destroyed');
     return nothing;
   },
   'domain.ensureAbsent'(host, { id }) {
     const domain = host.domains.get(id);
-    if (!domain || domain.incoming) return nothing;
-    if (isActive(domain)) halt(host, domain, 'off', 'destroyed');
+    if (!domain) return nothing;
+    // An arriving one is taken away from its migration, which then fails and gives back what it occupies.
+    if (!domain.incoming && isActive(domain)) halt(host, domain, 'off', 'destroyed');
     forget(host, domain);
     return nothing;
   },
@@ -636,9 +638,7 @@ export const calls: CallHandlers = {
   },
   'domain.status'(host, { id }) {
     const domain = host.domains.get(id);
-    return domain && !domain.incoming
-      ? { state: domain.state, reason: domain.reason }
-      : { state: 'absent', reason: 'unknown' };
+    return domain ? { state: domain.state, reason: domain.reason } : { state: 'absent', reason: 'absent' };
   },
   'domain.ensureDisk'(host, { id, disk }) {
     const domain = findDomain(host, id);

@@ -7,6 +7,7 @@ import {
   crash,
   type Domain,
   type DomainRecord,
+  findDomain,
   type Host,
   halt,
   hello,
@@ -161,12 +162,6 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     if (domain.serialLog !== '') response.write(domain.serialLog);
     domain.serialReaders.add(response);
     response.on('close', () => domain.serialReaders.delete(response));
-  }
-
-  function findDomain(host: Host, id: string): Domain {
-    const domain = host.domains.get(id);
-    if (!domain || domain.incoming) throw refuse('NOT_FOUND', `${host.name} defines no domain ${id}`);
-    return domain;
   }
 
   // ── Admin ──────────────────────────────────────────────────────────────────────────────────────────────────────────

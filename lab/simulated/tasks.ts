@@ -11,6 +11,7 @@ import {
   checkRunnable,
   type Domain,
   facts,
+  findDomain,
   forget,
   type Host,
   halt,
@@ -131,7 +132,8 @@ export const tasks: TaskHandlers = {
   },
 
   async 'domain.shutDown'(host, { id, timeoutSeconds }, { signal }) {
-    const domain = definedDomain(host, id);
+    if (!host.domains.has(id)) return {};
+    const domain = findDomain(host, id);
     if (!isActive(domain)) return {};
     const { shutDownMs } = host.world.settings;
     await pause(Math.min(shutDownMs, timeoutSeconds * 1000), signal);
@@ -143,7 +145,7 @@ export const tasks: TaskHandlers = {
   },
 
   async 'domain.reboot'(host, { id, timeoutSeconds }, { signal }) {
-    const domain = definedDomain(host, id);
+    const domain = findDomain(host, id);
     if (!isActive(domain)) throw refuse('INVALID_STATE', `Domain ${id} is ${domain.state}`);
     const { shutDownMs } = host.world.settings;
     await pause(Math.min(shutDownMs, timeoutSeconds * 1000), signal);
@@ -158,13 +160,11 @@ export const tasks: TaskHandlers = {
     const { ceph } = host.world;
     const pool = openPool(host, address);
     const imported = (image: Image | undefined) => {
-      if (!image?.snapshots.has('base')) return undefined;
+      if (!image) return undefined;
       if (image.tags.id !== tags.id) throw foreign('image', `${pool.name}/${image.name}`, image.tags);
       return { virtualSizeBytes: image.sizeBytes };
     };
-    const taken = pool.images.get(address.image);
-    if (taken && taken.tags.id !== tags.id) throw foreign('image', `${pool.name}/${address.image}`, taken.tags);
-    const already = imported(taken);
+    const already = imported(pool.images.get(address.image));
     if (already) return already;
 
     const image = ceph.beginPart(pool, address.image, tags);
@@ -195,7 +195,7 @@ export const tasks: TaskHandlers = {
     if (target === host) throw refuse('INVALID_ARGUMENT', `${targetAddress} is this host itself`);
     if (!host.domains.has(id) && host.world.running.get(id) === target)
       return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
-    const domain = definedDomain(host, id);
+    const domain = findDomain(host, id);
     const { live } = domain;
     if (!live) throw refuse('INVALID_STATE', `Domain ${id} is ${domain.state}`);
     for (const end of [host, target])
@@ -210,11 +210,14 @@ export const tasks: TaskHandlers = {
     const incoming = newDomain(domain.spec, { live, state: 'paused', reason: 'migration', incoming: true });
     target.domains.set(id, incoming);
     occupy(target, live);
+    // libvirt tells of the arriving QEMU as of any other; only `domain.resumed` means that the guest is here.
+    publish(target, 'domain.started', id, 'migrated');
     const stepMs = host.world.settings.migrationMs / 10;
     domain.leaving = true;
     const giveUp = () => {
       domain.leaving = false;
       vacate(target, live);
+      if (target.connection === 'up') publish(target, 'domain.crashed', id, 'crashed');
       if (target.domains.get(id) !== incoming) return;
       if (known) target.domains.set(id, known);
       else target.domains.delete(id);
@@ -234,7 +237,7 @@ export const tasks: TaskHandlers = {
     Object.assign(incoming, { state: 'running', reason: 'migrated', incoming: false, startedAt: domain.startedAt });
     host.world.running.set(id, target);
     publish(host, 'domain.stopped', id, 'migrated');
-    publish(target, 'domain.started', id, 'migrated');
+    publish(target, 'domain.resumed', id, 'migrated');
     return { downtimeMs: 20, totalMs: Date.now() - startedAt, transferredBytes: live.memoryMib * 2 ** 20 };
   },
 };
@@ -246,12 +249,6 @@ function whyLost(host: Host, domain: Domain, target: Host, incoming: Domain): Er
   if (target.domains.get(id) !== incoming || target.connection !== 'up')
     return refuse('BACKEND_UNAVAILABLE', `${target.name} was lost during the migration`, true);
   return undefined;
-}
-
-function definedDomain(host: Host, id: string): Domain {
-  const domain = host.domains.get(id);
-  if (!domain || domain.incoming) throw refuse('NOT_FOUND', `${host.name} defines no domain ${id}`);
-  return domain;
 }
 
 interface Fetched {

@@ -184,6 +184,11 @@ describe('a live migration', () => {
     const attached = await putTask(simulator, 'host-0', 'domain.migrate', slow, id);
     expect(attached).toMatchObject({ id, state: 'running' });
     expect(simulator.inventory().hosts['host-1']?.domains.a).toMatchObject({ incoming: true });
+    const arriving = { state: 'paused', reason: 'migration' };
+    expect(await ask(simulator, 'host-1', 'domain.status', { id: 'a' })).toEqual(arriving);
+    await expect(ask(simulator, 'host-1', 'domain.ensureRunning', { id: 'a' })).rejects.toMatchObject({
+      code: 'INVALID_STATE',
+    });
     const response = await fetch(`${simulator.url}/host-0/v1/tasks/${id}`, { method: 'DELETE' });
     expect(await response.json()).toMatchObject({ state: 'cancelled' });
     expect(simulator.inventory()).toEqual(before);
