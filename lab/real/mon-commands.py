@@ -26,16 +26,21 @@ def connect():
             time.sleep(0.05)
 
 
-def probe(cluster, pool):
-    with cluster.open_ioctx(pool) as io:
-        completion = io.aio_write_full("lab.probe", b"x")
-        end = time.time() + 30
-        while not completion.is_complete():
-            if time.time() > end:
-                return -110, b"", "pool %s takes no writes" % pool
-            time.sleep(0.005)
-        io.remove_object("lab.probe")
-        return 0, b"", ""
+def probe(pool):
+    # A connection of its own: the old one may still know the OSDs' addresses of before a crash, and asks for new ones after 10 s only.
+    fresh = connect()
+    try:
+        with fresh.open_ioctx(pool) as io:
+            completion = io.aio_write_full("lab.probe", b"x")
+            end = time.time() + 30
+            while not completion.is_complete():
+                if time.time() > end:
+                    return -110, b"", "pool %s takes no writes" % pool
+                time.sleep(0.005)
+            io.remove_object("lab.probe")
+            return 0, b"", ""
+    finally:
+        fresh.shutdown()
 
 
 cluster = connect()
@@ -44,7 +49,7 @@ for line in sys.stdin:
     if "weight" in command:  # JSON writers make no difference between 1 and 1.0; the monitor does
         command["weight"] = float(command["weight"])
     if command["prefix"] == "probe pool":
-        rc, out, err = probe(cluster, command["pool"])
+        rc, out, err = probe(command["pool"])
     else:
         rc, out, err = cluster.mon_command(json.dumps(dict(command, format="json")), b"", timeout=30)
     try:
