@@ -6,7 +6,8 @@ import { and, or, type Sql, sql } from './sql.ts';
 
 /**
  * What the caller may see of a kind: a condition on its table, which is aliased `alias`. Null means everything,
- * `FALSE` nothing. Its text should not depend on how much is visible (`= ANY($n)`), or statements are not reused.
+ * `FALSE` nothing. One project is best written `= $n` and several `= ANY($n)`: then there are two texts, and the one that
+ * nearly everybody needs is a range of an index.
  */
 export type Visible = (kind: Kind, alias: Sql) => Sql | null;
 

@@ -61,6 +61,8 @@ interface Place {
   document: Condition;
   keys: string[];
   name: string;
+  /** The last key is one of a map, such as a label. */
+  ofMap: boolean;
 }
 
 const jsonAt = ({ document, keys }: Place, scope: Scope): Sql => {
@@ -114,12 +116,13 @@ export function ofJson(schema: Schema, document: Condition, name: string): Conte
 
 /** Follows a path as far as objects go; what is left of it lies within the elements of a list. */
 function descend(schema: Schema, document: Condition, name: string, path: Segment[]) {
-  const place: Place = { document, keys: [], name };
+  const place: Place = { document, keys: [], name, ofMap: false };
   let shape = shapeOf(schema);
   for (const [at, segment] of path.entries()) {
     if (shape.type === 'array') return { shape, place, rest: path.slice(at) };
     if (shape.type === 'map') {
       // Keys of labels may have dots in them, and what a label holds has no parts: the rest is one key.
+      place.ofMap = true;
       place.keys.push(
         path
           .slice(at)
@@ -159,6 +162,9 @@ function compareJson(shape: Shape, place: Place, comparator: Comparator, value: 
   const target = { name: place.name, nullable: true };
   switch (shape.type) {
     case 'string':
+      if (place.ofMap && comparator === '=' && !isNull(value) && !value.openStart && !value.openEnd) {
+        return holdsMember(place, value.text);
+      }
       return compareText({ ...target, choices: shape.choices }, text, comparator, value);
     case 'integer':
       return compareJsonNumber(place, comparator, value, 'an integer', integerOf(value.text));
@@ -179,6 +185,15 @@ function compareJson(shape: Shape, place: Place, comparator: Comparator, value: 
     case 'any':
       return compareAny(place, comparator, value);
   }
+}
+
+/**
+ * The map holds the key with the value. Containment, unlike a comparison of what `->>` takes out, is estimated from the
+ * column's statistics: a label that many carry is then found by walking the order of the list, not by sorting them all.
+ */
+function holdsMember({ document, keys }: Place, value: string): Condition {
+  const member = JSON.stringify(keys.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value));
+  return (scope) => sql`${document(scope)} @> ${member}::jsonb`;
 }
 
 function objectMisuse(place: Place, value: Value): never {

@@ -99,12 +99,18 @@ let callerShaped = 0;
  * The statement of a fragment, parameters numbered `$1…`. Equal shapes have equal texts and so equal names.
  *
  * A server connection keeps every named statement until it closes. So texts that callers can vary at will, such as those
- * with a filter, are named only up to a limit (`lasting` false, the default); later ones are sent unnamed.
+ * with a filter, are named only up to a limit (`lasting` false, the default); later ones are sent unnamed. A statement
+ * that is not `named` is planned each time for its own values.
  */
-export function render(source: Sql, { lasting = false }: { lasting?: boolean } = {}): Statement {
+export function render(source: Sql, { lasting = false, named = true }: RenderOptions = {}): Statement {
   let text = source.texts[0] ?? '';
   for (let at = 1; at < source.texts.length; at++) text += `$${at}${source.texts[at]}`;
-  return { text, values: [...source.values], name: nameOf(text, lasting) };
+  return { text, values: [...source.values], name: named ? nameOf(text, lasting) : '' };
+}
+
+export interface RenderOptions {
+  lasting?: boolean;
+  named?: boolean;
 }
 
 function nameOf(text: string, lasting: boolean): string {

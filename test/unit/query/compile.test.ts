@@ -205,6 +205,6 @@ describe('statements', () => {
     expect(two.text).toBe(one.text);
     expect(two.name).toBe(one.name);
     expect(one.name).toMatch(/^q_[0-9a-f]{24}$/);
-    expect(two.values).toEqual(['stopped', 'b', 'tier', 'y']);
+    expect(two.values).toEqual(['stopped', 'b', '{"tier":"y"}']);
   });
 });
