@@ -351,6 +351,11 @@ if [ -e /dev/kvm ] && ! grep -qwE 'vmx|svm' /proc/cpuinfo; then
   mount --bind /run/no-kvm /dev/kvm
   mount -o remount,bind,ro /dev/kvm
 fi
+# The machine's systemctl has no systemd to speak to in here.
+if [ -e /usr/bin/systemctl ]; then
+  : >/run/no-systemctl
+  mount --bind /run/no-systemctl /usr/bin/systemctl
+fi
 hostname "$(cat /etc/hostname)"
 [ -e /etc/lab/first-boot-is-done ] || /etc/lab/first-boot
 mount -t tmpfs -o mode=1777 tmpfs /tmp
