@@ -72,6 +72,9 @@ export async function upLab(home: string, log: Log): Promise<Lab> {
     log(`lab: ${what.padEnd(12)} ${((performance.now() - since) / 1000).toFixed(1)} s`);
     return result;
   };
+  // The path stands in mount options and in Ceph's configuration, which both give a meaning to spaces, commas and colons.
+  if (/[^\w./@+-]/.test(paths.root))
+    throw new Error(`lab: ${paths.root} has characters beyond letters, digits and ./@+-_`);
   await timed(
     'packages',
     ensurePackages((line) => log(`lab: ${line}`)),
