@@ -56,6 +56,8 @@ const DEPTH_LIMIT = 16;
 const PATH_LIMIT = 8;
 
 const COMPARATORS: readonly Comparator[] = ['!=', '<=', '>=', '=', '<', '>', ':'];
+/** PostgreSQL stores neither NUL nor a surrogate without its other half, so nothing could ever match it. */
+const UNSTORABLE = /\0|\p{Surrogate}/u;
 const KEYWORDS: readonly string[] = ['AND', 'OR', 'NOT'];
 const SPACE = /\s/;
 const NAME = /[A-Za-z0-9_/-]/;
@@ -66,8 +68,8 @@ export function parseFilter(text: string): Expression | null {
   if (text.length > LENGTH_LIMIT) {
     throw new FilterError(`a filter has at most ${LENGTH_LIMIT} characters, this one has ${text.length}`, LENGTH_LIMIT);
   }
-  const nul = text.indexOf('\0');
-  if (nul >= 0) throw new FilterError('expected text, found the character NUL', nul);
+  const unstorable = text.search(UNSTORABLE);
+  if (unstorable >= 0) throw new FilterError('expected text, found NUL or half a character', unstorable);
   const reader: Reader = { text, at: 0, terms: 0 };
   skipSpace(reader);
   if (atEnd(reader)) return null;

@@ -117,6 +117,8 @@ describe('what is no filter', () => {
     ['a=1,b=2', 3, 'found `,`'],
     ['état = 1', 0, 'expected the name of a field, found `é`'],
     ['a = "x\0"', 6, 'NUL'],
+    ['a = "\ud800"', 5, 'half a character'],
+    ['a = "\u{1f600}\udc00"', 7, 'half a character'],
     ['a; DROP TABLE instance', 1, 'found `;`'],
   ])('%j fails at column %i', (text, position, message) => {
     const error = failure(text);

@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileFilter, type Visible } from '../../../api/query/compile.ts';
 import { parseFilter } from '../../../api/query/filter.ts';
-import { type ListQuery, parseListQuery } from '../../../api/query/parse.ts';
+import { type ListQuery, ProblemInput, parseListQuery } from '../../../api/query/parse.ts';
 import { eventsStatement, getStatement, type ListRow, listBody, listStatement } from '../../../api/query/read.ts';
+import { relationsOf } from '../../../api/query/relations.ts';
 import { sql } from '../../../api/query/sql.ts';
-import { type KindName, kindOf } from '../../../model/kinds.ts';
+import { columnsOf } from '../../../model/columns.ts';
+import type { Kind } from '../../../model/kind.ts';
+import { allKinds, type KindName, kindOf } from '../../../model/kinds.ts';
 import { startTestDatabase, type TestDatabase } from './database.ts';
 
 const uuid = (number: number): string => `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`;
@@ -274,6 +277,58 @@ describe('filters find', () => {
   ])('across relations, %s: %s → %s', async (kind, filter, names) => {
     expect(await found(kind, filter)).toBe(names);
   });
+});
+
+describe('a filter that is accepted', () => {
+  const values = [
+    'x',
+    '""',
+    '1',
+    '-1.5e3',
+    '9223372036854775807',
+    'true',
+    'null',
+    '*',
+    '"a*"',
+    '"100%_\\\\"',
+    '"\\\\*"',
+    `'"}'`,
+  ];
+  values.push(uuid(1), '2026-01-31T12:00:00.123456789+14:00', '0001-01-01', '9999-12-31');
+
+  it('is one that PostgreSQL can answer, whatever the field, the comparison and the value', async () => {
+    let accepted = 0;
+    for (const kind of allKinds) {
+      const paths = columnsOf(kind).flatMap(({ name, type }) =>
+        type === 'jsonb' ? [name, `${name}.k`, `${name}.k.1`] : [name],
+      );
+      paths.push(...[...relationsOf(kind).keys()].flatMap((name) => [name, `${name}.name`]));
+      const terms = paths
+        .flatMap((path) =>
+          ['=', '!=', '<', '<=', '>', '>=', ':'].flatMap((sign) => values.map((value) => `${path} ${sign} ${value}`)),
+        )
+        .concat(paths.flatMap((path) => [`${path}:(name = x)`, `${path}:(k > 1 NOT k = true)`]))
+        .filter((term) => isAccepted(kind, term));
+      accepted += terms.length;
+      for (let at = 0; at < terms.length; at += 15) {
+        const filter = terms.slice(at, at + 15).join(' OR ');
+        await list(kind.name as KindName, { filter, pageSize: 1, fields: 'id' }).catch((error) => {
+          throw new Error(`${kind.name}: ${filter}`, { cause: error });
+        });
+      }
+    }
+    expect(accepted).toBeGreaterThan(10_000);
+  }, 60_000);
+
+  const isAccepted = (kind: Kind, term: string): boolean => {
+    try {
+      parseListQuery(kind, { filter: term });
+      return true;
+    } catch (error) {
+      if (error instanceof ProblemInput) return false;
+      throw error;
+    }
+  };
 });
 
 describe('what a caller may not see', () => {
