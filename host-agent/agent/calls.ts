@@ -53,7 +53,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
   const configuring = (work: () => Promise<unknown>) => inTurn('configuration', () => done(work()));
 
   return {
-    'host.facts': () => hostFacts(context.version, libvirt, db),
+    'host.facts': () => hostFacts(context.version, libvirt),
     'host.metrics': () => hostMetrics(libvirt),
     'host.inventory': async () => {
       const [found, ports, secrets, files, certificates] = await Promise.all([
@@ -132,7 +132,7 @@ export function taskHandlers(context: AgentContext): TaskHandlers {
       signal.throwIfAborted();
       context.log('info', 'probed KVM', { kvm, reason });
       await keepKvmVerdict(kvm, reason);
-      return hostFacts(context.version, context.libvirt, context.db);
+      return hostFacts(context.version, context.libvirt);
     },
     'domain.shutDown': (input, task) => shutDown(context, input, task),
     'domain.reboot': (input, task) => reboot(context, input, task),

@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import type { HostFacts, HostMetrics } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import type { Libvirt } from './libvirt.ts';
-import type { Ovsdb } from './ovsdb.ts';
 import { exists, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
-import { switchVersion } from './switch.ts';
 import { numberOf, type TypedParameters } from './xdr.ts';
 
 const KVM_FILE = join(PATHS.state, 'kvm.json');
@@ -31,12 +29,11 @@ export async function hasKernelDatapath(): Promise<boolean> {
   return /\/openvswitch\.ko/.test(dependencies) || /\/openvswitch\.ko/.test(builtIn);
 }
 
-export async function hostFacts(agentVersion: string, libvirt: Libvirt, db: Ovsdb): Promise<HostFacts> {
+export async function hostFacts(agentVersion: string, libvirt: Libvirt): Promise<HostFacts> {
   const osRelease = (await readIfExists('/etc/os-release')) ?? '';
-  const [session, packages, ovs, disks, interfaces, kvm, kernelDatapath, machineId] = await Promise.all([
+  const [session, packages, disks, interfaces, kvm, kernelDatapath, machineId] = await Promise.all([
     libvirt.session().then((live) => live.version()),
-    packageVersions(['ovn-host', 'ceph-common']),
-    switchVersion(db).catch(() => ''),
+    packageVersions(['openvswitch-switch', 'ovn-host', 'ceph-common']),
     hostDisks(),
     hostInterfaces(),
     kvmVerdict(),
@@ -60,7 +57,7 @@ export async function hostFacts(agentVersion: string, libvirt: Libvirt, db: Ovsd
       agent: agentVersion,
       libvirt: session.library,
       qemu: session.hypervisor,
-      ovs,
+      ovs: packages['openvswitch-switch'] ?? '',
       ovn: packages['ovn-host'] ?? '',
       ceph: packages['ceph-common'] ?? '',
       node: process.versions.node,

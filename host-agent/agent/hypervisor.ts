@@ -37,12 +37,14 @@ async function wantedFiles(input: Configuration, systemd: boolean): Promise<Want
     migration_address: `"${migrationAddress}"`,
     migrate_tls_x509_cert_dir: `"${QEMU_PKI}"`,
     migrate_tls_x509_verify: '1',
+    migrate_tls_force: '1',
     // A target that vanished is given up after 12 s instead of 30: the guest stays where it is.
     keepalive_interval: '3',
     keepalive_count: '3',
   });
   const libvirtdConf = setKeys((await readIfExists(LIBVIRTD_CONF)) ?? '', {
     listen_tls: '1',
+    listen_tcp: '0',
     listen_addr: `"${migrationAddress}"`,
     tls_port: `"${TLS_PORT}"`,
     // The certificate is the login: only hosts have one of this authority.

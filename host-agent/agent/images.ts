@@ -56,7 +56,8 @@ export async function importImage(
   try {
     const file = join(workspace, 'image');
     await fetchChecked(url, sha256, file, task);
-    const argv = [...INFO_LIMITS, 'qemu-img', 'info', '--output=json', '-f', format, file];
+    // The format is found, not told: what is called raw may be another one that a later reader would follow.
+    const argv = [...INFO_LIMITS, 'qemu-img', 'info', '--output=json', file];
     const info = JSON.parse(await runProgram('prlimit', argv, { signal: task.signal })) as ImageInfo;
     checkImageInfo(info, format);
     const sizeBytes = info['virtual-size'];

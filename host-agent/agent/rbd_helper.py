@@ -62,6 +62,10 @@ class Clusters:
             with entry[2]:
                 if entry[0] is None:
                     entry[0] = self.open(access)
+            found = entry[0].get_fsid()
+            if found != access['fsid']:
+                raise Problem('PRECONDITION_FAILED', 'the storage cluster at %s is %s, not %s'
+                              % (', '.join(access['monitors']), found, access['fsid']))
             yield entry[0]
         finally:
             with self.lock:
@@ -79,6 +83,8 @@ class Clusters:
             'client_mount_timeout': '10',
             'rados_mon_op_timeout': str(MONITOR_TIMEOUT_SECONDS),
             'rados_osd_op_timeout': str(OSD_TIMEOUT_SECONDS),
+            # Clones whose parent's snapshot needs no protection and may be removed before them.
+            'rbd_default_clone_format': '2',
         }
         cluster = rados.Rados(name='client.' + access['user'], conf=conf)
         try:
@@ -88,10 +94,6 @@ class Clusters:
         except rados.Error as error:
             raise Problem('BACKEND_UNAVAILABLE', 'the storage cluster at %s does not answer: %s'
                           % (', '.join(access['monitors']), error), True)
-        if access.get('fsid') and cluster.get_fsid() != access['fsid']:
-            found = cluster.get_fsid()
-            cluster.shutdown()
-            raise Problem('PRECONDITION_FAILED', 'the storage cluster is %s, not %s' % (found, access['fsid']))
         return cluster
 
     def forget(self, cluster):
@@ -242,7 +244,7 @@ def has_hidden_snapshots(image):
 def parent_of(image):
     try:
         parent = image.get_parent_image_spec()
-        return {'pool': parent['pool_name'], 'name': parent['image_name'], 'id': parent['image_id']}
+        return {'pool': parent['pool_name'], 'name': parent['image_name'], 'id': image.parent_id()}
     except rbd.ImageNotFound:
         return None
 
@@ -322,7 +324,7 @@ def op_ensure_clone(cluster, pool, image, source, sizeGib, tags):
             part = part_name(image, tags['operation'])
             discard_part(io, part)
             try:
-                rbd.RBD().clone(parent_io, source['image'], source['snapshot'], io, part, clone_format=2)
+                rbd.RBD().clone(parent_io, source['image'], source['snapshot'], io, part)
             except rbd.ImageNotFound:
                 raise Problem('NOT_FOUND', 'there is no %s/%s@%s to clone' % (source['pool'], source['image'], source['snapshot']))
         with rbd.Image(io, part) as clone:
@@ -657,6 +659,8 @@ def op_ensure_pool(cluster, pool, deviceClass, replicas, failureDomain, tags):
     command(cluster, 'osd pool application enable', pool=pool, app='rbd')
     for key, value in tags_to_metadata(tags).items():
         command(cluster, 'osd pool application set', pool=pool, app='rbd', key=key, value=value)
+    # A pool of this name may have been removed a moment ago: this client must know the new one.
+    cluster.wait_for_latest_osdmap()
     with open_pool(cluster, pool) as io:
         rbd.RBD().pool_init(io, True)
     return {'made': found is None or 'id' not in found or found.get('operation') == tags['operation']}

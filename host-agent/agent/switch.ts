@@ -170,8 +170,3 @@ export async function removePortsOf(db: Ovsdb, domainId: string): Promise<void> 
     },
   ]);
 }
-
-export async function switchVersion(db: Ovsdb): Promise<string> {
-  const [row] = await select(db, 'Open_vSwitch', ['ovs_version']);
-  return String(row?.ovs_version ?? '');
-}
