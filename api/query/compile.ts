@@ -71,7 +71,11 @@ function ofKind(kind: Kind): Context {
       if ('column' in found) {
         const { column } = found;
         if (column.type !== 'jsonb') throw new FilterError(`${column.name} has no parts`, firstOf(path).position);
-        return ofJson(column.schema, columnValue(column), column.name).some(path.slice(1), condition, budget);
+        return ofJson(column.schema, columnValue(column), column.name, firstOf(path).position).some(
+          path.slice(1),
+          condition,
+          budget,
+        );
       }
       const inner = hop(budget, firstOf(path).position);
       const target = ofKind(found.relation.kind);
@@ -127,7 +131,7 @@ function compareColumn(
   const [next] = rest;
   const of = columnValue(column);
   if (column.type === 'jsonb') {
-    return ofJson(column.schema, of, column.name).compare(rest, comparator, value, budget);
+    return ofJson(column.schema, of, column.name, firstOf(path).position).compare(rest, comparator, value, budget);
   }
   if (next) throw new FilterError(`${column.name} has no field \`${next.name}\``, next.position);
   if (column.type === 'uuid[]') return compareUuids(column.name, of, comparator, value);

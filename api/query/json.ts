@@ -77,8 +77,11 @@ const textAt = ({ document, keys }: Place, scope: Scope): Sql => {
   return sql`(${document(scope)} #>> ${keys}::text[])`;
 };
 
-/** Names that stand for members of a JSON document; the path may be empty and then means the document itself. */
-export function ofJson(schema: Schema, document: Condition, name: string): Context {
+/**
+ * Names that stand for members of a JSON document; the path may be empty and then means the document itself, which the
+ * filter names at `position`.
+ */
+export function ofJson(schema: Schema, document: Condition, name: string, position: number): Context {
   return {
     compare(path, comparator, value, budget) {
       const { shape, place, rest } = descend(schema, document, name, path);
@@ -86,7 +89,9 @@ export function ofJson(schema: Schema, document: Condition, name: string): Conte
         const at = firstOf(rest).position;
         if (comparator !== ':') throw new FilterError(`${place.name} is a list: write \`${place.name}:(…)\``, at);
         const inner = hop(budget, at);
-        return element(place, (item) => ofJson(shape.items, item, place.name).compare(rest, comparator, value, inner));
+        return element(place, (item) =>
+          ofJson(shape.items, item, place.name, at).compare(rest, comparator, value, inner),
+        );
       }
       const compared = compareJson(shape, place, comparator, value);
       // A path through an absent object is not fulfilled, not even by `!=`; a map is as good as empty when absent.
@@ -96,14 +101,14 @@ export function ofJson(schema: Schema, document: Condition, name: string): Conte
 
     some(path, condition, budget) {
       const { shape, place, rest } = descend(schema, document, name, path);
-      const position = path[0]?.position ?? 0;
+      const at = path[0]?.position ?? position;
       if (shape.type !== 'array' && shape.type !== 'any') {
-        throw new FilterError(`${place.name} is not a list: name one of its fields`, position);
+        throw new FilterError(`${place.name} is not a list: name one of its fields`, at);
       }
-      const inner = hop(budget, position);
+      const inner = hop(budget, at);
       const items = shape.type === 'array' ? shape.items : {};
       return element(place, (item) => {
-        const context = ofJson(items, item, place.name);
+        const context = ofJson(items, item, place.name, at);
         return rest.length > 0 ? context.some(rest, condition, inner) : compile(condition, context, inner);
       });
     },

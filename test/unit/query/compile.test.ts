@@ -51,6 +51,8 @@ describe('the types of fields', () => {
     ['securityGroup', 'rules:tcp', 6, 'rules is a list of objects'],
     ['securityGroup', 'rules:(protocol = tpc)', 18, 'expected one of any, tcp, udp, icmp'],
     ['securityGroup', 'rules:(fromPort > x)', 18, 'expected an integer'],
+    ['instance', 'vcpus = 1 labels:(env = x)', 10, 'labels is not a list'],
+    ['instance', 'vcpus:(x = 1)', 0, 'vcpus has no parts'],
     ['operation', '"web"', 0, 'has no name to search'],
   ])('%s: %s fails at column %i', (kind, text, position, message) => {
     const error = failure(kind, text);
