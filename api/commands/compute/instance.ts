@@ -1,0 +1,227 @@
+import { takeAddress } from '../../../database/addresses.ts';
+import { run } from '../../../database/database.ts';
+import { columnsOf } from '../../../model/columns.ts';
+import type { instance } from '../../../model/compute/instance.ts';
+import type { CreateInput } from '../../../model/kind.ts';
+import { kinds } from '../../../model/kinds.ts';
+import type { Accepting, Hold, Reference, Row } from '../../change.ts';
+import type { Hooks } from '../index.ts';
+import { contains } from '../network/cidr.ts';
+import { invalid } from '../violation.ts';
+
+type Create = CreateInput<typeof instance>;
+
+function references(input: Record<string, unknown>): Reference[] {
+  const { source, rootVolume, dataVolumes, networkInterfaces } = input as Create;
+  const found: Reference[] = [];
+  const add = (kind: string, id: string | null | undefined, field: string): void => {
+    if (id) found.push({ kind, id, field });
+  };
+  add('image', source.imageId, 'source.imageId');
+  add('snapshot', source.snapshotId, 'source.snapshotId');
+  add('volumeType', rootVolume?.volumeTypeId, 'rootVolume.volumeTypeId');
+  for (const [index, data] of (dataVolumes ?? []).entries())
+    add('volumeType', data.volumeTypeId, `dataVolumes.${index}.volumeTypeId`);
+  for (const [index, nic] of networkInterfaces.entries()) {
+    add('subnet', nic.subnetId, `networkInterfaces.${index}.subnetId`);
+    for (const id of nic.securityGroupIds ?? [])
+      add('securityGroup', id, `networkInterfaces.${index}.securityGroupIds`);
+  }
+  return found;
+}
+
+/** A host name from a display name: what DNS labels allow (RFC 1123). */
+const hostnameFrom = (name: string, id: string): string =>
+  name
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 63) || `i-${id.slice(0, 8)}`;
+
+/** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the index below. */
+const newMac = (): string =>
+  `02:${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
+
+function blank(kindName: keyof typeof kinds, accepting: Accepting, values: Record<string, unknown>): Row {
+  const now = new Date().toISOString();
+  const base: Record<string, unknown> = {
+    projectId: accepting.row.projectId,
+    description: '',
+    labels: {},
+    systemLabels: {},
+    createdAt: now,
+    updatedAt: now,
+    revision: 1,
+    state: 'creating',
+    currentOperationId: accepting.operationId,
+    ...values,
+  };
+  const row: Record<string, unknown> = {};
+  for (const column of columnsOf(kinds[kindName] as never))
+    row[column.name] = base[column.name] ?? column.default ?? null;
+  return row as Row;
+}
+
+async function accept(accepting: Accepting): Promise<void> {
+  const { row, references: loaded, tx } = accepting;
+  const input = accepting.input as Create;
+  const sources = [input.source.imageId, input.source.volumeId, input.source.snapshotId].filter(Boolean);
+  if (sources.length !== 1) throw invalid('source', 'names exactly one of imageId, volumeId, snapshotId');
+  if (input.source.volumeId)
+    throw invalid('source.volumeId', 'is not offered yet: make the instance from an image or a snapshot');
+  const zone = loaded.get(`zone/${input.zoneId}`);
+  if (zone?.enabled === false) throw invalid('zoneId', 'is closed to new resources');
+  const type = loaded.get(`instanceType/${input.instanceTypeId}`);
+  if (type?.enabled === false) throw invalid('instanceTypeId', 'is not offered any more');
+  const image = input.source.imageId ? loaded.get(`image/${input.source.imageId}`) : undefined;
+  const snapshot = input.source.snapshotId ? loaded.get(`snapshot/${input.source.snapshotId}`) : undefined;
+  const source = image ?? snapshot;
+  if (image?.enabled === false) throw invalid('source.imageId', 'is not offered any more');
+  if (source && source.zoneId !== input.zoneId) throw invalid('source', 'is in another zone');
+  if (image?.minMemoryMib && Number(type?.memoryMib) < Number(image.minMemoryMib))
+    throw invalid(
+      'instanceTypeId',
+      `has ${String(type?.memoryMib)} MiB; the image needs ${String(image.minMemoryMib)}`,
+    );
+
+  const volumeTypeId = input.rootVolume?.volumeTypeId ?? (type?.rootVolumeTypeId as string | null);
+  if (!volumeTypeId) throw invalid('rootVolume.volumeTypeId', 'is needed: the instance type names none');
+  const leastGib = Number(image?.minSizeGib ?? snapshot?.sizeGib ?? 1);
+  const sizeGib = input.rootVolume?.sizeGib ?? Math.max(Number(type?.rootSizeGib ?? 0), leastGib);
+  if (sizeGib < leastGib) throw invalid('rootVolume.sizeGib', `must be at least ${leastGib}, the size of its source`);
+
+  const volumes = [
+    {
+      name: `${input.name} root`,
+      sizeGib,
+      volumeTypeId,
+      role: 'root',
+      source: image ? { imageId: image.id } : { snapshotId: snapshot?.id },
+    },
+    ...(input.dataVolumes ?? []).map((data, index) => ({
+      name: data.name ?? `${input.name} data ${index + 1}`,
+      sizeGib: data.sizeGib,
+      volumeTypeId: data.volumeTypeId ?? volumeTypeId,
+      role: 'data',
+      source: null,
+    })),
+  ].map((values, index) =>
+    blank('volume', accepting, {
+      ...values,
+      id: crypto.randomUUID(),
+      zoneId: input.zoneId,
+      instanceId: row.id,
+      deviceIndex: index,
+    }),
+  );
+
+  const interfaces: Row[] = [];
+  for (const [index, wanted] of input.networkInterfaces.entries()) {
+    const subnet = loaded.get(`subnet/${wanted.subnetId}`);
+    const at = `networkInterfaces.${index}`;
+    if (subnet?.zoneId !== input.zoneId) throw invalid(`${at}.subnetId`, 'is in another zone');
+    if (wanted.address && (!contains(String(subnet?.cidr), wanted.address) || wanted.address === subnet?.gateway))
+      throw invalid(`${at}.address`, `is no usable address of ${String(subnet?.cidr)}`);
+    const id = crypto.randomUUID();
+    interfaces.push(
+      blank('networkInterface', accepting, {
+        id,
+        name: `${input.name} ${index}`,
+        instanceId: row.id,
+        networkId: subnet?.networkId,
+        subnetId: subnet?.id,
+        zoneId: input.zoneId,
+        mac: newMac(),
+        address: await takeAddress(tx, wanted.subnetId, id, wanted.address ?? null),
+        index,
+        securityGroupIds: wanted.securityGroupIds ?? [],
+      }),
+    );
+  }
+
+  const startOnCreate = input.startOnCreate !== false;
+  Object.assign(row, {
+    vcpus: type?.vcpus,
+    memoryMib: type?.memoryMib,
+    rootVolumeId: volumes[0]?.id,
+    guestHostname: input.guestHostname ?? hostnameFrom(input.name, row.id),
+    firmware: input.firmware ?? image?.firmware ?? 'bios',
+    keepRootVolume: input.rootVolume?.keepOnDelete ?? false,
+    desiredPower: startOnCreate ? 'on' : 'off',
+  });
+  accepting.rows.volume = volumes;
+  accepting.rows.networkInterface = interfaces;
+  accepting.holds.push(
+    ...volumes.map(({ id }): Hold => ({ kind: 'volume', id, mode: 'X', via: 'creating', to: 'ready', fresh: true })),
+    ...interfaces.map(
+      ({ id }): Hold => ({ kind: 'networkInterface', id, mode: 'X', via: 'creating', to: 'ready', fresh: true }),
+    ),
+  );
+  accepting.workflowInput = { requestedHostId: input.requestedHostId ?? null, startOnCreate };
+  accepting.to = startOnCreate ? 'running' : 'stopped';
+}
+
+interface Part {
+  id: string;
+  kind: string;
+  state: string;
+  role: string | null;
+}
+
+/** The disks and ports of an instance, held with it; `states` says what becomes of each kind. */
+async function holdParts(
+  accepting: Accepting,
+  states: { root?: Partial<Hold>; data?: Partial<Hold>; port?: Partial<Hold> },
+): Promise<void> {
+  const parts = await run<Part>(
+    accepting.tx,
+    `SELECT id, 'volume' AS kind, state, role FROM "volume" WHERE "instanceId" = $1 AND "deletedAt" IS NULL
+     UNION ALL SELECT id, 'networkInterface', state, NULL FROM "networkInterface" WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY 1`,
+    [accepting.row.id],
+  );
+  for (const { id, kind, state, role } of parts) {
+    const wanted = kind === 'networkInterface' ? states.port : role === 'root' ? states.root : states.data;
+    if (!wanted) continue;
+    accepting.references.set(`${kind}/${id}`, { id, state, revision: 0 });
+    accepting.holds.push({ kind, id, mode: 'X', ...wanted });
+  }
+}
+
+const gone = { via: 'deleting', to: 'deleted' };
+
+export const instanceHooks: Hooks = {
+  'instance.create': { references, accept },
+  'instance.stop': {
+    accept(accepting) {
+      accepting.workflowInput = {
+        mode: accepting.input.mode ?? 'softThenForce',
+        timeoutSeconds: accepting.input.timeoutSeconds ?? 60,
+      };
+    },
+  },
+  'instance.reboot': {
+    accept(accepting) {
+      accepting.workflowInput = { mode: accepting.input.mode ?? 'soft' };
+    },
+  },
+  'instance.migrate': {
+    references: (input) =>
+      typeof input.hostId === 'string' ? [{ kind: 'host', id: input.hostId, field: 'hostId' }] : [],
+    accept(accepting) {
+      const { hostId, bandwidthBytesPerSec } = accepting.input;
+      if (hostId && hostId === accepting.row.hostId) throw invalid('hostId', 'is where the instance already runs');
+      accepting.workflowInput = { hostId: hostId ?? null, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null };
+    },
+  },
+  'instance.delete': {
+    accept: (accepting) =>
+      holdParts(
+        accepting,
+        accepting.row.keepRootVolume ? { data: {} } : { root: { via: 'destroying', to: 'destroyed' }, data: {} },
+      ),
+  },
+  'instance.recover': { accept: (accepting) => holdParts(accepting, { root: { via: 'recovering', to: 'ready' } }) },
+  'instance.expunge': {
+    accept: (accepting) => holdParts(accepting, { root: { via: 'expunging', to: 'expunged' }, port: gone }),
+  },
+};

@@ -1,0 +1,16 @@
+import { check } from '../../validate.ts';
+import type { Hooks } from '../index.ts';
+
+export const settingHooks: Hooks = {
+  'setting.update': {
+    accept({ row, input }) {
+      const schema = { type: 'object', properties: { value: row.valueSchema as Record<string, unknown> } };
+      check(`setting ${String(row.name)}`, () => schema, { value: input.value });
+    },
+  },
+  'setting.reset': {
+    accept({ row }) {
+      row.value = row.defaultValue;
+    },
+  },
+};

@@ -1,0 +1,154 @@
+import { insertAll, run } from '../../../database/database.ts';
+import { newToken } from '../../../database/installation.ts';
+import { Problem } from '../../../runtime/problem.ts';
+import { may } from '../../caller.ts';
+import type { Accepting, Row } from '../../change.ts';
+import type { Hooks } from '../index.ts';
+import { invalid } from '../violation.ts';
+
+interface Rule {
+  effect: string;
+  pattern: string;
+}
+
+/** Nobody can grant what they do not hold: every allowed pattern of the role must be held at the target. */
+function refuseEscalation({ caller, row, references }: Accepting): void {
+  const role = references.get(`role/${String(row.roleId)}`);
+  const target = (row.targetId as string | null) ?? null;
+  for (const rule of (role?.permissions ?? []) as Rule[]) {
+    if (rule.effect !== 'allow') continue;
+    const place = { projectId: target, accountId: target, domainId: target, resourceId: target };
+    if (!may(caller, rule.pattern, place))
+      throw new Problem('FORBIDDEN', `you can not grant ${rule.pattern} here: you do not hold it`);
+  }
+}
+
+async function checkExists(tx: Accepting['tx'], table: string, id: unknown, field: string): Promise<void> {
+  const found = await run(tx, `SELECT 1 FROM "${table}" WHERE id = $1 AND "deletedAt" IS NULL`, [id]);
+  if (found.length === 0)
+    throw new Problem('NOT_FOUND', `${field}: there is no ${table} ${String(id)}`, {
+      violations: [{ field, message: `there is no such ${table}` }],
+    });
+}
+
+const tables: Record<string, string> = { user: 'user', account: 'account', project: 'project', domain: 'domain' };
+
+async function bind(accepting: Accepting): Promise<void> {
+  const { tx, row, input } = accepting;
+  if (input.subjectKind !== 'everyone')
+    await checkExists(tx, tables[String(input.subjectKind)] ?? '', input.subjectId, 'subjectId');
+  if ((input.targetKind === 'platform') !== (input.targetId == null))
+    throw invalid('targetId', 'is null for the platform and needed for everything else');
+  const scope = tables[String(input.targetKind)];
+  if (scope) await checkExists(tx, scope, input.targetId, 'targetId');
+  refuseEscalation({ ...accepting, row });
+}
+
+async function addDefaultProject({ tx, row, rows }: Accepting): Promise<void> {
+  await insertAll(tx, {
+    project: [{ id: crypto.randomUUID(), name: 'default', accountId: row.id, isDefault: true, state: 'active' }],
+  });
+  rows.project = [];
+}
+
+export const tenancyHooks: Hooks = {
+  'domain.create': {
+    place: (row: Row) => ({ domainId: String(row.parentId) }),
+    accept({ row, references }) {
+      row.path = `${String(references.get(`domain/${String(row.parentId)}`)?.path)}/${row.id}`;
+    },
+  },
+  'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
+  'account.delete': {
+    async accept({ tx, row }) {
+      const [used] = await run<{ id: string }>(
+        tx,
+        `SELECT i.id FROM "project" p JOIN "instance" i ON i."projectId" = p.id AND i."deletedAt" IS NULL WHERE p."accountId" = $1 LIMIT 1`,
+        [row.id],
+      );
+      if (used)
+        throw new Problem('HAS_DEPENDENTS', `account ${row.id} has resources`, {
+          blockers: [{ kind: 'instance', id: used.id }],
+        });
+    },
+  },
+  'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
+  'project.delete': {
+    async accept({ tx, row }) {
+      if (row.isDefault) throw new Problem('INVALID_STATE', 'the default project goes with its account');
+      for (const table of ['instance', 'volume', 'image', 'network', 'securityGroup', 'keyPair']) {
+        const [used] = await run<{ id: string; name: string }>(
+          tx,
+          `SELECT id, name FROM "${table}" WHERE "projectId" = $1 AND "deletedAt" IS NULL LIMIT 1`,
+          [row.id],
+        );
+        if (used)
+          throw new Problem('HAS_DEPENDENTS', `project ${row.id} has ${table} ${used.name}`, {
+            blockers: [{ kind: table, id: used.id, name: used.name }],
+          });
+      }
+    },
+  },
+  'user.create': {
+    place: (row: Row) => ({ accountId: String(row.accountId) }),
+    async accept({ tx, row }) {
+      const taken = await run(
+        tx,
+        `SELECT 1 FROM "user" WHERE "accountId" = $1 AND "userName" = $2 AND "deletedAt" IS NULL`,
+        [row.accountId, row.userName],
+      );
+      if (taken.length > 0)
+        throw new Problem('NAME_IN_USE', `the account has a user ${String(row.userName)} already`, {
+          violations: [{ field: 'userName', message: 'is in use' }],
+        });
+    },
+  },
+  'user.delete': {
+    async accept({ tx, row }) {
+      await run(
+        tx,
+        `UPDATE "apiKey" SET "deletedAt" = now(), enabled = false WHERE "userId" = $1 AND "deletedAt" IS NULL`,
+        [row.id],
+      );
+      await run(
+        tx,
+        `UPDATE "roleBinding" SET "deletedAt" = now() WHERE "subjectKind" = 'user' AND "subjectId" = $1 AND "deletedAt" IS NULL`,
+        [row.id],
+      );
+    },
+  },
+  'apiKey.create': {
+    place: (row: Row, loaded) => ({ accountId: String(loaded.get(`user/${String(row.userId)}`)?.accountId) }),
+    accept({ row, references, answer, input, caller }) {
+      const user = references.get(`user/${String(input.userId)}`);
+      if (user?.id !== caller.userId && !may(caller, 'apiKey.create', { accountId: String(user?.accountId) }))
+        throw new Problem('FORBIDDEN', 'you can make API keys for yourself only');
+      const { accessKey, token, hash } = newToken();
+      Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
+      answer.token = token;
+    },
+  },
+  'role.update': {
+    accept({ row }) {
+      if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made; make one of your own`);
+    },
+  },
+  'role.delete': {
+    accept({ row }) {
+      if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made and can not be removed`);
+    },
+  },
+  'roleBinding.create': { accept: bind },
+  'quota.create': {
+    async accept({ tx, input }) {
+      await checkExists(tx, tables[String(input.scopeKind)] ?? '', input.scopeId, 'scopeId');
+      const taken = await run(
+        tx,
+        `SELECT 1 FROM "quota" WHERE "scopeId" = $1 AND counter = $2 AND "deletedAt" IS NULL`,
+        [input.scopeId, input.counter],
+      );
+      if (taken.length > 0)
+        throw new Problem('NAME_IN_USE', 'this counter has a limit at this scope already; change that one');
+    },
+  },
+};

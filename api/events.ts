@@ -1,0 +1,56 @@
+/** The event stream: server-sent events (WHATWG HTML 9.2), resumable by `Last-Event-ID`. */
+
+import type { Kind } from '../model/kind.ts';
+import { kinds } from '../model/kinds.ts';
+import { Problem } from '../runtime/problem.ts';
+import { visibleTo } from './caller.ts';
+import { parseListQuery } from './query/parse.ts';
+import { eventsStatement } from './query/read.ts';
+import type { Api, Context } from './server.ts';
+
+/** How often a stream looks for new events; the sealer puts them in order about as often. */
+const lookMs = 250;
+/** A comment line keeps proxies from closing a quiet stream. */
+const keepAliveMs = 15_000;
+
+export async function followEvents(api: Api, ctx: Context): Promise<void> {
+  if (ctx.query.follow !== 'true')
+    throw new Problem('INVALID_ARGUMENT', 'follow is true', {
+      violations: [{ field: 'follow', message: 'must be true' }],
+    });
+  const { filter } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
+  const visible = visibleTo(ctx.state.caller, 'list');
+  const from = ctx.get('Last-Event-ID');
+  if (from !== '' && !/^\d{1,15}$/.test(from))
+    throw new Problem('INVALID_ARGUMENT', 'Last-Event-ID is a number', {
+      violations: [{ field: 'Last-Event-ID', message: 'must be a number' }],
+    });
+  let after = from;
+  if (after === '') {
+    const { rows } = await api.database.pool.query<{ last: string }>(
+      `SELECT coalesce(max(sequence), 0)::text AS last FROM "event"`,
+    );
+    after = rows[0]?.last ?? '0';
+  }
+  ctx.respond = false;
+  const { res } = ctx;
+  res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
+  res.write(': following\n\n');
+  let quietSince = Date.now();
+  while (!res.destroyed && !res.writableEnded) {
+    const { rows } = await api.database.pool
+      .query<{ sequence: string; type: string; json: string }>(eventsStatement(after, 200, filter, visible))
+      .catch(() => ({ rows: [] }));
+    for (const row of rows) {
+      after = row.sequence;
+      if (!res.write(`id: ${row.sequence}\nevent: ${row.type}\ndata: ${row.json}\n\n`))
+        await new Promise((resolve) => res.once('drain', resolve).once('close', resolve));
+    }
+    if (rows.length > 0) quietSince = Date.now();
+    else if (Date.now() - quietSince > keepAliveMs) {
+      res.write(': still here\n\n');
+      quietSince = Date.now();
+    }
+    if (rows.length < 200) await new Promise((resolve) => setTimeout(resolve, lookMs));
+  }
+}

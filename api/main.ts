@@ -1,0 +1,63 @@
+/** The API server process. Stateless: any number may run over one database. */
+import pg from 'pg';
+import { openDatabase } from '../database/database.ts';
+import { ensureInstallation } from '../database/installation.ts';
+import { migrate } from '../prisma/migrate.ts';
+import { config } from '../runtime/config.ts';
+import { hostConnections } from '../runtime/hosts.ts';
+import { log } from '../runtime/log.ts';
+import { openTemporal } from '../temporal/start-operation.ts';
+import { authenticator } from './caller.ts';
+import { buildServer } from './server.ts';
+
+await migrate(config.databaseUrl);
+const database = openDatabase(config.databaseUrl, config.databaseConnections);
+await ensureInstallation(database);
+const auth = authenticator(database);
+const server = buildServer({ database, temporal: openTemporal(), authenticator: auth, log });
+let stopping = false;
+
+/** Rights that another server changed take effect here at once, too. */
+async function followRights(): Promise<void> {
+  while (!stopping) {
+    const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+    try {
+      await client.connect();
+      await client.query('LISTEN belay_rights');
+      client.on('notification', () => auth.forget());
+      await new Promise<void>((resolve) => client.once('end', resolve).once('error', () => resolve()));
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    } finally {
+      auth.forget();
+      await client.end().catch(() => {});
+    }
+  }
+}
+void followRights();
+
+server.listen(config.apiPort, config.apiHost, () =>
+  log.info({ address: `http://${config.apiHost}:${config.apiPort}` }, 'API ready'),
+);
+server.on('error', (error: NodeJS.ErrnoException) => {
+  log.fatal(
+    error.code === 'EADDRINUSE' ? `port ${config.apiPort} is in use; set BELAY_API_PORT to another` : error.message,
+  );
+  process.exit(1);
+});
+
+/** Answers what has begun, takes nothing new; streams are cut after a grace time. */
+const end = async (): Promise<void> => {
+  if (stopping) return;
+  stopping = true;
+  server.close();
+  server.closeIdleConnections();
+  const grace = setTimeout(() => server.closeAllConnections(), 5_000);
+  await new Promise((resolve) => server.once('close', resolve));
+  clearTimeout(grace);
+  await hostConnections(database).closeAll();
+  await database.close();
+  process.exit(0);
+};
+process.once('SIGTERM', () => void end());
+process.once('SIGINT', () => void end());

@@ -1,0 +1,356 @@
+/** The OpenAPI 3.1 document, made from the model. */
+import type { Kind } from '../model/kind.ts';
+import { allKinds } from '../model/kinds.ts';
+import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
+import { problemStatus } from '../runtime/problem.ts';
+
+const ref = (name: string): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
+const json = (schema: JsonSchema): JsonSchema => ({ 'application/json': { schema } });
+const answer = (description: string, schema?: JsonSchema): JsonSchema => ({
+  description,
+  ...(schema ? { content: json(schema) } : {}),
+});
+
+const problems = (...statuses: number[]): Record<string, JsonSchema> =>
+  Object.fromEntries(
+    statuses.map((status) => [
+      String(status),
+      { description: 'Refused; see code', content: { 'application/problem+json': { schema: ref('Problem') } } },
+    ]),
+  );
+
+const query = (name: string, schema: JsonSchema, description: string): JsonSchema => ({
+  name,
+  in: 'query',
+  required: false,
+  schema,
+  description,
+});
+const header = (name: string, schema: JsonSchema, description: string): JsonSchema => ({
+  name,
+  in: 'header',
+  required: false,
+  schema,
+  description,
+});
+
+const idParameter: JsonSchema = { name: 'id', in: 'path', required: true, schema: { type: 'string', format: 'uuid' } };
+const fields = query('fields', { type: 'string', maxLength: 1024 }, 'Comma-separated names of the fields to answer');
+const showDeleted = query('showDeleted', { type: 'boolean' }, 'Also answer tombstones');
+const listParameters: JsonSchema[] = [
+  query(
+    'filter',
+    { type: 'string', maxLength: 4096 },
+    'AIP-160 filter over every field, also across relations: `state = "running" AND host.cluster.name = "a"`',
+  ),
+  query('orderBy', { type: 'string', maxLength: 256 }, 'Such as `createdAt desc`'),
+  query('pageSize', { type: 'integer', minimum: 1, maximum: 500, default: 50 }, 'Items on a page'),
+  query('pageToken', { type: 'string', maxLength: 2048 }, '`nextPageToken` of the page before'),
+  query('count', { type: 'string', enum: ['none', 'exact'] }, 'Whether to count all matches'),
+  fields,
+  showDeleted,
+];
+const changeParameters: JsonSchema[] = [
+  query('dryRun', { type: 'boolean' }, 'Answer the plan and change nothing'),
+  query('onBusy', { type: 'string', enum: ['queue', 'fail'] }, 'Wait in line, or fail with RESOURCE_BUSY'),
+  header(
+    'Idempotency-Key',
+    { type: 'string', maxLength: 128 },
+    'The same key and body give the first answer again, for 24 hours',
+  ),
+];
+const preferWait = header(
+  'Prefer',
+  { type: 'string' },
+  '`wait=N`: answer when the operation has ended, at most N ≤ 60 seconds later',
+);
+const ifMatch = header('If-Match', { type: 'string' }, 'The revision in quotes');
+
+const changeProblems = problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503);
+const readProblems = problems(400, 401, 403, 404, 422, 429, 500, 503);
+
+const emptyObject: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
+
+function pathsOf(kind: Kind): Record<string, JsonSchema> {
+  const root = `/v1/${kind.plural}`;
+  const name = pascal(kind.name);
+  const { create, update, delete: remove, ...actions } = kind.actions;
+  const tags = [kind.area];
+  const changed = (mode: 'sync' | 'operation', done: JsonSchema): Record<string, JsonSchema> =>
+    mode === 'operation'
+      ? { '200': answer('The plan of a dry run', ref('Plan')), '202': answer('Accepted', ref('Operation')) }
+      : { '200': answer('The plan of a dry run', ref('Plan')), ...done };
+  const paths: Record<string, JsonSchema> = {
+    [root]: {
+      get: {
+        operationId: `list${pascal(kind.plural.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()))}`,
+        summary: `List ${kind.plural.replaceAll('-', ' ')}`,
+        tags,
+        parameters:
+          kind.name === 'event'
+            ? [...listParameters, query('follow', { type: 'string', enum: ['true'] }, 'Stream events as they happen')]
+            : listParameters,
+        responses: {
+          '200': {
+            description: 'A page',
+            content: {
+              ...json(ref(`${name}List`)),
+              ...(kind.name === 'event' ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
+            },
+          },
+          ...readProblems,
+        },
+      },
+      ...(create
+        ? {
+            post: {
+              operationId: `create${name}`,
+              summary: create.summary,
+              tags,
+              parameters: [...changeParameters, ...(create.mode === 'operation' ? [preferWait] : [])],
+              requestBody: { required: true, content: json(ref(`${name}Create`)) },
+              responses: { ...changed(create.mode, { '201': answer('Made', ref(name)) }), ...changeProblems },
+            },
+          }
+        : {}),
+    },
+    [`${root}/{id}`]: {
+      parameters: [idParameter],
+      get: {
+        operationId: `get${name}`,
+        summary: `Read one: ${kind.summary.charAt(0).toLowerCase()}${kind.summary.slice(1)}`,
+        tags,
+        parameters: [
+          fields,
+          showDeleted,
+          ...(kind.name === 'operation'
+            ? [
+                query(
+                  'waitSeconds',
+                  { type: 'integer', minimum: 0, maximum: 60 },
+                  'Answer when it has ended, at most so much later',
+                ),
+              ]
+            : []),
+        ],
+        responses: { '200': answer('The resource', ref(name)), ...readProblems },
+      },
+      ...(update
+        ? {
+            patch: {
+              operationId: `update${name}`,
+              summary: update.summary,
+              tags,
+              parameters: [...changeParameters, ifMatch],
+              requestBody: {
+                required: true,
+                content: {
+                  'application/merge-patch+json': { schema: ref(`${name}Update`) },
+                  ...json(ref(`${name}Update`)),
+                },
+              },
+              responses: {
+                ...changed('sync', {
+                  '200': answer('Changed, or the plan of a dry run', { anyOf: [ref(name), ref('Plan')] }),
+                }),
+                ...changeProblems,
+              },
+            },
+          }
+        : {}),
+      ...(remove
+        ? {
+            delete: {
+              operationId: `delete${name}`,
+              summary: remove.summary,
+              tags,
+              parameters: [...changeParameters, ...(remove.mode === 'operation' ? [preferWait] : [])],
+              responses: { ...changed(remove.mode, { '204': answer('Gone') }), ...changeProblems },
+            },
+          }
+        : {}),
+    },
+  };
+  for (const [verb, action] of Object.entries(actions)) {
+    if (kind.name === 'image' && verb === 'import') continue;
+    const input = (action.input as unknown as JsonSchema | undefined) ?? emptyObject;
+    paths[`${root}/{id}/actions/${verb}`] = {
+      parameters: [idParameter],
+      post: {
+        operationId: `${verb}${name}`,
+        summary: action.summary,
+        tags,
+        parameters: [...changeParameters, ...(action.mode === 'operation' ? [preferWait] : [])],
+        requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
+        responses: {
+          ...changed(action.mode, {
+            '200': answer('Done, or the plan of a dry run', { anyOf: [ref(name), ref('Plan')] }),
+          }),
+          ...changeProblems,
+        },
+      },
+    };
+  }
+  return paths;
+}
+
+const operationNamed: JsonSchema = { type: 'object', properties: { kind: { type: 'string' }, id: { type: 'string' } } };
+
+export function openApiDocument(): JsonSchema {
+  const schemas: Record<string, JsonSchema> = {
+    Problem: {
+      type: 'object',
+      description: 'RFC 9457',
+      required: ['type', 'title', 'status', 'detail', 'code', 'requestId'],
+      properties: {
+        type: { type: 'string' },
+        title: { type: 'string' },
+        status: { type: 'integer' },
+        detail: { type: 'string' },
+        code: { type: 'string', enum: Object.keys(problemStatus) },
+        requestId: { type: 'string' },
+        operationId: { type: 'string', format: 'uuid' },
+        resource: operationNamed,
+        blockers: { type: 'array', items: operationNamed },
+        violations: {
+          type: 'array',
+          items: {
+            type: 'object',
+            required: ['field', 'message'],
+            properties: { field: { type: 'string' }, message: { type: 'string' }, position: { type: 'integer' } },
+          },
+        },
+        retryAfterSeconds: { type: 'integer' },
+      },
+    },
+    Plan: {
+      type: 'object',
+      description: 'What a change would do',
+      required: ['steps', 'locks', 'quotaDelta', 'warnings'],
+      properties: {
+        steps: { type: 'array', items: { type: 'object' } },
+        pointOfNoReturn: { type: ['string', 'null'] },
+        locks: { type: 'array', items: { type: 'object' } },
+        placement: {},
+        quotaDelta: { type: 'object' },
+        costDelta: {},
+        waits: { type: 'boolean', description: 'It would wait for another operation' },
+        warnings: { type: 'array', items: { type: 'string' } },
+      },
+    },
+  };
+  for (const kind of allKinds) {
+    const name = pascal(kind.name);
+    const resource = resourceSchema(kind);
+    if (kind.name === 'apiKey')
+      (resource.properties as Record<string, JsonSchema>).token = {
+        type: 'string',
+        description: 'Only in the answer of the create',
+      };
+    schemas[name] = resource;
+    schemas[`${name}List`] = {
+      type: 'object',
+      required: ['items', 'nextPageToken'],
+      properties: {
+        items: { type: 'array', items: ref(name) },
+        nextPageToken: { type: ['string', 'null'] },
+        count: { type: 'integer' },
+      },
+    };
+    if (kind.actions.create) schemas[`${name}Create`] = createSchema(kind);
+    if (kind.actions.update) schemas[`${name}Update`] = patchSchema(kind);
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Belay',
+      version: '0.1.0',
+      description:
+        'A cloud control plane. Every change of something real is an operation: durable, observable, undone as a whole when a step fails.',
+    },
+    security: [{ apiKey: [] }],
+    tags: ['platform', 'compute', 'storage', 'network', 'tenancy'].map((name) => ({ name })),
+    paths: {
+      ...Object.assign({}, ...allKinds.map(pathsOf)),
+      '/v1/query': {
+        post: {
+          operationId: 'query',
+          summary: 'Several lists, answered from one snapshot of the database',
+          tags: ['platform'],
+          requestBody: {
+            required: true,
+            content: json({
+              type: 'object',
+              minProperties: 1,
+              maxProperties: 20,
+              additionalProperties: {
+                type: 'object',
+                required: ['kind'],
+                additionalProperties: false,
+                properties: {
+                  kind: { type: 'string', enum: allKinds.map((kind) => kind.name) },
+                  filter: { type: 'string', maxLength: 4096 },
+                  orderBy: { type: 'string', maxLength: 256 },
+                  pageSize: { type: 'integer', minimum: 1, maximum: 500 },
+                  pageToken: { type: 'string', maxLength: 2048 },
+                  count: { type: 'string', enum: ['none', 'exact'] },
+                  fields: { type: 'string', maxLength: 1024 },
+                  showDeleted: { type: 'boolean' },
+                },
+              },
+            }),
+          },
+          responses: { '200': answer('A page per name', { type: 'object' }), ...changeProblems },
+        },
+      },
+      '/v1/images/{id}/content': {
+        parameters: [idParameter],
+        put: {
+          operationId: 'uploadImage',
+          summary: 'The bytes of an announced image; checked while they arrive',
+          tags: ['storage'],
+          requestBody: {
+            required: true,
+            content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+          },
+          responses: { '202': answer('Accepted', ref('Operation')), ...changeProblems },
+        },
+      },
+      '/v1/instances/{id}/serial': {
+        parameters: [idParameter],
+        get: {
+          operationId: 'readSerial',
+          summary: 'The serial console, as it was and, with follow, as it goes on',
+          tags: ['compute'],
+          parameters: [query('follow', { type: 'boolean' }, 'Stay and stream')],
+          responses: {
+            '200': {
+              description: 'Raw bytes of the console',
+              content: { 'text/plain': { schema: { type: 'string' } } },
+            },
+            ...changeProblems,
+          },
+        },
+      },
+      '/v1/about': {
+        get: {
+          operationId: 'about',
+          summary: 'Version, region, time',
+          tags: ['platform'],
+          security: [],
+          responses: { '200': answer('About', { type: 'object' }) },
+        },
+      },
+      '/v1/openapi.json': {
+        get: {
+          operationId: 'openapi',
+          summary: 'This document',
+          tags: ['platform'],
+          security: [],
+          responses: { '200': answer('OpenAPI 3.1', { type: 'object' }) },
+        },
+      },
+    },
+    components: { schemas, securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } } },
+  };
+}

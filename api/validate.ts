@@ -1,0 +1,70 @@
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import formats from 'ajv-formats';
+import type { Kind } from '../model/kind.ts';
+import { createSchema, type JsonSchema, patchSchema } from '../model/schemas.ts';
+import { Problem, type Violation } from '../runtime/problem.ts';
+
+const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, maxErrors: 20 } as ConstructorParameters<
+  typeof Ajv2020
+>[0]);
+(formats as unknown as (on: Ajv2020) => void)(ajv);
+
+const compiled = new Map<string, ValidateFunction>();
+
+function validator(name: string, schema: () => JsonSchema): ValidateFunction {
+  let check = compiled.get(name);
+  if (!check) {
+    check = ajv.compile(schema());
+    compiled.set(name, check);
+  }
+  return check;
+}
+
+function violation(error: ErrorObject): Violation {
+  const path = error.instancePath.slice(1).replaceAll('/', '.');
+  const extra =
+    error.keyword === 'additionalProperties'
+      ? String(error.params.additionalProperty)
+      : error.keyword === 'required'
+        ? String(error.params.missingProperty)
+        : '';
+  const field = [path, extra].filter(Boolean).join('.');
+  if (error.keyword === 'additionalProperties') return { field, message: 'there is no such field' };
+  if (error.keyword === 'required') return { field, message: 'is needed' };
+  if (error.keyword === 'enum')
+    return { field, message: `must be one of ${(error.params.allowedValues as string[]).join(', ')}` };
+  return { field: field || 'body', message: error.message ?? 'is not valid' };
+}
+
+/** Checks a value against a schema and fills in defaults; throws INVALID_ARGUMENT with one violation per field. */
+export function check(name: string, schema: () => JsonSchema, value: unknown): Record<string, unknown> {
+  const validate = validator(name, schema);
+  if (!validate(value)) {
+    // A union adds an error per branch; the branch for null tells the reader nothing.
+    const errors = (validate.errors ?? []).filter(
+      (error) => error.keyword !== 'anyOf' && !(error.keyword === 'type' && error.params.type === 'null'),
+    );
+    const violations = (errors.length > 0 ? errors : (validate.errors ?? [])).map(violation);
+    const first = violations[0];
+    throw new Problem('INVALID_ARGUMENT', `${first?.field ?? 'body'} ${first?.message ?? 'is not valid'}`, {
+      violations,
+    });
+  }
+  return value as Record<string, unknown>;
+}
+
+export const checkCreate = (kind: Kind, body: unknown): Record<string, unknown> =>
+  check(`${kind.name}.create`, () => createSchema(kind), body);
+export const checkPatch = (kind: Kind, body: unknown): Record<string, unknown> =>
+  check(`${kind.name}.update`, () => patchSchema(kind), body);
+export const checkAction = (kind: Kind, verb: string, body: unknown): Record<string, unknown> =>
+  check(
+    `${kind.name}.${verb}`,
+    () =>
+      (kind.actions[verb]?.input as unknown as JsonSchema | undefined) ?? {
+        type: 'object',
+        properties: {},
+        additionalProperties: false,
+      },
+    body ?? {},
+  );

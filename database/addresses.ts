@@ -1,0 +1,48 @@
+/** Addresses of subnets come from free lists whose locked rows are skipped, so that deploys do not wait for each other. */
+import { Problem } from '../runtime/problem.ts';
+import { type Client, run } from './database.ts';
+
+/** How many addresses are written to the free list at a time. */
+const chunk = 256;
+
+/** Takes a free address for an interface; `wanted` takes that very one. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
+export async function takeAddress(
+  tx: Client,
+  subnetId: string,
+  networkInterfaceId: string,
+  wanted: string | null,
+): Promise<string> {
+  if (wanted) {
+    const [taken] = await run<{ address: string }>(
+      tx,
+      `INSERT INTO "subnetAddress" ("subnetId", address, "networkInterfaceId") VALUES ($1, $2::inet, $3)
+       ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId" WHERE "subnetAddress"."networkInterfaceId" IS NULL
+       RETURNING host(address) AS address`,
+      [subnetId, wanted, networkInterfaceId],
+    );
+    if (!taken) throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`);
+    return taken.address;
+  }
+  for (let refills = 0; ; refills++) {
+    const [taken] = await run<{ address: string }>(
+      tx,
+      `UPDATE "subnetAddress" SET "networkInterfaceId" = $2 WHERE "subnetId" = $1 AND address = (
+         SELECT address FROM "subnetAddress" WHERE "subnetId" = $1 AND "networkInterfaceId" IS NULL ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
+       RETURNING host(address) AS address`,
+      [subnetId, networkInterfaceId],
+    );
+    if (taken) return taken.address;
+    const added = await run(
+      tx,
+      `WITH cursor AS (SELECT next, last FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last FOR UPDATE),
+            moved AS (UPDATE "subnetCursor" c SET next = cursor.next + least($2::bigint, cursor.last - cursor.next + 1) FROM cursor WHERE c."subnetId" = $1 RETURNING 1)
+       INSERT INTO "subnetAddress" ("subnetId", address)
+       SELECT $1, cursor.next + n FROM cursor, generate_series(0, least($2::bigint, cursor.last - cursor.next + 1) - 1) AS n
+       ON CONFLICT DO NOTHING RETURNING 1`,
+      [subnetId, chunk],
+    );
+    if (added.length > 0) continue;
+    // Another change may have refilled it while this one waited for the cursor: one more look, then it is full.
+    if (refills > 0) throw new Problem('ADDRESS_EXHAUSTED', `subnet ${subnetId} has no free address left`);
+  }
+}

@@ -1,0 +1,198 @@
+/** What every installation has from its first start: root of the tree of tenants, ready-made roles, settings, the catalogue of actions. */
+import { createHash, randomBytes } from 'node:crypto';
+import { allKinds } from '../model/kinds.ts';
+import { declaredSettings } from '../model/platform/declaredSettings.ts';
+import { createSchema, type JsonSchema } from '../model/schemas.ts';
+import { builtInRoles } from '../model/tenancy/builtInRoles.ts';
+import type { Database } from './database.ts';
+import { insertAll, run, transaction } from './database.ts';
+
+const fixed = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
+
+/** Ids that are the same in every installation. */
+export const wellKnown = {
+  platform: fixed(1),
+  rootDomain: fixed(2),
+  rootAccount: fixed(3),
+  rootProject: fixed(4),
+  admin: fixed(5),
+  adminBinding: fixed(6),
+};
+
+/** The same name always gives the same id (RFC 9562 version 8, from SHA-256). */
+export function idOf(name: string): string {
+  const hex = createHash('sha256').update(name).digest('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+export const hashOf = (secret: string): string => createHash('sha256').update(secret).digest('hex');
+
+/** A new credential: `token` is shown once, `hash` is stored. */
+export function newToken(): { accessKey: string; token: string; hash: string } {
+  const accessKey = randomBytes(10).toString('hex');
+  const secret = randomBytes(32).toString('base64url');
+  return { accessKey, token: `belay_${accessKey}_${secret}`, hash: hashOf(secret) };
+}
+
+/** Brings the fixed records up to date; safe to run in several processes at once. */
+export async function ensureInstallation(database: Database): Promise<void> {
+  await transaction(database, async (tx) => {
+    await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
+    const upsert = async (table: string, rows: Record<string, unknown>[], refreshed: string[]): Promise<void> => {
+      if (rows.length === 0) return;
+      const columns = Object.keys(rows[0] ?? {})
+        .map((column) => `"${column}"`)
+        .join(', ');
+      const set = refreshed.map((column) => `"${column}" = excluded."${column}"`).join(', ');
+      await tx.query(
+        `INSERT INTO "${table}" (${columns}) SELECT ${columns} FROM json_populate_recordset(NULL::"${table}", $1::json)
+         ON CONFLICT (id) DO ${set ? `UPDATE SET ${set}` : 'NOTHING'}`,
+        [JSON.stringify(rows)],
+      );
+    };
+    await upsert(
+      'domain',
+      [{ id: wellKnown.rootDomain, name: 'ROOT', parentId: wellKnown.rootDomain, path: wellKnown.rootDomain }],
+      [],
+    );
+    await upsert(
+      'account',
+      [
+        {
+          id: wellKnown.rootAccount,
+          name: 'platform',
+          domainId: wellKnown.rootDomain,
+          type: 'internal',
+          state: 'active',
+        },
+      ],
+      [],
+    );
+    await upsert(
+      'project',
+      [
+        {
+          id: wellKnown.rootProject,
+          name: 'platform',
+          accountId: wellKnown.rootAccount,
+          isDefault: true,
+          state: 'active',
+        },
+      ],
+      [],
+    );
+    await upsert(
+      'user',
+      [
+        {
+          id: wellKnown.admin,
+          name: 'admin',
+          userName: 'admin',
+          accountId: wellKnown.rootAccount,
+          type: 'service',
+          state: 'active',
+        },
+      ],
+      [],
+    );
+    await upsert(
+      'role',
+      Object.entries(builtInRoles).map(([name, role]) => ({
+        id: idOf(`role/${name}`),
+        name,
+        description: role.summary,
+        permissions: role.permissions,
+        boundAt: role.boundAt,
+        builtIn: true,
+      })),
+      ['permissions', 'description', 'boundAt'],
+    );
+    await upsert(
+      'roleBinding',
+      [
+        {
+          id: wellKnown.adminBinding,
+          name: 'admin',
+          subjectKind: 'user',
+          subjectId: wellKnown.admin,
+          roleId: idOf('role/rootAdmin'),
+          targetKind: 'platform',
+          targetId: null,
+        },
+      ],
+      [],
+    );
+    await upsert(
+      'setting',
+      Object.entries(declaredSettings).map(([name, setting]) => ({
+        id: idOf(`setting/${name}`),
+        name,
+        description: setting.summary,
+        value: setting.defaultValue,
+        defaultValue: setting.defaultValue,
+        valueSchema: setting.schema,
+        unit: setting.unit ?? null,
+        settingArea: setting.area,
+      })),
+      ['description', 'defaultValue', 'valueSchema', 'unit', 'settingArea'],
+    );
+    await upsert('operationType', operationTypeRows(), [
+      'description',
+      'inputSchema',
+      'steps',
+      'pointOfNoReturn',
+      'lockMode',
+      'cancellable',
+      'permission',
+    ]);
+  });
+}
+
+function operationTypeRows(): Record<string, unknown>[] {
+  return allKinds.flatMap((kind) =>
+    Object.entries(kind.actions)
+      .filter(([, action]) => action.mode === 'operation')
+      .map(([verb, action]) => ({
+        id: idOf(`operationType/${kind.name}.${verb}`),
+        name: `${kind.name}.${verb}`,
+        description: action.summary,
+        targetKind: kind.name,
+        inputSchema:
+          verb === 'create'
+            ? createSchema(kind)
+            : ((action.input as unknown as JsonSchema | undefined) ?? { type: 'object', properties: {} }),
+        steps: action.steps ?? [],
+        pointOfNoReturn: action.pointOfNoReturn ?? null,
+        lockMode: action.lock ?? 'X',
+        cancellable: action.cancellable === true,
+        permission: `${kind.name}.${verb}`,
+      })),
+  );
+}
+
+/** A first credential of the administrator, when none is enabled. Answers its token, or null when there is one already. */
+export async function ensureFirstKey(database: Database): Promise<string | null> {
+  return transaction(database, async (tx) => {
+    await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
+    const existing = await run(
+      tx,
+      `SELECT 1 FROM "apiKey" WHERE "userId" = $1 AND enabled AND "deletedAt" IS NULL LIMIT 1`,
+      [wellKnown.admin],
+    );
+    if (existing.length > 0) return null;
+    const { accessKey, token, hash } = newToken();
+    await insertAll(tx, {
+      apiKey: [
+        {
+          id: crypto.randomUUID(),
+          name: 'first',
+          userId: wellKnown.admin,
+          accountId: wellKnown.rootAccount,
+          accessKey,
+          secretHash: hash,
+        },
+      ],
+    });
+    return token;
+  });
+}

@@ -1,0 +1,101 @@
+/** Kept connections to host agents: one per host and process, opened at first use, opened again when it broke. */
+import { type Database, run } from '../database/database.ts';
+import { wellKnown } from '../database/installation.ts';
+import { readSecret } from '../database/secrets.ts';
+import { AgentError } from '../host-agent/agentError.ts';
+import { connectHost, type HostConnection } from '../host-agent/connection.ts';
+import { metrics } from './metrics.ts';
+
+export interface HostConnections {
+  connect(hostId: string): Promise<HostConnection>;
+  /** Closes one, so that the next use opens it anew. */
+  drop(hostId: string): Promise<void>;
+  closeAll(): Promise<void>;
+}
+
+interface HostRow {
+  address: string;
+  sshPort: number;
+  sshUser: string;
+  sshHostKey: string | null;
+}
+
+const connections = new WeakMap<Database, HostConnections>();
+
+/** The connections of this process. */
+export function hostConnections(database: Database): HostConnections {
+  let known = connections.get(database);
+  if (!known) {
+    known = open(database);
+    connections.set(database, known);
+  }
+  return known;
+}
+
+function open(database: Database): HostConnections {
+  const kept = new Map<string, Promise<HostConnection>>();
+
+  async function dial(hostId: string): Promise<HostConnection> {
+    const [host] = await run<HostRow>(
+      database.pool,
+      `SELECT address, "sshPort", "sshUser", "sshHostKey" FROM "host" WHERE id = $1`,
+      [hostId],
+    );
+    if (!host) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);
+    const simulated = host.address.startsWith('sim://');
+    const privateKey = simulated ? null : await readSecret(database, wellKnown.platform, 'sshPrivateKey');
+    const connection = await connectHost({
+      address: host.address,
+      port: host.sshPort,
+      user: host.sshUser,
+      ...(privateKey ? { privateKey } : {}),
+      ...(host.sshHostKey ? { hostKey: host.sshHostKey } : {}),
+    });
+    return measured(connection);
+  }
+
+  return {
+    connect(hostId) {
+      const open = kept.get(hostId);
+      if (open) return open;
+      const dialing = dial(hostId);
+      kept.set(hostId, dialing);
+      const forget = (): void => {
+        if (kept.get(hostId) === dialing) kept.delete(hostId);
+      };
+      dialing.then((connection) => connection.closed.then(forget), forget);
+      return dialing;
+    },
+    async drop(hostId) {
+      const open = kept.get(hostId);
+      kept.delete(hostId);
+      await open?.then((connection) => connection.close()).catch(() => {});
+    },
+    async closeAll() {
+      const open = [...kept.values()];
+      kept.clear();
+      await Promise.all(open.map((connection) => connection.then((c) => c.close()).catch(() => {})));
+    },
+  };
+}
+
+/** The same connection, with its round trips counted. */
+function measured(connection: HostConnection): HostConnection {
+  const call: HostConnection['call'] = async (name, input, options) => {
+    const end = metrics.agentCalls.startTimer({ call: name });
+    try {
+      const result = await connection.call(name, input, options);
+      end({ outcome: 'ok' });
+      return result;
+    } catch (error) {
+      end({ outcome: error instanceof AgentError ? error.code : 'INTERNAL' });
+      throw error;
+    }
+  };
+  return new Proxy(connection, { get: (target, key) => (key === 'call' ? call : bound(target, key)) });
+}
+
+function bound(target: HostConnection, key: string | symbol): unknown {
+  const value: unknown = Reflect.get(target, key, target);
+  return typeof value === 'function' ? value.bind(target) : value;
+}

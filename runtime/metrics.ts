@@ -1,0 +1,125 @@
+import { createServer, type Server } from 'node:http';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, register } from 'prom-client';
+
+/** Metrics of every process; names and labels as in docs/metrics.md. Labels never carry names given by users. */
+const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+
+export const metrics = {
+  requests: new Counter({
+    name: 'belay_requests_total',
+    help: 'HTTP requests answered',
+    labelNames: ['method', 'route', 'status'],
+  }),
+  requestDuration: new Histogram({
+    name: 'belay_request_duration_seconds',
+    help: 'Time to answer a request',
+    labelNames: ['method', 'route'],
+    buckets: seconds,
+  }),
+  operations: new Counter({
+    name: 'belay_operations_total',
+    help: 'Operations that ended',
+    labelNames: ['type', 'outcome'],
+  }),
+  stepDuration: new Histogram({
+    name: 'belay_step_duration_seconds',
+    help: 'Time of one attempt of a step',
+    labelNames: ['step', 'direction', 'outcome'],
+    buckets: seconds,
+  }),
+  stepRetries: new Counter({
+    name: 'belay_step_retries_total',
+    help: 'Attempts of steps after the first',
+    labelNames: ['step'],
+  }),
+  rollbacks: new Counter({ name: 'belay_rollbacks_total', help: 'Operations that were undone', labelNames: ['type'] }),
+  stuck: new Gauge({ name: 'belay_operations_stuck', help: 'Operations that wait for a person' }),
+  queueDepth: new Gauge({ name: 'belay_operations_queued', help: 'Operations that wait for their turn' }),
+  lockWait: new Histogram({
+    name: 'belay_lock_wait_seconds',
+    help: 'From acceptance to the start of an operation',
+    buckets: seconds,
+  }),
+  shards: new Gauge({ name: 'belay_shard_leases', help: 'Shards this process carries' }),
+  agentCalls: new Histogram({
+    name: 'belay_agent_call_duration_seconds',
+    help: 'Round trip to a host agent',
+    labelNames: ['call', 'outcome'],
+    buckets: seconds,
+  }),
+  hostUp: new Gauge({ name: 'belay_host_up', help: '1 while the agent answers', labelNames: ['host'] }),
+  hostCpu: new Gauge({ name: 'belay_host_cpu_seconds_total', help: 'CPU time used on the host', labelNames: ['host'] }),
+  hostMemoryAvailable: new Gauge({
+    name: 'belay_host_memory_available_bytes',
+    help: 'Memory available on the host',
+    labelNames: ['host'],
+  }),
+  hostMemoryTotal: new Gauge({
+    name: 'belay_host_memory_total_bytes',
+    help: 'Memory of the host',
+    labelNames: ['host'],
+  }),
+  hostReceived: new Gauge({
+    name: 'belay_host_network_received_bytes_total',
+    help: 'Bytes received by the host',
+    labelNames: ['host'],
+  }),
+  hostSent: new Gauge({
+    name: 'belay_host_network_sent_bytes_total',
+    help: 'Bytes sent by the host',
+    labelNames: ['host'],
+  }),
+  instanceCpu: new Gauge({
+    name: 'belay_instance_cpu_seconds_total',
+    help: 'CPU time of an instance',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+  instanceMemory: new Gauge({
+    name: 'belay_instance_memory_bytes',
+    help: 'Memory of an instance on its host',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+  instanceRead: new Gauge({
+    name: 'belay_instance_disk_read_bytes_total',
+    help: 'Bytes an instance read from its disks',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+  instanceWritten: new Gauge({
+    name: 'belay_instance_disk_written_bytes_total',
+    help: 'Bytes an instance wrote to its disks',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+  instanceReceived: new Gauge({
+    name: 'belay_instance_network_received_bytes_total',
+    help: 'Bytes an instance received',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+  instanceSent: new Gauge({
+    name: 'belay_instance_network_sent_bytes_total',
+    help: 'Bytes an instance sent',
+    labelNames: ['instance_id', 'project', 'host'],
+  }),
+};
+
+let collecting = false;
+
+/** The process's metrics in Prometheus' text format. */
+export async function metricsText(): Promise<{ contentType: string; body: string }> {
+  if (!collecting) {
+    collecting = true;
+    collectDefaultMetrics();
+  }
+  return { contentType: register.contentType, body: await register.metrics() };
+}
+
+/** Serves `/metrics`, `/healthz` for processes that have no API of their own. Port 0 serves nothing. */
+export function serveMetrics(port: number): Server | null {
+  if (port === 0) return null;
+  const server = createServer((request, response) => {
+    if (request.url === '/healthz') return void response.end('ok\n');
+    if (request.url !== '/metrics') return void response.writeHead(404).end();
+    void metricsText().then(({ contentType, body }) => response.setHeader('content-type', contentType).end(body));
+  });
+  server.listen(port, '127.0.0.1');
+  return server;
+}

@@ -1,0 +1,27 @@
+/** The control worker: runs workflows, their record steps beside them, and the steps on OVN and object stores. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import { startWorkerProcess, stopRequested } from './worker.ts';
+
+const prebuilt = fileURLToPath(new URL('../generated/workflows.js', import.meta.url));
+
+const stop = stopRequested();
+const processOf = await startWorkerProcess();
+const workflowBundle = existsSync(prebuilt)
+  ? { codePath: prebuilt }
+  : await bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+      logger: new DefaultLogger('ERROR'),
+    });
+const worker = await processOf.worker({
+  taskQueue: 'control',
+  workflowBundle,
+  maxConcurrentWorkflowTaskExecutions: 100,
+  maxConcurrentActivityTaskExecutions: 200,
+});
+processOf.log.info('control worker ready');
+void stop.then(() => worker.shutdown());
+await worker.run();
+await processOf.close();
+process.exit(0);

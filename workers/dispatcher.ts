@@ -1,0 +1,261 @@
+/**
+ * Starts operations whose turn has come, whoever accepted them; puts events and audit entries in order; ends recovery windows.
+ * Any number may run: each piece of work is taken under a lock or is harmless when done twice.
+ */
+import { createHash } from 'node:crypto';
+import pg from 'pg';
+import { systemCaller } from '../api/caller.ts';
+import { acceptChange } from '../api/change.ts';
+import { openDatabase, run, transaction } from '../database/database.ts';
+import type { Kind } from '../model/kind.ts';
+import { kindOf } from '../model/kinds.ts';
+import { config } from '../runtime/config.ts';
+import { log } from '../runtime/log.ts';
+import { metrics, serveMetrics } from '../runtime/metrics.ts';
+import { Problem } from '../runtime/problem.ts';
+import { openTemporal, type StartOperation, startOperation } from '../temporal/start-operation.ts';
+import { stopRequested } from './worker.ts';
+
+const database = openDatabase(config.databaseUrl, 6);
+const temporal = openTemporal();
+let stopping = false;
+const stop = stopRequested().then(() => {
+  stopping = true;
+});
+serveMetrics(config.metricsPort);
+
+interface Ready {
+  id: string;
+  type: string;
+  targetKind: string;
+  targetId: string;
+  projectId: string | null;
+  input: Record<string, unknown>;
+  name: string | null;
+}
+
+/** First in line on everything they touch, and not asked for lately. */
+async function readyOperations(): Promise<Ready[]> {
+  return run<Ready>(
+    database.pool,
+    `UPDATE "operation" SET "dispatchedAt" = now() WHERE id IN (
+       SELECT o.id FROM "operation" o
+       WHERE o.state = 'queued' AND (o."dispatchedAt" IS NULL OR o."dispatchedAt" < now() - interval '3 seconds')
+         AND NOT EXISTS (
+           SELECT 1 FROM "operationLock" mine JOIN "operationLock" earlier ON earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
+             AND earlier."operationId" <> mine."operationId"
+             AND (mine.mode = 'D' OR earlier.mode = 'D' OR (mine.mode = 'X' AND earlier.mode = 'X'))
+           WHERE mine."operationId" = o.id)
+       ORDER BY o."createdAt" LIMIT 200 FOR UPDATE SKIP LOCKED)
+     RETURNING id, type, "targetKind", "targetId", "projectId", input, NULL AS name`,
+  );
+}
+
+/** The workflow's own input is what acceptance wrote into the operation. */
+function startOf(operation: Ready): StartOperation {
+  const { id, type, targetKind, targetId, projectId, input } = operation;
+  const [kindName = '', verb = ''] = type.split('.');
+  return {
+    id,
+    type,
+    targetKind,
+    targetId,
+    projectId,
+    input: { ...input, [`${kindName}Id`]: targetId },
+    summary: `${verb} ${kindName} ${targetId}`,
+  };
+}
+
+async function dispatch(): Promise<void> {
+  const ready = await readyOperations();
+  await Promise.all(
+    ready.map(async (operation) => {
+      const start = startOf(operation);
+      try {
+        await startOperation(temporal, start);
+      } catch (error) {
+        log.warn(
+          { operationId: operation.id, error: error instanceof Error ? error.message : String(error) },
+          'Temporal did not take the operation; trying again',
+        );
+      }
+    }),
+  );
+  const [counts] = await run<{ queued: string; stuck: string }>(
+    database.pool,
+    `SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'stuck') AS stuck FROM "operation" WHERE state IN ('queued', 'stuck')`,
+  );
+  metrics.queueDepth.set(Number(counts?.queued ?? 0));
+  metrics.stuck.set(Number(counts?.stuck ?? 0));
+}
+
+/** Cancels that were written down but may not have reached their workflow. */
+async function repeatCancels(): Promise<void> {
+  const rows = await run<{ id: string }>(
+    database.pool,
+    `SELECT id FROM "operation" WHERE state = 'running' AND "cancelRequestedAt" < now() - interval '5 seconds' AND NOT "pointOfNoReturnPassed" LIMIT 100`,
+  );
+  for (const { id } of rows)
+    await temporal.workflow
+      .getHandle(id)
+      .signal('cancel')
+      .catch(() => {});
+}
+
+const sealOrder = `ORDER BY "createdAt", id LIMIT 1000`;
+
+/** Places events in the stream after their commit, so that a follower who has seen number n has seen all before it. */
+async function sealEvents(): Promise<number> {
+  return transaction(database, async (tx) => {
+    const [lock] = await run<{ mine: boolean }>(
+      tx,
+      `SELECT pg_try_advisory_xact_lock(hashtextextended('seal events', 0)) AS mine`,
+    );
+    if (!lock?.mine) return 0;
+    const sealed = await run(
+      tx,
+      `WITH fresh AS (SELECT id, row_number() OVER (ORDER BY "createdAt", id) AS place FROM (SELECT id, "createdAt" FROM "event" WHERE sequence IS NULL ${sealOrder}) f),
+            last AS (SELECT coalesce(max(sequence), 0) AS n FROM "event")
+       UPDATE "event" e SET sequence = last.n + fresh.place FROM fresh, last WHERE e.id = fresh.id RETURNING 1`,
+    );
+    return sealed.length;
+  });
+}
+
+/** Each audit entry's hash covers the one before it: nothing can be changed or taken out unseen. */
+async function sealAudit(): Promise<number> {
+  return transaction(database, async (tx) => {
+    const [lock] = await run<{ mine: boolean }>(
+      tx,
+      `SELECT pg_try_advisory_xact_lock(hashtextextended('seal audit', 0)) AS mine`,
+    );
+    if (!lock?.mine) return 0;
+    const [head] = await run<{ sequence: string; hash: string }>(
+      tx,
+      `SELECT sequence::text, hash FROM "auditEntry" WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1`,
+    );
+    const fresh = await run<{ id: string; content: string }>(
+      tx,
+      `SELECT id, ${auditContent} AS content FROM "auditEntry" a WHERE sequence IS NULL ${sealOrder}`,
+    );
+    let sequence = Number(head?.sequence ?? 0);
+    let previousHash = head?.hash ?? '';
+    const sealed = fresh.map(({ id, content }) => {
+      sequence += 1;
+      const hash = createHash('sha256').update(`${sequence}\n${previousHash}\n${content}`).digest('hex');
+      const row = { id, sequence, previousHash, hash };
+      previousHash = hash;
+      return row;
+    });
+    if (sealed.length > 0)
+      await run(
+        tx,
+        `UPDATE "auditEntry" a SET sequence = s.sequence, "previousHash" = s."previousHash", hash = s.hash
+         FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, sequence bigint, "previousHash" text, hash text) WHERE a.id = s.id`,
+        [JSON.stringify(sealed)],
+      );
+    return sealed.length;
+  });
+}
+
+/** What a hash covers: everything of an entry but its place and hashes, in PostgreSQL's own fixed order of keys. */
+export const auditContent = `(to_jsonb(a) - 'sequence' - 'previousHash' - 'hash' - 'updatedAt' - 'revision')::text`;
+
+/** Destroyed instances and volumes go for good when their recovery window is over. */
+async function endRecoveryWindows(): Promise<void> {
+  for (const name of ['instance', 'volume'] as const) {
+    const rows = await run<{ id: string }>(
+      database.pool,
+      `SELECT t.id FROM "${name}" t, "setting" s WHERE s.name = 'instance.recoveryWindowSeconds' AND t.state = 'destroyed' AND t."deletedAt" IS NULL AND t."currentOperationId" IS NULL
+         ${name === 'volume' ? `AND (t.role = 'data' OR t."instanceId" IS NULL)` : ''}
+         AND t."updatedAt" < now() - make_interval(secs => (s.value #>> '{}')::int) LIMIT 50`,
+    );
+    for (const { id } of rows) {
+      try {
+        await acceptChange(database, {
+          kind: kindOf(name) as Kind,
+          verb: 'expunge',
+          targetId: id,
+          body: {},
+          caller: systemCaller(),
+          requestId: 'recovery-window',
+          sourceAddress: 'system',
+          dryRun: false,
+          idempotencyKey: null,
+          onBusy: 'fail',
+          ifMatch: null,
+          undispatched: true,
+        });
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+      }
+    }
+  }
+}
+
+async function forgetOldAnswers(): Promise<void> {
+  await run(
+    database.pool,
+    `DELETE FROM "idempotencyKey" k USING "setting" s WHERE s.name = 'idempotency.keepSeconds' AND k."createdAt" < now() - make_interval(secs => (s.value #>> '{}')::int)`,
+  );
+}
+
+/** Woken by every release of a lock and every acceptance that waits; looks by itself once a second. */
+let wake: () => void = () => {};
+async function listen(): Promise<void> {
+  while (!stopping) {
+    const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+    try {
+      await client.connect();
+      await client.query('LISTEN belay_queue');
+      client.on('notification', () => wake());
+      await new Promise<void>((resolve) => {
+        client.once('end', resolve);
+        client.once('error', () => resolve());
+        void stop.then(resolve);
+      });
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+}
+
+async function repeat(
+  what: string,
+  work: () => Promise<unknown>,
+  pauseMs: (result: unknown) => number,
+  wakeable = false,
+): Promise<void> {
+  while (!stopping) {
+    let result: unknown;
+    try {
+      result = await work();
+    } catch (error) {
+      log.warn({ error: error instanceof Error ? error.message : String(error) }, `${what} failed; trying again`);
+    }
+    const pause = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, pauseMs(result));
+      if (wakeable)
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+    });
+    await Promise.race([pause, stop]);
+  }
+}
+
+log.info('dispatcher ready');
+await Promise.all([
+  listen(),
+  repeat('dispatching', dispatch, () => 1_000, true),
+  repeat('repeating cancels', repeatCancels, () => 5_000),
+  repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
+  repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
+  repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
+  repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
+]);
+await database.close();
+process.exit(0);

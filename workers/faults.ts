@@ -1,0 +1,99 @@
+/** Faults that workers inject into steps, for drills and for the proof of rollback. Read only where the installation allows it. */
+import { ApplicationFailure } from '@temporalio/common';
+import type { StepContext } from '../activities/step.ts';
+import { type Database, run } from '../database/database.ts';
+import { idOf } from '../database/installation.ts';
+import { config } from '../runtime/config.ts';
+
+export type Fault = 'failBefore' | 'failAfter' | 'twice' | 'undoTwice' | 'die' | 'undoFails';
+
+export interface FaultRule {
+  id?: string;
+  operationId?: string;
+  operationType?: string;
+  targetName?: string;
+  step: string;
+  fault: Fault;
+  times?: number;
+}
+
+/** What rules did so far in this process; a rule with `times` is spent after so many uses. */
+const used = new Map<string, number>();
+
+async function ruleFor(database: Database, context: StepContext): Promise<FaultRule | null> {
+  const [setting] = await run<{ value: FaultRule[] }>(database.pool, 'SELECT value FROM "setting" WHERE id = $1', [
+    idOf('setting/fault.rules'),
+  ]);
+  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step || rule.step === '*');
+  if (candidates.length === 0) return null;
+  const [operation] = await run<{ type: string; name: string | null }>(
+    database.pool,
+    `SELECT o.type, i.name FROM "operation" o LEFT JOIN "instance" i ON i.id = o."targetId" WHERE o.id = $1`,
+    [context.operationId],
+  );
+  return (
+    candidates.find(
+      (rule) =>
+        (!rule.operationId || rule.operationId === context.operationId) &&
+        (!rule.operationType || rule.operationType === operation?.type) &&
+        (!rule.targetName || rule.targetName === operation?.name) &&
+        (used.get(JSON.stringify(rule)) ?? 0) < (rule.times ?? Number.POSITIVE_INFINITY),
+    ) ?? null
+  );
+}
+
+/** A process dies at most once for an operation's step: the mark is in the database, because the process forgets. */
+async function dieOnce(database: Database, context: StepContext): Promise<void> {
+  const marked = await run(
+    database.pool,
+    `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, '', 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
+    [context.operationId, `died/${context.step}/${context.undo ? 'undo' : 'do'}`],
+  );
+  if (marked.length > 0) process.kill(process.pid, 'SIGKILL');
+}
+
+const injected = (context: StepContext, when: string): ApplicationFailure =>
+  ApplicationFailure.create({
+    type: 'INTERNAL',
+    message: `a fault rule made ${context.step} fail ${when}`,
+    nonRetryable: true,
+  });
+
+/** Runs one attempt of a step under the rules. */
+export async function underFaults<T>(database: Database, context: StepContext, attempt: () => Promise<T>): Promise<T> {
+  if (!config.faultInjection || context.index < 0) return attempt();
+  const rule = await ruleFor(database, context);
+  if (!rule) return attempt();
+  const use = (): void => {
+    const key = JSON.stringify(rule);
+    used.set(key, (used.get(key) ?? 0) + 1);
+  };
+  if (context.undo) {
+    if (rule.fault === 'undoFails') {
+      use();
+      throw injected(context, 'while it was undone');
+    }
+    if (rule.fault !== 'undoTwice') return attempt();
+    await attempt();
+    return attempt();
+  }
+  switch (rule.fault) {
+    case 'failBefore':
+      use();
+      throw injected(context, 'before it acted');
+    case 'failAfter':
+    case 'undoTwice':
+    case 'undoFails':
+      await attempt();
+      if (rule.fault !== 'undoFails') use();
+      throw injected(context, 'after it acted');
+    case 'twice':
+      await attempt();
+      return attempt();
+    case 'die': {
+      const result = await attempt();
+      await dieOnce(database, context);
+      return result;
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/** A host worker: leases shards of the hosts and carries every message for them. More such processes carry more hosts. */
+import type { Worker } from '@temporalio/worker';
+import { run } from '../database/database.ts';
+import { shardCount, shardQueue } from '../model/shards.ts';
+import { config } from '../runtime/config.ts';
+import { hostConnections } from '../runtime/hosts.ts';
+import { metrics } from '../runtime/metrics.ts';
+import { observeHosts } from './observer.ts';
+import { startWorkerProcess, stopRequested } from './worker.ts';
+
+/** A lease that is not renewed ends after so long; until then no other process touches its hosts. */
+const leaseSeconds = 10;
+const renewMs = 2_000;
+
+const stop = stopRequested();
+const processOf = await startWorkerProcess();
+const { database, log } = processOf;
+const holder = `${config.processName}-${crypto.randomUUID().slice(0, 8)}`;
+const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
+let stopping = false;
+let renewedAt = Date.now();
+
+await run(
+  database.pool,
+  `INSERT INTO "shardLease" (shard) SELECT * FROM generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING`,
+  [shardCount],
+);
+
+/** Renews what this process has, gives back what is more than its fair share, takes what nobody has. */
+async function lease(): Promise<number[]> {
+  const rows = await run<{ shard: number }>(
+    database.pool,
+    `WITH alive AS (SELECT count(DISTINCT holder) FILTER (WHERE holder <> $1 AND "expiresAt" > now()) + 1 AS n FROM "shardLease"),
+          mine AS (SELECT shard FROM "shardLease" WHERE holder = $1 ORDER BY shard LIMIT (SELECT ceil($2::numeric / n)::int FROM alive)),
+          free AS (SELECT shard FROM "shardLease" WHERE holder IS NULL OR "expiresAt" < now() ORDER BY shard
+                   LIMIT (SELECT greatest(0, ceil($2::numeric / n)::int - (SELECT count(*) FROM mine)) FROM alive) FOR UPDATE SKIP LOCKED),
+          surplus AS (UPDATE "shardLease" SET holder = NULL WHERE holder = $1 AND shard NOT IN (SELECT shard FROM mine) RETURNING shard)
+     UPDATE "shardLease" l SET holder = $1, "expiresAt" = now() + make_interval(secs => $3)
+     WHERE l.shard IN (SELECT shard FROM mine UNION SELECT shard FROM free) RETURNING l.shard`,
+    [holder, shardCount, leaseSeconds],
+  );
+  renewedAt = Date.now();
+  return rows.map(({ shard }) => shard);
+}
+
+async function carry(shards: number[]): Promise<void> {
+  const wanted = new Set(shards);
+  for (const [shard, { worker, done }] of carried) {
+    if (wanted.has(shard)) continue;
+    carried.delete(shard);
+    worker.shutdown();
+    await done;
+  }
+  for (const shard of wanted) {
+    if (carried.has(shard)) continue;
+    const worker = await processOf.worker({
+      taskQueue: shardQueue(shard),
+      maxConcurrentActivityTaskPolls: 1,
+      maxConcurrentActivityTaskExecutions: 50,
+    });
+    carried.set(shard, { worker, done: worker.run() });
+  }
+  metrics.shards.set(carried.size);
+}
+
+const observer = observeHosts(processOf, () => [...carried.keys()]);
+void stop.then(() => {
+  stopping = true;
+});
+let announced = false;
+while (!stopping) {
+  try {
+    await carry(await lease());
+    if (!announced) log.info({ shards: carried.size }, 'host worker ready');
+    announced = true;
+  } catch (error) {
+    log.warn({ error: String(error) }, 'could not renew shard leases');
+    // Without a lease another process may carry these hosts already: this one must let go.
+    if (Date.now() - renewedAt > leaseSeconds * 1000) await carry([]);
+  }
+  await Promise.race([stop, new Promise((resolve) => setTimeout(resolve, renewMs))]);
+}
+observer.stop();
+await carry([]);
+await run(database.pool, `UPDATE "shardLease" SET holder = NULL WHERE holder = $1`, [holder]).catch(() => {});
+await hostConnections(database).closeAll();
+await processOf.close();
+process.exit(0);

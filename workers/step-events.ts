@@ -1,0 +1,57 @@
+/** What steps are doing right now, written to their operations in small batches, so that clients see it without asking Temporal. */
+import type { StepContext, StepReport } from '../activities/step.ts';
+import { type Database, run } from '../database/database.ts';
+import type { Log } from '../runtime/log.ts';
+
+export interface StepEvents {
+  tell(context: StepContext, report: Partial<StepReport>): void;
+  flush(): Promise<void>;
+}
+
+const flushMs = 60;
+
+export function stepEvents(database: Database, log: Log): StepEvents {
+  let waiting = new Map<string, { context: StepContext; report: Partial<StepReport> }>();
+  let timer: NodeJS.Timeout | undefined;
+
+  async function flush(): Promise<void> {
+    timer = undefined;
+    const batch = [...waiting.values()];
+    waiting = new Map();
+    if (batch.length === 0) return;
+    const rows = batch.map(({ context, report }) => ({
+      id: context.operationId,
+      committed: context.committed,
+      event: { index: context.index, name: context.step, ...report },
+    }));
+    try {
+      await run(
+        database.pool,
+        `UPDATE "operation" o SET steps = belay_merge_steps(o.steps, e.events), "pointOfNoReturnPassed" = o."pointOfNoReturnPassed" OR e.committed,
+           progress = greatest(o.progress, e.progress), "updatedAt" = now()
+         FROM (SELECT id, jsonb_agg(event ORDER BY (event->>'index')::int) AS events, bool_or(committed) AS committed,
+                      max(CASE WHEN event->>'state' = 'done' THEN least(99, ((event->>'index')::int + 1) * 12) ELSE 0 END) AS progress
+               FROM jsonb_to_recordset($1::jsonb) AS t(id uuid, committed boolean, event jsonb) GROUP BY id) e
+         WHERE o.id = e.id AND o."endedAt" IS NULL`,
+        [JSON.stringify(rows)],
+      );
+    } catch (error) {
+      // The saga writes the whole list at the end; a lost batch is only seen late.
+      log.warn({ error: String(error) }, 'could not write step events');
+    }
+  }
+
+  return {
+    tell(context, report) {
+      if (context.index < 0) return;
+      const key = `${context.operationId}/${context.index}`;
+      const known = waiting.get(key);
+      waiting.set(key, { context, report: { ...known?.report, ...report } });
+      timer ??= setTimeout(() => void flush(), flushMs);
+    },
+    async flush() {
+      clearTimeout(timer);
+      await flush();
+    },
+  };
+}

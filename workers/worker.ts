@@ -1,0 +1,149 @@
+/** What every worker process has: database, connections, activities under one interceptor, and an orderly end. */
+
+import type { Context as ActivityContext } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import {
+  type ActivityExecuteInput,
+  DefaultLogger,
+  NativeConnection,
+  Runtime,
+  Worker,
+  type WorkerOptions,
+} from '@temporalio/worker';
+import { failureOf } from '../activities/failure.ts';
+import { activitiesFor } from '../activities/index.ts';
+import { openNorthbound } from '../activities/network/northbound.ts';
+import type { OperationProblem, StepContext } from '../activities/step.ts';
+import type { World } from '../activities/world.ts';
+import { type Database, openDatabase } from '../database/database.ts';
+import { config } from '../runtime/config.ts';
+import { hostConnections } from '../runtime/hosts.ts';
+import { type Log, log } from '../runtime/log.ts';
+import { metrics, serveMetrics } from '../runtime/metrics.ts';
+import { underFaults } from './faults.ts';
+import { type StepEvents, stepEvents } from './step-events.ts';
+
+export interface WorkerProcess {
+  database: Database;
+  world: World;
+  log: Log;
+  events: StepEvents;
+  connection: NativeConnection;
+  /** A worker on a queue, with all activities. */
+  worker(
+    options: Pick<
+      WorkerOptions,
+      | 'taskQueue'
+      | 'workflowBundle'
+      | 'maxConcurrentActivityTaskExecutions'
+      | 'maxConcurrentActivityTaskPolls'
+      | 'maxConcurrentWorkflowTaskExecutions'
+    >,
+  ): Promise<Worker>;
+  close(): Promise<void>;
+}
+
+function problemIn(error: unknown): OperationProblem {
+  if (error instanceof ApplicationFailure)
+    return { code: error.type ?? 'INTERNAL', message: error.message, step: null };
+  return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), step: null };
+}
+
+/** One attempt of a step: faults, metrics, live events, and errors as codes. */
+function interceptor(database: Database, events: StepEvents) {
+  return (activity: ActivityContext) => ({
+    inbound: {
+      async execute(
+        input: ActivityExecuteInput,
+        next: (input: ActivityExecuteInput) => Promise<unknown>,
+      ): Promise<unknown> {
+        const context = input.args[1] as StepContext;
+        const { attempt } = activity.info;
+        const end = metrics.stepDuration.startTimer({ step: context.step, direction: context.undo ? 'undo' : 'do' });
+        if (attempt > 1) metrics.stepRetries.labels(context.step).inc();
+        const startedAt = new Date().toISOString();
+        events.tell(
+          context,
+          context.undo
+            ? { state: 'undoing', attempts: attempt }
+            : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
+        );
+        try {
+          const result = await underFaults(database, context, () => next(input));
+          end({ outcome: 'done' });
+          events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: new Date().toISOString() });
+          return result;
+        } catch (error) {
+          const failure = failureOf(error);
+          end({ outcome: 'failed' });
+          events.tell(context, { error: { ...problemIn(failure), step: context.step } });
+          throw failure;
+        }
+      },
+    },
+  });
+}
+
+export async function startWorkerProcess(): Promise<WorkerProcess> {
+  Runtime.install({
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
+      log.warn({ level, meta: String(meta?.error ?? '') }, message),
+    ),
+    shutdownSignals: [],
+  });
+  const database = openDatabase(config.databaseUrl, config.databaseConnections);
+  const hosts = hostConnections(database);
+  const world: World = {
+    database,
+    log,
+    host: (hostId) => hosts.connect(hostId),
+    northbound: openNorthbound(config.ovnNorthbound),
+  };
+  const events = stepEvents(database, log);
+  const connection = await connectWhenReady();
+  serveMetrics(config.metricsPort);
+  const activities = activitiesFor(world);
+  return {
+    database,
+    world,
+    log,
+    events,
+    connection,
+    worker: (options) =>
+      Worker.create({
+        connection,
+        namespace: config.temporalNamespace,
+        activities,
+        shutdownGraceTime: '5 s',
+        interceptors: { activity: [interceptor(database, events)] },
+        ...options,
+      }),
+    async close() {
+      await events.flush();
+      await hosts.closeAll();
+      world.northbound.close();
+      await connection.close().catch(() => {});
+      await database.close();
+    },
+  };
+}
+
+/** Temporal may start after its workers; a worker waits, and says what for. */
+async function connectWhenReady(): Promise<NativeConnection> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await NativeConnection.connect({ address: config.temporalAddress });
+    } catch (error) {
+      if (attempt === 120) throw error;
+      if (attempt % 10 === 1) log.warn({ address: config.temporalAddress }, 'waiting for Temporal');
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}
+
+/** Resolves at the first SIGTERM or SIGINT. */
+export const stopRequested = (): Promise<void> =>
+  new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    process.once('SIGINT', () => resolve());
+  });
