@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { startWorkerProcess, stopRequested } from './worker.ts';
 
-const prebuilt = fileURLToPath(new URL('../generated/workflows.js', import.meta.url));
+/** Built beforehand, so that a worker starts at once; built here otherwise. */
+const prebuilt = process.env.BELAY_WORKFLOW_BUNDLE ?? '';
 
 const stop = stopRequested();
 const processOf = await startWorkerProcess();

@@ -1,0 +1,333 @@
+/**
+ * The whole control plane on one machine: PostgreSQL, Temporal with its web page, API, workers, dispatcher – each a process of its
+ * own that is started again when it dies. The demo, the tests and a first try use it; a real installation runs the same processes
+ * under its service manager.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import { openDatabase } from '../database/database.ts';
+import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
+import { ensureDatabase, postgresPidFile, type RunningPostgres, startPostgres } from '../postgres/embedded.ts';
+import {
+  assertPortFree,
+  freePort,
+  logTail,
+  type OwnedProcess,
+  startOwnedProcess,
+  stopByPidFile,
+} from '../postgres/owned-process.ts';
+import { migrate } from '../prisma/migrate.ts';
+import { ensureTemporalBinaries, type TemporalBinaries } from '../temporal/binaries.ts';
+import { type RunningTemporal, startTemporal, startTemporalUi, temporalPidFiles } from '../temporal/server.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+export const roles = {
+  api: 'api/main.ts',
+  control: 'workers/control.ts',
+  host: 'workers/host.ts',
+  dispatcher: 'workers/dispatcher.ts',
+} as const;
+export type Role = keyof typeof roles;
+
+export interface Ports {
+  postgres: number;
+  temporal: number;
+  temporalMetrics: number;
+  temporalUi: number;
+  /** First of seven. */
+  temporalInternal: number;
+  api: number;
+  controlMetrics: number;
+  hostMetrics: number;
+  dispatcherMetrics: number;
+}
+
+export const usualPorts: Ports = {
+  postgres: 15432,
+  temporal: 17233,
+  temporalMetrics: 17234,
+  temporalUi: 18233,
+  temporalInternal: 17240,
+  api: 18080,
+  controlMetrics: 18081,
+  hostMetrics: 18082,
+  dispatcherMetrics: 18083,
+};
+
+const fromEnvironment: Partial<Record<keyof Ports, string>> = {
+  postgres: 'BELAY_POSTGRES_PORT',
+  temporal: 'BELAY_TEMPORAL_PORT',
+  temporalMetrics: 'BELAY_TEMPORAL_METRICS_PORT',
+  temporalUi: 'BELAY_TEMPORAL_UI_PORT',
+  temporalInternal: 'BELAY_TEMPORAL_INTERNAL_PORT',
+  api: 'BELAY_API_PORT',
+};
+
+/** The usual ports, each replaced by the environment's. */
+export function configuredPorts(): Ports {
+  const ports = { ...usualPorts };
+  for (const [name, setting] of Object.entries(fromEnvironment)) {
+    const value = Number(process.env[setting] ?? '');
+    if (Number.isInteger(value) && value > 0) ports[name as keyof Ports] = value;
+  }
+  return ports;
+}
+
+/** Ports nobody uses right now, for tests side by side with other work. */
+export async function freePorts(): Promise<Ports> {
+  const ports = { ...usualPorts };
+  for (const name of Object.keys(ports) as (keyof Ports)[]) ports[name] = await freePort();
+  ports.temporalInternal = await sevenFree();
+  return ports;
+}
+
+async function sevenFree(): Promise<number> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const first = 20_000 + Math.floor(Math.random() * 10_000);
+    try {
+      for (let offset = 0; offset < 7; offset++)
+        await assertPortFree('Temporal', first + offset, 'BELAY_TEMPORAL_INTERNAL_PORT');
+      return first;
+    } catch {
+      // Somebody has one of them; another range is tried.
+    }
+  }
+  throw new Error('found no seven free ports in a row');
+}
+
+export interface StackOptions {
+  home: string;
+  ports: Ports;
+  ovn: { nbRemote: string; sbRemote: string };
+  allowSimulatedHosts: boolean;
+  faultInjection: boolean;
+  environment?: Record<string, string>;
+  /** Where Temporal's binaries are built and kept; the project's own state directory unless said. */
+  toolHome?: string;
+  log(line: string): void;
+}
+
+export interface Stack {
+  apiUrl: string;
+  /** Of the administrator. */
+  token: string;
+  temporalUrl: string;
+  temporalAddress: string;
+  databaseUrl: string;
+  logDirectory: string;
+  pid(role: Role | 'postgres' | 'temporal'): number;
+  /** Ends a process without warning; it is started again. Resolves when the new one is there. */
+  kill(role: Role | 'postgres' | 'temporal'): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** A value made once and kept in a file that only its owner may read. */
+function keptSecret(path: string, make: () => string): string {
+  if (!existsSync(path)) writeFileSync(path, make(), { mode: 0o600 });
+  return readFileSync(path, 'utf8').trim();
+}
+
+/** Builds the workflows once, so that each control worker starts at once. */
+async function bundleWorkflows(home: string): Promise<string> {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: join(root, 'workflows/index.ts'),
+    logger: new DefaultLogger('ERROR'),
+  });
+  const path = join(home, 'workflows.js');
+  writeFileSync(path, code);
+  return path;
+}
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { home, ports, log } = options;
+  const logDirectory = join(home, 'logs');
+  mkdirSync(logDirectory, { recursive: true });
+  await stopStack(home);
+  for (const [name, port] of Object.entries(ports))
+    await assertPortFree(name, port, fromEnvironment[name as keyof Ports] ?? 'its setting');
+  const timed = async <T>(what: string, work: Promise<T>): Promise<T> => {
+    const started = Date.now();
+    const result = await work;
+    log(`${what} ${((Date.now() - started) / 1000).toFixed(1)} s`);
+    return result;
+  };
+
+  const binaries = await timed(
+    'Temporal binaries',
+    ensureTemporalBinaries(options.toolHome ?? join(root, '.belay'), log),
+  );
+  const bundling = timed('workflows bundled', bundleWorkflows(home));
+  let postgres = await timed('PostgreSQL', startPostgres({ dir: join(home, 'postgres'), port: ports.postgres }));
+  const databaseUrl = await ensureDatabase(postgres.url(), 'belay');
+  const installed = prepareDatabase(home, databaseUrl);
+  const temporalOptions = (binariesOf: TemporalBinaries) => ({
+    home,
+    binaries: binariesOf,
+    postgresUrl: postgres.url(),
+    ports: {
+      grpc: ports.temporal,
+      metrics: ports.temporalMetrics,
+      ui: ports.temporalUi,
+      internal: ports.temporalInternal,
+    },
+  });
+  let temporal = await timed('Temporal', startTemporal(temporalOptions(binaries)));
+  const ui = await startTemporalUi({ home, binaries, address: temporal.address, port: ports.temporalUi });
+  const token = await timed('database', installed);
+  const workflowBundle = await bundling;
+
+  const environment: NodeJS.ProcessEnv = {
+    ...process.env,
+    NODE_ENV: 'production',
+    BELAY_HOME: home,
+    DATABASE_URL: databaseUrl,
+    BELAY_TEMPORAL_ADDRESS: temporal.address,
+    BELAY_TEMPORAL_NAMESPACE: temporal.namespace,
+    BELAY_SECRET_KEY_FILE: join(home, 'secret-key'),
+    BELAY_OVN_NORTHBOUND: options.ovn.nbRemote,
+    BELAY_OVN_SOUTHBOUND: options.ovn.sbRemote,
+    BELAY_API_PORT: String(ports.api),
+    BELAY_WORKFLOW_BUNDLE: workflowBundle,
+    ...(options.allowSimulatedHosts ? { BELAY_ALLOW_SIMULATED_HOSTS: '1' } : {}),
+    ...(options.faultInjection ? { BELAY_FAULT_INJECTION: '1' } : {}),
+    ...options.environment,
+  };
+  const metricsPorts: Record<Role, number> = {
+    api: 0,
+    control: ports.controlMetrics,
+    host: ports.hostMetrics,
+    dispatcher: ports.dispatcherMetrics,
+  };
+  let stopping = false;
+  const processes = new Map<Role, OwnedProcess>();
+
+  function launch(role: Role): OwnedProcess {
+    const started = startOwnedProcess({
+      name: role,
+      command: process.execPath,
+      args: ['--import', 'tsx', join(root, roles[role])],
+      cwd: root,
+      env: { ...environment, BELAY_ROLE: role, BELAY_METRICS_PORT: String(metricsPorts[role]) },
+      logFile: join(logDirectory, `${role}.log`),
+      pidFile: join(home, `${role}.pid`),
+      stopSignal: 'SIGTERM',
+    });
+    processes.set(role, started);
+    void started.exited.then((how) => {
+      if (stopping) return;
+      log(`${how}; starting it again`);
+      setTimeout(() => {
+        if (!stopping) launch(role);
+      }, 200);
+    });
+    return started;
+  }
+
+  const keepPostgres = (running: RunningPostgres): void => {
+    void running.exited.then(async () => {
+      if (stopping) return;
+      postgres = await startPostgres({ dir: join(home, 'postgres'), port: ports.postgres });
+      keepPostgres(postgres);
+    });
+  };
+  const keepTemporal = (running: RunningTemporal): void => {
+    void running.exited.then(async () => {
+      // Temporal needs its database; after a loss of both it is tried until PostgreSQL is back.
+      for (let attempt = 0; attempt < 60 && !stopping; attempt++) {
+        try {
+          temporal = await startTemporal(temporalOptions(binaries));
+          return keepTemporal(temporal);
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, 500));
+        }
+      }
+    });
+  };
+  keepPostgres(postgres);
+  keepTemporal(temporal);
+  for (const role of Object.keys(roles) as Role[]) launch(role);
+  const apiUrl = `http://127.0.0.1:${ports.api}`;
+  await timed(
+    'API and workers',
+    Promise.all([
+      apiReady(apiUrl, logDirectory),
+      ...(['control', 'host', 'dispatcher'] as const).map((role) => listening(metricsPorts[role], role, logDirectory)),
+    ]),
+  );
+
+  const pid = (role: Role | 'postgres' | 'temporal'): number =>
+    role === 'postgres' ? postgres.pid : role === 'temporal' ? temporal.pid : (processes.get(role)?.pid ?? 0);
+  return {
+    apiUrl,
+    token,
+    temporalUrl: ui.url,
+    temporalAddress: temporal.address,
+    databaseUrl,
+    logDirectory,
+    pid,
+    async kill(role) {
+      const before = pid(role);
+      process.kill(before, 'SIGKILL');
+      for (let attempt = 0; attempt < 600 && pid(role) === before; attempt++)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      if (pid(role) === before) throw new Error(`${role} was not started again within 30 s`);
+    },
+    async stop() {
+      stopping = true;
+      await Promise.all([...processes.values()].map((running) => running.stop(8_000)));
+      await ui.stop();
+      await temporal.stop();
+      await postgres.stop();
+    },
+  };
+}
+
+async function prepareDatabase(home: string, databaseUrl: string): Promise<string> {
+  keptSecret(join(home, 'secret-key'), () => randomBytes(32).toString('hex'));
+  await migrate(databaseUrl);
+  const database = openDatabase(databaseUrl, 2);
+  try {
+    await ensureInstallation(database);
+    const token = await ensureFirstKey(database);
+    const path = join(home, 'admin-token');
+    if (token) writeFileSync(path, token, { mode: 0o600 });
+    return readFileSync(path, 'utf8').trim();
+  } finally {
+    await database.close();
+  }
+}
+
+async function apiReady(url: string, logDirectory: string): Promise<void> {
+  await until(`the API at ${url}`, join(logDirectory, 'api.log'), async () => (await fetch(`${url}/readyz`)).ok);
+}
+
+async function listening(port: number, role: Role, logDirectory: string): Promise<void> {
+  await until(
+    role,
+    join(logDirectory, `${role}.log`),
+    async () => (await fetch(`http://127.0.0.1:${port}/healthz`)).ok,
+  );
+}
+
+async function until(what: string, logFile: string, condition: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
+    if (await condition().catch(() => false)) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${what} did not start within 60 s; the end of its log:\n${logTail(logFile)}`);
+}
+
+/** Ends whatever a runner that died left running in this home. */
+export async function stopStack(home: string): Promise<void> {
+  await Promise.all(
+    (Object.keys(roles) as Role[]).map((role) => stopByPidFile(join(home, `${role}.pid`), 'SIGTERM', 8_000)),
+  );
+  const { server, ui } = temporalPidFiles(home);
+  await stopByPidFile(ui);
+  await stopByPidFile(server, 'SIGTERM', 5_000);
+  await stopByPidFile(postgresPidFile(join(home, 'postgres')), 'SIGINT');
+}
