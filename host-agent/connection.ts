@@ -341,7 +341,9 @@ function overHttp(path: HttpPath): OverHttp {
         .then(async (response) => {
           if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
           output.on('close', () => response.destroy());
-          response.on('error', (error) => output.destroy(signal?.aborted ? undefined : unreachable(error)));
+          response.on('error', (error) => {
+            if (!output.destroyed) output.destroy(signal?.aborted ? undefined : unreachable(error));
+          });
           response.pipe(output);
         })
         .catch((error) => output.destroy(signal?.aborted ? undefined : error));

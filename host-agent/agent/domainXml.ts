@@ -23,6 +23,11 @@ export function domainName(id: string): string {
   return `instance-${id}`;
 }
 
+/** How a disk is found again in a definition: serials are cut short, and two volumes made at once may begin alike. */
+export function diskAlias(volumeId: string): string {
+  return `ua-${volumeId}`;
+}
+
 /** What the guest finds in /sys/block/*\/serial; virtio cuts serials at 20 characters. */
 export function diskSerial(volumeId: string): string {
   return volumeId.replaceAll('-', '').slice(0, 20);
@@ -88,7 +93,7 @@ export function diskXml(disk: DiskSpec, target: string, traits: HostTraits): str
 <driver name='qemu' type='raw' cache='none' discard='unmap' error_policy='stop' rerror_policy='stop'/>
 ${sourceXml(disk, traits)}
 <target dev='${target}' bus='virtio'/>${iotuneXml(disk.qos)}${disk.readOnly ? '<readonly/>' : ''}
-<serial>${diskSerial(disk.volumeId)}</serial>
+<serial>${diskSerial(disk.volumeId)}</serial><alias name='${diskAlias(escapeXml(disk.volumeId))}'/>
 </disk>`;
 }
 
@@ -186,7 +191,7 @@ ${isArm ? '' : `<controller type='usb' model='none'/>`}
 /** A disk as it stands in a definition. `xml` is the whole element, as libvirt wants it back for a detach. */
 export interface AttachedDisk {
   target: string;
-  serial: string;
+  alias: string;
   /** `pool/image` */
   source: string;
   xml: string;
@@ -197,7 +202,7 @@ export function parseDisks(xml: string): AttachedDisk[] {
   const disks = xml.match(/<disk[\s>][\s\S]*?<\/disk>/g) ?? [];
   return disks.map((element) => ({
     target: /<target dev=['"]([^'"]+)/.exec(element)?.[1] ?? '',
-    serial: unescapeXml(/<serial>([^<]*)<\/serial>/.exec(element)?.[1] ?? ''),
+    alias: unescapeXml(/<alias name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
     source: unescapeXml(/<source protocol=['"]rbd['"] name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
     xml: element,
   }));

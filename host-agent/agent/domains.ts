@@ -1,7 +1,7 @@
 import type { Calls, DiskSpec, DomainSpec, DomainStatus, HostInventory, PoolAddress, Tags } from '../protocol.ts';
 import { domainStatus, isActive } from './domainState.ts';
 import {
-  diskSerial,
+  diskAlias,
   diskXml,
   domainName,
   domainXml,
@@ -187,7 +187,7 @@ async function definitions(session: LibvirtSession, domain: Domain): Promise<Def
 }
 
 function diskOf(xml: string | undefined, volumeId: string) {
-  return xml === undefined ? undefined : parseDisks(xml).find((disk) => disk.serial === diskSerial(volumeId));
+  return xml === undefined ? undefined : parseDisks(xml).find((disk) => disk.alias === diskAlias(volumeId));
 }
 
 export async function ensureDisk(context: DomainContext, id: string, disk: DiskSpec): Promise<void> {

@@ -157,14 +157,20 @@ async function convert(
 
 type SeedInput = Calls['seed.ensure']['input'];
 
-/** The two files of a NoCloud seed (cloud-init's documentation, "NoCloud"). JSON strings are YAML strings. */
+/** As it stands when no reader could take it for anything but text; else in JSON's quotes, which are YAML's too. */
+function yamlText(text: string): string {
+  const isPlain = /^[a-z][a-z0-9.-]*$/.test(text) && !/^(y|n|yes|no|on|off|true|false|null)$/.test(text);
+  return isPlain ? text : JSON.stringify(text);
+}
+
+/** The two files of a NoCloud seed (cloud-init's documentation, "NoCloud"). */
 export function seedFiles(input: Pick<SeedInput, 'instanceId' | 'hostname' | 'sshKeys' | 'userData'>): {
   'meta-data': string;
   'user-data': string;
 } {
   const keys = input.sshKeys.map((key) => `  - ${JSON.stringify(key)}\n`).join('');
   return {
-    'meta-data': `instance-id: ${JSON.stringify(input.instanceId)}\nlocal-hostname: ${JSON.stringify(input.hostname)}\n${
+    'meta-data': `instance-id: ${yamlText(input.instanceId)}\nlocal-hostname: ${yamlText(input.hostname)}\n${
       keys === '' ? '' : `public-keys:\n${keys}`
     }`,
     'user-data': input.userData ?? '#cloud-config\n{}\n',

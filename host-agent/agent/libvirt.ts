@@ -78,7 +78,7 @@ const STATS_INTERFACE = 16;
 const STATS_BLOCK = 32;
 const EVENT_LIFECYCLE = 0;
 const EVENT_REBOOT = 1;
-const EVENT_JOB_COMPLETED = 22;
+const EVENT_JOB_COMPLETED = 21;
 
 /** `virDomainMigrateFlags`. */
 export const MIGRATE = {

@@ -12,6 +12,7 @@ type Input = Tasks['domain.migrate']['input'];
 type Result = Tasks['domain.migrate']['result'];
 
 const LOOK_MS = 250;
+const STATISTICS_TIMEOUT_MS = 1_000;
 const MIB = 2 ** 20;
 /** `virDomainJobOperation`. */
 const OPERATION_MIGRATION_OUT = 5;
@@ -35,25 +36,41 @@ export async function migrate(context: DomainContext, input: Input, task: TaskCo
     throw new Problem('INVALID_STATE', `instance ${input.id} is ${state} on this host; only a running one moves live`);
   }
 
-  let completed: TypedParameters = new Map();
-  const stopListening = context.libvirt.onEvent((event) => {
-    if (event.kind === 'jobCompleted' && event.domain.uuid === input.id) completed = event.statistics;
-  });
+  const outcome = completedJob(context, input.id);
   const ended = new AbortController();
   const watching = watch(session, domain, task, ended.signal);
   try {
     // An agent that was restarted in the middle finds libvirt still at it, and only waits.
     if (await isMigrating(session, domain)) await untilGone(session, input.id, task.signal);
     else await perform(context, domain, input, task);
+    const statistics = await outcome.statistics();
+    return {
+      downtimeMs: numberOf(statistics, 'downtime'),
+      totalMs: numberOf(statistics, 'time_elapsed'),
+      transferredBytes: numberOf(statistics, 'data_processed'),
+    };
   } finally {
     ended.abort();
-    stopListening();
+    outcome.stop();
     await watching;
   }
+}
+
+/** libvirt tells a finished job's figures by an event only, since the domain is gone; it may come just after the answer. */
+function completedJob(context: DomainContext, id: string) {
+  let tell: (statistics: TypedParameters) => void = () => {};
+  const told = new Promise<TypedParameters>((resolve) => {
+    tell = resolve;
+  });
+  const stop = context.libvirt.onEvent((event) => {
+    if (event.kind === 'jobCompleted' && event.domain.uuid === id) tell(event.statistics);
+  });
   return {
-    downtimeMs: numberOf(completed, 'downtime'),
-    totalMs: numberOf(completed, 'time_elapsed'),
-    transferredBytes: numberOf(completed, 'data_processed') || numberOf(completed, 'memory_processed'),
+    stop,
+    statistics() {
+      setTimeout(() => tell(new Map()), STATISTICS_TIMEOUT_MS).unref();
+      return told;
+    },
   };
 }
 

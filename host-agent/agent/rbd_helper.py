@@ -32,6 +32,7 @@ MONITOR_TIMEOUT_SECONDS = 15
 OSD_TIMEOUT_SECONDS = 60
 IDLE_CONNECTION_SECONDS = 300
 SHUT_DOWN_ERRNO = 108
+LETTING_GO_SECONDS = 2
 COPY_CHUNK = 4 << 20
 # Set on an image in the trash that is to vanish with the last clone of its hidden snapshots.
 EXPUNGED = 'belay.expunged'
@@ -217,8 +218,12 @@ def children_of_snapshot(image, name):
 
 
 def check_unused(name, image):
-    watchers = addresses_of(image)
-    if watchers:
+    """A QEMU that was stopped a moment ago is still letting go; one that was killed stays listed for 30 s."""
+    deadline = time.monotonic() + LETTING_GO_SECONDS
+    while watchers := addresses_of(image):
+        if time.monotonic() < deadline:
+            time.sleep(0.1)
+            continue
         raise Problem('INVALID_STATE', 'image %s is in use by %s' % (name, ', '.join(watchers)), True)
 
 
