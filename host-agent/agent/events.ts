@@ -1,5 +1,5 @@
 import type { HostEvent } from '../protocol.ts';
-import { domainStatus, lifecycleChange } from './domainState.ts';
+import { domainStatus, type LifecycleChange, lifecycleChange } from './domainState.ts';
 import type { Libvirt } from './libvirt.ts';
 
 /** The stream of what guests and libvirt do by themselves. */
@@ -37,10 +37,22 @@ export function eventSource(libvirt: Libvirt, bootId: string): EventSource {
     return states.flat();
   }
 
+  /** Domains that came by migration and do not run here yet. One that ends before it ever ran has not crashed. */
+  const incoming = new Set<string>();
+
+  function tellChange(domainId: string, change: LifecycleChange) {
+    const neverRan = incoming.has(domainId) && change.type !== 'domain.started';
+    if (change.type === 'domain.started' && change.reason === 'migrated') incoming.add(domainId);
+    else incoming.delete(domainId);
+    if (neverRan && change.type === 'domain.crashed')
+      tell({ type: 'domain.stopped', reason: 'migration failed', domainId });
+    else tell({ ...change, domainId });
+  }
+
   libvirt.onEvent((event) => {
     if (event.kind === 'lifecycle') {
       const change = lifecycleChange(event.event, event.detail);
-      if (change) tell({ ...change, domainId: event.domain.uuid });
+      if (change) tellChange(event.domain.uuid, change);
     } else if (event.kind === 'reconnected') {
       everyDomain().then(
         (domains) => tell({ type: 'hello', domains }),
