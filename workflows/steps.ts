@@ -6,6 +6,13 @@ import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
+import type { hosts as Hosts } from '../activities/platform/host.ts';
+import type { networkRecords as NetworkRecords } from '../activities/platform/networkRecords.ts';
+import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
+import type { images as Images } from '../activities/storage/image.ts';
+import type { snapshots as Snapshots } from '../activities/storage/snapshot.ts';
+import type { storageClusters as StorageClusters } from '../activities/storage/storageCluster.ts';
+import type { storagePools as StoragePools } from '../activities/storage/storagePool.ts';
 import type { volumeRecords as VolumeRecords, volumes as Volumes } from '../activities/storage/volume.ts';
 import { refs } from './saga.ts';
 
@@ -14,15 +21,52 @@ type Area<F extends (world: never) => unknown> = ReturnType<F>;
 export const placement = refs<Area<typeof Placement>>('placement', 'record');
 export const instances = refs<Area<typeof Instances>>('instances', 'record');
 export const hypervisor = refs<Area<typeof Hypervisor>>('hypervisor', 'host', {
-  shutDown: { deadlineSeconds: 660, long: true },
-  reboot: { deadlineSeconds: 120, long: true },
-  migrate: { deadlineSeconds: 6 * 3600, long: true },
+  shutDown: { deadlineSeconds: 660 },
+  reboot: { deadlineSeconds: 120 },
+  migrate: { deadlineSeconds: 6 * 3600 },
 });
-export const volumes = refs<Area<typeof Volumes>>('volumes', 'host');
+export const volumes = refs<Area<typeof Volumes>>('volumes', 'host', {
+  expunge: { deadlineSeconds: 3600 },
+  rollBack: { deadlineSeconds: 3600 },
+});
 export const volumeRecords = refs<Area<typeof VolumeRecords>>('volumeRecords', 'record');
+export const snapshots = refs<Area<typeof Snapshots>>('snapshots', 'host', {
+  locate: { where: 'record' },
+  describe: { where: 'record' },
+  rejoin: { where: 'record' },
+});
+export const images = refs<Area<typeof Images>>('images', 'control', {
+  verify: { where: 'record' },
+  publish: { deadlineSeconds: 3600 },
+  describe: { where: 'record' },
+  cache: { where: 'host', deadlineSeconds: 3600 },
+});
+export const storageClusters = refs<Area<typeof StorageClusters>>('storageClusters', 'host', {
+  locate: { where: 'record' },
+});
+export const storagePools = refs<Area<typeof StoragePools>>('storagePools', 'host', {
+  locate: { where: 'record' },
+  remove: { deadlineSeconds: 3600 },
+});
+export const backupStores = refs<Area<typeof BackupStores>>('backupStores', 'control', {
+  forget: { where: 'record' },
+});
 export const networks = refs<Area<typeof Networks>>('networks', 'control');
+export const networkRecords = refs<Area<typeof NetworkRecords>>('networkRecords', 'record');
 export const subnets = refs<Area<typeof Subnets>>('subnets', 'control');
 export const securityGroups = refs<Area<typeof SecurityGroups>>('securityGroups', 'control', {
   recordRules: { where: 'record' },
 });
 export const networkInterfaces = refs<Area<typeof NetworkInterfaces>>('networkInterfaces', 'control');
+export const hosts = refs<Area<typeof Hosts>>('hosts', 'host', {
+  installPackages: { deadlineSeconds: 1800 },
+  installAgent: { deadlineSeconds: 300 },
+  configureHypervisor: { deadlineSeconds: 120 },
+  connectStorage: { deadlineSeconds: 300 },
+  probe: { deadlineSeconds: 120 },
+  enable: { where: 'record' },
+  disable: { where: 'record' },
+  clean: { deadlineSeconds: 600 },
+  uninstall: { deadlineSeconds: 1800 },
+  forget: { where: 'record' },
+});

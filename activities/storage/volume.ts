@@ -1,3 +1,4 @@
+import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
 import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
@@ -116,6 +117,15 @@ async function makeSeed(
   });
 }
 
+/** Ceph copies every object that changed since, and removes every object of a large image: minutes. */
+const longCallMs = 3_500_000;
+
+const rollBack = async (world: World, { hostId, volumeId }: OneVolume, snapshot: string): Promise<void> => {
+  const { cancellationSignal: signal } = Context.current();
+  const address = addressOf(await oneOf(world, volumeId));
+  await (await world.host(hostId)).call('rbd.rollBack', { ...address, snapshot }, { signal, timeoutMs: longCallMs });
+};
+
 export const volumes = (world: World) => ({
   /** The volumes' images: clones of a cached image or a snapshot, or blank; with `instanceId` also its first-boot seed. */
   make: step({
@@ -166,15 +176,17 @@ export const volumes = (world: World) => ({
     },
   }),
 
-  /** For good: the images, and an instance's seed. */
+  /** For good: the images, and an instance's seed, which lies beside its root volume even when that one is kept. */
   expunge: step({
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
+      const { cancellationSignal: signal } = Context.current();
       const agent = await world.host(hostId);
-      for (const volume of await volumeRows(world, volumeIds)) {
-        await agent.call('rbd.ensureExpunged', addressOf(volume));
-        if (instanceId && volume.role === 'root')
-          await agent.call('rbd.ensureImageAbsent', { ...addressOf(volume), image: seedImage(instanceId) });
-      }
+      for (const volume of await volumeRows(world, volumeIds))
+        await agent.call('rbd.ensureExpunged', addressOf(volume), { signal, timeoutMs: longCallMs });
+      if (!instanceId) return;
+      const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+      for (const root of await volumeRows(world, instance.rootVolumeId ? [instance.rootVolumeId] : []))
+        await agent.call('rbd.ensureImageAbsent', { ...addressOf(root), image: seedImage(instanceId) });
     },
   }),
 
@@ -243,20 +255,9 @@ export const volumes = (world: World) => ({
   }),
 
   rollBack: step({
-    async do({ hostId, volumeId, snapshotId }: OneVolume & { snapshotId: string }) {
-      const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('rbd.rollBack', {
-        ...addressOf(volume),
-        snapshot: snapshotName(snapshotId),
-      });
-    },
-    async undo({ hostId, volumeId }, { operationId }) {
-      const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('rbd.rollBack', {
-        ...addressOf(volume),
-        snapshot: `safety-${operationId}`,
-      });
-    },
+    do: ({ hostId, volumeId, snapshotId }: OneVolume & { snapshotId: string }) =>
+      rollBack(world, { hostId, volumeId }, snapshotName(snapshotId)),
+    undo: ({ hostId, volumeId }, { operationId }) => rollBack(world, { hostId, volumeId }, `safety-${operationId}`),
   }),
 
   dropSafetySnapshot: step({
@@ -274,8 +275,11 @@ export interface Located {
   hostId: string;
   instanceHostId: string | null;
   instanceId: string | null;
+  deviceIndex: number | null;
   sizeGib: number;
   poolId: string;
+  /** What it is made from, when that is an image. */
+  imageId: string | null;
 }
 
 /** What volume steps need to know and records hold. */
@@ -293,9 +297,22 @@ export const volumeRecords = (world: World) => ({
         hostId: instanceHostId ?? (await reachingHost(world.database.pool, volume.poolId)),
         instanceHostId,
         instanceId: volume.instanceId,
+        deviceIndex: volume.deviceIndex,
         sizeGib: volume.sizeGib ?? 0,
         poolId: volume.poolId,
+        imageId: (volume.source as { imageId?: string } | null)?.imageId ?? null,
       };
+    },
+  }),
+
+  /** The data volumes of an instance, in attachment order. */
+  attached: step({
+    async do({ instanceId }: { instanceId: string }): Promise<{ volumeId: string; deviceIndex: number | null }[]> {
+      const attached = await world.database.prisma.volume.findMany({
+        where: { instanceId, role: 'data', deletedAt: null },
+        orderBy: [{ deviceIndex: 'asc' }, { id: 'asc' }],
+      });
+      return attached.map(({ id, deviceIndex }) => ({ volumeId: id, deviceIndex }));
     },
   }),
 
@@ -337,6 +354,37 @@ export const volumeRecords = (world: World) => ({
         instanceId,
         deviceIndex,
       ]);
+    },
+  }),
+
+  /** The root volume that an expunged instance leaves behind is a volume like any other. */
+  keepRoot: step({
+    async do({ instanceId }: { instanceId: string }) {
+      await run(
+        world.database.pool,
+        `UPDATE "volume" SET role = 'data', "instanceId" = NULL, "deviceIndex" = NULL
+         WHERE "instanceId" = $1 AND role = 'root' AND "deletedAt" IS NULL`,
+        [instanceId],
+      );
+    },
+  }),
+
+  /** Room for a volume to grow in its pool. What a volume was promised is its size in the records, so this is the claim. */
+  claimGrowth: step({
+    async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+      if (sizeGib < fromSizeGib)
+        throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
+      const [claimed] = await run(
+        world.database.pool,
+        `UPDATE "volume" v SET "sizeGib" = $2 FROM "storagePool" p WHERE v.id = $1 AND p.id = v."poolId" AND $2 <= (
+           p."totalGib" * p.overprovision - (SELECT coalesce(sum(o."sizeGib"), 0) FROM "volume" o WHERE o."poolId" = p.id AND o."deletedAt" IS NULL AND o.id <> v.id))
+         RETURNING 1`,
+        [volumeId, sizeGib],
+      );
+      if (!claimed) throw refuse('NO_CAPACITY', `the pool of volume ${volumeId} has no room for ${sizeGib} GiB`);
+    },
+    async undo({ volumeId, fromSizeGib }) {
+      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]);
     },
   }),
 

@@ -1,0 +1,52 @@
+/** Every step as workers register it: `<area>.<step>` and `<area>.<step>.undo`. */
+import { hypervisor } from './compute/hypervisor.ts';
+import { instances } from './compute/instance.ts';
+import { placement } from './compute/placement.ts';
+import { networks } from './network/network.ts';
+import { networkInterfaces } from './network/networkInterface.ts';
+import { securityGroups } from './network/securityGroup.ts';
+import { subnets } from './network/subnet.ts';
+import { hosts } from './platform/host.ts';
+import { networkRecords } from './platform/networkRecords.ts';
+import { operations } from './platform/operation.ts';
+import type { StepContext, StepPair } from './step.ts';
+import { backupStores } from './storage/backupStore.ts';
+import { images } from './storage/image.ts';
+import { snapshots } from './storage/snapshot.ts';
+import { storageClusters } from './storage/storageCluster.ts';
+import { storagePools } from './storage/storagePool.ts';
+import { volumeRecords, volumes } from './storage/volume.ts';
+import type { World } from './world.ts';
+
+export const areas = {
+  operations,
+  placement,
+  instances,
+  hypervisor,
+  volumes,
+  volumeRecords,
+  snapshots,
+  images,
+  storageClusters,
+  storagePools,
+  backupStores,
+  networks,
+  networkRecords,
+  subnets,
+  securityGroups,
+  networkInterfaces,
+  hosts,
+};
+
+export type Activity = (input: unknown, context: StepContext) => Promise<unknown>;
+
+/** All activities of one world. A step without an undo gets one that does nothing, so that a saga need not know. */
+export function activitiesFor(world: World): Record<string, Activity> {
+  const entries = Object.entries(areas).flatMap(([area, steps]) =>
+    Object.entries(steps(world) as Record<string, StepPair<unknown, unknown>>).flatMap(([name, { do: act, undo }]) => [
+      [`${area}.${name}`, act] as const,
+      [`${area}.${name}.undo`, undo ?? (async () => {})] as const,
+    ]),
+  );
+  return Object.fromEntries(entries);
+}

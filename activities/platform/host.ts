@@ -1,0 +1,357 @@
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { Context } from '@temporalio/activity';
+import { run, transaction } from '../../database/database.ts';
+import { readSecret } from '../../database/secrets.ts';
+import type { Host } from '../../generated/prisma/client.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
+import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
+import {
+  authorizeKey,
+  installAgent,
+  installPackages,
+  readFacts,
+  removeAgent,
+  removeInstalledPackages,
+  removeKey,
+  revertAgent,
+} from '../../host-agent/install.ts';
+import { config } from '../../runtime/config.ts';
+import { refuse, tryAgain } from '../failure.ts';
+import { step } from '../step.ts';
+import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
+import type { World } from '../world.ts';
+import { isHostname, migrationCertificate, platformSshKey } from './credentials.ts';
+import { removeChassis } from './southbound.ts';
+
+interface HostRef {
+  hostId: string;
+}
+interface Credential {
+  privateKey?: string;
+  password?: string;
+}
+
+/** What placement may promise of a host `h` in its cluster `k`. */
+const promisedVcpus = `greatest(0, floor(coalesce(h.vcpus, 0) * k."vcpuOvercommit")::int - coalesce((k."reservedHostCapacity"->>'vcpus')::int, 0))`;
+const promisedMemoryMib = `greatest(0, floor(coalesce(h."memoryMib", 0) * k."memoryOvercommit")::int - coalesce((k."reservedHostCapacity"->>'memoryMib')::int, 0))`;
+
+const isSimulated = (host: Host): boolean => host.address.startsWith('sim://');
+
+/** A host that is being added is taken apart again by a rollback. On one that was there before, the same steps only renew what should be so anyway. */
+const isNew = (host: Host): boolean => host.state === 'adding';
+
+/** OVN tunnels end at addresses, not at names. */
+async function tunnelAddress(host: Host): Promise<string> {
+  const address = host.underlayAddress ?? host.address;
+  return isIP(address) || isSimulated(host) ? address : (await lookup(address)).address;
+}
+
+export const hosts = (world: World) => {
+  const { database } = world;
+  const { prisma, pool } = database;
+  const find = (hostId: string): Promise<Host> => prisma.host.findUniqueOrThrow({ where: { id: hostId } });
+
+  const platformCredential = async (): Promise<Credential> => ({
+    privateKey: (await platformSshKey(database)).privateKey,
+  });
+
+  /** The credential that came with the host, until the platform's own key has taken its place. */
+  async function callersCredential(hostId: string): Promise<Credential | null> {
+    const privateKey = await readSecret(database, hostId, 'sshPrivateKey');
+    const password = await readSecret(database, hostId, 'sshPassword');
+    if (privateKey === null && password === null) return null;
+    return { ...(privateKey === null ? {} : { privateKey }), ...(password === null ? {} : { password }) };
+  }
+
+  /** Runs `work` over an SSH connection of its own: the agent may be absent, or about to be replaced. */
+  async function overSsh<T>(
+    host: Host,
+    work: (connection: HostConnection) => Promise<T>,
+    credential?: Credential,
+  ): Promise<T> {
+    const connection = await connectHost({
+      address: host.address,
+      port: host.sshPort,
+      user: host.sshUser,
+      ...(host.sshHostKey === null ? {} : { hostKey: host.sshHostKey }),
+      ...(isSimulated(host) ? {} : (credential ?? (await callersCredential(host.id)) ?? (await platformCredential()))),
+    });
+    try {
+      return await work(connection);
+    } finally {
+      await connection.close();
+    }
+  }
+
+  /** Storage clusters that hosts of this one's zone may be connected to. */
+  const storageClusterIds = async (host: Host): Promise<string[]> => {
+    const clusters = await prisma.storageCluster.findMany({
+      where: { zoneId: host.zoneId ?? '', state: { not: 'failed' }, deletedAt: null },
+      select: { id: true },
+      orderBy: { id: 'asc' },
+    });
+    return clusters.map(({ id }) => id);
+  };
+
+  async function leaveStorage(host: Host): Promise<void> {
+    const agent = await world.host(host.id);
+    for (const id of await storageClusterIds(host)) await revokeAccess(agent, host.id, await adminAccess(world, id));
+  }
+
+  async function leaveNetwork(host: Host): Promise<void> {
+    await (await world.host(host.id)).call('switch.ensureUnconfigured', {});
+    if (config.ovnSouthbound) await removeChassis(config.ovnSouthbound, host.id);
+  }
+
+  return {
+    /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
+    reach: step({
+      async do({ hostId }: HostRef) {
+        const host = await find(hostId);
+        if (isSimulated(host) && !config.allowSimulatedHosts)
+          throw refuse('INVALID_ARGUMENT', `${host.address} is a simulated host, and this installation takes none`);
+        if (!isSimulated(host) && !isIP(host.address) && !isHostname(host.address))
+          throw refuse('INVALID_ARGUMENT', `"${host.address}" is neither an IP address nor a host name`);
+        const cluster = await prisma.cluster.findUniqueOrThrow({ where: { id: host.clusterId } });
+        await overSsh(host, async (connection) => {
+          const facts = await readFacts(connection);
+          if (facts.architecture !== cluster.architecture)
+            throw refuse(
+              'PRECONDITION_FAILED',
+              `host ${host.address} is ${facts.architecture}, its cluster is ${cluster.architecture}`,
+            );
+          await run(pool, `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1`, [
+            hostId,
+            connection.hostKey,
+          ]);
+        });
+      },
+    }),
+
+    /**
+     * The platform's own key takes the place of the caller's credential, which is forgotten. First of all changes, so that every
+     * later step and every undo come in by the same door; its undo is the last and closes it.
+     */
+    authorizeKey: step({
+      async do({ hostId }: HostRef) {
+        const host = await find(hostId);
+        const { publicKey, comment } = await platformSshKey(database);
+        await overSsh(host, (connection) => authorizeKey(connection, { publicKey, comment }));
+        // Only once the new key has opened the door the old one may be thrown away.
+        await overSsh(host, async () => {}, await platformCredential());
+        await run(pool, `DELETE FROM "secret" WHERE "ownerId" = $1 AND field IN ('sshPrivateKey', 'sshPassword')`, [
+          hostId,
+        ]);
+      },
+      undo: ({ hostId }) => closeDoor(hostId),
+    }),
+
+    installPackages: step({
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal } = Context.current();
+        await overSsh(await find(hostId), (connection) => installPackages(connection, { signal }));
+      },
+      undo: async ({ hostId }) => overSsh(await find(hostId), removeInstalledPackages),
+    }),
+
+    /** Beside the one that runs; the undo goes back to that, or leaves none. */
+    installAgent: step({
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal } = Context.current();
+        await overSsh(await find(hostId), (connection) => installAgent(connection, { signal }));
+      },
+      async undo({ hostId }) {
+        const host = await find(hostId);
+        await overSsh(host, async (connection) => {
+          const health = isNew(host) ? null : await connection.health().catch(() => null);
+          // The version before still runs: this operation replaced nothing.
+          if (health === null || health.agent !== host.agentVersion) await revertAgent(connection);
+        });
+      },
+    }),
+
+    /** libvirt's settings, and the certificate that lets guests come and go encrypted. */
+    configureHypervisor: step({
+      async do({ hostId }: HostRef) {
+        const { address } = await find(hostId);
+        const certificate = await migrationCertificate(database, hostId, address);
+        const agent = await world.host(hostId);
+        // Restarts libvirtd and waits for it.
+        await agent.call(
+          'hypervisor.ensureConfigured',
+          { ...certificate, migrationAddress: address },
+          { timeoutMs: 90_000 },
+        );
+      },
+      async undo({ hostId }) {
+        if (!isNew(await find(hostId))) return;
+        await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {}, { timeoutMs: 90_000 });
+      },
+    }),
+
+    /** The host as a chassis of OVN; its name there is the host's id, which ports are bound by. */
+    configureSwitch: step({
+      async do({ hostId }: HostRef) {
+        if (!config.ovnSouthbound)
+          throw refuse('PRECONDITION_FAILED', "BELAY_OVN_SOUTHBOUND names no address of OVN's southbound database");
+        const agent = await world.host(hostId);
+        await agent.call('switch.ensureConfigured', {
+          systemId: hostId,
+          ovnRemote: config.ovnSouthbound,
+          encapsulation: 'geneve',
+          encapAddress: await tunnelAddress(await find(hostId)),
+          integrationBridge: 'br-int',
+        });
+      },
+      async undo({ hostId }) {
+        const host = await find(hostId);
+        if (isNew(host)) await leaveNetwork(host);
+      },
+    }),
+
+    /** Rights in, and the way to, every storage cluster with a pool for this host's cluster. */
+    connectStorage: step({
+      async do({ hostId }: HostRef) {
+        for (const id of await storageClusterIds(await find(hostId))) await alignAccess(world, hostId, id);
+      },
+      async undo({ hostId }) {
+        const host = await find(hostId);
+        if (isNew(host)) await leaveStorage(host);
+      },
+    }),
+
+    /** What the host is and can do, found out by trying. */
+    probe: step({
+      async do({ hostId }: HostRef, { operationId }) {
+        const { cancellationSignal: signal } = Context.current();
+        const agent = await world.host(hostId);
+        const facts = await agent.runTask('host.probe', `${operationId}-probe`, {}, { signal });
+        await prisma.host.update({
+          where: { id: hostId },
+          data: {
+            vcpus: facts.vcpus,
+            memoryMib: facts.memoryMib,
+            kvm: facts.kvm,
+            inventory: { ...facts },
+            agentVersion: facts.versions.agent,
+            connection: 'connected',
+            lastSeenAt: new Date(),
+          },
+        });
+        await run(
+          pool,
+          `UPDATE "hostCapacity" c SET vcpus = ${promisedVcpus}, "memoryMib" = ${promisedMemoryMib} FROM "host" h JOIN "cluster" k ON k.id = h."clusterId" WHERE h.id = $1 AND c."hostId" = h.id`,
+          [hostId],
+        );
+      },
+    }),
+
+    /** Placement may use it. */
+    enable: step({
+      async do({ hostId }: HostRef) {
+        await run(
+          pool,
+          `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", open, vcpus, "memoryMib")
+           SELECT h.id, h."clusterId", h."zoneId", h.enabled, ${promisedVcpus}, ${promisedMemoryMib}
+           FROM "host" h JOIN "cluster" k ON k.id = h."clusterId" WHERE h.id = $1
+           ON CONFLICT ("hostId") DO UPDATE SET open = excluded.open, vcpus = excluded.vcpus, "memoryMib" = excluded."memoryMib"`,
+          [hostId],
+        );
+      },
+      async undo({ hostId }) {
+        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
+      },
+    }),
+
+    /** Placement may not use it any more; refused while anything holds a claim on it. */
+    disable: step({
+      async do({ hostId }: HostRef) {
+        await transaction(database, async (tx) => {
+          await run(tx, `UPDATE "hostCapacity" SET open = false WHERE "hostId" = $1`, [hostId]);
+          const claims = await run<{ id: string; name: string }>(
+            tx,
+            `SELECT i.id, i.name FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.name, i.id LIMIT 20`,
+            [hostId],
+          );
+          if (claims.length > 0)
+            throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
+              blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
+            });
+        });
+      },
+      async undo({ hostId }, { operationId }) {
+        await run(
+          pool,
+          `UPDATE "hostCapacity" c SET open = h.enabled AND l."fromState" = 'active' FROM "host" h JOIN "operationLock" l ON l."resourceId" = h.id
+           WHERE c."hostId" = $1 AND h.id = $1 AND l."operationId" = $2`,
+          [hostId, operationId],
+        );
+      },
+    }),
+
+    /** What the agent can take back: storage, network, hypervisor settings. `force` is for a host that will never answer again. */
+    clean: step({
+      async do({ hostId, force }: HostRef & { force: boolean }) {
+        const host = await find(hostId);
+        try {
+          await leaveStorage(host);
+          await leaveNetwork(host);
+          await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {}, { timeoutMs: 90_000 });
+        } catch (error) {
+          if (!force || !(error instanceof AgentError)) throw error;
+          world.log.warn({ hostId, error: error.message }, 'a host is removed without being cleaned');
+          await forgetLostHost(host);
+        }
+      },
+    }),
+
+    /** The agent, the packages that came with it, and last the key. */
+    uninstall: step({
+      async do({ hostId, force }: HostRef & { force: boolean }) {
+        try {
+          await overSsh(await find(hostId), async (connection) => {
+            await removeAgent(connection);
+            await removeInstalledPackages(connection);
+          });
+          await closeDoor(hostId);
+        } catch (error) {
+          // Without our key there is nothing of ours left to remove: an earlier attempt got to the end.
+          if (error instanceof AgentError && error.code === 'PRECONDITION_FAILED') return;
+          if (!force || !(error instanceof AgentError)) throw error;
+          world.log.warn({ hostId, error: error.message }, 'a host is removed with its agent on it');
+        }
+      },
+    }),
+
+    forget: step({
+      async do({ hostId }: HostRef) {
+        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
+      },
+    }),
+  };
+
+  /** Removes the platform's key. When it no longer opens the door, it is gone. */
+  async function closeDoor(hostId: string): Promise<void> {
+    const host = await find(hostId);
+    const { comment } = await platformSshKey(database);
+    try {
+      await overSsh(host, (connection) => removeKey(connection, { comment }));
+    } catch (error) {
+      const isRefused = error instanceof AgentError && error.code === 'PRECONDITION_FAILED';
+      if (!isRefused || (await callersCredential(hostId)) !== null) throw error;
+    }
+  }
+
+  /** A lost host's rights end from outside: its Ceph users through any other host, its chassis in OVN. */
+  async function forgetLostHost(host: Host): Promise<void> {
+    for (const storageClusterId of await storageClusterIds(host)) {
+      const other = await anyHostOfZone(world, host.zoneId);
+      if (!other)
+        throw tryAgain('HOST_UNREACHABLE', `no other host of the zone is connected to revoke ${host.id}'s rights`);
+      const access = await adminAccess(world, storageClusterId);
+      await (await world.host(other)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
+    }
+    if (config.ovnSouthbound) await removeChassis(config.ovnSouthbound, host.id);
+  }
+};

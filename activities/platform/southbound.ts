@@ -1,0 +1,64 @@
+/** The one thing the platform writes to OVN's southbound database: a host that left takes its chassis along. */
+import { connect } from 'node:net';
+import { tryAgain } from '../failure.ts';
+
+const answerMs = 10_000;
+
+interface Answer {
+  error: unknown;
+  result: ({ error?: string; details?: string } | null)[] | null;
+}
+
+/** One transaction over a connection of its own (RFC 7047): this happens once in the life of a host. */
+function transact(remote: string, operations: unknown[]): Promise<Answer> {
+  const tcp = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(remote);
+  const path = /^unix:(.+)$/.exec(remote)?.[1];
+  return new Promise((resolve, reject) => {
+    if (!tcp && !path) return reject(new Error(`an OVSDB address is tcp:HOST:PORT or unix:PATH, found "${remote}"`));
+    const socket = path ? connect({ path }) : connect({ host: tcp?.[1] ?? tcp?.[2] ?? '', port: Number(tcp?.[3]) });
+    let text = '';
+    const settle = (act: () => void): void => {
+      socket.destroy();
+      act();
+    };
+    socket.setEncoding('utf8').setTimeout(answerMs);
+    socket.on('timeout', () => settle(() => reject(new Error(`no answer within ${answerMs / 1000} s`))));
+    socket.on('error', (error) => settle(() => reject(error)));
+    socket.on('close', () => reject(new Error('the connection was closed')));
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+      try {
+        const answer = JSON.parse(text) as Answer;
+        settle(() => resolve(answer));
+      } catch {
+        // Not the whole answer yet.
+      }
+    });
+    socket.write(JSON.stringify({ id: 1, method: 'transact', params: ['OVN_Southbound', ...operations] }));
+  });
+}
+
+/**
+ * Ensures that a chassis is gone. ovn-controller removes its own only when it is stopped in peace.
+ *
+ * `remotes`: one or more addresses, separated by commas; each is tried in turn.
+ */
+export async function removeChassis(remotes: string, name: string): Promise<void> {
+  let failure = 'no address is set';
+  for (const remote of remotes.split(',').filter(Boolean)) {
+    try {
+      const remove = (table: string) => transact(remote, [{ op: 'delete', table, where: [['name', '==', name]] }]);
+      const { error, result } = await remove('Chassis');
+      const refusal = error ?? result?.find((entry) => entry?.error);
+      if (!refusal) {
+        // Absent before OVN 20.09, which then refuses this and nothing else.
+        await remove('Chassis_Private');
+        return;
+      }
+      failure = JSON.stringify(refusal);
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+  }
+  throw tryAgain('BACKEND_UNAVAILABLE', `OVN's southbound database did not remove chassis ${name}: ${failure}`);
+}

@@ -1,0 +1,43 @@
+import { forgetSecrets } from '../../database/secrets.ts';
+import { Problem } from '../../runtime/problem.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+import { discard, openStore, probe, reach } from './objects.ts';
+
+interface BackupStoreRef {
+  backupStoreId: string;
+}
+
+const probeKey = (operationId: string): string => `probes/${operationId}`;
+
+export const backupStores = (world: World) => ({
+  /** The endpoint answers and knows the bucket. By itself, so that a wrong address fails before there is anything to undo. */
+  reach: step({
+    async do({ backupStoreId }: BackupStoreRef) {
+      await reach(await openStore(world.database, backupStoreId));
+    },
+  }),
+
+  /** The bucket takes bytes and gives them back, unless it is only to be read. */
+  probe: step({
+    async do({ backupStoreId }: BackupStoreRef, { operationId }) {
+      const store = await openStore(world.database, backupStoreId);
+      if (!store.readOnly) await probe(store, probeKey(operationId));
+    },
+    async undo({ backupStoreId }, { operationId }) {
+      const store = await openStore(world.database, backupStoreId);
+      if (store.readOnly) return;
+      await discard(store, probeKey(operationId)).catch((error: unknown) => {
+        // Keys that may not delete the probe were not allowed to write it.
+        if (!(error instanceof Problem && error.code === 'PRECONDITION_FAILED')) throw error;
+      });
+    },
+  }),
+
+  /** Keys that are no longer needed are no longer kept; what lies in the bucket stays. */
+  forget: step({
+    async do({ backupStoreId }: BackupStoreRef) {
+      await forgetSecrets(world.database.pool, backupStoreId);
+    },
+  }),
+});

@@ -1,0 +1,70 @@
+/** Who may do what in a Ceph cluster: the administrator's key stays in the control plane, every host has a user of its own. */
+import { run } from '../../database/database.ts';
+import { readSecret } from '../../database/secrets.ts';
+import type { HostConnection } from '../../host-agent/connection.ts';
+import type { CephAccess } from '../../host-agent/protocol.ts';
+import { refuse, tryAgain } from '../failure.ts';
+import type { World } from '../world.ts';
+
+/** One user per host, so that a lost host loses its rights alone. */
+export const cephUser = (hostId: string): string => `belay-${hostId}`;
+
+export async function adminAccess(world: World, storageClusterId: string): Promise<CephAccess> {
+  const cluster = await world.database.prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
+  const key = await readSecret(world.database, storageClusterId, 'adminKey');
+  if (!key) throw refuse('PRECONDITION_FAILED', `storage cluster ${storageClusterId} has no administrator's key`);
+  const { monitors, fsid, adminUser: user } = cluster;
+  return { storageClusterId, monitors: monitors as string[], fsid, user, key };
+}
+
+/** The pools of a storage cluster that exist and that a host's cluster reaches. */
+async function poolsOf(world: World, hostId: string, storageClusterId: string): Promise<string[]> {
+  const rows = await run<{ pool: string }>(
+    world.database.pool,
+    `SELECT DISTINCT p.pool FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds")
+     WHERE h.id = $1 AND p."storageClusterId" = $2 AND p.capacity IS NOT NULL AND p."deletedAt" IS NULL ORDER BY p.pool`,
+    [hostId, storageClusterId],
+  );
+  return rows.map((row) => row.pool);
+}
+
+/** Takes a host's rights, and what it keeps of the cluster. */
+export async function revokeAccess(agent: HostConnection, hostId: string, admin: CephAccess): Promise<void> {
+  await agent.call('storage.ensureDisconnected', { storageClusterId: admin.storageClusterId });
+  await agent.call('ceph.ensureUserAbsent', { access: admin, user: cephUser(hostId) });
+}
+
+/**
+ * Makes a host's rights in a storage cluster what the records say: `profile rbd` on the pools it reaches, or none at all.
+ *
+ * Pools come and go while others do, and each change aligns the hosts. So the records are read again after the rights are set:
+ * whoever writes last has seen them all.
+ */
+export async function alignAccess(world: World, hostId: string, storageClusterId: string): Promise<void> {
+  const admin = await adminAccess(world, storageClusterId);
+  const agent = await world.host(hostId);
+  let pools = await poolsOf(world, hostId, storageClusterId);
+  for (let turn = 0; turn < 5; turn++) {
+    if (pools.length === 0) await revokeAccess(agent, hostId, admin);
+    else {
+      const user = cephUser(hostId);
+      const { key } = await agent.call('ceph.ensureUser', { access: admin, user, pools });
+      await agent.call('storage.ensureConnected', { ...admin, user, key });
+    }
+    const now = await poolsOf(world, hostId, storageClusterId);
+    if (now.join() === pools.join()) return;
+    pools = now;
+  }
+  throw tryAgain('RESOURCE_BUSY', `the pools of storage cluster ${storageClusterId} keep changing`);
+}
+
+/** A connected host of the zone; any will do for the administration of a storage cluster. */
+export async function anyHostOfZone(world: World, zoneId: string | null): Promise<string | null> {
+  const [host] = await run<{ id: string }>(
+    world.database.pool,
+    `SELECT id FROM "host" WHERE "zoneId" = $1 AND connection = 'connected' AND state IN ('active', 'maintenance') AND "deletedAt" IS NULL
+     ORDER BY random() LIMIT 1`,
+    [zoneId],
+  );
+  return host?.id ?? null;
+}

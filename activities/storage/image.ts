@@ -1,0 +1,220 @@
+import { setTimeout } from 'node:timers/promises';
+import { Context } from '@temporalio/activity';
+import { run } from '../../database/database.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
+import type { HostConnection } from '../../host-agent/connection.ts';
+import type { ImageAddress } from '../../host-agent/protocol.ts';
+import { reachingHost } from '../compute/placement.ts';
+import { refuse } from '../failure.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+import { cachedImage, partOf } from './names.ts';
+import { copy, discard, imageKey, partKey, readUrl, sizeOf, storeOfImage, type UploadedImage } from './objects.ts';
+import { poolAddress } from './pool.ts';
+
+interface ImageRef {
+  imageId: string;
+}
+interface CachedCopy extends ImageRef {
+  hostId: string;
+  poolId: string;
+}
+
+const gib = 2 ** 30;
+/** As long as an import may take, and the next attempt's too. */
+const urlSeconds = 2 * 3600;
+
+const importTask = (operationId: string, { imageId, poolId }: CachedCopy): string =>
+  `${operationId}-import-${imageId}-${poolId}`;
+
+type CacheState = 'ready' | 'mine' | 'elsewhere';
+
+/**
+ * Makes this operation the one that imports, unless the copy is there or another operation is at work on it. The work of an
+ * operation that has ended without finishing it is taken over.
+ */
+async function claim(world: World, { imageId, poolId }: CachedCopy, operationId: string): Promise<CacheState> {
+  const [mine] = await run(
+    world.database.pool,
+    `INSERT INTO "imageCache" AS c ("imageId", "poolId", state, "operationId") VALUES ($1, $2, 'caching', $3)
+     ON CONFLICT ("imageId", "poolId") DO UPDATE SET "operationId" = excluded."operationId"
+       WHERE c.state = 'caching' AND (c."operationId" = excluded."operationId" OR NOT EXISTS (
+         SELECT 1 FROM "operation" o WHERE o.id = c."operationId" AND o."endedAt" IS NULL))
+     RETURNING 1`,
+    [imageId, poolId, operationId],
+  );
+  if (mine) return 'mine';
+  const [ready] = await run(
+    world.database.pool,
+    `UPDATE "imageCache" SET "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND state = 'ready' RETURNING 1`,
+    [imageId, poolId],
+  );
+  return ready ? 'ready' : 'elsewhere';
+}
+
+/** A host that is gone must not keep the whole pool waiting: any other that reaches it can remove what was left there. */
+async function anyHost(world: World, hostId: string, poolId: string): Promise<HostConnection> {
+  try {
+    return await world.host(hostId);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== 'HOST_UNREACHABLE') throw error;
+    return world.host(await reachingHost(world.database.pool, poolId));
+  }
+}
+
+/** Cancels the import and waits for its end. Answers whether it had succeeded before. */
+async function cancelImport(agent: HostConnection, taskId: string, address: ImageAddress): Promise<boolean> {
+  // With an aborted signal nothing is started: only the task of that id is cancelled, if there is one.
+  const signal = AbortSignal.abort();
+  const tags = { id: '', kind: '', operation: '', revision: 0 };
+  try {
+    await agent.runTask('image.import', taskId, { ...address, url: '', format: 'raw', sha256: '', tags }, { signal });
+    return true;
+  } catch (error) {
+    if (error === signal.reason) return false;
+    throw error;
+  }
+}
+
+export const images = (world: World) => ({
+  /** What arrived is what was announced. Answers the announcement, which the facts will overwrite. */
+  verify: step({
+    async do({
+      imageId,
+      sha256,
+      format,
+    }: ImageRef & UploadedImage): Promise<{ checksum: string | null; format: string | null }> {
+      const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
+      if (image.checksum !== null && image.checksum !== sha256)
+        throw refuse('PRECONDITION_FAILED', `the sha256 is ${sha256}, announced was ${image.checksum}`);
+      if (image.format !== null && image.format !== format)
+        throw refuse('PRECONDITION_FAILED', `the image was announced as ${image.format}, the file is ${format}`);
+      return { checksum: image.checksum, format: image.format };
+    },
+  }),
+
+  /** The uploaded part under its final name. The undo leaves neither: the bytes must be sent again. */
+  publish: step({
+    async do({ imageId, sha256, format, sizeBytes }: ImageRef & UploadedImage) {
+      const store = await storeOfImage(world.database, imageId);
+      const key = imageKey(imageId, sha256, format);
+      if ((await sizeOf(store, key)) !== sizeBytes) {
+        const uploadedBytes = await sizeOf(store, partKey(imageId));
+        if (uploadedBytes !== sizeBytes)
+          throw refuse(
+            'PRECONDITION_FAILED',
+            `the uploaded part of image ${imageId} has ${uploadedBytes ?? 'no'} bytes, ${sizeBytes} were received: upload it again`,
+          );
+        await copy(store, partKey(imageId), key, sizeBytes);
+      }
+      await discard(store, partKey(imageId));
+    },
+    async undo({ imageId, sha256, format }) {
+      const store = await storeOfImage(world.database, imageId);
+      await discard(store, imageKey(imageId, sha256, format));
+      await discard(store, partKey(imageId));
+    },
+  }),
+
+  /** What the bytes told, in the record. */
+  describe: step({
+    async do({
+      imageId,
+      sha256,
+      format,
+      sizeBytes,
+      virtualSizeBytes,
+    }: ImageRef & UploadedImage & { announced: { checksum: string | null; format: string | null } }) {
+      await world.database.prisma.image.update({
+        where: { id: imageId },
+        data: {
+          checksum: sha256,
+          format,
+          sizeBytes,
+          minSizeGib: Math.max(1, Math.ceil(virtualSizeBytes / gib)),
+          objectKey: imageKey(imageId, sha256, format),
+        },
+      });
+    },
+    async undo({ imageId, announced }) {
+      await world.database.prisma.image.update({
+        where: { id: imageId },
+        data: { ...announced, sizeBytes: null, minSizeGib: null, objectKey: null },
+      });
+    },
+  }),
+
+  /**
+   * The image's copy in a pool, from which volumes are cloned. However many ask, one imports and the others wait for it. A ready
+   * copy is a cache: it stays when the operation that made it fails later.
+   */
+  cache: step({
+    async do(input: CachedCopy, { operationId }) {
+      const { cancellationSignal: signal } = Context.current();
+      const { imageId, hostId, poolId } = input;
+      for (let waitMs = 100; ; waitMs = Math.min(waitMs * 1.5, 2_000)) {
+        const state = await claim(world, input, operationId);
+        if (state === 'ready') return;
+        if (state === 'mine') break;
+        await setTimeout(waitMs, undefined, { signal });
+      }
+      const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
+      const { checksum, format, objectKey } = image;
+      if (!checksum || !objectKey || (format !== 'raw' && format !== 'qcow2'))
+        throw refuse('INVALID_STATE', `image ${imageId} has no bytes yet`);
+      const store = await storeOfImage(world.database, imageId);
+      const agent = await world.host(hostId);
+      await agent.runTask(
+        'image.import',
+        importTask(operationId, input),
+        {
+          ...(await poolAddress(world, poolId)),
+          image: cachedImage(imageId),
+          url: await readUrl(store, objectKey, urlSeconds),
+          format,
+          sha256: checksum,
+          tags: {
+            id: imageId,
+            kind: 'image',
+            operation: operationId,
+            revision: image.revision,
+            projectId: image.projectId,
+          },
+        },
+        { signal },
+      );
+      await run(
+        world.database.pool,
+        `UPDATE "imageCache" SET state = 'ready', "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND "operationId" = $3`,
+        [imageId, poolId, operationId],
+      );
+    },
+    async undo(input, { operationId }) {
+      const { imageId, hostId, poolId } = input;
+      const values = [imageId, poolId, operationId];
+      const own = `"imageId" = $1 AND "poolId" = $2 AND "operationId" = $3 AND state = 'caching'`;
+      const [caching] = await run(world.database.pool, `SELECT 1 FROM "imageCache" WHERE ${own}`, values);
+      if (!caching) return;
+      const address = { ...(await poolAddress(world, poolId)), image: cachedImage(imageId) };
+      const agent = await anyHost(world, hostId, poolId);
+      if (await cancelImport(agent, importTask(operationId, input), address)) {
+        await run(world.database.pool, `UPDATE "imageCache" SET state = 'ready' WHERE ${own}`, values);
+        return;
+      }
+      // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
+      await agent.call('rbd.ensureImageAbsent', { ...address, image: partOf(address.image, operationId) });
+      await agent.call('rbd.ensureImageAbsent', { ...address, onlyOperation: operationId });
+      await run(world.database.pool, `DELETE FROM "imageCache" WHERE ${own}`, values);
+    },
+  }),
+
+  /** The bytes in the store. Copies in pools stay: what was cloned from them lives on them. */
+  remove: step({
+    async do({ imageId }: ImageRef) {
+      const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
+      const store = await storeOfImage(world.database, imageId);
+      if (image.objectKey) await discard(store, image.objectKey);
+      await discard(store, partKey(imageId));
+    },
+  }),
+});

@@ -1,0 +1,340 @@
+/** Objects in a backup store (S3): images, and the parts they arrive as. Failures are Problems, so that API and steps share them. */
+import { createHash } from 'node:crypto';
+import { IncomingMessage } from 'node:http';
+import { type Readable, Transform } from 'node:stream';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CopyObjectCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCopyCommand,
+} from '@aws-sdk/client-s3';
+import { Upload } from '@aws-sdk/lib-storage';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import type { Database } from '../../database/database.ts';
+import { readSecret } from '../../database/secrets.ts';
+import { Problem } from '../../runtime/problem.ts';
+import { headBytes, type ImageFacts, inspectHead, inspectRawEnd } from './imageFormat.ts';
+
+export interface ObjectStore {
+  id: string;
+  bucket: string;
+  readOnly: boolean;
+  client: S3Client;
+}
+
+/** Where uploaded bytes wait for their import. */
+export const partKey = (imageId: string): string => `parts/${imageId}`;
+/** Content and name go together: a key never changes its bytes. */
+export const imageKey = (imageId: string, sha256: string, format: string): string =>
+  `images/${imageId}/${sha256}.${format}`;
+
+/** A client keeps its connections open, so one is kept per store until the record changes. */
+const clients = new Map<string, { revision: number; client: S3Client }>();
+
+/** @throws Problem NOT_FOUND, or PRECONDITION_FAILED when the store's secret key is not known */
+export async function openStore(database: Database, backupStoreId: string): Promise<ObjectStore> {
+  const store = await database.prisma.backupStore.findUnique({ where: { id: backupStoreId } });
+  if (!store) throw new Problem('NOT_FOUND', `backup store ${backupStoreId} is gone`);
+  const { id, bucket, readOnly, revision } = store;
+  const kept = clients.get(id);
+  if (kept?.revision === revision) return { id, bucket, readOnly, client: kept.client };
+  const secretAccessKey = await readSecret(database, id, 'secretKey');
+  if (!secretAccessKey) throw new Problem('PRECONDITION_FAILED', `backup store ${id} has no secret key`);
+  const client = new S3Client({
+    endpoint: store.endpoint,
+    region: store.region,
+    forcePathStyle: true,
+    credentials: { accessKeyId: store.accessKey, secretAccessKey },
+    // RADOS Gateway refuses the checksum trailers that the client adds by itself (411 MissingContentLength).
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+  });
+  clients.set(id, { revision, client });
+  return { id, bucket, readOnly, client };
+}
+
+/** The store an image is kept in: the one it names, else the only one of its zone. */
+export async function storeOfImage(database: Database, imageId: string): Promise<ObjectStore> {
+  const image = await database.prisma.image.findUnique({ where: { id: imageId } });
+  if (!image) throw new Problem('NOT_FOUND', `image ${imageId} is gone`);
+  if (image.backupStoreId) return openStore(database, image.backupStoreId);
+  const stores = await database.prisma.backupStore.findMany({
+    where: { zoneId: image.zoneId, state: 'ready', deletedAt: null },
+    select: { id: true },
+    take: 2,
+  });
+  const [only] = stores;
+  if (!only || stores.length > 1)
+    throw new Problem(
+      'PRECONDITION_FAILED',
+      `the zone has ${only ? 'several backup stores' : 'no backup store'}: image ${imageId} must name one`,
+    );
+  return openStore(database, only.id);
+}
+
+interface S3Failure {
+  name?: string;
+  message?: string;
+  Code?: string;
+  $metadata?: { httpStatusCode?: number };
+}
+
+/** Runs one exchange with the store and says of a failure what was wanted, and whether trying again may help. */
+async function exchange<T>(store: ObjectStore, wanted: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    const { name, message, Code, $metadata } = error as S3Failure;
+    const status = $metadata?.httpStatusCode ?? 0;
+    // An empty answer makes the client say "UnknownError"; the status then says more.
+    const cause = [Code ?? (name === 'UnknownError' ? `HTTP ${status}` : name), message].filter(Boolean).join(': ');
+    const isRefusal = status >= 400 && status < 500 && status !== 408 && status !== 429;
+    throw new Problem(
+      isRefusal ? 'PRECONDITION_FAILED' : 'BACKEND_UNAVAILABLE',
+      `backup store ${store.id} (bucket ${store.bucket}) did not ${wanted}: ${cause}`,
+    );
+  }
+}
+
+const isAbsent = (error: unknown): boolean => {
+  const { name, $metadata } = error as S3Failure;
+  return name === 'NotFound' || name === 'NoSuchKey' || name === 'NoSuchUpload' || $metadata?.httpStatusCode === 404;
+};
+
+/** Size of an object in bytes; null when there is none. */
+export function sizeOf(store: ObjectStore, key: string): Promise<number | null> {
+  return exchange(store, `tell of ${key}`, async () => {
+    try {
+      const head = await store.client.send(new HeadObjectCommand({ Bucket: store.bucket, Key: key }));
+      return head.ContentLength ?? 0;
+    } catch (error) {
+      if (isAbsent(error)) return null;
+      throw error;
+    }
+  });
+}
+
+/** Ensures that neither the object nor a half-done upload of it is there. */
+export function discard(store: ObjectStore, key: string): Promise<void> {
+  const { client, bucket: Bucket } = store;
+  return exchange(store, `delete ${key}`, async () => {
+    const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: key }));
+    for (const { Key, UploadId } of Uploads) {
+      if (Key !== key) continue;
+      await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })).catch((error: unknown) => {
+        if (!isAbsent(error)) throw error;
+      });
+    }
+    await client.send(new DeleteObjectCommand({ Bucket, Key: key }));
+  });
+}
+
+/** S3's limit of one copy request. */
+const copyLimitBytes = 5 * 2 ** 30;
+const copyPartBytes = 2 ** 30;
+
+/** Copies inside the store; no bytes travel through here. */
+export function copy(store: ObjectStore, from: string, to: string, sizeBytes: number): Promise<void> {
+  const { client, bucket: Bucket } = store;
+  const CopySource = `${Bucket}/${from}`;
+  return exchange(store, `copy ${from} to ${to}`, async () => {
+    if (sizeBytes <= copyLimitBytes) {
+      await client.send(new CopyObjectCommand({ Bucket, Key: to, CopySource }));
+      return;
+    }
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key: to }));
+    const Parts = [];
+    for (let first = 0, PartNumber = 1; first < sizeBytes; first += copyPartBytes, PartNumber++) {
+      const last = Math.min(first + copyPartBytes, sizeBytes) - 1;
+      const part = await client.send(
+        new UploadPartCopyCommand({
+          Bucket,
+          Key: to,
+          CopySource,
+          UploadId,
+          PartNumber,
+          CopySourceRange: `bytes=${first}-${last}`,
+        }),
+      );
+      Parts.push({ PartNumber, ETag: part.CopyPartResult?.ETag });
+    }
+    await client.send(new CompleteMultipartUploadCommand({ Bucket, Key: to, UploadId, MultipartUpload: { Parts } }));
+  });
+}
+
+/** A URL that whoever has it may read the object by, until it expires. It is a secret: never logged, never kept. */
+export const readUrl = (store: ObjectStore, key: string, expiresInSeconds: number): Promise<string> =>
+  getSignedUrl(store.client, new GetObjectCommand({ Bucket: store.bucket, Key: key }), {
+    expiresIn: expiresInSeconds,
+  });
+
+/** @throws Problem PRECONDITION_FAILED when there is no such bucket or the keys do not open it, BACKEND_UNAVAILABLE */
+export const reach = (store: ObjectStore): Promise<void> =>
+  exchange(store, 'open', async () => {
+    await store.client.send(new HeadBucketCommand({ Bucket: store.bucket }));
+  });
+
+/** Writes, reads and deletes a small object. */
+export function probe(store: ObjectStore, key: string): Promise<void> {
+  const { client, bucket: Bucket } = store;
+  return exchange(store, 'pass the probe', async () => {
+    await client.send(new PutObjectCommand({ Bucket, Key: key, Body: key }));
+    const read = await client.send(new GetObjectCommand({ Bucket, Key: key }));
+    if ((await read.Body?.transformToString()) !== key)
+      throw new Problem('PRECONDITION_FAILED', `backup store ${store.id} answered other bytes than it was given`);
+    await client.send(new DeleteObjectCommand({ Bucket, Key: key }));
+  });
+}
+
+export interface UploadedImage {
+  sizeBytes: number;
+  sha256: string;
+  format: 'raw' | 'qcow2';
+  virtualSizeBytes: number;
+}
+
+/** Looks at bytes on their way to the store, and ends the stream with a Problem as soon as one is certain. */
+function inspecting(
+  limitBytes: number,
+  wanted: { checksum: string | null; format: string | null },
+): { stream: Transform; found(): UploadedImage } {
+  const hash = createHash('sha256');
+  let head = Buffer.alloc(0);
+  let last = Buffer.alloc(0);
+  let sizeBytes = 0;
+  let facts: ImageFacts | undefined;
+  let sha256 = '';
+
+  function inspect(): ImageFacts {
+    const { format, virtualSizeBytes } = inspectHead(head);
+    if (wanted.format !== null && wanted.format !== format)
+      throw new Problem('PRECONDITION_FAILED', `the image was announced as ${wanted.format}, the file is ${format}`);
+    return { format, virtualSizeBytes };
+  }
+
+  function take(chunk: Buffer): void {
+    sizeBytes += chunk.length;
+    if (sizeBytes > limitBytes)
+      throw new Problem('PAYLOAD_TOO_LARGE', `at most ${limitBytes} bytes are taken, more were sent`);
+    hash.update(chunk);
+    last = Buffer.concat([last, chunk.subarray(-512)]).subarray(-512);
+    if (facts) return;
+    head = Buffer.concat([head, chunk]).subarray(0, headBytes);
+    if (head.length === headBytes) facts = inspect();
+  }
+
+  function end(): void {
+    if (sizeBytes === 0) throw new Problem('INVALID_ARGUMENT', 'the upload has no bytes');
+    facts ??= inspect();
+    if (facts.format === 'raw') inspectRawEnd(sizeBytes, last);
+    sha256 = hash.digest('hex');
+    if (wanted.checksum !== null && wanted.checksum !== sha256)
+      throw new Problem('PRECONDITION_FAILED', `the sha256 is ${sha256}, announced was ${wanted.checksum}`);
+  }
+
+  const attempt = (work: () => void, done: (error?: Error | null, chunk?: Buffer) => void, chunk?: Buffer): void => {
+    try {
+      work();
+      done(null, chunk);
+    } catch (error) {
+      done(error as Error);
+    }
+  };
+  const stream = new Transform({
+    transform: (chunk: Buffer, _, done) => attempt(() => take(chunk), done, chunk),
+    flush: (done) => attempt(end, done),
+  });
+  return {
+    stream,
+    found() {
+      if (!facts) throw new Problem('INTERNAL', 'the upload was not inspected');
+      return { sizeBytes, sha256, format: facts.format, virtualSizeBytes: facts.virtualSizeBytes ?? sizeBytes };
+    },
+  };
+}
+
+/** S3 takes at most 10,000 parts, all but the last of one size; two of them are in memory at a time. */
+function partBytesFor(source: Readable, limitBytes: number): number {
+  const announced =
+    source instanceof IncomingMessage ? Number(source.headers['content-length'] ?? limitBytes) : limitBytes;
+  return Math.max(8 * 2 ** 20, Math.ceil(Math.min(announced, limitBytes) / 9_000));
+}
+
+/** Ensures that nothing of an upload is left in the image's store. */
+export async function discardUpload(database: Database, imageId: string): Promise<void> {
+  await discard(await storeOfImage(database, imageId), partKey(imageId));
+}
+
+/**
+ * Takes an image's bytes into its store and answers what they are. Nothing is left in the store when it fails.
+ *
+ * An upload of unknown length takes up to a 4,500th of `limitBytes` of memory; one whose length is announced 16 MiB and more.
+ * `source` is left undestroyed on failure, so that its connection can still carry the answer.
+ *
+ * @throws Problem PAYLOAD_TOO_LARGE, PRECONDITION_FAILED (format, checksum), INVALID_ARGUMENT (no bytes, or broken off),
+ * INVALID_STATE, NOT_FOUND, CANCELLED, BACKEND_UNAVAILABLE
+ */
+export async function receiveImage(
+  database: Database,
+  imageId: string,
+  source: Readable,
+  { limitBytes, signal }: { limitBytes: number; signal?: AbortSignal },
+): Promise<UploadedImage> {
+  const image = await database.prisma.image.findUnique({ where: { id: imageId } });
+  if (!image || image.deletedAt) throw new Problem('NOT_FOUND', `there is no image ${imageId}`);
+  if (image.state !== 'awaitingUpload')
+    throw new Problem(
+      'INVALID_STATE',
+      `image ${imageId} is ${image.state}; bytes are taken while it is awaitingUpload`,
+    );
+  const store = await storeOfImage(database, imageId);
+  if (store.readOnly) throw new Problem('PRECONDITION_FAILED', `backup store ${store.id} is read-only`);
+
+  const { stream, found } = inspecting(limitBytes, image);
+  const breakOff = (code: 'INVALID_ARGUMENT' | 'CANCELLED', message: string) => () =>
+    void stream.destroy(new Problem(code, message));
+  const onBroken = breakOff('INVALID_ARGUMENT', 'the upload broke off before its end');
+  const onClose = (): void => {
+    if (!source.readableEnded) onBroken();
+  };
+  const onAbort = breakOff('CANCELLED', 'the upload was cancelled');
+  // The store's client reports a broken stream in its own words; ours say what the sender can do.
+  let problem: Error | undefined;
+  stream.on('error', (error) => {
+    problem = error;
+  });
+  source.on('error', onBroken).on('close', onClose);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (source.destroyed) onBroken();
+  if (signal?.aborted) onAbort();
+  try {
+    source.pipe(stream);
+    const upload = new Upload({
+      client: store.client,
+      params: { Bucket: store.bucket, Key: partKey(imageId), Body: stream },
+      partSize: partBytesFor(source, limitBytes),
+      queueSize: 2,
+    });
+    await exchange(store, 'take the upload', () => upload.done());
+    return found();
+  } catch (error) {
+    source.unpipe(stream);
+    stream.destroy();
+    await discard(store, partKey(imageId)).catch(() => {
+      // The store is away. What is left goes with the next upload, import or deletion of this image.
+    });
+    throw problem ?? error;
+  } finally {
+    source.off('error', onBroken).off('close', onClose);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,58 @@
+import { run } from '../../database/database.ts';
+import { refuse } from '../failure.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+import { adminAccess, anyHostOfZone, cephUser } from './cephAccess.ts';
+
+interface StorageClusterRef {
+  storageClusterId: string;
+}
+interface OnHost extends StorageClusterRef {
+  hostId: string;
+}
+
+export const storageClusters = (world: World) => {
+  const { prisma, pool } = world.database;
+  return {
+    /** A host of the zone that speaks to the cluster for the control plane; null when none is connected. */
+    locate: step({
+      async do({ storageClusterId }: StorageClusterRef): Promise<{ hostId: string | null }> {
+        const cluster = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
+        return { hostId: await anyHostOfZone(world, cluster.zoneId) };
+      },
+    }),
+
+    /** It answers, the key opens it, and it is the cluster that was meant. */
+    check: step({
+      async do({ storageClusterId, hostId }: OnHost) {
+        const access = await adminAccess(world, storageClusterId);
+        const status = await (await world.host(hostId)).call('ceph.status', { access });
+        if (status.fsid !== access.fsid)
+          throw refuse(
+            'PRECONDITION_FAILED',
+            `the cluster at ${access.monitors.join(', ')} is ${status.fsid}, not ${access.fsid}`,
+          );
+        const { version, health, totalBytes, usedBytes, osds } = status;
+        await prisma.storageCluster.update({
+          where: { id: storageClusterId },
+          data: { version, health: { status: health, totalBytes, usedBytes, osds } },
+        });
+      },
+    }),
+
+    /** Hosts that were away when their pools went still have users there. */
+    leave: step({
+      async do({ storageClusterId, hostId }: OnHost) {
+        const access = await adminAccess(world, storageClusterId);
+        const agent = await world.host(hostId);
+        const away = await run<{ id: string }>(
+          pool,
+          `SELECT h.id FROM "host" h JOIN "storageCluster" c ON c."zoneId" = h."zoneId"
+           WHERE c.id = $1 AND h."deletedAt" IS NULL AND h.connection <> 'connected'`,
+          [storageClusterId],
+        );
+        for (const { id } of away) await agent.call('ceph.ensureUserAbsent', { access, user: cephUser(id) });
+      },
+    }),
+  };
+};

@@ -1,0 +1,141 @@
+import { Context } from '@temporalio/activity';
+import { run } from '../../database/database.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
+import type { Tags } from '../../host-agent/protocol.ts';
+import { refuse } from '../failure.ts';
+import { type StepContext, step } from '../step.ts';
+import type { World } from '../world.ts';
+import { adminAccess, alignAccess, anyHostOfZone } from './cephAccess.ts';
+
+interface StoragePoolRef {
+  storagePoolId: string;
+}
+interface OnHost extends StoragePoolRef {
+  hostId: string;
+}
+
+const gib = 2 ** 30;
+
+export const storagePools = (world: World) => {
+  const { prisma, pool } = world.database;
+  const find = (id: string) => prisma.storagePool.findUniqueOrThrow({ where: { id } });
+  const tagsOf = ({ id, revision }: { id: string; revision: number }, { operationId }: StepContext): Tags => ({
+    id,
+    kind: 'storagePool',
+    operation: operationId,
+    revision,
+  });
+  /** A pool without capacity is not there, to whoever aligns the rights of hosts. */
+  const forgetCapacity = (storagePoolId: string) =>
+    run(
+      pool,
+      `UPDATE "storagePool" SET capacity = NULL, "totalGib" = 0, "madeByPlatform" = false WHERE id = $1 AND state <> 'ready'`,
+      [storagePoolId],
+    );
+  const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> =>
+    alignAccess(world, hostId, (await find(storagePoolId)).storageClusterId);
+
+  return {
+    /** The connected hosts that reach the pool, and one that speaks to the cluster for the control plane. */
+    locate: step({
+      async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
+        const { zoneId, storageClusterId, pool: name, clusterIds } = await find(storagePoolId);
+        const twin = await prisma.storagePool.findFirst({
+          where: { storageClusterId, pool: name, deletedAt: null, id: { not: storagePoolId } },
+        });
+        if (twin) throw refuse('NAME_IN_USE', `pool ${name} of the storage cluster is storage pool ${twin.id} already`);
+        const hosts = await run<{ id: string }>(
+          pool,
+          `SELECT id FROM "host" WHERE "clusterId" = ANY($1::uuid[]) AND connection = 'connected' AND state IN ('active', 'maintenance')
+             AND "deletedAt" IS NULL ORDER BY id`,
+          [clusterIds],
+        );
+        const cluster = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
+        const hostId = hosts[0]?.id ?? (await anyHostOfZone(world, zoneId ?? cluster.zoneId));
+        if (!hostId)
+          throw refuse(
+            'PRECONDITION_FAILED',
+            'no host of the zone is connected: one must speak to the storage cluster',
+          );
+        if (
+          hosts.length === 0 &&
+          (await world.database.prisma.imageCache.count({ where: { poolId: storagePoolId } })) > 0
+        )
+          throw refuse('PRECONDITION_FAILED', `pool ${name} holds cached images, and no connected host reaches it`);
+        return { hostId, hostIds: hosts.map((host) => host.id) };
+      },
+    }),
+
+    /** The pool in Ceph, made or adopted, and what it holds. The undo removes only one that carries this record's tag. */
+    make: step({
+      async do({ storagePoolId, hostId }: OnHost, context) {
+        const record = await find(storagePoolId);
+        const access = await adminAccess(world, record.storageClusterId);
+        const agent = await world.host(hostId);
+        const { made } = await agent.call('ceph.ensurePool', {
+          access,
+          pool: record.pool,
+          deviceClass: record.deviceClass,
+          replicas: record.replicas,
+          failureDomain: record.failureDomain as 'osd' | 'host',
+          tags: tagsOf(record, context),
+        });
+        const { totalBytes, usedBytes } = await agent.call('ceph.poolStatus', { access, pool: record.pool });
+        await prisma.storagePool.update({
+          where: { id: storagePoolId },
+          data: {
+            madeByPlatform: made,
+            capacity: { totalBytes, usedBytes },
+            totalGib: Math.floor(totalBytes / gib),
+          },
+        });
+      },
+      async undo({ storagePoolId, hostId }, context) {
+        const record = await find(storagePoolId);
+        const access = await adminAccess(world, record.storageClusterId);
+        const tags = tagsOf(record, context);
+        await (await world.host(hostId)).call('ceph.ensurePoolAbsent', { access, pool: record.pool, tags });
+        await forgetCapacity(storagePoolId);
+      },
+    }),
+
+    /** A host's rights with this pool; the undo gives it those without it. */
+    connectHost: step({
+      do: align,
+      async undo(input) {
+        await forgetCapacity(input.storagePoolId);
+        await align(input);
+      },
+    }),
+
+    /** Cached images go with the pool; a pool that the platform did not make stays in Ceph. */
+    remove: step({
+      async do({ storagePoolId, hostId }: OnHost, context) {
+        const { cancellationSignal: signal } = Context.current();
+        const record = await find(storagePoolId);
+        const { pool: name, storageClusterId } = record;
+        const access = await adminAccess(world, storageClusterId);
+        const agent = await world.host(hostId);
+        const { images } = await agent
+          .call('rbd.inventory', { storageClusterId, pool: name })
+          .catch((error: unknown) => {
+            // The pool went in an earlier attempt, or this host has no part in it and nothing was cached.
+            if (error instanceof AgentError && !error.retryable) return { images: [] };
+            throw error;
+          });
+        for (const image of images.filter(({ tags }) => tags.kind === 'image'))
+          await agent.call(
+            'rbd.ensureImageAbsent',
+            { storageClusterId, pool: name, image: image.name },
+            { signal, timeoutMs: 600_000 },
+          );
+        await run(pool, `DELETE FROM "imageCache" WHERE "poolId" = $1`, [storagePoolId]);
+        if (record.madeByPlatform)
+          await agent.call('ceph.ensurePoolAbsent', { access, pool: name, tags: tagsOf(record, context) });
+        await forgetCapacity(storagePoolId);
+      },
+    }),
+
+    disconnectHost: step({ do: align }),
+  };
+};
