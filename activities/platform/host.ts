@@ -84,10 +84,10 @@ export const hosts = (world: World) => {
     }
   }
 
-  /** Storage clusters that hosts of this one's zone may be connected to. */
+  /** Storage clusters that hosts of this one's zone may be connected to. A host without a zone has none. */
   const storageClusterIds = async (host: Host): Promise<string[]> => {
     const clusters = await prisma.storageCluster.findMany({
-      where: { zoneId: host.zoneId ?? '', state: { not: 'failed' }, deletedAt: null },
+      where: { zoneId: host.zoneId ?? host.id, state: 'ready', deletedAt: null },
       select: { id: true },
       orderBy: { id: 'asc' },
     });
@@ -260,7 +260,13 @@ export const hosts = (world: World) => {
         );
       },
       async undo({ hostId }) {
-        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
+        await run(pool, `UPDATE "hostCapacity" SET open = false WHERE "hostId" = $1`, [hostId]);
+        // A claim that slipped in is still subtracted from the row when it is given back.
+        await run(
+          pool,
+          `DELETE FROM "hostCapacity" h WHERE "hostId" = $1 AND NOT EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."hostId" = h."hostId")`,
+          [hostId],
+        );
       },
     }),
 

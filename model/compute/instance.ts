@@ -5,13 +5,16 @@ const place = { name: 'placement.reserve', system: 'placement', undo: 'drop clai
 const cacheImage = {
   name: 'images.cache',
   system: 'rbd',
-  undo: null,
+  undo: 'remove part',
   when: 'the pool has no copy of the image yet',
 } as const;
 const plug = { name: 'networkInterfaces.plug', system: 'ovn', undo: 'delete ports' } as const;
 const bind = { name: 'networkInterfaces.bind', system: 'ovn', undo: 'unbind' } as const;
-const boot = { name: 'hypervisor.boot', system: 'libvirt', undo: 'force off, undefine, remove seed' } as const;
+const boot = { name: 'hypervisor.boot', system: 'libvirt', undo: 'force off, undefine' } as const;
 const awaitPorts = { name: 'networkInterfaces.awaitUp', system: 'ovn', undo: null } as const;
+const locate = { name: 'instances.locate', system: 'record', undo: null } as const;
+const started = { when: 'startOnCreate is true' } as const;
+const ifRunning = { when: 'the instance runs' } as const;
 
 export const instance = kind({
   name: 'instance',
@@ -105,10 +108,11 @@ export const instance = kind({
       steps: [
         place,
         cacheImage,
-        { name: 'volumes.make', system: 'rbd', undo: 'remove images' },
+        { name: 'volumes.make', system: 'rbd', undo: 'remove images and seed' },
         plug,
-        boot,
-        awaitPorts,
+        { ...boot, ...started },
+        { ...awaitPorts, ...started },
+        { name: 'placement.vacate', system: 'placement', undo: 'claim again', when: 'startOnCreate is false' },
       ],
     },
     update: { summary: 'Change an instance', mode: 'sync' },
@@ -139,7 +143,8 @@ export const instance = kind({
       }),
       pointOfNoReturn: 'hypervisor.turnOff',
       steps: [
-        { name: 'hypervisor.shutDown', system: 'libvirt', undo: null },
+        locate,
+        { name: 'hypervisor.shutDown', system: 'libvirt', undo: null, when: 'mode is not force' },
         { name: 'hypervisor.turnOff', system: 'libvirt', undo: null },
         { name: 'networkInterfaces.unbind', system: 'ovn', undo: null },
         { name: 'placement.release', system: 'placement', undo: null },
@@ -156,7 +161,7 @@ export const instance = kind({
           Type.Unsafe<'soft' | 'force'>({ type: 'string', enum: ['soft', 'force'], default: 'soft' }),
         ),
       }),
-      steps: [{ name: 'hypervisor.reboot', system: 'libvirt', undo: null }],
+      steps: [locate, { name: 'hypervisor.reboot', system: 'libvirt', undo: null }],
     },
     migrate: {
       summary: 'Move a running instance to another host without stopping it',
@@ -169,11 +174,11 @@ export const instance = kind({
         hostId: Type.Optional(Uuid),
         bandwidthBytesPerSec: Type.Optional(Type.Integer({ minimum: 1_048_576, maximum: 12_500_000_000 })),
       }),
-      pointOfNoReturn: 'hypervisor.migrate',
+      pointOfNoReturn: 'networkInterfaces.bindToTarget',
       steps: [
         { name: 'placement.reserveMove', system: 'placement', undo: 'drop target claim' },
         { name: 'networkInterfaces.bindToBoth', system: 'ovn', undo: 'source only' },
-        { name: 'hypervisor.migrate', system: 'libvirt', undo: 'abort job' },
+        { name: 'hypervisor.migrate', system: 'libvirt', undo: 'abort job, or bring back' },
         { name: 'networkInterfaces.bindToTarget', system: 'ovn', undo: null },
         { name: 'hypervisor.leaveSource', system: 'libvirt', undo: null },
         { name: 'placement.settleMove', system: 'placement', undo: null },
@@ -187,10 +192,13 @@ export const instance = kind({
       via: 'destroying',
       to: 'destroyed',
       steps: [
-        { name: 'hypervisor.leave', system: 'libvirt', undo: 'boot again' },
+        locate,
+        { name: 'volumeRecords.attached', system: 'record', undo: null },
+        { name: 'hypervisor.leave', system: 'libvirt', undo: 'boot again', ...ifRunning },
         { name: 'networkInterfaces.unplug', system: 'ovn', undo: 'create ports' },
-        { name: 'volumes.trash', system: 'rbd', undo: 'restore' },
-        { name: 'placement.vacate', system: 'placement', undo: 'claim again' },
+        { name: 'volumeRecords.freeSlot', system: 'record', undo: 'reserve again', when: 'once per data volume' },
+        { name: 'volumes.trash', system: 'rbd', undo: 'restore', when: 'the root volume is not to be kept' },
+        { name: 'placement.vacate', system: 'placement', undo: 'claim again', ...ifRunning },
       ],
     },
     recover: {
@@ -199,7 +207,11 @@ export const instance = kind({
       from: ['destroyed'],
       via: 'recovering',
       to: 'stopped',
-      steps: [{ name: 'volumes.restore', system: 'rbd', undo: 'trash again' }, plug],
+      steps: [
+        locate,
+        { name: 'volumes.restore', system: 'rbd', undo: 'trash again', when: 'the root volume was not kept' },
+        plug,
+      ],
     },
     expunge: {
       summary: 'Free a destroyed instance for good',
@@ -210,8 +222,10 @@ export const instance = kind({
       to: 'expunged',
       pointOfNoReturn: 'volumes.expunge',
       steps: [
+        locate,
         { name: 'volumes.expunge', system: 'rbd', undo: null },
         { name: 'instances.forget', system: 'record', undo: null },
+        { name: 'volumeRecords.keepRoot', system: 'record', undo: null, when: 'the root volume was kept' },
       ],
     },
   },

@@ -31,7 +31,14 @@ export const network = kind({
       mode: 'operation',
       from: ['ready'],
       to: 'ready',
-      steps: [{ name: 'networks.rewrite', system: 'ovn', undo: null }],
+      pointOfNoReturn: 'networks.make',
+      steps: [
+        { name: 'networkRecords.contents', system: 'record', undo: null },
+        { name: 'networks.make', system: 'ovn', undo: null },
+        { name: 'subnets.make', system: 'ovn', undo: null, when: 'once per subnet' },
+        { name: 'securityGroups.make', system: 'ovn', undo: null, when: 'once per group that its ports carry' },
+        { name: 'networkInterfaces.plug', system: 'ovn', undo: null, when: 'once per instance' },
+      ],
     },
     delete: {
       summary: 'Remove a network without interfaces and subnets',

@@ -40,7 +40,11 @@ export const securityGroup = kind({
       via: 'updating',
       to: 'ready',
       input: object({ rules: Type.Array(SecurityRule, { maxItems: 256 }) }),
-      steps: [{ name: 'securityGroups.replaceRules', system: 'ovn', undo: 'old rules' }],
+      pointOfNoReturn: 'securityGroups.recordRules',
+      steps: [
+        { name: 'securityGroups.replaceRules', system: 'ovn', undo: 'old rules' },
+        { name: 'securityGroups.recordRules', system: 'record', undo: null },
+      ],
     },
     delete: {
       summary: 'Remove a group that no interface carries',

@@ -4,7 +4,7 @@ import { boolean, choice, instant, integer, json, kind, ref, text } from '../kin
 const steps = {
   reach: { name: 'hosts.reach', system: 'host', undo: null },
   installPackages: { name: 'hosts.installPackages', system: 'host', undo: 'remove newly installed' },
-  installAgent: { name: 'hosts.installAgent', system: 'host', undo: 'stop, remove' },
+  installAgent: { name: 'hosts.installAgent', system: 'host', undo: 'version before, or none' },
   authorizeKey: { name: 'hosts.authorizeKey', system: 'host', undo: 'remove key' },
   configureHypervisor: { name: 'hosts.configureHypervisor', system: 'libvirt', undo: 'restore files' },
   configureSwitch: { name: 'hosts.configureSwitch', system: 'ovs', undo: 'restore, delete chassis' },
@@ -51,9 +51,9 @@ export const host = kind({
       cancellable: true,
       steps: [
         steps.reach,
+        steps.authorizeKey,
         steps.installPackages,
         steps.installAgent,
-        steps.authorizeKey,
         steps.configureHypervisor,
         steps.configureSwitch,
         steps.connectStorage,
@@ -71,9 +71,9 @@ export const host = kind({
       steps: [
         steps.reach,
         steps.installAgent,
-        steps.configureHypervisor,
-        steps.configureSwitch,
-        steps.connectStorage,
+        { ...steps.configureHypervisor, undo: null },
+        { ...steps.configureSwitch, undo: null },
+        { ...steps.connectStorage, undo: null },
         steps.probe,
       ],
     },
@@ -89,6 +89,8 @@ export const host = kind({
       steps: [
         { name: 'hosts.disable', system: 'record', undo: 'enable' },
         { name: 'hosts.clean', system: 'host', undo: null },
+        { name: 'hosts.uninstall', system: 'host', undo: null },
+        { name: 'hosts.forget', system: 'record', undo: null },
       ],
     },
   },

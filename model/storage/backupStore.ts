@@ -26,7 +26,10 @@ export const backupStore = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'backupStores.probe', system: 'rgw', undo: 'delete probe' }],
+      steps: [
+        { name: 'backupStores.reach', system: 'rgw', undo: null },
+        { name: 'backupStores.probe', system: 'rgw', undo: 'delete probe' },
+      ],
     },
     update: { summary: 'Change a store', mode: 'sync', operatorOnly: true },
     delete: {

@@ -42,8 +42,9 @@ export const image = kind({
       to: 'ready',
       cancellable: true,
       steps: [
-        { name: 'images.publish', system: 'rgw', undo: 'delete object' },
-        { name: 'images.describe', system: 'record', undo: 'forget facts' },
+        { name: 'images.verify', system: 'record', undo: null },
+        { name: 'images.publish', system: 'rgw', undo: 'delete object and upload' },
+        { name: 'images.describe', system: 'record', undo: 'as announced' },
       ],
     },
     update: { summary: 'Change an image', mode: 'sync' },

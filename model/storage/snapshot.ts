@@ -1,5 +1,7 @@
 import { boolean, instant, integer, kind, ref } from '../kind.ts';
 
+const locate = { name: 'snapshots.locate', system: 'record', undo: null } as const;
+
 export const snapshot = kind({
   name: 'snapshot',
   plural: 'snapshots',
@@ -28,7 +30,11 @@ export const snapshot = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'snapshots.take', system: 'rbd', undo: 'remove, thaw' }],
+      steps: [
+        locate,
+        { name: 'snapshots.take', system: 'rbd', undo: 'remove, thaw' },
+        { name: 'snapshots.describe', system: 'record', undo: null },
+      ],
     },
     update: { summary: 'Change a snapshot', mode: 'sync' },
     delete: {
@@ -39,7 +45,11 @@ export const snapshot = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'snapshots.remove',
-      steps: [{ name: 'snapshots.remove', system: 'rbd', undo: null }],
+      steps: [
+        locate,
+        { name: 'snapshots.remove', system: 'rbd', undo: null },
+        { name: 'snapshots.rejoin', system: 'record', undo: null },
+      ],
     },
   },
 });

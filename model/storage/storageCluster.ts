@@ -1,6 +1,8 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, json, kind, ref, text } from '../kind.ts';
 
+const locate = { name: 'storageClusters.locate', system: 'record', undo: null } as const;
+
 export const storageCluster = kind({
   name: 'storageCluster',
   plural: 'storage-clusters',
@@ -27,7 +29,7 @@ export const storageCluster = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'storageClusters.check', system: 'rbd', undo: null }],
+      steps: [locate, { name: 'storageClusters.check', system: 'rbd', undo: null }],
     },
     update: { summary: 'Change a storage cluster', mode: 'sync', operatorOnly: true },
     delete: {
@@ -39,7 +41,10 @@ export const storageCluster = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'storageClusters.leave',
-      steps: [{ name: 'storageClusters.leave', system: 'rbd', undo: null }],
+      steps: [
+        locate,
+        { name: 'storageClusters.leave', system: 'rbd', undo: null, when: 'a host of the zone is connected' },
+      ],
     },
   },
 });

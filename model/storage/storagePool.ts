@@ -1,6 +1,8 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, integer, json, kind, ref, refs } from '../kind.ts';
 
+const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
+
 export const storagePool = kind({
   name: 'storagePool',
   plural: 'storage-pools',
@@ -39,8 +41,9 @@ export const storagePool = kind({
       to: 'ready',
       cancellable: true,
       steps: [
+        locate,
         { name: 'storagePools.make', system: 'rbd', undo: 'delete if made here and empty' },
-        { name: 'storagePools.connectHosts', system: 'host', undo: 'old rights' },
+        { name: 'storagePools.connectHost', system: 'host', undo: 'old rights', when: 'once per connected host' },
       ],
     },
     update: { summary: 'Change a pool', mode: 'sync', operatorOnly: true },
@@ -53,7 +56,11 @@ export const storagePool = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'storagePools.remove',
-      steps: [{ name: 'storagePools.remove', system: 'rbd', undo: null }],
+      steps: [
+        locate,
+        { name: 'storagePools.remove', system: 'rbd', undo: null },
+        { name: 'storagePools.disconnectHost', system: 'host', undo: null, when: 'once per connected host' },
+      ],
     },
   },
 });

@@ -1,6 +1,8 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 
+const locate = { name: 'volumeRecords.locate', system: 'record', undo: null } as const;
+
 export const volume = kind({
   name: 'volume',
   plural: 'volumes',
@@ -45,7 +47,13 @@ export const volume = kind({
       cancellable: true,
       steps: [
         { name: 'placement.reserveSpace', system: 'placement', undo: 'drop claim' },
-        { name: 'images.cache', system: 'rbd', undo: null, when: 'made from an image that the pool has no copy of' },
+        { ...locate, when: 'made from an image that the pool has no copy of' },
+        {
+          name: 'images.cache',
+          system: 'rbd',
+          undo: 'remove part',
+          when: 'made from an image that the pool has no copy of',
+        },
         { name: 'volumes.make', system: 'rbd', undo: 'remove image' },
       ],
     },
@@ -59,7 +67,7 @@ export const volume = kind({
       cancellable: true,
       input: object({ instanceId: Uuid }),
       steps: [
-        { name: 'volumes.reserveSlot', system: 'record', undo: 'free slot' },
+        { name: 'volumeRecords.reserveSlot', system: 'record', undo: 'free slot' },
         { name: 'volumes.plug', system: 'libvirt', undo: 'unplug', when: 'the instance runs' },
       ],
     },
@@ -70,8 +78,9 @@ export const volume = kind({
       via: 'detaching',
       to: 'ready',
       steps: [
+        locate,
         { name: 'volumes.unplug', system: 'libvirt', undo: 'plug in again', when: 'the instance runs' },
-        { name: 'volumes.freeSlot', system: 'record', undo: 'reserve again' },
+        { name: 'volumeRecords.freeSlot', system: 'record', undo: 'reserve again' },
       ],
     },
     resize: {
@@ -83,9 +92,9 @@ export const volume = kind({
       input: object({ sizeGib: Type.Integer({ minimum: 1, maximum: 65_536 }) }),
       pointOfNoReturn: 'volumes.grow',
       steps: [
-        { name: 'placement.claimGrowth', system: 'placement', undo: 'drop claim' },
-        { name: 'volumes.grow', system: 'rbd', undo: 'shrink back when detached' },
-        { name: 'volumes.recordSize', system: 'record', undo: null },
+        locate,
+        { name: 'volumeRecords.claimGrowth', system: 'record', undo: 'old size' },
+        { name: 'volumes.grow', system: 'rbd', undo: 'shrink back; none while the instance runs' },
       ],
     },
     revert: {
@@ -97,9 +106,11 @@ export const volume = kind({
       input: object({ snapshotId: Uuid }),
       pointOfNoReturn: 'volumes.dropSafetySnapshot',
       steps: [
+        locate,
+        { name: 'snapshots.locate', system: 'record', undo: null },
         { name: 'volumes.takeSafetySnapshot', system: 'rbd', undo: 'remove' },
         { name: 'volumes.rollBack', system: 'rbd', undo: 'roll back to safety' },
-        { name: 'volumes.recordRevert', system: 'record', undo: 'old size' },
+        { name: 'volumeRecords.recordSize', system: 'record', undo: 'old size' },
         { name: 'volumes.dropSafetySnapshot', system: 'rbd', undo: null },
       ],
     },
@@ -110,7 +121,7 @@ export const volume = kind({
       from: ['ready'],
       via: 'destroying',
       to: 'destroyed',
-      steps: [{ name: 'volumes.trash', system: 'rbd', undo: 'restore' }],
+      steps: [locate, { name: 'volumes.trash', system: 'rbd', undo: 'restore' }],
     },
     recover: {
       summary: 'Bring a destroyed volume back',
@@ -118,7 +129,7 @@ export const volume = kind({
       from: ['destroyed'],
       via: 'recovering',
       to: 'ready',
-      steps: [{ name: 'volumes.restore', system: 'rbd', undo: 'trash again' }],
+      steps: [locate, { name: 'volumes.restore', system: 'rbd', undo: 'trash again' }],
     },
     expunge: {
       summary: 'Free a destroyed volume for good',
@@ -128,10 +139,7 @@ export const volume = kind({
       via: 'expunging',
       to: 'expunged',
       pointOfNoReturn: 'volumes.expunge',
-      steps: [
-        { name: 'volumes.expunge', system: 'rbd', undo: null },
-        { name: 'volumes.forget', system: 'record', undo: null },
-      ],
+      steps: [locate, { name: 'volumes.expunge', system: 'rbd', undo: null }],
     },
   },
 });
