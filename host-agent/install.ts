@@ -318,7 +318,8 @@ export async function installAgent(
   try {
     await untilHealthy(connection, version, signal);
   } catch (error) {
-    if (facts.agent !== version) await revertAgent(connection);
+    if (facts.agent === null) await removeAgent(connection);
+    else if (facts.agent !== version) await revertAgent(connection);
     throw error;
   }
   await removeOtherVersions(connection, shell);
@@ -390,23 +391,34 @@ async function removeOtherVersions(connection: HostConnection, shell: HostShell)
   await script(
     connection,
     shell,
-    `cd ${LIBRARY}; for file in agent-*.js; do [ "$file" = "$(readlink agent.js)" ] || [ "$file" = "$(readlink previous.js)" ] || rm -f "$file"; done`,
+    `cd ${LIBRARY} 2>/dev/null || exit 0; for file in agent-*.js; do [ "$file" = "$(readlink agent.js)" ] || [ "$file" = "$(readlink previous.js)" ] || rm -f "$file"; done`,
   );
 }
 
-/** The undo of `installAgent`: back to the version before it, or nothing when there was none. */
+/**
+ * The undo of an upgrade: back to the version that `installAgent` replaced. Without one, because nothing was replaced or
+ * `settleAgent` has been there, nothing happens; the undo of a first installation is `removeAgent`.
+ */
 export async function revertAgent(connection: HostConnection): Promise<void> {
   const { shell } = connection;
   if (!shell) return;
-  const { facts } = await readRawFacts(connection, shell);
   const { stdout } = await shell.run(['readlink', PREVIOUS]);
-  const previous = /^agent-[0-9a-f]+\.js$/.exec(stdout.trim())?.[0];
-  if (previous === undefined || facts.serviceManager === null) return removeAgent(connection);
-  if (previous !== `agent-${facts.agent}.js`) {
-    await pointTo(connection, shell, previous, null);
+  const previous = /^agent-([0-9a-f]+)\.js$/.exec(stdout.trim());
+  const { facts } = await readRawFacts(connection, shell);
+  if (previous === null || previous[1] === undefined || facts.serviceManager === null) return;
+  if (previous[1] !== facts.agent) {
+    await pointTo(connection, shell, previous[0], null);
     await startService(connection, shell, facts.serviceManager, true);
-    await untilHealthy(connection, previous.slice('agent-'.length, -'.js'.length), undefined);
+    await untilHealthy(connection, previous[1], undefined);
   }
+  await removeOtherVersions(connection, shell);
+}
+
+/** Ends an upgrade that is kept: the version before goes, and `revertAgent` has nothing to go back to. */
+export async function settleAgent(connection: HostConnection): Promise<void> {
+  const { shell } = connection;
+  if (!shell) return;
+  await script(connection, shell, `rm -f ${PREVIOUS}`);
   await removeOtherVersions(connection, shell);
 }
 
