@@ -99,7 +99,10 @@ export const visibleTo =
     const shared = sql`${alias}.id = ANY(${[...scopes.resources]}::uuid[])`;
     const projects = [...scopes.projects];
     // One project is compared, several are looked up: only a comparison lets a generic plan use the index of the order.
-    const inProjects = projects.length === 1 ? sql`${alias}."projectId" = ${projects[0]}::uuid` : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
+    const inProjects =
+      projects.length === 1
+        ? sql`${alias}."projectId" = ${projects[0]}::uuid`
+        : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
     const accounts = [...scopes.accounts];
     const domains = [...scopes.domains];
     if (kind.scope === 'project') {

@@ -183,6 +183,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const environment: NodeJS.ProcessEnv = {
     ...process.env,
     NODE_ENV: 'production',
+    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
     BELAY_HOME: home,
     DATABASE_URL: databaseUrl,
     BELAY_TEMPORAL_ADDRESS: temporal.address,
@@ -211,7 +212,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       command: process.execPath,
       args: ['--import', 'tsx', join(root, roles[role])],
       cwd: root,
-      env: { ...environment, BELAY_ROLE: role, BELAY_METRICS_PORT: String(metricsPorts[role]) },
+      env: {
+        ...environment,
+        BELAY_ROLE: role,
+        BELAY_WORKER_ID: `${role}-1`,
+        BELAY_METRICS_PORT: String(metricsPorts[role]),
+      },
       logFile: join(logDirectory, `${role}.log`),
       pidFile: join(home, `${role}.pid`),
       stopSignal: 'SIGTERM',

@@ -81,8 +81,9 @@ function implied(kind: Kind): Column[] {
   ];
 }
 
-/** Whether operations act on this kind, so that it has locks, a current operation and possibly a fault. */
+/** Whether operations hold resources of this kind, so that it has locks, a current operation and possibly a fault. */
 export const isLocked = (kind: Kind): boolean =>
+  kind.states?.includes('creating') === true ||
   Object.values(kind.actions).some((action) => action.mode === 'operation');
 
 /** Whether a field has a column: inputs shape other records, and secrets are kept encrypted elsewhere. */

@@ -8,10 +8,9 @@ import { config } from '../runtime/config.ts';
 export type Fault = 'failBefore' | 'failAfter' | 'twice' | 'undoTwice' | 'die' | 'undoFails';
 
 export interface FaultRule {
-  id?: string;
-  operationId?: string;
   operationType?: string;
-  targetName?: string;
+  /** Of one resource only; a create can choose its id by `requestedId`. */
+  targetId?: string;
   step: string;
   fault: Fault;
   times?: number;
@@ -24,19 +23,18 @@ async function ruleFor(database: Database, context: StepContext): Promise<FaultR
   const [setting] = await run<{ value: FaultRule[] }>(database.pool, 'SELECT value FROM "setting" WHERE id = $1', [
     idOf('setting/fault.rules'),
   ]);
-  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step || rule.step === '*');
+  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step);
   if (candidates.length === 0) return null;
-  const [operation] = await run<{ type: string; name: string | null }>(
+  const [operation] = await run<{ type: string; targetId: string }>(
     database.pool,
-    `SELECT o.type, i.name FROM "operation" o LEFT JOIN "instance" i ON i.id = o."targetId" WHERE o.id = $1`,
+    'SELECT type, "targetId" FROM "operation" WHERE id = $1',
     [context.operationId],
   );
   return (
     candidates.find(
       (rule) =>
-        (!rule.operationId || rule.operationId === context.operationId) &&
+        (!rule.targetId || rule.targetId === operation?.targetId) &&
         (!rule.operationType || rule.operationType === operation?.type) &&
-        (!rule.targetName || rule.targetName === operation?.name) &&
         (used.get(JSON.stringify(rule)) ?? 0) < (rule.times ?? Number.POSITIVE_INFINITY),
     ) ?? null
   );

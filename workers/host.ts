@@ -15,7 +15,8 @@ const renewMs = 2_000;
 const stop = stopRequested();
 const processOf = await startWorkerProcess();
 const { database, log } = processOf;
-const holder = `${config.processName}-${crypto.randomUUID().slice(0, 8)}`;
+/** A worker that is started again under its old name takes its own leases back at once. */
+const holder = process.env.BELAY_WORKER_ID ?? `${config.processName}-${crypto.randomUUID().slice(0, 8)}`;
 const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
 let stopping = false;
 let renewedAt = Date.now();

@@ -49,6 +49,9 @@ function problemIn(error: unknown): OperationProblem {
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), step: null };
 }
 
+/** A third of the time after which Temporal gives a silent worker up. */
+const heartbeatMs = 3_000;
+
 /** One attempt of a step: faults, metrics, live events, and errors as codes. */
 function interceptor(database: Database, events: StepEvents) {
   return (activity: ActivityContext) => ({
@@ -62,6 +65,7 @@ function interceptor(database: Database, events: StepEvents) {
         const end = metrics.stepDuration.startTimer({ step: context.step, direction: context.undo ? 'undo' : 'do' });
         if (attempt > 1) metrics.stepRetries.labels(context.step).inc();
         const startedAt = new Date().toISOString();
+        const beat = activity.info.isLocal ? undefined : setInterval(() => activity.heartbeat(), heartbeatMs);
         events.tell(
           context,
           context.undo
@@ -78,6 +82,8 @@ function interceptor(database: Database, events: StepEvents) {
           end({ outcome: 'failed' });
           events.tell(context, { error: { ...problemIn(failure), step: context.step } });
           throw failure;
+        } finally {
+          clearInterval(beat);
         }
       },
     },

@@ -17,6 +17,7 @@ import {
   proxyActivities,
   proxyLocalActivities,
   setHandler,
+  sleep,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -31,8 +32,6 @@ export interface StepOptions {
   where: Where;
   /** From the start of one attempt to its end. */
   deadlineSeconds: number;
-  /** Long work heartbeats, and its cancellation is awaited. */
-  long: boolean;
 }
 
 export interface StepRef<I, O> extends StepOptions {
@@ -65,7 +64,6 @@ export function refs<Area>(
         name: `${area}.${String(key)}`,
         where,
         deadlineSeconds: 60,
-        long: false,
         ...special[key as keyof Area],
       }),
     },
@@ -73,6 +71,9 @@ export function refs<Area>(
 }
 
 type Activities = Record<string, (input: unknown, context: StepContext) => Promise<unknown>>;
+
+/** Between further attempts of what must succeed: an undo, or a step after the point of no return. */
+const forwardPauses = ['1 s', '2 s', '5 s'] as const;
 
 const recordRetry = { initialInterval: '200 ms', maximumInterval: '5 s', maximumAttempts: 120 } as const;
 const remoteRetry = {
@@ -90,7 +91,8 @@ function remote(ref: StepOptions, input: unknown, summary: string): Activities {
     retry: remoteRetry,
     summary,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    ...(ref.long ? { heartbeatTimeout: '20 s' } : {}),
+    // Every worker heartbeats for its steps; the death of one is noticed long before the deadline.
+    heartbeatTimeout: '10 s',
     taskQueue: ref.where === 'host' ? hostQueue((input as { hostId: string }).hostId) : 'control',
   };
   return proxyActivities<Activities>(options);
@@ -164,10 +166,17 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
 
   /** Tries until it works or an operator skips it. Answers undefined for a skipped one. */
   async function insist(report: StepReport, attempt: () => Promise<unknown>): Promise<unknown> {
-    for (;;) {
+    for (let patience = forwardPauses.length; ; ) {
       try {
         return await attempt();
       } catch (error) {
+        // There is no other way but this one, so even what looks permanent is tried again before a person is asked.
+        const pause = forwardPauses[forwardPauses.length - patience];
+        if (pause !== undefined) {
+          patience--;
+          await sleep(pause);
+          continue;
+        }
         answer = undefined;
         report.error = problemOf(error, report.name);
         await records['operations.stuck']?.({ operationId, steps, problem: report.error, committed }, context(report));

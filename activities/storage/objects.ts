@@ -1,6 +1,5 @@
 /** Objects in a backup store (S3): images, and the parts they arrive as. Failures are Problems, so that API and steps share them. */
 import { createHash } from 'node:crypto';
-import { IncomingMessage } from 'node:http';
 import { type Readable, Transform } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
@@ -14,9 +13,9 @@ import {
   ListMultipartUploadsCommand,
   PutObjectCommand,
   S3Client,
+  UploadPartCommand,
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3';
-import { Upload } from '@aws-sdk/lib-storage';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { Database } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
@@ -262,11 +261,51 @@ function inspecting(
   };
 }
 
-/** S3 takes at most 10,000 parts, all but the last of one size; two of them are in memory at a time. */
-function partBytesFor(source: Readable, limitBytes: number): number {
-  const announced =
-    source instanceof IncomingMessage ? Number(source.headers['content-length'] ?? limitBytes) : limitBytes;
-  return Math.max(8 * 2 ** 20, Math.ceil(Math.min(announced, limitBytes) / 9_000));
+/**
+ * S3 takes at most 10,000 parts and wants at least 5 MiB in each but the last. They double every thousand: nobody has to know the
+ * length beforehand, 8 GiB go through in parts of 8 MiB, and 1 TiB is over before the seven thousandth.
+ */
+const partBytesOf = (partNumber: number): number => 8 * 2 ** 20 * 2 ** Math.floor((partNumber - 1) / 1_000);
+
+async function* inParts(source: Readable): AsyncGenerator<Buffer> {
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+  let partNumber = 1;
+  for await (const chunk of source) {
+    chunks.push(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
+    if (bytes < partBytesOf(partNumber)) continue;
+    yield Buffer.concat(chunks);
+    chunks = [];
+    bytes = 0;
+    partNumber++;
+  }
+  if (bytes > 0) yield Buffer.concat(chunks);
+}
+
+/** Streams an object of unknown length into the store: one part is sent while the next is gathered. */
+function upload(store: ObjectStore, key: string, source: Readable): Promise<void> {
+  const { client, bucket: Bucket } = store;
+  return exchange(store, `take ${key}`, async () => {
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key: key }));
+    const Parts: { PartNumber: number; ETag: string | undefined }[] = [];
+    let sending: Promise<unknown> = Promise.resolve();
+    try {
+      for await (const Body of inParts(source)) {
+        await sending;
+        const PartNumber = Parts.length + 1;
+        sending = client
+          .send(new UploadPartCommand({ Bucket, Key: key, UploadId, PartNumber, Body }))
+          .then(({ ETag }) => Parts.push({ PartNumber, ETag }));
+        // Its failure is met where it is awaited; until then it must not end the process.
+        sending.catch(() => {});
+      }
+    } finally {
+      // A part still on its way would outlive the upload that is discarded after a failure.
+      await sending;
+    }
+    await client.send(new CompleteMultipartUploadCommand({ Bucket, Key: key, UploadId, MultipartUpload: { Parts } }));
+  });
 }
 
 /** Ensures that nothing of an upload is left in the image's store. */
@@ -277,7 +316,6 @@ export async function discardUpload(database: Database, imageId: string): Promis
 /**
  * Takes an image's bytes into its store and answers what they are. Nothing is left in the store when it fails.
  *
- * An upload of unknown length takes up to a 4,500th of `limitBytes` of memory; one whose length is announced 16 MiB and more.
  * `source` is left undestroyed on failure, so that its connection can still carry the answer.
  *
  * @throws Problem PAYLOAD_TOO_LARGE, PRECONDITION_FAILED (format, checksum), INVALID_ARGUMENT (no bytes, or broken off),
@@ -318,13 +356,7 @@ export async function receiveImage(
   if (signal?.aborted) onAbort();
   try {
     source.pipe(stream);
-    const upload = new Upload({
-      client: store.client,
-      params: { Bucket: store.bucket, Key: partKey(imageId), Body: stream },
-      partSize: partBytesFor(source, limitBytes),
-      queueSize: 2,
-    });
-    await exchange(store, 'take the upload', () => upload.done());
+    await upload(store, partKey(imageId), stream);
     return found();
   } catch (error) {
     source.unpipe(stream);

@@ -1,0 +1,62 @@
+export interface DeclaredSetting {
+  summary: string;
+  area: string;
+  schema: Record<string, unknown>;
+  defaultValue: unknown;
+  unit?: string;
+}
+
+const seconds = (minimum: number, maximum: number): Record<string, unknown> => ({ type: 'integer', minimum, maximum });
+
+/** Global settings by key. */
+export const declaredSettings: Record<string, DeclaredSetting> = {
+  'instance.recoveryWindowSeconds': {
+    summary: 'How long a destroyed instance or volume can be recovered',
+    area: 'compute',
+    schema: seconds(0, 31_536_000),
+    defaultValue: 86_400,
+    unit: 's',
+  },
+  'record.tombstoneSeconds': {
+    summary: 'How long deleted resources can still be read with showDeleted',
+    area: 'platform',
+    schema: seconds(3600, 31_536_000),
+    defaultValue: 2_592_000,
+    unit: 's',
+  },
+  'idempotency.keepSeconds': {
+    summary: 'How long the answer to an Idempotency-Key is kept',
+    area: 'platform',
+    schema: seconds(60, 604_800),
+    defaultValue: 86_400,
+    unit: 's',
+  },
+  'quota.countStopped': {
+    summary: 'Stopped instances count against vCPU and memory quotas',
+    area: 'tenancy',
+    schema: { type: 'boolean' },
+    defaultValue: true,
+  },
+  'fault.rules': {
+    summary:
+      'Faults that workers inject into steps, for drills and tests; read only where fault injection is switched on',
+    area: 'platform',
+    schema: {
+      type: 'array',
+      maxItems: 2000,
+      items: {
+        type: 'object',
+        required: ['step', 'fault'],
+        additionalProperties: false,
+        properties: {
+          targetId: { type: 'string', format: 'uuid' },
+          operationType: { type: 'string', maxLength: 128 },
+          step: { type: 'string', maxLength: 128 },
+          fault: { type: 'string', enum: ['failBefore', 'failAfter', 'twice', 'undoTwice', 'die', 'undoFails'] },
+          times: { type: 'integer', minimum: 1 },
+        },
+      },
+    },
+    defaultValue: [],
+  },
+};

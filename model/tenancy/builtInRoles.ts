@@ -1,0 +1,130 @@
+interface Rule {
+  effect: 'allow' | 'deny';
+  pattern: string;
+}
+export interface BuiltInRole {
+  summary: string;
+  boundAt: 'platform' | 'domain' | 'account' | 'project' | 'resource';
+  permissions: Rule[];
+}
+
+const allow = (...patterns: string[]): Rule[] => patterns.map((pattern) => ({ effect: 'allow', pattern }));
+const deny = (...patterns: string[]): Rule[] => patterns.map((pattern) => ({ effect: 'deny', pattern }));
+
+const read = (...kinds: string[]): string[] => kinds.flatMap((kind) => [`${kind}.get`, `${kind}.list`]);
+const infrastructure = [
+  'zone',
+  'pod',
+  'cluster',
+  'host',
+  'storageCluster',
+  'storagePool',
+  'backupStore',
+  'volumeType',
+  'instanceType',
+];
+const catalogue = read('zone', 'instanceType', 'volumeType', 'role', 'operationType', 'image');
+const tenantKinds = [
+  'instance',
+  'volume',
+  'snapshot',
+  'image',
+  'network',
+  'subnet',
+  'networkInterface',
+  'securityGroup',
+  'keyPair',
+];
+const trace = read('operation', 'event', 'auditEntry');
+const everything = (kinds: string[]): string[] => kinds.map((kind) => `${kind}.*`);
+
+/** The ready-made roles. */
+export const builtInRoles: Record<string, BuiltInRole> = {
+  rootAdmin: { summary: 'May do everything', boundAt: 'platform', permissions: allow('*.*') },
+  rootReadOnly: { summary: 'May see everything', boundAt: 'platform', permissions: allow('*.get', '*.list') },
+  operator: {
+    summary: "Runs the infrastructure, without tenants' data",
+    boundAt: 'platform',
+    permissions: allow(
+      ...everything(infrastructure),
+      'operation.*',
+      'setting.*',
+      ...read('operationType', 'event', 'auditEntry', 'role'),
+    ),
+  },
+  support: {
+    summary: "Sees tenants' resources and operations",
+    boundAt: 'platform',
+    permissions: allow(...read(...tenantKinds), ...catalogue, ...trace, ...read('account', 'project', 'user')),
+  },
+  domainAdmin: {
+    summary: 'Runs the accounts of a domain',
+    boundAt: 'domain',
+    permissions: [
+      ...allow(
+        ...everything([...tenantKinds, 'domain', 'account', 'project', 'user', 'apiKey', 'roleBinding']),
+        ...read('quota'),
+        ...catalogue,
+        ...trace,
+        'operation.cancel',
+      ),
+      ...deny('domain.delete'),
+    ],
+  },
+  accountOwner: {
+    summary: 'Runs an account: its projects, users and resources',
+    boundAt: 'account',
+    permissions: allow(
+      ...everything([...tenantKinds, 'project', 'user', 'apiKey', 'roleBinding']),
+      ...read('account', 'quota'),
+      ...catalogue,
+      ...trace,
+      'operation.cancel',
+    ),
+  },
+  billingManager: {
+    summary: 'Sees an account and what it uses',
+    boundAt: 'account',
+    permissions: allow(...read('account', 'project', 'quota'), ...catalogue),
+  },
+  projectAdmin: {
+    summary: 'Runs a project and who may use it',
+    boundAt: 'project',
+    permissions: allow(
+      ...everything([...tenantKinds, 'roleBinding']),
+      ...read('project', 'quota'),
+      ...catalogue,
+      ...trace,
+      'operation.cancel',
+      'apiKey.*',
+    ),
+  },
+  projectMember: {
+    summary: 'Makes and runs resources of a project',
+    boundAt: 'project',
+    permissions: allow(
+      ...everything(tenantKinds),
+      ...read('project', 'quota'),
+      ...catalogue,
+      ...trace,
+      'operation.cancel',
+      'apiKey.*',
+    ),
+  },
+  projectReader: {
+    summary: 'Sees a project',
+    boundAt: 'project',
+    permissions: allow(...read(...tenantKinds, 'project', 'quota'), ...catalogue, ...trace),
+  },
+  imageUser: { summary: 'May use a shared image', boundAt: 'resource', permissions: allow(...read('image')) },
+  networkUser: {
+    summary: 'May attach to a shared network',
+    boundAt: 'resource',
+    permissions: allow(...read('network', 'subnet')),
+  },
+  offeringUser: {
+    summary: 'May use a private instance or volume type',
+    boundAt: 'resource',
+    permissions: allow(...read('instanceType', 'volumeType')),
+  },
+};

@@ -1,0 +1,37 @@
+/** The simulator's inventory, as the comparison of records and reality wants it. */
+import type { SimulatorInventory } from '../../lab/simulated/simulator.ts';
+import type { Reality } from './world.ts';
+
+export async function simulatorInventory(url: string): Promise<SimulatorInventory> {
+  return (await (await fetch(`${url}/_sim/inventory`)).json()) as SimulatorInventory;
+}
+
+/** Names of the logical switch ports in the northbound record. */
+function portNames(ovn: SimulatorInventory['ovn']): string[] {
+  const rows = Object.values(ovn).flatMap((tables) => tables.Logical_Switch_Port ?? []);
+  return rows.flatMap((row) => (row !== null && typeof row === 'object' && 'name' in row ? [String(row.name)] : []));
+}
+
+export function realityOf(inventory: SimulatorInventory): Reality {
+  const reality: Reality = {
+    running: new Map(),
+    defined: new Map(),
+    images: new Set(),
+    trashed: new Set(),
+    ports: new Set(),
+  };
+  const add = (to: Map<string, string[]>, id: string, host: string): void =>
+    void to.set(id, [...(to.get(id) ?? []), host]);
+  for (const [name, host] of Object.entries(inventory.hosts)) {
+    for (const [id, domain] of Object.entries(host.domains)) {
+      add(reality.defined, id, name);
+      if (domain.state === 'running') add(reality.running, id, name);
+    }
+  }
+  for (const [pool, { images, trash }] of Object.entries(inventory.ceph.pools)) {
+    for (const image of Object.keys(images)) if (!image.startsWith('image-')) reality.images.add(`${pool}/${image}`);
+    for (const image of Object.keys(trash)) reality.trashed.add(`${pool}/${image}`);
+  }
+  for (const name of portNames(inventory.ovn)) reality.ports.add(name);
+  return reality;
+}
