@@ -72,9 +72,9 @@ export function messageDecoder(onMessage: (message: RpcMessage) => void): (chunk
     pending.push(chunk);
     length += chunk.length;
     while (length >= 4) {
-      // A large answer comes in hundreds of pieces: join them only when the message is whole.
-      const head = pending[0] !== undefined && pending[0].length >= 4 ? pending[0] : Buffer.concat(pending);
-      const size = head.readUInt32BE(0);
+      // A large answer comes in hundreds of pieces: they are joined when the message is whole, before that only for its length.
+      if ((pending[0]?.length ?? 0) < 4) pending = [Buffer.concat(pending)];
+      const size = pending[0]?.readUInt32BE(0) ?? 0;
       if (size < HEADER_BYTES || size > MAX_MESSAGE_BYTES)
         throw new RangeError(`a message of ${size} bytes from libvirt`);
       if (length < size) return;

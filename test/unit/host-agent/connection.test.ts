@@ -1,0 +1,224 @@
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { AgentError, connectHost, type HostConnection } from '../../../host-agent/connection.ts';
+import type { HostEvent } from '../../../host-agent/protocol.ts';
+
+type Answer = (request: http.IncomingMessage, response: http.ServerResponse, body: string) => void;
+
+const health = { agent: 'v', bootId: 'b', hostname: 'h', libvirt: true, switch: true };
+const migration = { id: 'i', targetAddress: '10.0.0.2', bandwidthBytesPerSec: null, autoConverge: false };
+let server: http.Server | undefined;
+let connection: HostConnection | undefined;
+
+/** A simulated host that answers what the test says, by method and path. */
+async function hostThat(answers: Record<string, Answer>): Promise<HostConnection> {
+  server = http.createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    const door = `${request.method} ${request.url?.replace('/host7', '').replace(/\?.*/, '')}`;
+    const answer =
+      answers[door] ?? (door === 'GET /v1/health' ? ok(health) : problem(404, 'NOT_FOUND', 'nothing here'));
+    answer(request, response, body);
+  });
+  await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+  connection = await connectHost({ address: `sim://127.0.0.1:${(server.address() as AddressInfo).port}/host7` });
+  return connection;
+}
+
+const ok =
+  (value: unknown): Answer =>
+  (_request, response) =>
+    response.writeHead(200).end(JSON.stringify(value));
+const problem =
+  (status: number, code: string, message: string, retryable = false): Answer =>
+  (_request, response) =>
+    response.writeHead(status).end(JSON.stringify({ code, message, retryable }));
+
+afterEach(async () => {
+  await connection?.close();
+  server?.closeAllConnections();
+  await new Promise((resolve) => server?.close(resolve));
+});
+
+describe('a call', () => {
+  it('brings the answer, or the problem with its code', async () => {
+    const host = await hostThat({
+      'POST /v1/calls/domain.status': ok({ state: 'off', reason: 'shutdown' }),
+      'POST /v1/calls/domain.reset': problem(409, 'INVALID_STATE', 'it is off', true),
+    });
+    expect(await host.call('domain.status', { id: 'x' })).toEqual({ state: 'off', reason: 'shutdown' });
+    await expect(host.call('domain.reset', { id: 'x' })).rejects.toMatchObject({
+      name: 'AgentError',
+      code: 'INVALID_STATE',
+      retryable: true,
+      message: 'it is off',
+    });
+  });
+
+  it('ends with TIMEOUT when the host hangs, and with the reason when it is aborted', async () => {
+    const host = await hostThat({ 'POST /v1/calls/domain.status': () => {} });
+    await expect(host.call('domain.status', { id: 'x' }, { timeoutMs: 50 })).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      retryable: true,
+    });
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error('no longer wanted')), 20);
+    await expect(host.call('domain.status', { id: 'x' }, { signal: controller.signal })).rejects.toThrow(
+      'no longer wanted',
+    );
+  });
+
+  it('ends with HOST_UNREACHABLE when nobody is there, or the connection was closed', async () => {
+    await expect(connectHost({ address: 'sim://127.0.0.1:1/x' })).rejects.toMatchObject({
+      code: 'HOST_UNREACHABLE',
+      retryable: true,
+    });
+    const host = await hostThat({ 'POST /v1/calls/domain.status': () => {} });
+    const pending = host.call('domain.status', { id: 'x' });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await host.close();
+    await expect(pending).rejects.toMatchObject({ code: 'HOST_UNREACHABLE' });
+    await expect(host.call('domain.status', { id: 'x' })).rejects.toBeInstanceOf(AgentError);
+    expect(await host.closed).toBeUndefined();
+  });
+
+  it('is asked again when a kept channel had died', async () => {
+    let asked = 0;
+    const host = await hostThat({
+      'POST /v1/calls/domain.status': (request, response) => {
+        asked += 1;
+        if (asked === 2) request.socket.destroy();
+        else ok({ state: 'off', reason: '' })(request, response, '');
+      },
+    });
+    await host.call('domain.status', { id: 'x' });
+    expect(await host.call('domain.status', { id: 'x' })).toMatchObject({ state: 'off' });
+    expect(asked).toBe(3);
+  });
+});
+
+describe('a task', () => {
+  const task = (state: string, progress: number, more = {}) => ({
+    id: 't',
+    name: 'domain.migrate',
+    state,
+    progress,
+    ...more,
+  });
+  const result = { downtimeMs: 1, totalMs: 2, transferredBytes: 3 };
+
+  it('is followed to its end, progress told once each', async () => {
+    const steps = [task('running', 10), task('running', 10), task('running', 60), task('succeeded', 100, { result })];
+    const seen: number[] = [];
+    const host = await hostThat({
+      'PUT /v1/tasks/t': (_request, response, body) => {
+        expect(JSON.parse(body)).toEqual({ name: 'domain.migrate', input: migration });
+        response.end(JSON.stringify(task('running', 0)));
+      },
+      'GET /v1/tasks/t': (_request, response) => response.end(JSON.stringify(steps.shift())),
+    });
+    const answer = await host.runTask('domain.migrate', 't', migration, {
+      onProgress: (percent) => seen.push(percent),
+    });
+    expect(answer).toEqual(result);
+    expect(seen).toEqual([0, 10, 60]);
+  });
+
+  it('is started again when the agent restarted and forgot it', async () => {
+    let starts = 0;
+    let looks = 0;
+    const host = await hostThat({
+      'PUT /v1/tasks/t': (_request, response) => {
+        starts += 1;
+        response.end(JSON.stringify(starts === 1 ? task('running', 5) : task('succeeded', 100, { result })));
+      },
+      'GET /v1/tasks/t': (request, response, body) => {
+        looks += 1;
+        problem(404, 'NOT_FOUND', 'no such task')(request, response, body);
+      },
+    });
+    expect(await host.runTask('domain.migrate', 't', migration)).toEqual(result);
+    expect([starts, looks]).toEqual([2, 1]);
+  });
+
+  it('is cancelled with its caller, whose reason comes back', async () => {
+    const calls: string[] = [];
+    const host = await hostThat({
+      'PUT /v1/tasks/t': ok(task('running', 5)),
+      'GET /v1/tasks/t': () => calls.push('GET'),
+      'DELETE /v1/tasks/t': (request, response, body) => {
+        calls.push('DELETE');
+        ok(task('cancelled', 5))(request, response, body);
+      },
+    });
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error('operator changed his mind')), 30);
+    await expect(host.runTask('domain.migrate', 't', migration, { signal: controller.signal })).rejects.toThrow(
+      'changed his mind',
+    );
+    expect(calls).toEqual(['GET', 'DELETE']);
+  });
+
+  it('that had succeeded before the cancel counts as done', async () => {
+    const host = await hostThat({
+      'PUT /v1/tasks/t': ok(task('running', 5)),
+      'GET /v1/tasks/t': () => {},
+      'DELETE /v1/tasks/t': ok(task('succeeded', 100, { result })),
+    });
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error('too late')), 30);
+    expect(await host.runTask('domain.migrate', 't', migration, { signal: controller.signal })).toEqual(result);
+  });
+
+  it('that failed throws its problem', async () => {
+    const failed = { problem: { code: 'TIMEOUT', message: 'the guest does not care', retryable: false } };
+    const host = await hostThat({ 'PUT /v1/tasks/t': ok(task('failed', 50, failed)) });
+    await expect(host.runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 })).rejects.toMatchObject({
+      code: 'TIMEOUT',
+      retryable: false,
+    });
+  });
+});
+
+describe('events', () => {
+  it('arrive one by one, and a broken stream is an error', async () => {
+    const events = [
+      { type: 'hello', sequence: 0 },
+      { type: 'domain.stopped', sequence: 1, reason: 'ü' },
+    ];
+    const host = await hostThat({
+      'GET /v1/events': (_request, response) => {
+        const bytes = Buffer.from(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+        response.writeHead(200);
+        response.write(bytes.subarray(0, 70));
+        setTimeout(() => response.end(bytes.subarray(70)), 10);
+      },
+    });
+    const seen: HostEvent[] = [];
+    const watching = host.events((event) => seen.push(event), new AbortController().signal);
+    await expect(watching).rejects.toMatchObject({ code: 'HOST_UNREACHABLE' });
+    expect(seen).toEqual(events);
+  });
+
+  it('end quietly when nobody wants them any more', async () => {
+    const host = await hostThat({
+      'GET /v1/events': (_request, response) => void response.writeHead(200).write('{}\n'),
+    });
+    const controller = new AbortController();
+    await host.events(() => controller.abort(), controller.signal);
+  });
+});
+
+describe('a serial log', () => {
+  it('streams its bytes, or fails with the problem', async () => {
+    const host = await hostThat({
+      'GET /v1/domains/a/serial': (_request, response) => response.end('booting\r\n'),
+    });
+    let text = '';
+    for await (const chunk of host.serial('a')) text += chunk;
+    expect(text).toBe('booting\r\n');
+    const failing = host.serial('b');
+    await expect(failing.toArray()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
