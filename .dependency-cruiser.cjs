@@ -1,0 +1,133 @@
+/**
+ * Which folder may import which: data goes down once and comes back once. `npm run imports` checks it.
+ *
+ * An arrow that is not in this table is an error. To allow one, add it here, and say in the commit why it is needed.
+ */
+
+/**
+ * @typedef {object} Room
+ * @property {string[]} may paths from the project's root, as regular expressions
+ * @property {string[]} [mayTypesOf] paths of which types alone may be imported
+ * @property {string[]} [packages] the npm packages it may use; all in package.json unless said
+ * @property {false} [node] it may not use Node's own modules
+ */
+const startOperation = '^temporal/(start-operation|search-attributes)\\.ts$';
+const migrations = '^prisma/migrate\\.ts$';
+const objectStore = '^activities/storage/objects\\.ts$';
+
+/** @type {Record<string, Room>} */
+const rooms = {
+  model: { may: [], packages: ['typebox'], node: false },
+  runtime: { may: ['^host-agent/', '^database/', '^model/'] },
+  database: { may: ['^model/', '^runtime/', '^generated/'] },
+  api: { may: ['^model/', '^database/', '^runtime/', '^generated/', startOperation, migrations, objectStore] },
+  // They run in Temporal's sandbox: deterministic, no I/O.
+  workflows: {
+    may: ['^model/', '^temporal/search-attributes\\.ts$'],
+    mayTypesOf: ['^activities/'],
+    packages: ['@temporalio/workflow'],
+    node: false,
+  },
+  activities: { may: ['^model/', '^database/', '^runtime/', '^host-agent/'], mayTypesOf: ['^generated/'] },
+  workers: {
+    may: ['^(model|database|runtime|generated|api|workflows|activities|host-agent)/', startOperation, migrations],
+  },
+  'host-agent': { may: ['^model/'] },
+  temporal: { may: ['^postgres/', '^runtime/'] },
+  postgres: { may: [] },
+  prisma: { may: ['^postgres/'] },
+  // A client like any other: what it knows of the resources comes from the API's document.
+  cli: { may: ['^generated/'] },
+};
+
+const inPackages = '(^|/)node_modules/';
+
+/** The rules for one folder: what it may import at all, and what of that is for types alone. */
+function rulesOf([folder, { may, mayTypesOf = [], packages, node }]) {
+  const own = `^${folder}/`;
+  const inside = { path: own };
+  const always = [own, inPackages, ...may];
+  return [
+    {
+      name: `${folder}-imports`,
+      comment: `${folder}/ may import: ${[...may, ...mayTypesOf.map((path) => `types of ${path}`)].join(', ') || 'nothing'}`,
+      severity: 'error',
+      from: inside,
+      to: { pathNot: [...always, ...mayTypesOf], dependencyTypesNot: ['core'] },
+    },
+    ...(mayTypesOf.length === 0
+      ? []
+      : [
+          {
+            name: `${folder}-types-only`,
+            comment: `${folder}/ may import types alone from ${mayTypesOf.join(', ')}: write "import type"`,
+            severity: 'error',
+            from: inside,
+            to: { path: mayTypesOf, preCompilationOnly: false },
+          },
+        ]),
+    ...(packages === undefined
+      ? []
+      : [
+          {
+            name: `${folder}-packages`,
+            comment: `${folder}/ may use no package but ${packages.join(', ')}`,
+            severity: 'error',
+            from: inside,
+            to: { path: inPackages, pathNot: packages.map((name) => `${inPackages}${name}/`) },
+          },
+        ]),
+    ...(node === false
+      ? [
+          {
+            name: `${folder}-without-node`,
+            comment: `${folder}/ uses none of Node's own modules`,
+            severity: 'error',
+            from: inside,
+            to: { dependencyTypes: ['core'] },
+          },
+        ]
+      : []),
+  ];
+}
+
+const product = `^(${Object.keys(rooms).join('|')})/`;
+
+module.exports = {
+  forbidden: [
+    ...Object.entries(rooms).flatMap(rulesOf),
+    {
+      name: 'no-cycles',
+      comment: 'files that need each other at run time can not be understood, tested or loaded one without the other',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only', 'pre-compilation-only'] } },
+    },
+    {
+      name: 'resolvable',
+      comment: 'an import that leads nowhere',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: 'declared-packages',
+      comment:
+        'a package that package.json does not name, or names for development only; the prisma command is a tool of development',
+      severity: 'error',
+      from: { path: product, pathNot: '^prisma/(engine|create-migration)' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'undetermined'], preCompilationOnly: false },
+    },
+  ],
+  options: {
+    doNotFollow: { path: [inPackages, '^generated/'] },
+    exclude: { path: ['^\\.belay/', '^dist/', '^\\.git/'] },
+    tsPreCompilationDeps: 'specify',
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+      mainFields: ['module', 'main', 'types'],
+    },
+  },
+};

@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const root = fileURLToPath(new URL('.', import.meta.url));
+
+/** One set-up for all files of a project: there is one stack, and one lab, per run. */
+function sharedSetup(folder: string): { globalSetup: string[] } | undefined {
+  const path = `test/${folder}/setup.ts`;
+  // A run that only counts the tests it skips starts nothing.
+  const countsOnly = process.env.BELAY_TESTS_SKIPPED === folder;
+  return existsSync(new URL(path, import.meta.url)) && !countsOnly ? { globalSetup: [path] } : undefined;
+}
+
+export default defineConfig({
+  test: {
+    root,
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          pool: 'threads',
+          isolate: false,
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+      { test: { name: 'history', include: ['test/history/**/*.test.ts'], testTimeout: 60_000 } },
+      {
+        test: {
+          name: 'sim',
+          include: ['test/sim/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          ...sharedSetup('sim'),
+        },
+      },
+      {
+        test: {
+          name: 'lab',
+          include: ['test/lab/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          ...sharedSetup('lab'),
+        },
+      },
+    ],
+  },
+});
