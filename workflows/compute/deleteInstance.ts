@@ -14,7 +14,7 @@ export async function deleteInstance({ instanceId }: DeleteInstance): Promise<vo
     const { hostId, storageHostId, volumeIds } = await step(instances.locate, { instanceId });
     const data = await step(volumeRecords.attached, { instanceId });
     if (hostId) await step(hypervisor.leave, { instanceId, hostId });
-    await step(networkInterfaces.unplug, { instanceId });
+    await step(networkInterfaces.unplug, { instanceId, ...(hostId ? { hostId } : {}) });
     // After the guest has left and before it could be booted again: a rollback boots it with all its disks.
     for (const volume of data) await step(volumeRecords.freeSlot, { instanceId, ...volume });
     // No volumes here means that the root volume was asked to be kept.
