@@ -201,7 +201,11 @@ function overHttp(path: HttpPath): OverHttp {
           text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
       });
       underWay.add(request);
-      const abort = () => request.destroy(new Aborted());
+      const abort = () => {
+        // A request that still waits for its channel, which a host that hangs never opens, hears of nothing: so tell at once.
+        reject(signal?.reason);
+        request.destroy();
+      };
       signal?.addEventListener('abort', abort, { once: true });
       let answered = false;
       request.on('close', () => {
@@ -214,7 +218,7 @@ function overHttp(path: HttpPath): OverHttp {
       });
       request.on('error', (error: NodeJS.ErrnoException) => {
         if (answered) return;
-        if (error instanceof Aborted) return reject(signal?.reason);
+        if (signal?.aborted) return;
         // A kept channel may have died unseen, for example when the agent restarted. Every request may arrive twice, so ask again.
         if (request.reusedSocket && !isRetry && !gone) {
           return open(agent, method, url, body, signal, true).then(resolve, reject);
@@ -360,9 +364,6 @@ function overHttp(path: HttpPath): OverHttp {
     },
   };
 }
-
-/** Marks a request that its caller gave up. */
-class Aborted extends Error {}
 
 async function textOf(response: http.IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];

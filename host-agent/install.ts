@@ -422,7 +422,10 @@ export async function settleAgent(connection: HostConnection): Promise<void> {
   await removeOtherVersions(connection, shell);
 }
 
-/** Stops the agent and removes it with what it keeps; guests run on, and packages stay until `removeInstalledPackages`. */
+/**
+ * Stops the agent and removes it; guests run on. What it configured (libvirt, the switch, storage) has undo calls of its own
+ * that come before: taking away a certificate under a configured libvirtd would keep it from starting.
+ */
 export async function removeAgent(connection: HostConnection): Promise<void> {
   const { shell } = connection;
   if (!shell) return;
@@ -440,9 +443,10 @@ if [ -e ${INIT_SCRIPT} ]; then
   turns=0
   while [ -S ${AGENT_SOCKET} ] && [ $turns -lt 100 ]; do sleep 0.1; turns=$((turns + 1)); done
 fi
-rm -rf ${LIBRARY} ${CONFIGURATION} /run/belay
-[ ! -d ${STATE} ] || find ${STATE} -mindepth 1 ! -path ${INSTALLED_RECORD} -delete
-rmdir ${STATE} 2>/dev/null || true
+rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/imports
+for directory in ${CONFIGURATION} ${STATE}; do
+  [ ! -d $directory ] || find $directory -depth -type d -empty -delete
+done
 `,
   );
 }
