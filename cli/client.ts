@@ -94,8 +94,11 @@ export async function answerOf<T>(call: Promise<Answer<T>>): Promise<T> {
     answer = await call;
   } catch (error) {
     if (error instanceof SyntaxError) throw new Unreachable('the answer is no JSON; is this the address of the API?');
+    if (error instanceof Error && error.name === 'TimeoutError')
+      throw new Unreachable('the API stopped answering in the middle of its answer', { cause: error });
     // The connection was cut while the body came.
-    if (error instanceof TypeError) throw new Unreachable(`the answer was cut off: ${reasonOf(error)}`, { cause: error });
+    if (error instanceof TypeError)
+      throw new Unreachable(`the answer was cut off: ${reasonOf(error)}`, { cause: error });
     throw error;
   }
   const { data, error, response } = answer;

@@ -1,0 +1,42 @@
+/** What a list shows of each kind when nobody says which columns; the id, the name and the state are always there. */
+import type { Resource } from './document.ts';
+
+const chosen: Record<string, readonly string[]> = {
+  account: ['type', 'domainId'],
+  apiKey: ['userId', 'accessKey', 'enabled', 'expiresAt', 'lastUsedAt'],
+  auditEntry: ['createdAt', 'permission', 'outcome', 'code', 'resourceKind', 'resourceId', 'sourceAddress'],
+  backupStore: ['driver', 'endpoint', 'bucket', 'enabled'],
+  cluster: ['podId', 'hypervisor', 'architecture', 'vcpuOvercommit'],
+  domain: ['parentId', 'enabled'],
+  event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
+  host: ['address', 'clusterId', 'enabled', 'vcpus', 'memoryMib'],
+  image: ['format', 'sizeBytes', 'visibility', 'architecture', 'enabled'],
+  instance: ['vcpus', 'memoryMib', 'hostId', 'createdAt'],
+  instanceType: ['vcpus', 'memoryMib', 'rootSizeGib', 'enabled'],
+  keyPair: ['type', 'fingerprint'],
+  network: ['zoneId', 'type', 'createdAt'],
+  networkInterface: ['instanceId', 'subnetId', 'address', 'mac'],
+  operation: ['type', 'targetId', 'progress', 'createdAt', 'endedAt'],
+  operationType: ['targetKind', 'permission', 'lockMode', 'cancellable'],
+  pod: ['zoneId', 'rack', 'enabled'],
+  project: ['accountId', 'createdAt'],
+  quota: ['scopeKind', 'scopeId', 'counter', 'limit'],
+  role: ['boundAt', 'builtIn', 'description'],
+  roleBinding: ['subjectKind', 'subjectId', 'roleId', 'targetKind', 'targetId'],
+  securityGroup: ['zoneId', 'isDefault'],
+  setting: ['value', 'defaultValue', 'unit', 'settingArea'],
+  snapshot: ['volumeId', 'sizeGib', 'createdAt', 'expiresAt'],
+  storageCluster: ['driver', 'monitors', 'enabled'],
+  storagePool: ['pool', 'storageClass', 'replicas', 'totalGib', 'enabled'],
+  subnet: ['cidr', 'gateway', 'networkId', 'dhcp'],
+  user: ['userName', 'type', 'email', 'accountId'],
+  volume: ['sizeGib', 'volumeTypeId', 'instanceId', 'createdAt'],
+  volumeType: ['storageClass', 'minSizeGib', 'maxSizeGib', 'enabled'],
+  zone: ['enabled', 'domainName'],
+};
+
+/** Only what the kind really has, so that a column never is empty because it was renamed. */
+export function columnsFor({ kind, properties }: Resource): string[] {
+  const wanted = ['id', 'name', 'state', ...(chosen[kind] ?? ['createdAt'])];
+  return wanted.filter((name) => Object.hasOwn(properties, name));
+}
