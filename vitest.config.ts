@@ -1,8 +1,15 @@
 import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
+
+/** Where tests keep what is worth keeping from run to run, apart from an installation in the same checkout. */
+export const testHome = resolve(
+  process.env.BELAY_TEST_HOME ?? join(process.env.BELAY_HOME ?? join(root, '.belay'), 'test'),
+);
+process.env.BELAY_TEST_HOME = testHome;
 
 /** One set-up for all files of a project: there is one stack, and one lab, per run. */
 function sharedSetup(folder: string): { globalSetup: string[] } | undefined {
@@ -21,7 +28,6 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
           pool: 'threads',
-          isolate: false,
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },

@@ -1,0 +1,249 @@
+/**
+ * `npm test`: everything that is checked, in one run: types, lint, imports, then the tests by what they prove. The last line is
+ * `N passed, N failed`, and `, N skipped` where something was skipped.
+ *
+ * `npm test -- unit lab` runs some parts. What follows the parts goes to Vitest: `npm test -- sim test/sim/cancel.test.ts -t undo`.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { downLab, leftovers } from '../lab/real/lab.ts';
+import { testHome } from '../vitest.config.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const nothing: Counts = { passed: 0, failed: 0, skipped: 0 };
+const onePassed: Counts = { ...nothing, passed: 1 };
+const oneFailed: Counts = { ...nothing, failed: 1 };
+const sum = (a: Counts, b: Counts): Counts => ({
+  passed: a.passed + b.passed,
+  failed: a.failed + b.failed,
+  skipped: a.skipped + b.skipped,
+});
+
+const MINUTE_MS = 60_000;
+const CHECK_LIMIT_MS = 10 * MINUTE_MS;
+/** For Vitest to end its workers, and for the servers it has started to end with it. */
+const END_LIMIT_MS = 20_000;
+
+const checks = {
+  types: ['node_modules/typescript/bin/tsc', '--noEmit'],
+  lint: ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
+  imports: ['node_modules/dependency-cruiser/bin/dependency-cruise.mjs', '--config', '.dependency-cruiser.cjs', '.'],
+} as const;
+
+/** The projects of vitest.config.ts, and how long each may take in all before it counts as hung. */
+const projects = {
+  unit: 15 * MINUTE_MS,
+  history: 15 * MINUTE_MS,
+  sim: 60 * MINUTE_MS,
+  lab: 120 * MINUTE_MS,
+} as const;
+
+type Check = keyof typeof checks;
+type Project = keyof typeof projects;
+type Part = Check | Project;
+
+const parts: readonly Part[] = ['types', 'lint', 'imports', 'unit', 'history', 'sim', 'lab'];
+const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
+const isCheck = (part: Part): part is Check => part in checks;
+
+let interruptedBy: NodeJS.Signals | undefined;
+
+interface Ended {
+  /** Why it did not end well; undefined when it ended with exit code 0. */
+  problem: string | undefined;
+  output: string;
+}
+
+/** Runs one of Node's programs from the project's root, showing its output or returning it. A signal to this process ends it. */
+function runNode(argv: readonly string[], limitMs: number, show: boolean, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, argv, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', show ? 'inherit' : 'pipe', show ? 'inherit' : 'pipe'],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk));
+
+    let isLate = false;
+    let killTimer: NodeJS.Timeout | undefined;
+    const end = (): void => {
+      child.kill('SIGTERM');
+      killTimer ??= setTimeout(() => child.kill('SIGKILL'), END_LIMIT_MS);
+    };
+    const limit = setTimeout(() => {
+      isLate = true;
+      end();
+    }, limitMs);
+    const interrupt = (signal: NodeJS.Signals): void => {
+      interruptedBy ??= signal;
+      end();
+    };
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+    for (const signal of signals) process.on(signal, interrupt);
+
+    const settle = (problem: string | undefined): void => {
+      clearTimeout(limit);
+      clearTimeout(killTimer);
+      for (const signal of signals) process.removeListener(signal, interrupt);
+      resolve({ problem, output: Buffer.concat(chunks).toString() });
+    };
+    child.once('error', (error) => settle(`could not be started: ${error.message}`));
+    child.once('close', (code, signal) => {
+      if (isLate) settle(`took longer than ${limitMs / MINUTE_MS} minutes`);
+      else settle(code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`);
+    });
+  });
+}
+
+async function runCheck(check: Check): Promise<Counts> {
+  const { problem, output } = await runNode(checks[check], CHECK_LIMIT_MS, false);
+  if (problem === undefined) return onePassed;
+  console.log(`${output.trimEnd()}\n${check}: ${problem}`);
+  return oneFailed;
+}
+
+/** The part of Vitest's JSON report that is read here. */
+interface VitestReport {
+  numPassedTests: number;
+  numFailedTests: number;
+  numPendingTests: number;
+  numTodoTests: number;
+  /** One per file. */
+  testResults: { status: string; assertionResults: { status: string }[] }[];
+}
+
+function countsOf(reportPath: string): Counts {
+  if (!existsSync(reportPath)) return nothing;
+  const report = JSON.parse(readFileSync(reportPath, 'utf8')) as VitestReport;
+  // A file that could not be loaded, or whose hooks failed, has no failed test of its own.
+  const brokenFiles = report.testResults.filter(
+    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
+  );
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests + brokenFiles.length,
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
+}
+
+interface VitestRun {
+  /** What goes to Vitest: files, `-t <name>`, … */
+  args: readonly string[];
+  /** Counts the tests without running one. */
+  skip?: boolean;
+}
+
+async function runVitest(project: Project, { args, skip = false }: VitestRun): Promise<Counts> {
+  const reportPath = join(testHome, `${project}.json`);
+  mkdirSync(testHome, { recursive: true });
+  rmSync(reportPath, { force: true });
+  const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', project];
+  argv.push('--reporter=json', `--outputFile.json=${reportPath}`);
+  argv.push(...(skip ? ['--testNamePattern=(?!)'] : ['--reporter=default']), ...args);
+  const ended = await runNode(argv, projects[project], !skip, skip ? { BELAY_TESTS_SKIPPED: project } : {});
+  const counts = countsOf(reportPath);
+  if (ended.problem === undefined || counts.failed > 0) return counts;
+  // Errors outside of tests, a set-up or a clean-up that failed, a crash: no test says so.
+  console.log(`${ended.output}${project}: Vitest ${ended.problem}`);
+  return sum(counts, oneFailed);
+}
+
+const CAP_NET_ADMIN = 12n;
+const CAP_SYS_ADMIN = 21n;
+
+/** Why real hosts can not be made here; undefined when they can. */
+function labObstacle(): string | undefined {
+  if (process.platform !== 'linux') return `needs Linux; this is ${process.platform}`;
+  if (process.getuid?.() !== 0) return 'needs root, to make network and mount namespaces';
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  const has = (capability: bigint): boolean => ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;
+  return has(CAP_NET_ADMIN) && has(CAP_SYS_ADMIN)
+    ? undefined
+    : 'needs the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN, which this container withholds';
+}
+
+async function runLab(args: readonly string[]): Promise<Counts> {
+  const obstacle = labObstacle();
+  if (obstacle !== undefined) {
+    console.log(`lab: skipped, because it ${obstacle}`);
+    return runVitest('lab', { args, skip: true });
+  }
+  return sum(await runVitest('lab', { args }), await leavesNothing());
+}
+
+/** The promise that no process, namespace, link or mount outlives the lab's tests; what does is reported, then removed. */
+async function leavesNothing(): Promise<Counts> {
+  const left = await leftovers(testHome);
+  if (left.length === 0) return onePassed;
+  console.log(`lab: the tests have left behind:\n${left.map((one) => `  ${one}`).join('\n')}`);
+  await downLab(testHome).catch((error: unknown) => console.log(error instanceof Error ? error.message : error));
+  return oneFailed;
+}
+
+function hasTests(project: Project): boolean {
+  const folder = join(root, 'test', project);
+  return (
+    existsSync(folder) && readdirSync(folder, { recursive: true }).some((file) => String(file).endsWith('.test.ts'))
+  );
+}
+
+async function runPart(part: Part, args: readonly string[]): Promise<Counts> {
+  if (isCheck(part)) return runCheck(part);
+  if (!hasTests(part)) return nothing;
+  return part === 'lab' ? runLab(args) : runVitest(part, { args });
+}
+
+const textOf = ({ passed, failed, skipped }: Counts): string =>
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+
+/** Splits `unit sim -t name` into parts and what goes to Vitest; a file alone is in the part that its folder names. */
+function chosen(words: readonly string[]): { asked: readonly Part[]; args: readonly string[] } {
+  const firstOther = words.findIndex((word) => !isPart(word));
+  const named = (firstOther === -1 ? words : words.slice(0, firstOther)).filter(isPart);
+  const args = firstOther === -1 ? [] : words.slice(firstOther);
+  if (named.length > 0) return { asked: parts.filter((part) => named.includes(part)), args };
+  if (args.length === 0) return { asked: parts, args };
+  const ofFiles = args.map((word) => /^(?:\.\/)?test\/(\w+)\//.exec(word)?.[1] ?? '').filter(isPart);
+  return { asked: parts.filter((part) => ofFiles.includes(part)), args };
+}
+
+const { asked, args } = chosen(process.argv.slice(2));
+if (asked.length === 0) {
+  console.error(`usage: npm test -- [${parts.join(' | ')} …] [file …] [options of vitest]`);
+  process.exit(2);
+}
+
+let total = nothing;
+const summary: string[] = [];
+for (const part of asked) {
+  const started = performance.now();
+  console.log(`\n── ${part}`);
+  const counts = await runPart(part, args).catch((error: unknown) => {
+    console.log(error);
+    return oneFailed;
+  });
+  total = sum(total, counts);
+  summary.push(
+    `${part.padEnd(8)} ${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s   ${textOf(counts)}`,
+  );
+  console.log(summary.at(-1));
+  if (interruptedBy !== undefined) {
+    total = sum(total, oneFailed);
+    summary.push(`ended by ${interruptedBy} in ${part}`);
+    break;
+  }
+}
+if (total.passed + total.failed === 0) summary.push('nothing was tested');
+process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+console.log(`\n${summary.join('\n')}\n\n${textOf(total)}`);
