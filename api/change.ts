@@ -364,7 +364,8 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     operationId,
     rows: {},
     holds: [],
-    workflowInput: { ...change.facts },
+    // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
+    workflowInput: { ...(creating ? {} : input), ...change.facts },
     answer: {},
     warnings: [],
   };

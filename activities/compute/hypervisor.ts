@@ -55,16 +55,8 @@ const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void
   await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
 };
 
-/** Keeps Temporal told that long work goes on, and passes its cancel on to the agent. */
-function heartbeating<T>(work: (signal: AbortSignal, onProgress: (percent: number) => void) => Promise<T>): Promise<T> {
-  const { cancellationSignal, heartbeat } = Context.current();
-  let percent = 0;
-  const timer = setInterval(() => heartbeat({ percent }), 5_000);
-  return work(cancellationSignal, (now) => {
-    percent = now;
-    heartbeat({ percent });
-  }).finally(() => clearInterval(timer));
-}
+/** Long work on a host is cancelled with its step. */
+const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
 export const hypervisor = (world: World) => ({
   /** Defined and running. The undo forces it off and forgets the definition. */
@@ -81,14 +73,17 @@ export const hypervisor = (world: World) => ({
     ): Promise<{ off: boolean }> {
       const agent = await world.host(hostId);
       try {
-        await heartbeating((signal) =>
-          agent.runTask('domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds }, { signal }),
-        );
+        const input = { id: instanceId, timeoutSeconds };
+        await agent.runTask('domain.shutDown', `${operationId}-shutdown`, input, { signal: cancellation() });
         return { off: true };
       } catch (error) {
         if ((error as { code?: string }).code === 'TIMEOUT') return { off: false };
         throw error;
       }
+    },
+    /** A guest that did shut down, for a stop that failed afterwards, is started again. */
+    async undo({ instanceId, hostId }) {
+      await (await world.host(hostId)).call('domain.ensureRunning', { id: instanceId });
     },
   }),
 
@@ -105,8 +100,11 @@ export const hypervisor = (world: World) => ({
       const agent = await world.host(hostId);
       if (mode === 'force') await agent.call('domain.reset', { id: instanceId });
       else
-        await heartbeating((signal) =>
-          agent.runTask('domain.reboot', `${operationId}-reboot`, { id: instanceId, timeoutSeconds: 60 }, { signal }),
+        await agent.runTask(
+          'domain.reboot',
+          `${operationId}-reboot`,
+          { id: instanceId, timeoutSeconds: 60 },
+          { signal: cancellation() },
         );
     },
   }),
@@ -136,26 +134,23 @@ export const hypervisor = (world: World) => ({
           return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
-      return heartbeating((signal, onProgress) =>
-        source.runTask(
-          'domain.migrate',
-          `${operationId}-migrate`,
-          {
-            id: instanceId,
-            targetAddress: host.address,
-            bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
-            autoConverge: limits.autoConverge,
+      return source.runTask(
+        'domain.migrate',
+        `${operationId}-migrate`,
+        {
+          id: instanceId,
+          targetAddress: host.address,
+          bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
+          autoConverge: limits.autoConverge,
+        },
+        {
+          signal: cancellation(),
+          onProgress: (percent) => {
+            void world.database.pool
+              .query('UPDATE "operation" SET progress = $2 WHERE id = $1', [operationId, Math.round(percent)])
+              .catch(() => {});
           },
-          {
-            signal,
-            onProgress: (percent) => {
-              onProgress(percent);
-              void world.database.pool
-                .query('UPDATE "operation" SET progress = $2 WHERE id = $1', [operationId, Math.round(percent)])
-                .catch(() => {});
-            },
-          },
-        ),
+        },
       );
     },
     async undo({ instanceId, hostId, targetHostId }, context) {

@@ -110,6 +110,10 @@ async function leave(
     );
     if (!dies) continue;
     await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [entry.resourceId]);
+    if (kind.name === 'subnet') {
+      await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [entry.resourceId]);
+      await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [entry.resourceId]);
+    }
     if (kind.name === 'networkInterface')
       await run(tx, 'UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1', [
         entry.resourceId,

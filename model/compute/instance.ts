@@ -144,7 +144,7 @@ export const instance = kind({
       pointOfNoReturn: 'hypervisor.turnOff',
       steps: [
         locate,
-        { name: 'hypervisor.shutDown', system: 'libvirt', undo: null, when: 'mode is not force' },
+        { name: 'hypervisor.shutDown', system: 'libvirt', undo: 'start again', when: 'mode is not force' },
         { name: 'hypervisor.turnOff', system: 'libvirt', undo: null },
         { name: 'networkInterfaces.unbind', system: 'ovn', undo: null },
         { name: 'placement.release', system: 'placement', undo: null },

@@ -1,0 +1,301 @@
+import { beforeAll, describe, expect, inject, test } from 'vitest';
+import { inBatches, instanceBody, make } from '../../lab/provision.ts';
+import { joinCloud } from '../support/cloud.ts';
+import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
+import { realityOf, simulatorInventory } from '../support/simulated.ts';
+import { differences, records, withoutRuns } from '../support/world.ts';
+
+const address = inject('cloud');
+const { admin, cloud } = joinCloud(address);
+const { tenant } = cloud;
+
+const picture = async (): Promise<unknown> => ({
+  records: withoutRuns(await records(address.databaseUrl)),
+  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
+});
+
+const wrong = async (): Promise<string[]> =>
+  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
+
+async function expunge(plural: 'instances' | 'volumes', id: string): Promise<void> {
+  const { state } = await tenant.call('GET', `/v1/${plural}/${id}`);
+  if (state !== 'destroyed') await tenant.done('DELETE', `/v1/${plural}/${id}`);
+  await tenant.done('POST', `/v1/${plural}/${id}/actions/expunge`, {});
+}
+
+const instance = (name: string, more: Record<string, unknown> = {}): Promise<{ id: string }> =>
+  make(tenant, 'instances', instanceBody(cloud, name, more));
+const volume = (name: string): Promise<{ id: string }> =>
+  make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[1]?.id, sizeGib: 2 });
+
+/** A create whose target's id is chosen here, so that a fault can be laid for it beforehand. */
+const creation =
+  (plural: string, body: (name: string) => Promise<Record<string, unknown>> | Record<string, unknown>) =>
+  async (name: string) => {
+    const requestedId = crypto.randomUUID();
+    return {
+      targetId: requestedId,
+      method: 'POST',
+      path: `/v1/${plural}`,
+      body: { ...(await body(name)), requestedId },
+    };
+  };
+
+/** An action on an instance made for it. */
+const onInstance =
+  (
+    verb: string,
+    body: Record<string, unknown> = {},
+    before: (id: string) => Promise<unknown> = async () => {},
+    more: Record<string, unknown> = {},
+  ) =>
+  async (name: string) => {
+    const { id } = await instance(name, more);
+    await before(id);
+    return verb === 'delete'
+      ? { targetId: id, method: 'DELETE', path: `/v1/instances/${id}` }
+      : { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/${verb}`, body };
+  };
+
+const onVolume =
+  (
+    verb: string,
+    body: (id: string) => Promise<Record<string, unknown>> = async () => ({}),
+    before: (id: string) => Promise<unknown> = async () => {},
+  ) =>
+  async (name: string) => {
+    const { id } = await volume(name);
+    await before(id);
+    const input = await body(id);
+    return verb === 'delete'
+      ? { targetId: id, method: 'DELETE', path: `/v1/volumes/${id}` }
+      : { targetId: id, method: 'POST', path: `/v1/volumes/${id}/actions/${verb}`, body: input };
+  };
+
+const gone = async (): Promise<void> => {};
+const volumesOf = async (instanceId: string): Promise<string[]> =>
+  (
+    await tenant.call<{ items: { id: string }[] }>(
+      'GET',
+      `/v1/volumes?filter=${encodeURIComponent(`instanceId = "${instanceId}" AND role = "data"`)}`,
+    )
+  ).items.map(({ id }) => id);
+const attach = async (volumeId: string): Promise<unknown> =>
+  tenant.done('POST', `/v1/volumes/${volumeId}/actions/attach`, { instanceId: (await instance('detach')).id });
+
+async function detachAndRemove(id: string): Promise<void> {
+  const { instanceId } = await tenant.call<{ instanceId: string | null; id: string }>('GET', `/v1/volumes/${id}`);
+  if (instanceId) {
+    await tenant.done('POST', `/v1/volumes/${id}/actions/detach`, {});
+    await expunge('instances', instanceId);
+  }
+  await expunge('volumes', id);
+}
+
+async function removeInstanceAndData(id: string): Promise<void> {
+  const data = await volumesOf(id);
+  await expunge('instances', id);
+  for (const volumeId of data) await expunge('volumes', volumeId);
+}
+
+async function removeWithSnapshots(id: string): Promise<void> {
+  const { items } = await tenant.call<{ items: { id: string }[] }>(
+    'GET',
+    `/v1/snapshots?filter=${encodeURIComponent(`volumeId = "${id}"`)}`,
+  );
+  for (const snapshot of items) await tenant.done('DELETE', `/v1/snapshots/${snapshot.id}`);
+  await expunge('volumes', id);
+}
+
+let common: Promise<{ id: string }> | undefined;
+const sharedVolume = (): Promise<{ id: string }> => {
+  common ??= volume('snapshots');
+  return common;
+};
+
+const removeInstance = (id: string): Promise<void> => expunge('instances', id);
+const removeVolume = (id: string): Promise<void> => expunge('volumes', id);
+const remove = (plural: string) => async (id: string) => void (await tenant.done('DELETE', `/v1/${plural}/${id}`));
+
+const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
+  make(tenant, 'snapshots', { name: 'before', volumeId });
+const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
+
+const subjects: Subject[] = [
+  {
+    type: 'instance.create',
+    prepare: creation('instances', (name) => instanceBody(cloud, name, { dataVolumes: [{ sizeGib: 1 }] })),
+    clean: removeInstance,
+    absent: ['images.cache', 'placement.vacate'],
+  },
+  {
+    type: 'instance.start',
+    prepare: onInstance('start', {}, (id) =>
+      tenant.done('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' }),
+    ),
+    clean: removeInstance,
+  },
+  { type: 'instance.stop', prepare: onInstance('stop', { timeoutSeconds: 5 }), clean: removeInstance },
+  { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), clean: removeInstance },
+  { type: 'instance.migrate', prepare: onInstance('migrate'), clean: removeInstance },
+  {
+    type: 'instance.delete',
+    prepare: onInstance('delete', {}, async () => {}, { dataVolumes: [{ sizeGib: 1 }] }),
+    clean: removeInstanceAndData,
+  },
+  {
+    type: 'instance.recover',
+    prepare: onInstance('recover', {}, (id) => tenant.done('DELETE', `/v1/instances/${id}`)),
+    clean: removeInstance,
+  },
+  {
+    type: 'instance.expunge',
+    prepare: onInstance('expunge', {}, (id) => tenant.done('DELETE', `/v1/instances/${id}`)),
+    clean: gone,
+    absent: ['volumeRecords.keepRoot'],
+  },
+  {
+    type: 'volume.create',
+    prepare: creation('volumes', (name) => ({
+      name,
+      zoneId: cloud.zone.id,
+      volumeTypeId: cloud.volumeTypes[2]?.id,
+      sizeGib: 3,
+    })),
+    clean: removeVolume,
+    absent: ['images.cache', 'volumeRecords.locate'],
+  },
+  {
+    type: 'volume.attach',
+    prepare: onVolume('attach', async () => ({ instanceId: (await instance('attach')).id })),
+    clean: detachAndRemove,
+  },
+  { type: 'volume.detach', prepare: onVolume('detach', undefined, attach), clean: detachAndRemove },
+  { type: 'volume.resize', prepare: onVolume('resize', async () => ({ sizeGib: 4 })), clean: removeVolume },
+  {
+    type: 'volume.revert',
+    prepare: onVolume('revert', async (id) => ({ snapshotId: (await snapshotOf(id)).id })),
+    clean: removeWithSnapshots,
+  },
+  { type: 'volume.delete', prepare: onVolume('delete'), clean: removeVolume },
+  {
+    type: 'volume.recover',
+    prepare: onVolume('recover', undefined, (id) => tenant.done('DELETE', `/v1/volumes/${id}`)),
+    clean: removeVolume,
+  },
+  {
+    type: 'volume.expunge',
+    prepare: onVolume('expunge', undefined, (id) => tenant.done('DELETE', `/v1/volumes/${id}`)),
+    clean: gone,
+  },
+  {
+    type: 'snapshot.create',
+    prepare: creation('snapshots', async (name) => ({ name, volumeId: (await sharedVolume()).id })),
+    clean: remove('snapshots'),
+  },
+  {
+    type: 'snapshot.delete',
+    prepare: async () => {
+      const { id } = await snapshotOf((await volume('snapshots')).id);
+      return { targetId: id, method: 'DELETE', path: `/v1/snapshots/${id}` };
+    },
+    clean: gone,
+  },
+  {
+    type: 'network.create',
+    prepare: creation('networks', (name) => ({ name, zoneId: cloud.zone.id })),
+    clean: remove('networks'),
+  },
+  {
+    type: 'network.delete',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'networks', { name, zoneId: cloud.zone.id });
+      return { targetId: id, method: 'DELETE', path: `/v1/networks/${id}` };
+    },
+    clean: gone,
+  },
+  {
+    type: 'subnet.create',
+    prepare: creation('subnets', async (name) => ({
+      name,
+      networkId: (await make(tenant, 'networks', { name, zoneId: cloud.zone.id })).id,
+      cidr: '10.1.0.0/24',
+    })),
+    clean: remove('subnets'),
+    keeps: true,
+  },
+  {
+    type: 'securityGroup.create',
+    prepare: creation('security-groups', (name) => ({ name, zoneId: cloud.zone.id, rules })),
+    clean: remove('security-groups'),
+  },
+  {
+    type: 'securityGroup.setRules',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules });
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/security-groups/${id}/actions/setRules`,
+        body: { rules: [{ direction: 'in', protocol: 'icmp' }] },
+      };
+    },
+    clean: remove('security-groups'),
+  },
+];
+
+/** The first deploy leaves a cached image in the pool, on purpose. */
+beforeAll(async () => {
+  await expunge('instances', (await instance('first')).id);
+  await sharedVolume();
+});
+
+describe('every step of every workflow, under every fault', () => {
+  for (const subject of subjects)
+    test(`${subject.type} leaves the world as it was, or finishes`, async () => {
+      const cases = casesOf(subject.type, subject.absent);
+      let before: unknown;
+      const verdicts = await runCases(admin, tenant, subject, cases, {
+        before: async () => {
+          before = await picture();
+        },
+      });
+      console.log(`\n${table(subject.type, verdicts)}`);
+      expect(verdicts.flatMap(({ step, fault, problem }) => (problem ? [`${step} ${fault}: ${problem}`] : []))).toEqual(
+        [],
+      );
+      expect(await wrong()).toEqual([]);
+      const succeeded = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded');
+      if (subject.type.endsWith('.create') && !subject.keeps) {
+        await inBatches(succeeded, 8, ({ targetId }) => subject.clean(targetId));
+        expect(await picture()).toEqual(before);
+      } else {
+        // What was undone is as it was; what went forward has changed as it should, and is checked against the records above.
+        const ids = new Set(
+          verdicts.filter(({ expect: wanted }) => wanted === 'rolledBack').map(({ targetId }) => targetId),
+        );
+        expect(about(await picture(), ids)).toEqual(about(before, ids));
+        const left = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded' || !subject.keeps);
+        await inBatches(left, 8, ({ targetId }) => subject.clean(targetId));
+      }
+      expect(await wrong()).toEqual([]);
+    });
+});
+
+/** The parts of a picture that mention one of the ids, by where they stand. */
+function about(whole: unknown, ids: Set<string>): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  const visit = (value: unknown, path: string): void => {
+    if (value === null || typeof value !== 'object') return;
+    for (const [key, inner] of Object.entries(value)) {
+      const text = JSON.stringify(inner) ?? '';
+      const here = Array.isArray(value) ? `${path}[]` : `${path}.${key}`;
+      const named = [...ids].find((id) => key.includes(id));
+      if (named) found[`${here}`] = inner;
+      else if (Array.isArray(value) && [...ids].some((id) => text.includes(id))) found[`${here} ${text}`] = true;
+      else visit(inner, here);
+    }
+  };
+  visit(whole, '');
+  return found;
+}

@@ -1,0 +1,131 @@
+/**
+ * The proof of rollback (X1): a workflow joins with one line, and each of its steps is made to fail before it acted, to fail after it
+ * acted, to run twice, to have its undo run twice, and to lose its worker. Afterwards the world is as it was before, or as after a success.
+ */
+import type { Api, OperationView } from '../../lab/api.ts';
+import { inBatches } from '../../lab/provision.ts';
+import { kindOf } from '../../model/kinds.ts';
+import type { Fault, FaultRule } from '../../workers/faults.ts';
+
+export interface Case {
+  step: string;
+  fault: Fault;
+  /** What must come of it. */
+  expect: 'rolledBack' | 'succeeded';
+}
+
+export interface Subject {
+  /** `instance.migrate`. */
+  type: string;
+  /** Makes what the action acts on; answers the request, with the id of its target known beforehand. */
+  prepare(name: string): Promise<{ targetId: string; method: string; path: string; body?: unknown }>;
+  /** Removes what a success leaves behind. */
+  clean(targetId: string): Promise<void>;
+  /** Steps that this subject's run does not have, such as one that happens only the first time. */
+  absent?: string[];
+  /** Preparing a create makes things that stay, such as the network of a subnet. */
+  keeps?: boolean;
+}
+
+const faults: Fault[] = ['failBefore', 'failAfter', 'twice', 'undoTwice'];
+
+/** Every step of an action under every fault, with what the model says must come of it. */
+export function casesOf(type: string, absent: string[] = [], kinds: readonly Fault[] = faults): Case[] {
+  const [kind = '', verb = ''] = type.split('.');
+  const action = kindOf(kind).actions[verb];
+  const steps = (action?.steps ?? []).map(({ name }) => name);
+  // The step that passes the point of no return can still be undone until it has succeeded, unless nothing can undo it.
+  const last = action?.pointOfNoReturn ? steps.indexOf(action.pointOfNoReturn) : steps.length;
+  const forward = action?.steps?.[last]?.undo === null ? last : last + 1;
+  return steps.flatMap((step, index) =>
+    absent.includes(step)
+      ? []
+      : kinds.map(
+          (fault): Case => ({
+            step,
+            fault,
+            expect: fault === 'twice' || fault === 'die' || index >= forward ? 'succeeded' : 'rolledBack',
+          }),
+        ),
+  );
+}
+
+export interface Verdict extends Case {
+  targetId: string;
+  operation: OperationView;
+  problem: string | null;
+}
+
+/** Runs all cases of a subject at once, each on a resource of its own. */
+export async function runCases(
+  admin: Api,
+  tenant: Api,
+  subject: Subject,
+  cases: Case[],
+  settle: { before(): Promise<void> },
+): Promise<Verdict[]> {
+  const prepared = await inBatches([...cases.entries()], 8, async ([index, at]) => ({
+    at,
+    request: await subject.prepare(`${subject.type} ${index} ${at.fault} ${at.step}`.replaceAll('.', '-')),
+  }));
+  await settle.before();
+  const rules = prepared.map(
+    ({ at, request }): FaultRule => ({
+      operationType: subject.type,
+      targetId: request.targetId,
+      step: at.step,
+      fault: at.fault,
+      times: 1,
+    }),
+  );
+  await setRules(admin, rules);
+  try {
+    return await Promise.all(
+      prepared.map(async ({ at, request }): Promise<Verdict> => {
+        const accepted = await tenant.call<OperationView>(request.method, request.path, request.body);
+        const operation = await admin.settled(accepted.id);
+        return { ...at, targetId: request.targetId, operation, problem: judge(at, operation) };
+      }),
+    );
+  } finally {
+    await setRules(admin, []);
+  }
+}
+
+function judge(at: Case, operation: OperationView): string | null {
+  const ran = operation.steps.some((step) => step.name === at.step);
+  if (!ran) return `the step ${at.step} did not run; it ran ${operation.steps.map((step) => step.name).join(', ')}`;
+  const wanted = at.expect === 'succeeded' ? 'succeeded' : 'failed';
+  if (operation.state !== wanted)
+    return `ended ${operation.state} (${operation.error?.message ?? 'no error'}), not ${wanted}`;
+  if (wanted === 'failed' && operation.error?.step !== at.step)
+    return `failed in ${operation.error?.step}, not in ${at.step}`;
+  return null;
+}
+
+/** Replaces the installation's fault rules. */
+export async function setRules(admin: Api, rules: FaultRule[]): Promise<void> {
+  const { items } = await admin.call<{ items: { id: string }[] }>(
+    'GET',
+    `/v1/settings?filter=${encodeURIComponent('name = "fault.rules"')}`,
+  );
+  await admin.call('PATCH', `/v1/settings/${items[0]?.id}`, { value: rules });
+}
+
+/** The table that a reader wants to see: step by fault. */
+export function table(type: string, verdicts: Verdict[]): string {
+  const columns = [...new Set(verdicts.map(({ fault }) => fault))];
+  const steps = [...new Set(verdicts.map(({ step }) => step))];
+  const width = Math.max(...steps.map((step) => step.length), type.length);
+  const cell = (step: string, fault: Fault): string => {
+    const verdict = verdicts.find((one) => one.step === step && one.fault === fault);
+    if (!verdict) return '-';
+    return verdict.problem ? 'WRONG' : verdict.expect === 'succeeded' ? 'forward' : 'undone';
+  };
+  return [
+    [type.padEnd(width), ...columns.map((fault) => fault.padEnd(10))],
+    ...steps.map((step) => [step.padEnd(width), ...columns.map((fault) => cell(step, fault).padEnd(10))]),
+  ]
+    .map((row) => row.join('  '))
+    .join('\n');
+}
