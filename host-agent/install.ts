@@ -37,7 +37,6 @@ const UNIT = '/etc/systemd/system/belay-agent.service';
 /** A host without systemd may have this supervisor: it runs each executable of the directory and starts it again when it ends. */
 const INIT_DIRECTORY = '/etc/belay-init.d';
 const INIT_SCRIPT = `${INIT_DIRECTORY}/belay-agent`;
-const AUTHORIZED_KEYS = '/root/.ssh/authorized_keys';
 
 const APT_TIMEOUT_MS = 15 * 60_000;
 const HEALTH_TIMEOUT_MS = 20_000;
@@ -445,7 +444,7 @@ if [ -e ${INIT_SCRIPT} ]; then
 fi
 rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/imports
 for directory in ${CONFIGURATION} ${STATE}; do
-  [ ! -d $directory ] || find $directory -depth -type d -empty -delete
+  [ ! -d $directory ] || find $directory -depth -type d -empty -delete 2>/dev/null || true
 done
 `,
   );
@@ -497,10 +496,12 @@ export async function removeKey(
 async function editKeys(connection: HostConnection, edit: (content: string) => string): Promise<void> {
   const { shell } = connection;
   if (!shell) return;
-  const { code, stdout } = await shell.run(['cat', AUTHORIZED_KEYS]);
+  const directory = `${(await must(connection, shell, ['printenv', 'HOME'])).trim()}/.ssh`;
+  const path = `${directory}/authorized_keys`;
+  const { code, stdout } = await shell.run(['cat', path]);
   const before = code === 0 ? stdout : '';
   const after = edit(before);
   if (after === before) return;
-  await script(connection, shell, 'mkdir -p /root/.ssh; chmod 700 /root/.ssh');
-  await shell.upload(AUTHORIZED_KEYS, after, 0o600);
+  await script(connection, shell, 'mkdir -p "$1"; chmod 700 "$1"', directory);
+  await shell.upload(path, after, 0o600);
 }

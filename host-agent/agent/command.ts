@@ -1,7 +1,7 @@
 import { type ExecFileOptions, execFile } from 'node:child_process';
 import { Problem } from './problem.ts';
 
-const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', HOME: '/root' };
+const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', HOME: '/' };
 const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
 
 /**
