@@ -1,13 +1,14 @@
 /**
  * The Temporal programs for one machine, compiled from the Go modules that `go.mod` and `go.sum` here pin:
- * server, schema tool and web page. Without Go, a `temporal` command on the path serves instead.
+ * server, schema tool and web page. Where there is no Go, a `temporal` command on the path serves instead.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ensureGo, findOnPath, type Go } from './go.ts';
 
 export interface BuiltBinaries {
   server: string;
@@ -34,20 +35,20 @@ const moduleDir = dirname(fileURLToPath(import.meta.url));
  * Returns the paths of the Temporal programs, compiling them when `<home>/temporal/bin` does not hold the pinned
  * versions: about three minutes the first time on two cores, nothing afterwards. Two processes never compile at once.
  *
- * Throws one line that says what to install when there is neither Go nor the `temporal` command.
+ * With neither Go nor the `temporal` command, root on Debian gets Debian's Go. Throws one line that says what to install otherwise.
  */
 export async function ensureTemporalBinaries(home: string, log: (line: string) => void): Promise<TemporalBinaries> {
   const bin = join(home, 'temporal/bin');
   const stamp = pinnedVersionsHash();
   if (isBuilt(bin, stamp)) return pathsIn(bin);
 
-  const go = findOnPath('go');
-  if (go === undefined) return cliOrThrow('Go is not installed', log);
-
   mkdirSync(join(home, 'temporal'), { recursive: true });
   const release = await lockFile(join(home, 'temporal/build.lock'));
   try {
-    if (!isBuilt(bin, stamp)) await build(go, bin, stamp, log);
+    if (!isBuilt(bin, stamp)) {
+      const go = await ensureGo({ mayInstall: findOnPath('temporal') === undefined, log });
+      await build(go, bin, stamp, log);
+    }
     return pathsIn(bin);
   } catch (error) {
     return cliOrThrow(error instanceof Error ? error.message : String(error), log);
@@ -81,28 +82,15 @@ function cliOrThrow(reason: string, log: (line: string) => void): CliBinary {
   const cli = findOnPath('temporal');
   if (cli === undefined) {
     throw new Error(
-      `there is no Temporal server: ${reason}. Install Go 1.26 or newer, put the "temporal" command on the PATH, or set BELAY_TEMPORAL_ADDRESS to a running Temporal Service`,
+      `there is no Temporal server: ${reason}. Install Go (Debian's will do), put the "temporal" command on the PATH, or set BELAY_TEMPORAL_ADDRESS to a running Temporal Service`,
     );
   }
   log(`${reason}: using the development server of ${cli}`);
   return { cli };
 }
 
-function findOnPath(command: string): string | undefined {
-  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
-    if (dir === '') continue;
-    try {
-      accessSync(join(dir, command), constants.X_OK);
-      return join(dir, command);
-    } catch {
-      // Not in this one.
-    }
-  }
-  return undefined;
-}
-
 /** Builds beside the final place and moves the whole directory, so that a broken build is never used. */
-async function build(go: string, bin: string, stamp: string, log: (line: string) => void): Promise<void> {
+async function build(go: Go, bin: string, stamp: string, log: (line: string) => void): Promise<void> {
   const unfinished = `${bin}.new`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { recursive: true });
@@ -125,9 +113,9 @@ async function build(go: string, bin: string, stamp: string, log: (line: string)
   log(`compiled Temporal in ${elapsedS()} s`);
 }
 
-function run(command: string, args: readonly string[]): Promise<void> {
+function run({ command, env }: Go, args: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: moduleDir, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(command, args, { cwd: moduleDir, env, stdio: ['ignore', 'ignore', 'pipe'] });
     const stopWithUs = () => child.kill();
     process.once('exit', stopWithUs);
     let output = '';
