@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Usage } from './exit-codes.ts';
 import type { Terminal } from './terminal.ts';
+import type { ReadFiles } from './values.ts';
 
 export interface Profile {
   url?: string;
@@ -80,14 +81,10 @@ export function writeConfiguration(path: string, file: ConfigurationFile): void 
   renameSync(fresh, path);
 }
 
-export function readToken(path: string): string {
-  let token: string;
-  try {
-    token = readFileSync(path === '-' ? 0 : path, 'utf8').trim();
-  } catch (error) {
-    throw new Usage(`the token file ${path} can not be read: ${(error as Error).message}`);
-  }
-  if (!/^[\x21-\x7e]+$/.test(token)) throw new Usage(`the token file ${path} holds no token, but one line is expected`);
+/** The token in a file, or on standard input for `-`. */
+export function readToken(path: string, readFiles: ReadFiles): string {
+  const token = readFiles(path).trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Usage(`${path} holds no token; one line is expected`);
   return token;
 }
 
@@ -121,7 +118,7 @@ function ofThisCheckout(env: Environment): Profile {
 export function configurationOf(
   flags: ConnectionFlags,
   env: Environment,
-  warn: (message: string) => void,
+  { readFiles, warn }: { readFiles: ReadFiles; warn: (message: string) => void },
 ): Configuration {
   const path = configurationPath(env);
   const file = readConfiguration(path, warn);
@@ -139,7 +136,7 @@ export function configurationOf(
   // The token of one installation is never sent to the address of another.
   const sameApi = profile.url !== undefined && addressOf(profile.url) === url;
   const token = flags.tokenFile
-    ? readToken(flags.tokenFile)
+    ? readToken(flags.tokenFile, readFiles)
     : (textOf(env.BELAY_TOKEN?.trim()) ?? (sameApi ? profile.token : undefined));
   const project = flags.project ?? textOf(env.BELAY_PROJECT) ?? (sameApi ? profile.project : undefined);
   return { url, profile: name, ...(token ? { token } : {}), ...(project ? { project } : {}) };

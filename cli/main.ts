@@ -6,7 +6,7 @@ import { tellError } from './errors.ts';
 import { exitCodeOf, exitCodes, Usage } from './exit-codes.ts';
 import { buildProgram, plainBooleans } from './program.ts';
 import { openSession } from './session.ts';
-import type { Terminal } from './terminal.ts';
+import { readInput, type Terminal } from './terminal.ts';
 
 /** The document this command line was built with, so that help and checks need no API. */
 function ownDocument(): Document {
@@ -25,7 +25,7 @@ export async function run(
   document?: Document,
 ): Promise<number> {
   const { stdin, stdout, stderr, env } = process;
-  const terminal: Terminal = { stdin, stdout, stderr, env, signal: new AbortController().signal, ...given };
+  const terminal: Terminal = { stdin, stdout, stderr, env, readInput, signal: new AbortController().signal, ...given };
   try {
     const program = buildProgram(openSession(terminal, document ?? ownDocument()), words);
     await program.parseAsync(plainBooleans(program, words), { from: 'user' });

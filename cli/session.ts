@@ -5,7 +5,7 @@ import { type Configuration, type ConnectionFlags, configurationOf } from './con
 import { type Document, type Method, type Resource, resourcesOf } from './document.ts';
 import { Usage } from './exit-codes.ts';
 import { painter, printableLines, type Terminal } from './terminal.ts';
-import { type ReadFiles, readFiles } from './values.ts';
+import { filesOf, type ReadFiles } from './values.ts';
 
 export interface Session {
   terminal: Terminal;
@@ -29,10 +29,10 @@ export function openSession(terminal: Terminal, document: Document): Session {
     terminal,
     document,
     resources: resourcesOf(document),
-    readFiles,
+    readFiles: filesOf(terminal),
     flags: {},
     configuration() {
-      configuration ??= configurationOf(session.flags, terminal.env, session.warn);
+      configuration ??= configurationOf(session.flags, terminal.env, session);
       return configuration;
     },
     client() {

@@ -1,4 +1,5 @@
 /** Where a command runs: its streams, environment and interruptions. Tests put their own in. */
+import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 
 export interface Output extends Writable {
@@ -8,6 +9,8 @@ export interface Output extends Writable {
 
 export interface Terminal {
   stdin: Readable & { isTTY?: boolean };
+  /** All of standard input. */
+  readInput(): string;
   stdout: Output;
   stderr: Output;
   env: Record<string, string | undefined>;
@@ -32,9 +35,13 @@ export const printable = (text: string): string =>
 /** Messages may have lines. */
 export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');
 
-/** All of a stream as text. */
-export async function readAll(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Uint8Array));
-  return Buffer.concat(chunks).toString('utf8');
+/** All of standard input as text, read at once: options take it while they are parsed. */
+export function readInput(): string {
+  try {
+    return readFileSync(0, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    // Whoever is at the other end made it non-blocking; opened anew it blocks.
+    return readFileSync('/dev/stdin', 'utf8');
+  }
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Document, dereference, kebab, type Schema, withoutNull } from './document.ts';
 import { Usage } from './exit-codes.ts';
+import type { Terminal } from './terminal.ts';
 
 export type Form = 'text' | 'integer' | 'number' | 'boolean' | 'list' | 'map' | 'object' | 'objects' | 'json';
 
@@ -67,28 +68,29 @@ export function propertiesOf(document: Document, body: Schema, above: string[] =
 }
 
 /** What stands behind the flag in the help. */
-export function placeholderOf({ form, path, choices, schema }: Property): string {
-  const name = path.at(-1) ?? '';
-  if (form === 'list') return /Ids$/.test(name) ? 'ids' : 'values';
+export function placeholderOf({ form, choices, schema }: Property, refers: boolean): string {
+  if (form === 'list') return refers ? 'ids|names' : 'values';
   if (form === 'map') return 'key=value';
   if (form === 'object' || form === 'json') return 'json';
   if (form === 'objects') return 'json|key=value';
   if (form === 'integer' || form === 'number') return 'number';
   if (choices.length > 0) return choices.length <= 4 ? choices.join('|') : 'choice';
-  if (schema.format === 'uuid') return 'id';
+  if (schema.format === 'uuid') return refers ? 'id|name' : 'id';
   return schema.format === 'date-time' ? 'time' : 'text';
 }
 
 /** Text of a file, or of standard input for `-`. */
 export type ReadFiles = (path: string) => string;
 
-export const readFiles: ReadFiles = (path) => {
-  try {
-    return readFileSync(path === '-' ? 0 : path, 'utf8');
-  } catch (error) {
-    throw new Usage(`${path === '-' ? 'standard input' : path} can not be read: ${(error as Error).message}`);
-  }
-};
+export const filesOf =
+  ({ readInput }: Pick<Terminal, 'readInput'>): ReadFiles =>
+  (path) => {
+    try {
+      return path === '-' ? readInput() : readFileSync(path, 'utf8');
+    } catch (error) {
+      throw new Usage(`${path === '-' ? 'standard input' : path} can not be read: ${(error as Error).message}`);
+    }
+  };
 
 /** `@file` stands for its text, `@-` for standard input, `@@…` for a text that begins with one at sign. */
 function written(text: string, read: ReadFiles): string {

@@ -45,7 +45,7 @@ export function configureCommand(session: Session): Command {
       if (!/^[A-Za-z0-9._-]{1,64}$/.test(name) || name === '__proto__')
         throw new Usage(`"${name}" can not name a profile`);
       const before = file.profiles[name] ?? {};
-      const profile = await askFor(terminal, options, before);
+      const profile = await askFor(session, options, before);
       const first = Object.keys(file.profiles).length === 0;
       writeConfiguration(path, {
         ...(first || options.profile ? { profile: name } : file.profile ? { profile: file.profile } : {}),
@@ -55,7 +55,7 @@ export function configureCommand(session: Session): Command {
     });
 }
 
-async function askFor(terminal: Terminal, options: Options, before: Profile): Promise<Profile> {
+async function askFor({ terminal, readFiles }: Session, options: Options, before: Profile): Promise<Profile> {
   const asks = terminal.stdin.isTTY === true && terminal.stderr.isTTY === true;
   const givenUrl = textOption(options, 'url');
   const url = givenUrl ?? (asks ? await ask(terminal, 'Address of the API', before.url ?? '') : before.url);
@@ -68,7 +68,7 @@ async function askFor(terminal: Terminal, options: Options, before: Profile): Pr
     tokenFile || !asks
       ? undefined
       : await ask(terminal, kept ? 'Token (empty keeps the present one)' : 'Token', '', true);
-  const token = tokenFile ? readToken(tokenFile) : typed || kept;
+  const token = tokenFile ? readToken(tokenFile, readFiles) : typed || kept;
   const project =
     textOption(options, 'project') ??
     (asks ? await ask(terminal, 'Project (empty for none)', before.project ?? '') : before.project);

@@ -1,9 +1,8 @@
 /** Options that commands share, and options made from the document. */
 import { type Command, Option } from 'commander';
-import type { Parameter } from '../document.ts';
-import { kebab } from '../document.ts';
+import { kebab, type Parameter, referredKind } from '../document.ts';
 import { Usage } from '../exit-codes.ts';
-import { type Format, formats } from '../output.ts';
+import { cellOf, type Format, formats } from '../output.ts';
 import type { Session } from '../session.ts';
 import { optionValue, type Property, placeholderOf, secondsOf } from '../values.ts';
 
@@ -44,13 +43,15 @@ const described = (property: Property): string => {
   const notes = [
     required ? 'needed' : '',
     choices.length > 4 || (choices.length > 0 && form === 'list') ? choices.join(', ') : '',
-    schema.default === undefined || schema.default === null ? '' : `default ${JSON.stringify(schema.default)}`,
+    schema.default === undefined || schema.default === null || cellOf(schema.default) === '-'
+      ? ''
+      : `default ${cellOf(schema.default)}`,
   ].filter(Boolean);
   return [property.description, notes.length > 0 ? `(${notes.join('; ')})` : ''].filter(Boolean).join(' ');
 };
 
 /** Adds the option of a property and answers the name under which its value will be found. */
-export function addProperty(command: Command, session: Session, property: Property): string {
+export function addProperty(command: Command, session: Session, ownKind: string, property: Property): string {
   const flag = flagOf(property.flag);
   if (property.form === 'boolean') {
     const yes = new Option(`--${flag}`, described(property));
@@ -59,7 +60,8 @@ export function addProperty(command: Command, session: Session, property: Proper
     command.addOption(yes).addOption(new Option(`--no-${flag}`).hideHelp());
     return yes.attributeName();
   }
-  const option = new Option(`--${flag} <${placeholderOf(property)}>`, described(property));
+  const refers = referredKind(property.path.at(-1) ?? '', session.resources, ownKind) !== null;
+  const option = new Option(`--${flag} <${placeholderOf(property, refers)}>`, described(property));
   option.argParser((text: string, previous: unknown) => {
     try {
       return optionValue(property, text, previous, session.readFiles);

@@ -33,8 +33,8 @@ interface Bound {
   property: Property;
 }
 
-const bind = (command: Command, session: Session, properties: readonly Property[]): Bound[] =>
-  properties.map((property) => ({ property, key: addProperty(command, session, property) }));
+const bind = (command: Command, session: Session, { kind }: Resource, properties: readonly Property[]): Bound[] =>
+  properties.map((property) => ({ property, key: addProperty(command, session, kind, property) }));
 
 const queryParameters = (verb: Verb): Parameter[] =>
   verb.parameters.filter((parameter) => parameter.in === 'query' && !spoken.includes(parameter.name));
@@ -64,7 +64,7 @@ export function verbCommand(session: Session, resource: Resource, verb: Verb): C
 }
 
 function listCommand(command: Command, session: Session, resource: Resource, verb: Verb): Command {
-  const query = bind(command, session, queryParameters(verb).map(propertyOfParameter));
+  const query = bind(command, session, resource, queryParameters(verb).map(propertyOfParameter));
   command
     .option('--page-token <token>', 'Go on behind a page; its end told the token')
     .option('--all', 'All pages')
@@ -152,7 +152,7 @@ function tellRest(session: Session, resource: Resource, { items, nextPageToken, 
 }
 
 function readCommand(command: Command, session: Session, resource: Resource, verb: Verb): Command {
-  const query = bind(command, session, queryParameters(verb).map(propertyOfParameter));
+  const query = bind(command, session, resource, queryParameters(verb).map(propertyOfParameter));
   addConnectionOptions(addOutputOptions(command));
   return command.action(async (name: string, options: Options) => {
     const id = await idOf(session, resource, name, options.showDeleted === true);
@@ -182,13 +182,13 @@ export function changeCommandWith(
   then: Continuation | null,
 ): Command {
   const properties = verb.body ? propertiesOf(session.document, verb.body.schema) : [];
-  const body = bind(command, session, properties);
+  const body = bind(command, session, resource, properties);
   if (properties.length > 0)
     command.option('--from-file <file>', 'Body as JSON; - for standard input. Options come on top of it');
   const clearable = properties.filter(({ nullable }) => nullable);
   if (verb.name === 'update' && clearable.length > 0)
     command.option('--clear <names>', `Set to null: ${clearable.map(({ flag }) => flag).join(', ')}`);
-  const query = bind(command, session, queryParameters(verb).map(propertyOfParameter));
+  const query = bind(command, session, resource, queryParameters(verb).map(propertyOfParameter));
   if (takes(verb, 'dryRun')) command.option('--dry-run', 'Show the plan and change nothing');
   if (takes(verb, 'Idempotency-Key'))
     command.option('--idempotency-key <key>', 'With the same key and body the first answer comes again, for 24 hours');

@@ -22,9 +22,8 @@ export function aboutCommand(session: Session): Command {
 /** `belay query`: named lists, answered from one snapshot. */
 export function queryCommand(session: Session): Command {
   const command = new Command('query')
-    .description(
-      'Several lists, answered from one snapshot: {"mine":{"kind":"instance","filter":"state = \\"running\\""}}',
-    )
+    .description('Several lists by name, answered from one snapshot')
+    .addHelpText('after', '\nExample: {"up":{"kind":"instance","filter":"state = running"},"disks":{"kind":"volume"}}')
     .option('--from-file <file>', 'The named lists as JSON; - for standard input', '-')
     .addOption(
       new Option('-o, --output <format>', 'How to print')
