@@ -1,7 +1,19 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bundleAgent } from '../../../host-agent/bundle.ts';
-import { HOST_PACKAGES, parseFacts, systemdUnit, withKey, withoutKey } from '../../../host-agent/install.ts';
+import type { HostConnection } from '../../../host-agent/connection.ts';
+import {
+  authorizeKey,
+  HOST_PACKAGES,
+  parseFacts,
+  removeKey,
+  systemdUnit,
+  withKey,
+  withoutKey,
+} from '../../../host-agent/install.ts';
 import { bareHostKey, hostKeyAlgorithms, quoteArgument } from '../../../host-agent/ssh.ts';
 
 const answers = (packages: readonly string[], more = '') => `hostname=h1
@@ -67,6 +79,42 @@ describe('authorized keys', () => {
     );
     expect(withoutKey(added, 'belay-zone')).toBe(others);
     expect(withoutKey(others, 'belay')).toBe(others);
+  });
+});
+
+describe("the platform's key", () => {
+  /** A host whose shell is this machine's, with a home of its own. */
+  function hostWithHome(home: string): HostConnection {
+    const shell: HostConnection['shell'] = {
+      async run([program = '', ...argv]) {
+        const done = spawnSync(program, argv, { encoding: 'utf8', env: { ...process.env, HOME: home } });
+        return { code: done.status ?? 255, stdout: done.stdout, stderr: done.stderr };
+      },
+      async upload(path, content, mode) {
+        writeFileSync(path, content, { mode });
+      },
+    };
+    return { host: 'test', shell } as HostConnection;
+  }
+
+  it('goes into the home of the login and leaves it, twice each', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'belay-home-'));
+    try {
+      const host = hostWithHome(home);
+      const file = join(home, '.ssh', 'authorized_keys');
+      for (let turn = 0; turn < 2; turn += 1) {
+        await authorizeKey(host, { publicKey: 'ssh-ed25519 AAAA x', comment: 'belay-zone' });
+        expect(readFileSync(file, 'utf8')).toBe('ssh-ed25519 AAAA belay-zone\n');
+      }
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+      for (let turn = 0; turn < 2; turn += 1) {
+        await removeKey(host, { comment: 'belay-zone' });
+        expect(readFileSync(file, 'utf8')).toBe('');
+      }
+      await expect(authorizeKey(host, { publicKey: 'no key', comment: 'c' })).rejects.toThrow(/no public key/);
+    } finally {
+      rmSync(home, { recursive: true });
+    }
   });
 });
 
