@@ -148,7 +148,7 @@ export interface WaitOptions {
 
 /**
  * Follows an operation until it is succeeded, failed, cancelled or stuck, and answers it; that it failed is no error here.
- * Bears that the API goes away for up to a minute. With `onChange` it looks every second and tells each new revision.
+ * Bears that the API goes away for up to a minute. With `onChange` it looks every second and tells what has changed.
  * Throws TimedOut, Refused (as NOT_FOUND), Unreachable.
  */
 export async function waitOperation(
@@ -171,7 +171,8 @@ export async function waitOperation(
           signal: signalOf(signal, (waitSeconds + 30) * 1000),
         }),
       );
-      if (operation.revision === undefined || operation.revision !== last?.revision) onChange?.(operation);
+      // Steps are told without a new revision.
+      if (JSON.stringify(operation) !== JSON.stringify(last)) onChange?.(operation);
       last = operation;
       answeredAt = Date.now();
       if (hasEnded(operation)) return operation;

@@ -146,7 +146,7 @@ export async function startApi(): Promise<Api> {
       };
     if (template.endsWith('/{id}') && request.method === 'GET') {
       const next = kind === 'operation' ? api.script.shift() : undefined;
-      if (row && next) Object.assign(row, { revision: Number(row.revision) + 1 }, next);
+      if (row && next) Object.assign(row, next);
       return row ?? {};
     }
     if (request.method === 'GET') return list(plural, request.query);

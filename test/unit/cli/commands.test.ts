@@ -251,6 +251,40 @@ describe('waiting', () => {
     expect(api.faults).toEqual([]);
   });
 
+  it('on a terminal, what runs stands in a line that is written over', async () => {
+    api.add('instances', { name: 'web', state: 'stopped' });
+    api.script = [
+      { state: 'running', progress: 40, steps: [step('hypervisor.boot', 'running', { attempts: 3 })] },
+      succeeded(step('hypervisor.boot', 'done')),
+    ];
+    const { err } = await belay(api, ['instances', 'start', 'web', '--wait'], { isTTY: true });
+    expect(err).toContain('  … hypervisor.boot (attempt 3) 40 %\r\u001b[K  \u001b[32m✓\u001b[0m hypervisor.boot');
+  });
+
+  it('a rollback is shown step by step', async () => {
+    api.add('instances', { name: 'web', state: 'stopped' });
+    const error = { code: 'CANCELLED', message: 'cancelled on request', step: null };
+    api.script = [
+      { state: 'rollingBack', steps: [step('placement.reserve', 'done'), step('hypervisor.boot', 'failed')] },
+      {
+        state: 'cancelled',
+        error,
+        endedAt: '2026-01-02T03:04:06.500Z',
+        steps: [step('placement.reserve', 'undone'), step('hypervisor.boot', 'undone')],
+      },
+    ];
+    const { code, err } = await belay(api, ['instances', 'start', 'web', '--wait']);
+    expect(code).toBe(1);
+    const lines = [
+      '✓ placement.reserve 0.4 s',
+      '✗ hypervisor.boot failed',
+      '↩ placement.reserve undone',
+      '↩ hypervisor.boot undone',
+    ];
+    expect(err).toMatch(new RegExp(lines.map((line) => `  ${line}\n`).join('')));
+    expect(err).toContain('error: cancelled on request (CANCELLED)');
+  });
+
   it('a failed operation gives code, message and step, and exit code 1', async () => {
     api.add('instances', { name: 'web', state: 'stopped' });
     const error = { code: 'NO_CAPACITY', message: 'no host has 4096 MiB free', step: 'placement.reserve' };
