@@ -239,7 +239,7 @@ for (const part of asked) {
   );
   console.log(summary.at(-1));
   if (interruptedBy !== undefined) {
-    total = sum(total, oneFailed);
+    if (total.failed === 0) total = sum(total, oneFailed);
     summary.push(`ended by ${interruptedBy} in ${part}`);
     break;
   }
