@@ -12,7 +12,7 @@ import type { Resource } from '../document.ts';
 import { Usage } from '../exit-codes.ts';
 import { idOf } from '../names.ts';
 import { valueAt } from '../output.ts';
-import { resourceNamed, type Session } from '../session.ts';
+import { resourceNamed, type Session, send } from '../session.ts';
 import { addConnectionOptions, addOutputOptions, addWaitOptions, type Options, textOption } from './options.ts';
 import { changeCommandWith, tellOperation } from './resource.ts';
 
@@ -128,9 +128,15 @@ function upload(session: Session, id: string, { stream, bytes }: Source): Promis
       signal,
     });
     let answered = false;
-    const broken = (error: Error): void => {
+    const broken = (error: NodeJS.ErrnoException): void => {
       if (answered) return;
-      reject(signal.aborted ? error : new Unreachable(`${url} can not be reached: ${error.message}`, { cause: error }));
+      answered = true;
+      if (signal.aborted) return reject(error);
+      const message = `${url} can not be reached: ${error.message}`;
+      const unreachable = new Unreachable(message, { cause: error });
+      if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') return reject(unreachable);
+      // A refusal is lost when its connection is closed on bytes that were still coming; the image itself says it again.
+      send(session, { method: 'get', path: '/v1/images/{id}', id }).then(() => reject(unreachable), reject);
     };
     request.once('response', (response) => {
       answered = true;
