@@ -131,12 +131,12 @@ function upload(session: Session, id: string, { stream, bytes }: Source): Promis
     const broken = (error: NodeJS.ErrnoException): void => {
       if (answered) return;
       answered = true;
-      if (signal.aborted) return reject(error);
-      const message = `${url} can not be reached: ${error.message}`;
-      const unreachable = new Unreachable(message, { cause: error });
-      if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') return reject(unreachable);
+      const unreachable = new Unreachable(`${url} can not be reached: ${error.message}`, { cause: error });
+      if (signal.aborted) reject(error);
       // A refusal is lost when its connection is closed on bytes that were still coming; the image itself says it again.
-      send(session, { method: 'get', path: '/v1/images/{id}', id }).then(() => reject(unreachable), reject);
+      else if (error.code === 'EPIPE' || error.code === 'ECONNRESET')
+        send(session, { method: 'get', path: '/v1/images/{id}', id }).then(() => reject(unreachable), reject);
+      else reject(unreachable);
     };
     request.once('response', (response) => {
       answered = true;
