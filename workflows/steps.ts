@@ -36,7 +36,6 @@ export const snapshots = refs<Area<typeof Snapshots>>('snapshots', 'host', {
   rejoin: { where: 'record' },
 });
 export const images = refs<Area<typeof Images>>('images', 'control', {
-  verify: { where: 'record' },
   publish: { deadlineSeconds: 3600 },
   describe: { where: 'record' },
   cache: { where: 'host', deadlineSeconds: 3600 },

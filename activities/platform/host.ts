@@ -22,7 +22,7 @@ import { step } from '../step.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
 import type { World } from '../world.ts';
 import { isHostname, migrationCertificate, platformSshKey } from './credentials.ts';
-import { removeChassis } from './southbound.ts';
+import { freeTunnelAddress, removeChassis } from './southbound.ts';
 
 interface HostRef {
   hostId: string;
@@ -196,11 +196,13 @@ export const hosts = (world: World) => {
         if (!config.ovnSouthbound)
           throw refuse('PRECONDITION_FAILED', "BELAY_OVN_SOUTHBOUND names no address of OVN's southbound database");
         const agent = await world.host(hostId);
+        const encapAddress = await tunnelAddress(await find(hostId));
+        await freeTunnelAddress(config.ovnSouthbound, encapAddress, hostId);
         await agent.call('switch.ensureConfigured', {
           systemId: hostId,
           ovnRemote: config.ovnSouthbound,
           encapsulation: 'geneve',
-          encapAddress: await tunnelAddress(await find(hostId)),
+          encapAddress,
           integrationBridge: 'br-int',
         });
       },

@@ -6,7 +6,7 @@ const answerMs = 10_000;
 
 interface Answer {
   error: unknown;
-  result: ({ error?: string; details?: string } | null)[] | null;
+  result: Result[] | null;
 }
 
 /** One transaction over a connection of its own (RFC 7047): this happens once in the life of a host. */
@@ -38,27 +38,41 @@ function transact(remote: string, operations: unknown[]): Promise<Answer> {
   });
 }
 
-/**
- * Ensures that a chassis is gone. ovn-controller removes its own only when it is stopped in peace.
- *
- * `remotes`: one or more addresses, separated by commas; each is tried in turn.
- */
-export async function removeChassis(remotes: string, name: string): Promise<void> {
+type Row = Record<string, unknown>;
+type Result = { error?: string; details?: string; rows?: Row[] } | null;
+
+/** Runs the transaction on the first of `remotes` (separated by commas) that takes it. */
+async function onAny(remotes: string, what: string, operations: unknown[]): Promise<Result[]> {
   let failure = 'no address is set';
   for (const remote of remotes.split(',').filter(Boolean)) {
     try {
-      const remove = (table: string) => transact(remote, [{ op: 'delete', table, where: [['name', '==', name]] }]);
-      const { error, result } = await remove('Chassis');
+      const { error, result } = await transact(remote, operations);
       const refusal = error ?? result?.find((entry) => entry?.error);
-      if (!refusal) {
-        // Absent before OVN 20.09, which then refuses this and nothing else.
-        await remove('Chassis_Private');
-        return;
-      }
+      if (!refusal) return result ?? [];
       failure = JSON.stringify(refusal);
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
     }
   }
-  throw tryAgain('BACKEND_UNAVAILABLE', `OVN's southbound database did not remove chassis ${name}: ${failure}`);
+  throw tryAgain('BACKEND_UNAVAILABLE', `OVN's southbound database did not ${what}: ${failure}`);
+}
+
+/** Ensures that a chassis is gone. ovn-controller removes its own only when it is stopped in peace. */
+export async function removeChassis(remotes: string, name: string): Promise<void> {
+  const where = [['name', '==', name]];
+  await onAny(remotes, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis', where }]);
+  // Absent before OVN 20.09, which then refuses this and nothing else.
+  await onAny(remotes, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis_Private', where }]).catch(() => {});
+}
+
+/**
+ * Ensures that no other chassis claims a tunnel address: what a host was called in an earlier life would keep it from
+ * registering under its own name, because OVN allows an address once.
+ */
+export async function freeTunnelAddress(remotes: string, address: string, owner: string): Promise<void> {
+  const [encaps] = await onAny(remotes, `tell who has ${address}`, [
+    { op: 'select', table: 'Encap', where: [['ip', '==', address]], columns: ['chassis_name'] },
+  ]);
+  for (const { chassis_name: name } of encaps?.rows ?? [])
+    if (typeof name === 'string' && name !== owner) await removeChassis(remotes, name);
 }

@@ -9,7 +9,17 @@ import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { cachedImage, partOf } from './names.ts';
-import { copy, discard, imageKey, partKey, readUrl, sizeOf, storeOfImage, type UploadedImage } from './objects.ts';
+import {
+  copy,
+  discard,
+  discardUpload,
+  imageKey,
+  partKey,
+  readUrl,
+  sizeOf,
+  storeOfImage,
+  type UploadedImage,
+} from './objects.ts';
 import { poolAddress } from './pool.ts';
 
 interface ImageRef {
@@ -77,7 +87,10 @@ async function cancelImport(agent: HostConnection, taskId: string, address: Imag
 }
 
 export const images = (world: World) => ({
-  /** What arrived is what was announced. Answers the announcement, which the facts will overwrite. */
+  /**
+   * What arrived is what was announced. Answers the announcement, which the facts will overwrite. The undo throws the upload
+   * away: the bytes must be sent again.
+   */
   verify: step({
     async do({
       imageId,
@@ -91,9 +104,10 @@ export const images = (world: World) => ({
         throw refuse('PRECONDITION_FAILED', `the image was announced as ${image.format}, the file is ${format}`);
       return { checksum: image.checksum, format: image.format };
     },
+    undo: ({ imageId }) => discardUpload(world.database, imageId),
   }),
 
-  /** The uploaded part under its final name. The undo leaves neither: the bytes must be sent again. */
+  /** The uploaded part under its final name. */
   publish: step({
     async do({ imageId, sha256, format, sizeBytes }: ImageRef & UploadedImage) {
       const store = await storeOfImage(world.database, imageId);
@@ -112,7 +126,6 @@ export const images = (world: World) => ({
     async undo({ imageId, sha256, format }) {
       const store = await storeOfImage(world.database, imageId);
       await discard(store, imageKey(imageId, sha256, format));
-      await discard(store, partKey(imageId));
     },
   }),
 

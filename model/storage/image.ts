@@ -42,8 +42,8 @@ export const image = kind({
       to: 'ready',
       cancellable: true,
       steps: [
-        { name: 'images.verify', system: 'record', undo: null },
-        { name: 'images.publish', system: 'rgw', undo: 'delete object and upload' },
+        { name: 'images.verify', system: 'rgw', undo: 'delete upload' },
+        { name: 'images.publish', system: 'rgw', undo: 'delete object' },
         { name: 'images.describe', system: 'record', undo: 'as announced' },
       ],
     },
