@@ -125,7 +125,7 @@ const subjects: Subject[] = [
   {
     type: 'instance.create',
     prepare: creation('instances', (name) => instanceBody(cloud, name, { dataVolumes: [{ sizeGib: 1 }] })),
-    clean: removeInstance,
+    clean: removeInstanceAndData,
     absent: ['images.cache', 'placement.vacate'],
   },
   {
