@@ -194,7 +194,10 @@ export const placement = ({ database }: World) => ({
             const pool = choosePool(pools, volume, host?.clusterId ?? null);
             await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volume.id, pool?.id]);
           }
-          await run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, hostId]);
+          await run(tx, `UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on' WHERE id = $1`, [
+            instanceId,
+            hostId,
+          ]);
         }
         const uncached = await run<{ imageId: string; poolId: string }>(
           tx,
@@ -210,7 +213,7 @@ export const placement = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         await run(
           tx,
-          `UPDATE "instance" SET "hostId" = NULL WHERE id = $1 AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."operationId" = $2)`,
+          `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = 'off' WHERE id = $1 AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."operationId" = $2)`,
           [instanceId, operationId],
         );
         await dropClaims(tx, '"instanceId" = $1 AND "operationId" = $2', [instanceId, operationId]);

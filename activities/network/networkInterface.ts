@@ -144,8 +144,8 @@ export const networkInterfaces = (world: World) => ({
 
   /** The opposite of plug, for an instance that is destroyed; its addresses stay reserved. */
   unplug: step({
-    do: ({ instanceId }: InstanceRef) => unplug(world, instanceId),
-    undo: ({ instanceId }) => plug(world, instanceId, null),
+    do: ({ instanceId }: InstanceRef & { hostId?: string | null }) => unplug(world, instanceId),
+    undo: ({ instanceId, hostId }) => plug(world, instanceId, hostId ?? null),
   }),
 
   bind: step({

@@ -15,6 +15,15 @@ export type OvsdbOperation =
   | { op: 'update'; table: string; where: Condition[]; row: OvsdbRow }
   | { op: 'mutate'; table: string; where: Condition[]; mutations: [string, string, unknown][] }
   | { op: 'delete'; table: string; where: Condition[] }
+  | {
+      op: 'wait';
+      table: string;
+      where: Condition[];
+      columns: string[];
+      until: '==' | '!=';
+      rows: OvsdbRow[];
+      timeout: 0;
+    }
   | { op: 'comment'; comment: string };
 
 export interface OvsdbResult {
@@ -175,3 +184,14 @@ export const rowTags = (kind: string, id: string, more: Record<string, string> =
 export const taggedWith = (kind: string, id: string): Condition[] => [
   ['external_ids', 'includes', map({ 'belay:id': id, 'belay:kind': kind })],
 ];
+
+/** Lets a transaction go through only while no such row exists: names of most tables are not unique by themselves. */
+export const absent = (table: string, where: Condition[]): OvsdbOperation => ({
+  op: 'wait',
+  table,
+  where,
+  columns: ['_uuid'],
+  until: '==',
+  rows: [],
+  timeout: 0,
+});

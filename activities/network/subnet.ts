@@ -1,6 +1,6 @@
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { map, rowTags, taggedWith } from './northbound.ts';
+import { absent, map, rowTags, taggedWith } from './northbound.ts';
 
 /** Guests see 1500 whatever the tunnel costs; the underlay carries the difference. */
 const guestMtu = '1500';
@@ -29,6 +29,7 @@ export const subnets = (world: World) => ({
       if (!subnet.dhcp || (found?.rows?.length ?? 0) > 0) return;
       const dns = subnet.dnsServers as string[];
       await world.northbound.transact(`make subnet ${subnetId}`, [
+        absent('DHCP_Options', taggedWith('subnet', subnetId)),
         {
           op: 'insert',
           table: 'DHCP_Options',
