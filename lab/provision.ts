@@ -34,6 +34,7 @@ export interface Cloud {
   hosts: Resource[];
   storageCluster: Resource;
   pools: Resource[];
+  backupStore: Resource;
   volumeTypes: Resource[];
   instanceType: Resource;
   image: Resource;
@@ -109,7 +110,9 @@ export async function provision(
       );
     return { storageCluster: made, pools: inOrder };
   });
-  await timed('backup store', () => make(admin, 'backup-stores', { name: 'rgw', zoneId: zone.id, ...underlay.s3 }));
+  const backupStore = await timed('backup store', () =>
+    make(admin, 'backup-stores', { name: 'rgw', zoneId: zone.id, ...underlay.s3 }),
+  );
   const { volumeTypes, instanceType } = await timed('instance and volume types', async () => {
     const types = await Promise.all(
       underlay.pools.map(({ pool }) => admin.call('POST', '/v1/volume-types', { name: pool, storageClass: pool })),
@@ -185,6 +188,7 @@ export async function provision(
     hosts,
     storageCluster,
     pools,
+    backupStore,
     volumeTypes,
     instanceType,
     image,

@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, inject, test } from 'vitest';
+import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
+import { smallRawDisk } from '../../lab/underlay.ts';
+import { allKinds } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
 import { realityOf, simulatorInventory } from '../support/simulated.ts';
@@ -121,7 +124,149 @@ const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
   make(tenant, 'snapshots', { name: 'before', volumeId });
 const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
 
+let spare = 8;
+const simulated = new URL(address.simulatorUrl);
+/** A simulated host that belongs to nobody yet, under the name by which the simulator knows it. */
+function addHost(): Record<string, unknown> {
+  const name = `host-${spare++}`;
+  return { name, clusterId: cloud.cluster.id, address: `sim://${simulated.host}/${name}` };
+}
+const host = (): Promise<{ id: string }> => make(admin, 'hosts', addHost());
+const pool = (name: string): Record<string, unknown> => ({
+  name,
+  pool: `p${spare++}`,
+  storageClass: 'spare',
+  replicas: 1,
+  failureDomain: 'osd',
+  storageClusterId: cloud.storageCluster.id,
+  clusterIds: [cloud.cluster.id],
+});
+const { ceph, s3 } = address;
+const announce = (name: string): Promise<{ id: string }> =>
+  tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
+async function uploaded(id: string): Promise<OperationView> {
+  const response = await tenant.raw('PUT', `/v1/images/${id}/content`, smallRawDisk(), {
+    'content-type': 'application/octet-stream',
+  });
+  return (await response.json()) as OperationView;
+}
+/** The deletion of something made for it. */
+const deletion = (plural: string, made: (name: string) => Promise<{ id: string }>) => async (name: string) => {
+  const { id } = await made(name);
+  return { targetId: id, method: 'DELETE', path: `/v1/${plural}/${id}` };
+};
+const removeByOperator = (plural: string) => async (id: string) =>
+  void (await admin.done('DELETE', `/v1/${plural}/${id}`));
+
+/** After a deletion under faults: what was undone is still there. */
+const removeIfThere = (plural: string) => async (id: string) => {
+  const { items } = await admin.call<{ items: unknown[] }>(
+    'GET',
+    `/v1/${plural}?filter=${encodeURIComponent(`id = "${id}"`)}`,
+  );
+  if (items.length > 0) await admin.done('DELETE', `/v1/${plural}/${id}`);
+};
+
 const subjects: Subject[] = [
+  { type: 'host.create', operator: true, prepare: creation('hosts', addHost), clean: removeByOperator('hosts') },
+  {
+    type: 'host.connect',
+    operator: true,
+    prepare: async (_name) => {
+      const { id } = await host();
+      return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/connect`, body: {} };
+    },
+    clean: removeByOperator('hosts'),
+  },
+  { type: 'host.delete', operator: true, prepare: deletion('hosts', host), clean: removeIfThere('hosts') },
+  {
+    type: 'storageCluster.create',
+    operator: true,
+    prepare: creation('storage-clusters', (name) => ({ name, zoneId: cloud.zone.id, ...ceph })),
+    clean: removeByOperator('storage-clusters'),
+  },
+  {
+    type: 'storageCluster.delete',
+    operator: true,
+    prepare: deletion('storage-clusters', (name) =>
+      make(admin, 'storage-clusters', { name, zoneId: cloud.zone.id, ...ceph }),
+    ),
+    clean: removeIfThere('storage-clusters'),
+  },
+  {
+    type: 'storagePool.create',
+    operator: true,
+    prepare: creation('storage-pools', pool),
+    clean: removeByOperator('storage-pools'),
+  },
+  {
+    type: 'storagePool.delete',
+    operator: true,
+    prepare: deletion('storage-pools', (name) => make(admin, 'storage-pools', pool(name))),
+    clean: removeIfThere('storage-pools'),
+  },
+  {
+    type: 'backupStore.create',
+    operator: true,
+    prepare: creation('backup-stores', (name) => ({ name, zoneId: cloud.zone.id, ...s3, readOnly: true })),
+    clean: removeByOperator('backup-stores'),
+  },
+  {
+    type: 'backupStore.delete',
+    operator: true,
+    prepare: deletion('backup-stores', (name) =>
+      make(admin, 'backup-stores', { name, zoneId: cloud.zone.id, ...s3, readOnly: true }),
+    ),
+    clean: removeIfThere('backup-stores'),
+  },
+  {
+    type: 'image.import',
+    prepare: async (name) => {
+      const { id } = await announce(name);
+      return { targetId: id, method: 'PUT', path: '', ask: () => uploaded(id) };
+    },
+    clean: remove('images'),
+    keeps: true,
+  },
+  {
+    type: 'image.delete',
+    prepare: deletion('images', async (name) => {
+      const { id } = await announce(name);
+      await tenant.settled((await uploaded(id)).id);
+      return { id };
+    }),
+    clean: removeIfThere('images'),
+  },
+  {
+    type: 'subnet.delete',
+    prepare: deletion('subnets', async (name) =>
+      make(tenant, 'subnets', {
+        name,
+        networkId: (await make(tenant, 'networks', { name, zoneId: cloud.zone.id })).id,
+        cidr: '10.2.0.0/24',
+      }),
+    ),
+    clean: removeIfThere('subnets'),
+  },
+  {
+    type: 'network.repair',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'networks', { name, zoneId: cloud.zone.id });
+      const subnet = await make(tenant, 'subnets', { name, networkId: id, cidr: '10.3.0.0/24' });
+      await instance(name, {
+        networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [cloud.securityGroup.id] }],
+      });
+      return { targetId: id, method: 'POST', path: `/v1/networks/${id}/actions/repair`, body: {} };
+    },
+    clean: gone,
+  },
+  {
+    type: 'securityGroup.delete',
+    prepare: deletion('security-groups', (name) =>
+      make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules }),
+    ),
+    clean: removeIfThere('security-groups'),
+  },
   {
     type: 'instance.create',
     prepare: creation('instances', (name) => instanceBody(cloud, name, { dataVolumes: [{ sizeGib: 1 }] })),
@@ -248,6 +393,14 @@ const subjects: Subject[] = [
 beforeAll(async () => {
   await expunge('instances', (await instance('first')).id);
   await sharedVolume();
+});
+
+test('every action that is an operation has its place in this proof', () => {
+  const known = new Set(subjects.map(({ type }) => type));
+  const actions = allKinds.flatMap((kind) =>
+    Object.entries(kind.actions).flatMap(([verb, { mode }]) => (mode === 'operation' ? [`${kind.name}.${verb}`] : [])),
+  );
+  expect(actions.filter((type) => !known.has(type))).toEqual([]);
 });
 
 describe('every step of every workflow, under every fault', () => {

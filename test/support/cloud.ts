@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Api, openApi } from '../../lab/api.ts';
-import { type Cloud, provision } from '../../lab/provision.ts';
+import { type Cloud, provision, type Underlay } from '../../lab/provision.ts';
 import { startSimulator } from '../../lab/simulated/simulator.ts';
 import { freePorts, type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
@@ -14,6 +14,8 @@ export interface CloudAddress {
   token: string;
   databaseUrl: string;
   simulatorUrl: string;
+  ceph: Underlay['ceph'];
+  s3: Underlay['s3'];
   cloud: Omit<Cloud, 'tenant'>;
 }
 
@@ -23,13 +25,16 @@ export interface SimulatedCloud {
   stop(): Promise<void>;
 }
 
+const spareHosts = 200;
+
 export async function startSimulatedCloud(options: {
   hosts: number;
   faultInjection: boolean;
   environment?: Record<string, string>;
 }): Promise<SimulatedCloud> {
   const home = mkdtempSync(join(tmpdir(), 'belay-sim-'));
-  const simulator = await startSimulator({ hosts: options.hosts });
+  // Beside the hosts of the cloud there are some that belong to nobody yet.
+  const simulator = await startSimulator({ hosts: options.hosts + spareHosts });
   const lines: string[] = [];
   let stack: Stack | undefined;
   const stop = async (): Promise<void> => {
@@ -47,7 +52,10 @@ export async function startSimulatedCloud(options: {
       ...(options.environment ? { environment: options.environment } : {}),
       log: (line) => lines.push(line),
     });
-    const hosts = simulator.hostNames().map((name, index) => ({ name, address: simulator.hostAddress(index) }));
+    const hosts = simulator
+      .hostNames()
+      .slice(0, options.hosts)
+      .map((name, index) => ({ name, address: simulator.hostAddress(index) }));
     const { tenant: _, ...cloud } = await provision(
       openApi(stack.apiUrl, stack.token),
       simulatedUnderlay(simulator, hosts),
@@ -59,6 +67,8 @@ export async function startSimulatedCloud(options: {
         token: stack.token,
         databaseUrl: stack.databaseUrl,
         simulatorUrl: simulator.url,
+        ceph: simulator.ceph,
+        s3: simulator.s3,
         cloud,
       },
       stack,
