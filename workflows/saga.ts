@@ -11,6 +11,7 @@ import {
   type ActivityOptions,
   ApplicationFailure,
   CancellationScope,
+  CancelledFailure,
   condition,
   defineSignal,
   isCancellation,
@@ -85,6 +86,12 @@ const remoteRetry = {
 
 const records = proxyLocalActivities<Activities>({ startToCloseTimeout: '15 s', retry: recordRetry });
 
+/** The saga's own records are written however long the database is away: an operation that ended without them would hold its locks for ever. */
+const bookkeeping = proxyLocalActivities<Activities>({
+  startToCloseTimeout: '15 s',
+  retry: { initialInterval: '200 ms', maximumInterval: '5 s' },
+});
+
 function remote(ref: StepOptions, input: unknown, summary: string): Activities {
   const options: ActivityOptions = {
     startToCloseTimeout: `${ref.deadlineSeconds} s`,
@@ -143,7 +150,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   const hosts = new Set<string>();
   const scope = new CancellationScope({ cancellable: true });
   let committed = false;
+  let unwinding = false;
   let answer: 'retry' | 'skip' | undefined;
+  let lastAsked: Promise<unknown> = Promise.resolve();
   let failedStep: string | null = null;
 
   setHandler(retrySignal, () => {
@@ -164,30 +173,46 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     type: workflowInfo().workflowType,
   });
 
+  /** Index -1: neither faults nor live step events are for the saga's own records. */
+  function record(name: string, input: Record<string, unknown> = {}): Promise<unknown> {
+    const own = { operationId, step: `operations.${name}`, index: -1, committed, type: workflowInfo().workflowType };
+    const activity = bookkeeping[`operations.${name}`];
+    if (!activity) throw ApplicationFailure.nonRetryable(`no step named operations.${name}`, 'INTERNAL');
+    return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, own));
+  }
+
+  /** Says that the operation is stuck, and waits for an operator. One step asks at a time: an answer is for the step it was given for. */
+  async function askOperator(report: StepReport, problem: OperationProblem): Promise<'retry' | 'skip'> {
+    const before = lastAsked;
+    const asked = (async () => {
+      await before;
+      report.error = problem;
+      await record('stuck', { steps, problem, committed });
+      await condition(() => answer !== undefined);
+      const given = answer as 'retry' | 'skip';
+      report.error = null;
+      await record('resume', { steps, rollingBack: !committed, skipped: given === 'skip' ? report.name : null });
+      // Only now: an answer may come in with the very event that made the step fail for good, when a worker died between.
+      answer = undefined;
+      return given;
+    })();
+    lastAsked = asked;
+    return asked;
+  }
+
   /** Tries until it works or an operator skips it. Answers undefined for a skipped one. */
   async function insist(report: StepReport, attempt: () => Promise<unknown>): Promise<unknown> {
-    for (let patience = forwardPauses.length; ; ) {
+    for (let failures = 0; ; failures++) {
       try {
         return await attempt();
       } catch (error) {
         // There is no other way but this one, so even what looks permanent is tried again before a person is asked.
-        const pause = forwardPauses[forwardPauses.length - patience];
+        const pause = forwardPauses[failures];
         if (pause !== undefined) {
-          patience--;
           await sleep(pause);
           continue;
         }
-        answer = undefined;
-        report.error = problemOf(error, report.name);
-        await records['operations.stuck']?.({ operationId, steps, problem: report.error, committed }, context(report));
-        await condition(() => answer !== undefined);
-        const skip = (answer as string | undefined) === 'skip';
-        report.error = null;
-        await records['operations.resume']?.(
-          { operationId, steps, rollingBack: !committed, skipped: skip ? report.name : null },
-          context(report),
-        );
-        if (skip) {
+        if ((await askOperator(report, problemOf(error, report.name))) === 'skip') {
           report.state = 'skipped';
           return undefined;
         }
@@ -196,6 +221,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   }
 
   const step = (async (ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+    // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
+    if (unwinding || (!committed && scope.consideredCancelled)) throw new CancelledFailure('cancelled on request');
     const report: StepReport = {
       index: steps.length,
       name: ref.name,
@@ -242,24 +269,20 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }) as Step;
   step.commit = () => {
+    if (unwinding) throw new CancelledFailure('cancelled on request');
+    // A step that still runs could fail, and then there would be neither a way forward nor a way back.
+    if (running.size > 0)
+      throw ApplicationFailure.nonRetryable('a step still runs at the point of no return', 'INTERNAL');
     committed = true;
   };
 
   async function unwind(error: unknown): Promise<void> {
     // A sibling that still runs must have ended before its undo may start.
+    unwinding = true;
     scope.cancel();
     await Promise.allSettled([...running]);
     const problem = problemOf(error, failedStep);
-    const whole: StepReport = {
-      index: -1,
-      name: 'rollback',
-      state: 'running',
-      attempts: 1,
-      startedAt: '',
-      endedAt: null,
-      error: null,
-    };
-    await records['operations.rollBack']?.({ operationId, steps, problem }, context(whole));
+    await record('rollBack', { steps, problem });
     for (const { report, ref, input } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
@@ -270,39 +293,24 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       report.error = failed;
       report.endedAt = new Date(Date.now()).toISOString();
     }
-    await records['operations.fail']?.(
-      { operationId, steps, problem, cancelled: isCancellation(error) },
-      context(whole),
-    );
+    await record('fail', { steps, problem, cancelled: isCancellation(error) });
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
-  const begun: StepReport = {
-    index: -1,
-    name: 'begin',
-    state: 'running',
-    attempts: 1,
-    startedAt: '',
-    endedAt: null,
-    error: null,
-  };
-  const proceed = (await records['operations.begin']?.({ operationId }, context(begun))) as {
-    refused: OperationProblem | null;
-  };
-  if (proceed.refused)
-    throw ApplicationFailure.nonRetryable(proceed.refused.message, proceed.refused.code, proceed.refused);
+  const { refused } = (await record('begin')) as { refused: OperationProblem | null };
+  if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
 
   let result: T;
   try {
     result = await scope.run(() => body(step));
   } catch (error) {
+    // Steps do not fail there, so this is a workflow that is wrong: it waits, with all it holds, for one that is right.
+    if (committed) throw new Error(`failed after the point of no return: ${problemOf(error, failedStep).message}`);
     return await CancellationScope.nonCancellable(async () => {
       await unwind(error);
       throw error;
     });
   }
-  await CancellationScope.nonCancellable(async () => {
-    await records['operations.succeed']?.({ operationId, steps, result: result ?? null }, context(begun));
-  });
+  await record('succeed', { steps, result: result ?? null });
   return result;
 }
