@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
-import { ensureDatabase, postgresPidFile, type RunningPostgres, startPostgres } from '../postgres/embedded.ts';
+import { ensureDatabase, postgresPidFile, startPostgres } from '../postgres/embedded.ts';
 import {
   assertPortFree,
   freePort,
@@ -21,7 +21,7 @@ import {
 } from '../postgres/owned-process.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { ensureTemporalBinaries, type TemporalBinaries } from '../temporal/binaries.ts';
-import { type RunningTemporal, startTemporal, startTemporalUi, temporalPidFiles } from '../temporal/server.ts';
+import { startTemporal, startTemporalUi, temporalPidFiles } from '../temporal/server.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -124,6 +124,9 @@ export interface Stack {
   kill(role: Role | 'postgres' | 'temporal'): Promise<void>;
   stop(): Promise<void>;
 }
+
+/** Temporal and its database take this long at the worst, on a machine that does much else. */
+const restartLimitMs = 120_000;
 
 /** A value made once and kept in a file that only its owner may read. */
 function keptSecret(path: string, make: () => string): string {
@@ -233,28 +236,58 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     return started;
   }
 
-  const keepPostgres = (running: RunningPostgres): void => {
-    void running.exited.then(async () => {
-      if (stopping) return;
-      postgres = await startPostgres({ dir: join(home, 'postgres'), port: ports.postgres });
-      keepPostgres(postgres);
-    });
-  };
-  const keepTemporal = (running: RunningTemporal): void => {
-    void running.exited.then(async () => {
-      // Temporal needs its database; after a loss of both it is tried until PostgreSQL is back.
-      for (let attempt = 0; attempt < 60 && !stopping; attempt++) {
-        try {
-          temporal = await startTemporal(temporalOptions(binaries));
-          return keepTemporal(temporal);
-        } catch {
-          await new Promise((resolve) => setTimeout(resolve, 500));
-        }
+  /** Starts a server again until it runs: PostgreSQL waits for the last process of its predecessor, Temporal for PostgreSQL. */
+  async function again<Running extends { stop(): Promise<void> }>(
+    what: string,
+    start: () => Promise<Running>,
+    use: (running: Running) => void,
+  ): Promise<void> {
+    while (!stopping) {
+      try {
+        const running = await start();
+        if (stopping) await running.stop();
+        else use(running);
+        return;
+      } catch (error) {
+        log(`${what} does not start, trying again: ${error instanceof Error ? error.message : String(error)}`);
+        await new Promise((resolve) => setTimeout(resolve, 500));
       }
+    }
+  }
+  const restarting = new Set<Promise<void>>();
+  const keep = <Running extends { exited: Promise<string>; stop(): Promise<void> }>(
+    what: string,
+    running: Running,
+    start: () => Promise<Running>,
+    use: (running: Running) => void,
+  ): void => {
+    void running.exited.then((how) => {
+      if (stopping) return;
+      log(`${how}; starting it again`);
+      const restart = again(what, start, (next) => {
+        use(next);
+        keep(what, next, start, use);
+      });
+      restarting.add(restart);
+      void restart.finally(() => restarting.delete(restart));
     });
   };
-  keepPostgres(postgres);
-  keepTemporal(temporal);
+  keep(
+    'PostgreSQL',
+    postgres,
+    () => startPostgres({ dir: join(home, 'postgres'), port: ports.postgres }),
+    (running) => {
+      postgres = running;
+    },
+  );
+  keep(
+    'Temporal',
+    temporal,
+    () => startTemporal(temporalOptions(binaries)),
+    (running) => {
+      temporal = running;
+    },
+  );
   for (const role of Object.keys(roles) as Role[]) launch(role);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
   await timed(
@@ -278,13 +311,15 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     async kill(role) {
       const before = pid(role);
       process.kill(before, 'SIGKILL');
-      for (let attempt = 0; attempt < 600 && pid(role) === before; attempt++)
+      for (const end = Date.now() + restartLimitMs; Date.now() < end && pid(role) === before; )
         await new Promise((resolve) => setTimeout(resolve, 50));
-      if (pid(role) === before) throw new Error(`${role} was not started again within 30 s`);
+      if (pid(role) === before)
+        throw new Error(`${role} was not started again within ${restartLimitMs / 1000} s; logs: ${logDirectory}`);
     },
     async stop() {
       stopping = true;
       await Promise.all([...processes.values()].map((running) => running.stop(8_000)));
+      await Promise.all(restarting);
       await ui.stop();
       await temporal.stop();
       await postgres.stop();
