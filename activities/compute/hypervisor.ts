@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
-import type { DomainSpec } from '../../host-agent/protocol.ts';
+import type { HostConnection } from '../../host-agent/connection.ts';
+import type { DomainSpec, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import { seedImage } from '../storage/names.ts';
@@ -58,6 +59,21 @@ const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
+/** Ends what a worker that died may have left running: it would go on after its undo. Answers when it has come to rest. */
+async function endTask<N extends TaskName>(
+  agent: HostConnection,
+  name: N,
+  taskId: string,
+  input: Tasks[N]['input'],
+): Promise<void> {
+  const cancelled = new Error('undone');
+  try {
+    await agent.runTask(name, taskId, input, { signal: AbortSignal.abort(cancelled) });
+  } catch (error) {
+    if (error !== cancelled) throw error;
+  }
+}
+
 export const hypervisor = (world: World) => ({
   /** Defined and running. The undo forces it off and forgets the definition. */
   boot: step({
@@ -82,8 +98,10 @@ export const hypervisor = (world: World) => ({
       }
     },
     /** A guest that did shut down, for a stop that failed afterwards, is started again. */
-    async undo({ instanceId, hostId }) {
-      await (await world.host(hostId)).call('domain.ensureRunning', { id: instanceId });
+    async undo({ instanceId, hostId, timeoutSeconds }, { operationId }) {
+      const agent = await world.host(hostId);
+      await endTask(agent, 'domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds });
+      await agent.call('domain.ensureRunning', { id: instanceId });
     },
   }),
 
@@ -156,6 +174,14 @@ export const hypervisor = (world: World) => ({
     async undo({ instanceId, hostId, targetHostId }, context) {
       const source = await world.host(hostId);
       const target = await world.host(targetHostId);
+      const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
+      // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.
+      await endTask(source, 'domain.migrate', `${context.operationId}-migrate`, {
+        id: instanceId,
+        targetAddress: address,
+        bandwidthBytesPerSec: null,
+        autoConverge: true,
+      });
       const here = await source.call('domain.status', { id: instanceId });
       const there = await target.call('domain.status', { id: instanceId });
       // A failure reported after the switch-over: the guest runs over there, and only there. It is brought back the way it went.
