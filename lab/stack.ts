@@ -65,6 +65,9 @@ const fromEnvironment: Partial<Record<keyof Ports, string>> = {
   temporalUi: 'BELAY_TEMPORAL_UI_PORT',
   temporalInternal: 'BELAY_TEMPORAL_INTERNAL_PORT',
   api: 'BELAY_API_PORT',
+  controlMetrics: 'BELAY_CONTROL_METRICS_PORT',
+  hostMetrics: 'BELAY_HOST_METRICS_PORT',
+  dispatcherMetrics: 'BELAY_DISPATCHER_METRICS_PORT',
 };
 
 /** The usual ports, each replaced by the environment's. */
