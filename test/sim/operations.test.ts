@@ -1,0 +1,212 @@
+/** What operations promise beside success: their order, their cancelling, and a person's help when they are stuck. */
+import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { ApiError, type OperationView } from '../../lab/api.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
+import { joinCloud } from '../support/cloud.ts';
+import { hold } from '../support/hold.ts';
+import { describe as inWords } from '../support/persistent.ts';
+import { setRules } from '../support/rollback.ts';
+import { realityOf, simulatorInventory } from '../support/simulated.ts';
+import { differences, records, withoutRuns } from '../support/world.ts';
+
+const address = inject('cloud');
+const { admin, cloud } = joinCloud(address);
+const { tenant } = cloud;
+
+const picture = async (): Promise<unknown> => ({
+  records: withoutRuns(await records(address.databaseUrl)),
+  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
+});
+const wrong = async (): Promise<string[]> =>
+  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
+
+const instance = (name: string): Promise<{ id: string }> => make(tenant, 'instances', instanceBody(cloud, name));
+const act = (id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
+  tenant.call('POST', `/v1/instances/${id}/actions/${verb}`, body);
+const stop = (id: string): Promise<OperationView> => act(id, 'stop', { mode: 'force' });
+const look = (id: string): Promise<OperationView> => admin.call('GET', `/v1/operations/${id}`);
+const cancel = (id: string): Promise<OperationView> => tenant.call('POST', `/v1/operations/${id}/actions/cancel`);
+
+async function remove(id: string): Promise<void> {
+  await tenant.done('DELETE', `/v1/instances/${id}`);
+  await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
+}
+
+/** Follows an operation until it is as wanted; the test's own time-out is the bound. */
+async function until(id: string, wanted: (operation: OperationView) => boolean): Promise<OperationView> {
+  for (;;) {
+    const operation = await look(id);
+    if (wanted(operation)) return operation;
+    if (operation.endedAt) throw new Error(`ended too soon: ${inWords(operation)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+const inStep =
+  (name: string) =>
+  ({ steps }: OperationView): boolean =>
+    steps.some((step) => step.name === name && step.state === 'running');
+
+async function refusal(request: Promise<unknown>): Promise<string> {
+  try {
+    await request;
+    return 'accepted';
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return `${error.problem.status} ${error.problem.code}`;
+  }
+}
+
+let letGo: () => Promise<void> = async () => {};
+const held = async (call: string, when?: 'before' | 'after'): Promise<void> => {
+  letGo = await hold(address.simulatorUrl, call, when);
+};
+afterEach(async () => {
+  await letGo();
+  await setRules(admin, []);
+});
+
+/** The first deploy leaves a cached image in the pool, on purpose. */
+beforeAll(async () => remove((await instance('first')).id));
+
+const at = (time: string | null): number => new Date(time ?? Number.NaN).getTime();
+
+test('two actions on one instance run one after the other, on two instances at once', async () => {
+  const [one, other] = await Promise.all([instance('one'), instance('other')]);
+  await held('domain.ensureAbsent');
+  const first = await stop(one.id);
+  const second = await act(one.id, 'start');
+  const beside = await stop(other.id);
+  // Both stops are held in the same step at the same time; the start waits for its turn.
+  await Promise.all([first, beside].map(({ id }) => until(id, inStep('hypervisor.turnOff'))));
+  expect((await look(second.id)).state).toBe('queued');
+  await letGo();
+  const [stopped, started, stoppedToo] = await Promise.all([first, second, beside].map(({ id }) => admin.settled(id)));
+  if (!stopped || !started || !stoppedToo) throw new Error('three operations end');
+  expect([stopped.state, started.state, stoppedToo.state]).toEqual(['succeeded', 'succeeded', 'succeeded']);
+  expect(at(started.startedAt)).toBeGreaterThanOrEqual(at(stopped.endedAt));
+  expect(at(stoppedToo.startedAt)).toBeLessThan(at(stopped.endedAt));
+  expect(at(stopped.startedAt)).toBeLessThan(at(stoppedToo.endedAt));
+  expect(await wrong()).toEqual([]);
+  await Promise.all([remove(one.id), remove(other.id)]);
+});
+
+test('a queued operation that is cancelled never acts', async () => {
+  const { id } = await instance('waiting');
+  await held('domain.ensureAbsent');
+  const running = await stop(id);
+  await until(running.id, inStep('hypervisor.turnOff'));
+  const queued = await act(id, 'start');
+  await cancel(queued.id);
+  await letGo();
+  expect((await admin.settled(running.id)).state).toBe('succeeded');
+  const ended = await admin.settled(queued.id);
+  expect([ended.state, ended.error?.code, ended.steps]).toEqual(['cancelled', 'CANCELLED', []]);
+  expect((await tenant.call('GET', `/v1/instances/${id}`)).state).toBe('stopped');
+  expect(await wrong()).toEqual([]);
+  await remove(id);
+});
+
+test('a deploy that is cancelled while disks and ports are made leaves nothing', async () => {
+  const before = await picture();
+  await held('rbd.ensureClone');
+  const accepted = await tenant.call<OperationView>('POST', '/v1/instances', instanceBody(cloud, 'cancelled'));
+  await until(accepted.id, inStep('volumes.make'));
+  await cancel(accepted.id);
+  await letGo();
+  const ended = await admin.settled(accepted.id);
+  expect(inWords(ended)).toContain(' cancelled (CANCELLED');
+  expect(await wrong()).toEqual([]);
+  expect(await picture()).toEqual(before);
+});
+
+test('a migration that is cancelled before its switch-over leaves the world as it was', async () => {
+  const { id } = await instance('stays');
+  const before = await picture();
+  await held('domain.migrate');
+  const moving = await act(id, 'migrate');
+  await until(moving.id, inStep('hypervisor.migrate'));
+  await cancel(moving.id);
+  const ended = await admin.settled(moving.id);
+  expect(inWords(ended)).toContain(' cancelled (CANCELLED');
+  await letGo();
+  expect(await picture()).toEqual(before);
+  await remove(id);
+});
+
+test('a cancel that arrives with the switch-over comes too late: the migration finishes', async () => {
+  const { id } = await instance('moves');
+  await held('domain.migrate', 'after');
+  const moving = await act(id, 'migrate');
+  await until(moving.id, inStep('hypervisor.migrate'));
+  const { hostId } = await tenant.call('GET', `/v1/instances/${id}`);
+  for (let here = true; here; ) {
+    const { running } = realityOf(await simulatorInventory(address.simulatorUrl));
+    here = running.get(id)?.[0] === cloud.hosts.find((host) => host.id === hostId)?.name;
+  }
+  await cancel(moving.id);
+  const ended = await admin.settled(moving.id);
+  expect(inWords(ended)).toContain(' succeeded');
+  expect(await wrong()).toEqual([]);
+  await remove(id);
+});
+
+test('after the point of no return a cancel is refused', async () => {
+  const { id } = await instance('gone-over');
+  await held('domain.ensureAbsent');
+  const moving = await act(id, 'migrate');
+  await until(moving.id, ({ pointOfNoReturnPassed }) => pointOfNoReturnPassed);
+  expect(await refusal(cancel(moving.id))).toBe('409 CANCEL_TOO_LATE');
+  await letGo();
+  expect((await admin.settled(moving.id)).state).toBe('succeeded');
+  expect(await wrong()).toEqual([]);
+  await remove(id);
+});
+
+test('a stuck operation holds its resource until an operator lets it try again', async () => {
+  const before = await picture();
+  const targetId = crypto.randomUUID();
+  await setRules(admin, [{ targetId, step: 'hypervisor.boot', fault: 'undoFails', times: 4 }]);
+  const accepted = await tenant.call<OperationView>(
+    'POST',
+    '/v1/instances',
+    instanceBody(cloud, 'stuck', { requestedId: targetId }),
+  );
+  const stuck = await admin.settled(accepted.id);
+  expect(inWords(stuck)).toContain(' stuck (INTERNAL');
+  expect(stuck.error?.step).toBe('hypervisor.boot');
+  const held = await tenant.call<{ id: string; fault: { operationId: string } | null }>(
+    'GET',
+    `/v1/instances/${targetId}`,
+  );
+  expect(held.fault?.operationId).toBe(accepted.id);
+  expect(await refusal(stop(targetId))).toBe('409 RESOURCE_FAULTED');
+  await admin.call('POST', `/v1/operations/${accepted.id}/actions/retry`);
+  const ended = await until(accepted.id, ({ endedAt }) => endedAt !== null);
+  expect(ended.state).toBe('failed');
+  expect(ended.error?.step).toBe('hypervisor.boot');
+  expect(ended.steps.map(({ state }) => state)).toEqual(ended.steps.map(() => 'undone'));
+  expect(await wrong()).toEqual([]);
+  expect(await picture()).toEqual(before);
+});
+
+test('an operator, and nobody else, may skip what can not be undone', async () => {
+  const before = await picture();
+  const targetId = crypto.randomUUID();
+  await setRules(admin, [{ targetId, step: 'networkInterfaces.awaitUp', fault: 'undoFails' }]);
+  const accepted = await tenant.call<OperationView>(
+    'POST',
+    '/v1/instances',
+    instanceBody(cloud, 'skipped', { requestedId: targetId }),
+  );
+  expect((await admin.settled(accepted.id)).state).toBe('stuck');
+  const skip = { reason: 'there is nothing to undo in waiting' };
+  expect(await refusal(tenant.call('POST', `/v1/operations/${accepted.id}/actions/skipStep`, skip))).toBe(
+    '403 FORBIDDEN',
+  );
+  await admin.call('POST', `/v1/operations/${accepted.id}/actions/skipStep`, skip);
+  const ended = await until(accepted.id, ({ endedAt }) => endedAt !== null);
+  expect(ended.state).toBe('failed');
+  expect(ended.steps.find(({ name }) => name === 'networkInterfaces.awaitUp')?.state).toBe('skipped');
+  expect(await wrong()).toEqual([]);
+  expect(await picture()).toEqual(before);
+});
