@@ -271,9 +271,18 @@ export interface Tasks {
     ImageAddress & { url: string; format: 'raw' | 'qcow2'; sha256: string; tags: Tags },
     { virtualSizeBytes: number }
   >;
-  /** Live migration over libvirt's TLS to another agent's host; cancelling it leaves the guest running here. */
+  /**
+   * Live migration over libvirt's TLS to another agent's host; cancelling it leaves the guest running here. `cephUsers` are the
+   * target's own, by storage cluster: each host opens images as itself.
+   */
   'domain.migrate': Call<
-    { id: string; targetAddress: string; bandwidthBytesPerSec: number | null; autoConverge: boolean },
+    {
+      id: string;
+      targetAddress: string;
+      cephUsers: Record<string, string>;
+      bandwidthBytesPerSec: number | null;
+      autoConverge: boolean;
+    },
     { downtimeMs: number; totalMs: number; transferredBytes: number }
   >;
 }

@@ -3,6 +3,7 @@ import type { HostConnection } from '../../host-agent/connection.ts';
 import type { DomainSpec, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
+import { cephUsers } from '../storage/cephAccess.ts';
 import { seedImage } from '../storage/names.ts';
 import { diskOf, volumeRows } from '../storage/volume.ts';
 import type { World } from '../world.ts';
@@ -158,6 +159,7 @@ export const hypervisor = (world: World) => ({
         {
           id: instanceId,
           targetAddress: host.address,
+          cephUsers: await cephUsers(world, targetHostId),
           bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
           autoConverge: limits.autoConverge,
         },
@@ -179,6 +181,7 @@ export const hypervisor = (world: World) => ({
       await endTask(source, 'domain.migrate', `${context.operationId}-migrate`, {
         id: instanceId,
         targetAddress: address,
+        cephUsers: {},
         bandwidthBytesPerSec: null,
         autoConverge: true,
       });
@@ -190,6 +193,7 @@ export const hypervisor = (world: World) => ({
         await target.runTask('domain.migrate', `${context.operationId}-return`, {
           id: instanceId,
           targetAddress: home.address,
+          cephUsers: await cephUsers(world, hostId),
           bandwidthBytesPerSec: null,
           autoConverge: true,
         });

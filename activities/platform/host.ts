@@ -197,7 +197,14 @@ export const hosts = (world: World) => {
           throw refuse('PRECONDITION_FAILED', "BELAY_OVN_SOUTHBOUND names no address of OVN's southbound database");
         const agent = await world.host(hostId);
         const encapAddress = await tunnelAddress(await find(hostId));
-        await freeTunnelAddress(config.ovnSouthbound, encapAddress, hostId);
+        await freeTunnelAddress(config.ovnSouthbound, encapAddress, hostId, async (chassis) => {
+          const [other] = await run<{ name: string }>(
+            pool,
+            `SELECT name FROM "host" WHERE id::text = $1 AND "deletedAt" IS NULL`,
+            [chassis],
+          );
+          return other?.name ?? null;
+        });
         await agent.call('switch.ensureConfigured', {
           systemId: hostId,
           ovnRemote: config.ovnSouthbound,

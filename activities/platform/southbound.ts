@@ -1,6 +1,6 @@
 /** The one thing the platform writes to OVN's southbound database: a host that left takes its chassis along. */
 import { connect } from 'node:net';
-import { tryAgain } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
 
 const answerMs = 10_000;
 
@@ -66,13 +66,23 @@ export async function removeChassis(remotes: string, name: string): Promise<void
 }
 
 /**
- * Ensures that no other chassis claims a tunnel address: what a host was called in an earlier life would keep it from
- * registering under its own name, because OVN allows an address once.
+ * Ensures that no chassis of a machine's earlier life claims its tunnel address: it would keep the host from registering under
+ * its own name, because OVN allows an address once. `livingHost` answers the name of another host that a chassis belongs to; its
+ * chassis is left alone, and two hosts at one address are refused.
  */
-export async function freeTunnelAddress(remotes: string, address: string, owner: string): Promise<void> {
+export async function freeTunnelAddress(
+  remotes: string,
+  address: string,
+  owner: string,
+  livingHost: (chassis: string) => Promise<string | null>,
+): Promise<void> {
   const [encaps] = await onAny(remotes, `tell who has ${address}`, [
     { op: 'select', table: 'Encap', where: [['ip', '==', address]], columns: ['chassis_name'] },
   ]);
-  for (const { chassis_name: name } of encaps?.rows ?? [])
-    if (typeof name === 'string' && name !== owner) await removeChassis(remotes, name);
+  for (const { chassis_name: name } of encaps?.rows ?? []) {
+    if (typeof name !== 'string' || name === owner) continue;
+    const other = await livingHost(name);
+    if (other) throw refuse('PRECONDITION_FAILED', `the tunnel address ${address} is that of host ${other}`);
+    await removeChassis(remotes, name);
+  }
 }

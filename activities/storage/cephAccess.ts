@@ -9,6 +9,16 @@ import type { World } from '../world.ts';
 /** One user per host, so that a lost host loses its rights alone. */
 export const cephUser = (hostId: string): string => `belay-${hostId}`;
 
+/** A host's user in every storage cluster of its zone, by the cluster's id. */
+export async function cephUsers(world: World, hostId: string): Promise<Record<string, string>> {
+  const clusters = await run<{ id: string }>(
+    world.database.pool,
+    `SELECT s.id FROM "storageCluster" s JOIN "host" h ON h."zoneId" = s."zoneId" WHERE h.id = $1 AND s."deletedAt" IS NULL`,
+    [hostId],
+  );
+  return Object.fromEntries(clusters.map(({ id }) => [id, cephUser(hostId)]));
+}
+
 export async function adminAccess(world: World, storageClusterId: string): Promise<CephAccess> {
   const cluster = await world.database.prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
   const key = await readSecret(world.database, storageClusterId, 'adminKey');

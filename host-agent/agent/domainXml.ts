@@ -188,6 +188,18 @@ ${isArm ? '' : `<controller type='usb' model='none'/>`}
 </domain>`;
 }
 
+/**
+ * A definition whose disks are opened by other Ceph users, by storage cluster. @throws RangeError when one of its clusters has none.
+ */
+export function withCephUsers(xml: string, users: Record<string, string>): string {
+  return xml.replace(/<auth username=(['"])[^'"]*\1>([\s\S]*?)<\/auth>/g, (_, _quote, inside: string) => {
+    const storageClusterId = /<secret[^>]*uuid=['"]([0-9a-f-]{36})/.exec(inside)?.[1] ?? '';
+    const user = users[storageClusterId];
+    if (user === undefined) throw new RangeError(`no user is named for the storage cluster ${storageClusterId}`);
+    return `<auth username='${escapeXml(user)}'>${inside}</auth>`;
+  });
+}
+
 /** A disk as it stands in a definition. `xml` is the whole element, as libvirt wants it back for a detach. */
 export interface AttachedDisk {
   target: string;

@@ -160,6 +160,7 @@ const TASK_INPUTS = {
   'domain.migrate': Type.Object({
     ...domain,
     targetAddress: address,
+    cephUsers: Type.Record(uuid, name),
     bandwidthBytesPerSec: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
     autoConverge: Type.Boolean(),
   }),

@@ -63,7 +63,17 @@ export const LIBVIRT_CODE = {
 export const AFFECT_LIVE = 1;
 export const AFFECT_CONFIG = 2;
 
+/** `virDomainXMLFlags`. */
+const XML_SECURE = 1;
 const XML_INACTIVE = 2;
+const XML_MIGRATABLE = 8;
+const XML_FLAGS = {
+  now: 0,
+  config: XML_INACTIVE,
+  /** Without what only this host knows, as another host's libvirt takes it. */
+  movingNow: XML_SECURE | XML_MIGRATABLE,
+  movingConfig: XML_SECURE | XML_MIGRATABLE | XML_INACTIVE,
+} as const;
 const METADATA_ELEMENT = 2;
 const METADATA_FROM_CONFIG = 2;
 const UNDEFINE_MANAGED_SAVE = 1;
@@ -118,7 +128,7 @@ export interface LibvirtSession {
   lookupName(name: string): Promise<Domain | null>;
   listDomains(): Promise<Domain[]>;
   state(domain: Domain): Promise<RawState>;
-  xml(domain: Domain, which: 'now' | 'config'): Promise<string>;
+  xml(domain: Domain, which: keyof typeof XML_FLAGS): Promise<string>;
   /** The element that Belay put into the definition, or null. */
   metadata(domain: Domain, namespace: string): Promise<string | null>;
   isPersistent(domain: Domain): Promise<boolean>;
@@ -317,8 +327,7 @@ function sessionOver(connection: RpcConnection): LibvirtSession {
       return { state: reader.int(), reason: reader.int() };
     },
     async xml(domain, which) {
-      const flags = which === 'config' ? XML_INACTIVE : 0;
-      return (await call(PROCEDURE.domainGetXml, writeDomain(domain).uint(flags))).string();
+      return (await call(PROCEDURE.domainGetXml, writeDomain(domain).uint(XML_FLAGS[which]))).string();
     },
     async metadata(domain, namespace) {
       const args = (flags: number) => writeDomain(domain).int(METADATA_ELEMENT).optionalString(namespace).uint(flags);

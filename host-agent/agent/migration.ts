@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net';
 import type { Tasks } from '../protocol.ts';
 import { type DomainContext, requireOwn, statusOf } from './domains.ts';
+import { withCephUsers } from './domainXml.ts';
 import { PKI } from './hypervisor.ts';
 import { type Domain, isNoDomain, LIBVIRT_CODE, LibvirtError, type LibvirtSession, MIGRATE } from './libvirt.ts';
 import { exists } from './paths.ts';
@@ -75,9 +76,15 @@ function completedJob(context: DomainContext, id: string) {
 }
 
 async function perform(context: DomainContext, domain: Domain, input: Input, task: TaskContext): Promise<void> {
-  const { targetAddress, bandwidthBytesPerSec, autoConverge } = input;
+  const { targetAddress, cephUsers, bandwidthBytesPerSec, autoConverge } = input;
   const target = isIPv6(targetAddress) ? `[${targetAddress}]` : targetAddress;
-  const parameters: TypedParameters = new Map([['migrate_uri', { type: 'string', value: `tcp://${target}` }]]);
+  const session = await context.libvirt.session();
+  const [running, kept] = await Promise.all([session.xml(domain, 'movingNow'), session.xml(domain, 'movingConfig')]);
+  const parameters: TypedParameters = new Map([
+    ['migrate_uri', { type: 'string', value: `tcp://${target}` }],
+    ['destination_xml', { type: 'string', value: definitionAt(running, cephUsers) }],
+    ['persistent_xml', { type: 'string', value: definitionAt(kept, cephUsers) }],
+  ]);
   if (bandwidthBytesPerSec !== null) {
     const mibPerSec = BigInt(Math.max(1, Math.round(bandwidthBytesPerSec / MIB)));
     parameters.set('bandwidth', { type: 'ullong', value: mibPerSec });
@@ -99,6 +106,15 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
       throw new Problem('INVALID_STATE', `the migration of ${input.id} was aborted from outside; it runs on here`);
     }
     throw error;
+  }
+}
+
+/** The target's QEMU opens the disks with the target's rights. */
+function definitionAt(xml: string, cephUsers: Input['cephUsers']): string {
+  try {
+    return withCephUsers(xml, cephUsers);
+  } catch (error) {
+    throw new Problem('INVALID_ARGUMENT', `domain.migrate: /cephUsers: ${(error as Error).message}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { hasKernelDatapath } from './facts.ts';
 import { type OperationResult, type Ovsdb, readMap, writeMap } from './ovsdb.ts';
 import { PATHS, readIfExists, writeFileAtomically } from './paths.ts';
 import { Problem } from './problem.ts';
+import { restartService } from './serviceManager.ts';
 
 /** Debian's ovs-ctl takes the system id from here at every start. */
 const SYSTEM_ID_FILE = '/etc/openvswitch/system-id.conf';
@@ -77,7 +78,6 @@ export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureCon
     };
     await writeFileAtomically(BEFORE_FILE, JSON.stringify(before), 0o600);
   }
-  await replaceFile(SYSTEM_ID_FILE, `${input.systemId}\n`, 0o644);
   const changed = Object.entries(wanted).filter(([key, value]) => found[key] !== value);
   if (changed.length > 0) {
     await db.transact([
@@ -87,6 +87,11 @@ export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureCon
       ),
     ]);
   }
+  const isRenamed = (await readIfExists(SYSTEM_ID_FILE))?.trim() !== input.systemId;
+  // ovn-controller registers under the name that it had at its start: renamed while it runs, its commits fail for ever.
+  if (isRenamed) await restartService('ovn-controller');
+  // Written last, so that a call that was cut short restarts it again.
+  await replaceFile(SYSTEM_ID_FILE, `${input.systemId}\n`, 0o644);
   const deadline = Date.now() + BRIDGE_TIMEOUT_MS;
   while (!(await hasBridge(db, input.integrationBridge))) {
     if (Date.now() > deadline) {

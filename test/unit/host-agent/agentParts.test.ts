@@ -25,7 +25,13 @@ describe('the input of a call', () => {
   });
 
   it('holds addresses that are addresses', () => {
-    const input = { id: cluster, targetAddress: '10.0.0.1', bandwidthBytesPerSec: null, autoConverge: false };
+    const input = {
+      id: cluster,
+      targetAddress: '10.0.0.1',
+      cephUsers: {},
+      bandwidthBytesPerSec: null,
+      autoConverge: false,
+    };
     expect(checkTaskInput('domain.migrate', input)).toEqual(input);
     for (const targetAddress of ['10.0.0.256', 'host1', '10.0.0.1/x', '1:2']) {
       expect(() => checkTaskInput('domain.migrate', { ...input, targetAddress })).toThrow(/targetAddress/);
@@ -148,7 +154,13 @@ describe('tasks', () => {
     };
     return taskRegistry(handlers);
   }
-  const input = { id: cluster, targetAddress: '10.0.0.1', bandwidthBytesPerSec: null, autoConverge: false };
+  const input = {
+    id: cluster,
+    targetAddress: '10.0.0.1',
+    cephUsers: {},
+    bandwidthBytesPerSec: null,
+    autoConverge: false,
+  };
   const result = { downtimeMs: 1, totalMs: 2, transferredBytes: 3 };
   const untilAborted = (context: TaskContext) =>
     new Promise<never>((_resolve, reject) => {

@@ -7,7 +7,13 @@ import type { HostEvent } from '../../../host-agent/protocol.ts';
 type Answer = (request: http.IncomingMessage, response: http.ServerResponse, body: string) => void;
 
 const health = { agent: 'v', bootId: 'b', hostname: 'h', libvirt: true, switch: true };
-const migration = { id: 'i', targetAddress: '10.0.0.2', bandwidthBytesPerSec: null, autoConverge: false };
+const migration = {
+  id: 'i',
+  targetAddress: '10.0.0.2',
+  cephUsers: {},
+  bandwidthBytesPerSec: null,
+  autoConverge: false,
+};
 let server: http.Server | undefined;
 let connection: HostConnection | undefined;
 

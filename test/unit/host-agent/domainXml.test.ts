@@ -11,6 +11,7 @@ import {
   parseMetadata,
   splitMonitor,
   unescapeXml,
+  withCephUsers,
 } from '../../../host-agent/agent/domainXml.ts';
 import type { DomainSpec } from '../../../host-agent/protocol.ts';
 
@@ -119,6 +120,15 @@ describe('names of disks', () => {
     expect(freeTarget(['vda', 'vdc', 'vdz'])).toBe('vdb');
     const all = Array.from({ length: 25 }, (_, index) => `vd${String.fromCharCode(97 + index)}`);
     expect(() => freeTarget(all)).toThrow(/25 disks/);
+  });
+});
+
+describe('a definition that goes to another host', () => {
+  it("opens each disk as the target's own user, and is otherwise the same", () => {
+    const here = domainXml(spec, traits);
+    const there = withCephUsers(here, { [cluster]: 'belay-target' });
+    expect(there).toBe(domainXml(spec, { ...traits, ceph: () => ({ ...traits.ceph(cluster), user: 'belay-target' }) }));
+    expect(() => withCephUsers(here, {})).toThrow(cluster);
   });
 });
 

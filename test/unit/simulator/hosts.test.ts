@@ -157,7 +157,7 @@ test('only declared hosts answer', async () => {
 });
 
 describe('a live migration', () => {
-  const move = { id: 'a', bandwidthBytesPerSec: null, autoConverge: false };
+  const move = { id: 'a', cephUsers: {}, bandwidthBytesPerSec: null, autoConverge: false };
 
   test('ends with the domain on the target only', async () => {
     await runDomain(simulator, 'host-0', 'a');
