@@ -92,9 +92,10 @@ function interceptor(database: Database, events: StepEvents) {
 
 export async function startWorkerProcess(): Promise<WorkerProcess> {
   Runtime.install({
-    logger: new DefaultLogger('WARN', ({ level, message, meta }) =>
-      log.warn({ level, meta: String(meta?.error ?? '') }, message),
-    ),
+    logger: new DefaultLogger('WARN', ({ message, meta }) => {
+      // A host worker runs no workflows on purpose, on each of its queues.
+      if (!message.startsWith('No workflows registered')) log.warn({ error: String(meta?.error ?? '') }, message);
+    }),
     shutdownSignals: [],
   });
   const database = openDatabase(config.databaseUrl, config.databaseConnections);

@@ -73,6 +73,9 @@ export function refs<Area>(
 
 type Activities = Record<string, (input: unknown, context: StepContext) => Promise<unknown>>;
 
+/** Temporal takes 2,048 bytes of a search attribute: this many ids. Work on more hosts is found by its operation. */
+const namedHosts = 40;
+
 /** Between further attempts of what must succeed: an undo, or a step after the point of no return. */
 const forwardPauses = ['1 s', '2 s', '5 s'] as const;
 
@@ -234,7 +237,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     };
     steps.push(report);
     const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
-    if (hostId && !hosts.has(hostId)) {
+    if (hostId && !hosts.has(hostId) && hosts.size < namedHosts) {
       hosts.add(hostId);
       upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
     }
