@@ -1,0 +1,44 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { transform } from 'esbuild';
+import { describe, expect, it } from 'vitest';
+import { readText } from './documentation.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const pages = [
+  'README.md',
+  ...['api', 'configuration', 'extending', 'install', 'operations', 'security'].map((name) => `docs/${name}.md`),
+];
+
+/** What the worked example makes the reader write. */
+const toBeWritten = ['workflows/compute/quiesceInstance.ts'];
+
+const blocksOf = (page: string, language: string): string[] =>
+  [...readText(page).matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    ([, code]) => code ?? '',
+  );
+
+/** A part of an object, or of a function, as something that can stand alone. */
+const standing = (code: string): string => {
+  if (code.startsWith('import')) return code;
+  return code.startsWith('return')
+    ? `async function part() {${code}}`
+    : code.startsWith('{')
+      ? `[${code}]`
+      : `({${code}})`;
+};
+
+describe('the pages', () => {
+  it.each(pages)('%s names only files that are there', (page) => {
+    const named = [...readText(page).matchAll(/`((?:[\w-]+\/)+[\w.-]+\.(?:ts|mjs|md|prisma))`|\]\(([\w./]+\.md)/g)];
+    const paths = named.map(([, code, link]) => code ?? (page.startsWith('docs/') ? `docs/${link}` : (link ?? '')));
+    expect(paths.filter((path) => !existsSync(`${root}/${path}`) && !toBeWritten.includes(path))).toEqual([]);
+  });
+
+  it.each(pages.flatMap((page) => blocksOf(page, 'ts').map((code) => [page, code] as const)))(
+    'code in %s is TypeScript: %s',
+    async (_, code) => {
+      await expect(transform(standing(code), { loader: 'ts' })).resolves.toBeDefined();
+    },
+  );
+});
