@@ -2,6 +2,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';
 import { describe, expect, it } from 'vitest';
+import { compileFilter } from '../../../api/query/compile.ts';
+import { parseFilter } from '../../../api/query/filter.ts';
+import { allKinds } from '../../../model/kinds.ts';
 import { readText } from './documentation.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -33,6 +36,20 @@ describe('the pages', () => {
     const named = [...readText(page).matchAll(/`((?:[\w-]+\/)+[\w.-]+\.(?:ts|mjs|md|prisma))`|\]\(([\w./]+\.md)/g)];
     const paths = named.map(([, code, link]) => code ?? (page.startsWith('docs/') ? `docs/${link}` : (link ?? '')));
     expect(paths.filter((path) => !existsSync(`${root}/${path}`) && !toBeWritten.includes(path))).toEqual([]);
+  });
+
+  it.each(
+    pages.flatMap((page) =>
+      [...readText(page).matchAll(/belay ([a-z-]+) list --filter '([^']+)'/g)].map(([, plural, text]) => [
+        plural,
+        text,
+      ]),
+    ),
+  )('belay %s list takes the filter %s', (plural, text) => {
+    const kind = allKinds.find((one) => one.plural === plural);
+    const expression = parseFilter(text ?? '');
+    if (!kind || !expression) throw new Error('there is no such kind, or no filter');
+    expect(compileFilter(kind, expression)).toBeTypeOf('function');
   });
 
   it.each(pages.flatMap((page) => blocksOf(page, 'ts').map((code) => [page, code] as const)))(
