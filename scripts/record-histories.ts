@@ -1,0 +1,181 @@
+/**
+ * Records what every workflow does, for the proof that changed workflows still run what an older version has begun:
+ * `npx tsx scripts/record-histories.ts` writes test/history/*.json from a simulated cloud.
+ *
+ * Record anew only what a change breaks on purpose, in an installation where nothing of the old version runs any more.
+ */
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Connection, Client as TemporalClient } from '@temporalio/client';
+import pg from 'pg';
+import type { Api, OperationView } from '../lab/api.ts';
+import { type Cloud, instanceBody, make } from '../lab/provision.ts';
+import { smallRawDisk } from '../lab/underlay.ts';
+import { workflowName } from '../temporal/start-operation.ts';
+import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/support/cloud.ts';
+import { historyToJson, type RecordedHistory } from '../test/support/history.ts';
+import { hold } from '../test/support/hold.ts';
+import { setRules } from '../test/support/rollback.ts';
+
+const directory = fileURLToPath(new URL('../test/history/', import.meta.url));
+
+/** Names of files by the operation whose history they hold. */
+type Recorded = Map<string, string>;
+
+/** Every action once; what provisioning has done is not done again. */
+async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Promise<void> {
+  const { tenant } = cloud;
+  const act = (plural: string, id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
+    tenant.done('POST', `/v1/${plural}/${id}/actions/${verb}`, body);
+  const remove = (api: Api, plural: string, id: string): Promise<OperationView> =>
+    api.done('DELETE', `/v1/${plural}/${id}`);
+  const zoneId = cloud.zone.id;
+  const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
+
+  const { id: instanceId } = await make(
+    tenant,
+    'instances',
+    instanceBody(cloud, 'recorded', { dataVolumes: [{ sizeGib: 1 }] }),
+  );
+  await act('instances', instanceId, 'migrate');
+  await act('instances', instanceId, 'reboot', { mode: 'force' });
+  await act('instances', instanceId, 'stop', { timeoutSeconds: 5 });
+  await act('instances', instanceId, 'start');
+
+  const { id: volumeId } = await make(tenant, 'volumes', {
+    name: 'recorded',
+    zoneId,
+    volumeTypeId: cloud.volumeTypes[0]?.id,
+    sizeGib: 1,
+  });
+  await act('volumes', volumeId, 'attach', { instanceId });
+  await act('volumes', volumeId, 'resize', { sizeGib: 2 });
+  await act('volumes', volumeId, 'detach');
+  const { id: snapshotId } = await make(tenant, 'snapshots', { name: 'recorded', volumeId });
+  await act('volumes', volumeId, 'revert', { snapshotId });
+  await remove(tenant, 'snapshots', snapshotId);
+  await remove(tenant, 'volumes', volumeId);
+  await act('volumes', volumeId, 'recover');
+  await remove(tenant, 'volumes', volumeId);
+  await act('volumes', volumeId, 'expunge');
+
+  await act('networks', cloud.network.id, 'repair');
+  await remove(tenant, 'instances', instanceId);
+  await act('instances', instanceId, 'recover');
+  await remove(tenant, 'instances', instanceId);
+  await act('instances', instanceId, 'expunge');
+
+  const { id: securityGroupId } = await make(tenant, 'security-groups', { name: 'recorded', zoneId, rules });
+  await act('security-groups', securityGroupId, 'setRules', { rules: [{ direction: 'in', protocol: 'icmp' }] });
+  await remove(tenant, 'security-groups', securityGroupId);
+  const { id: networkId } = await make(tenant, 'networks', { name: 'recorded', zoneId });
+  const { id: subnetId } = await make(tenant, 'subnets', { name: 'recorded', networkId, cidr: '10.9.0.0/24' });
+  await remove(tenant, 'subnets', subnetId);
+  await remove(tenant, 'networks', networkId);
+
+  const image = await tenant.call('POST', '/v1/images', { name: 'recorded', zoneId });
+  const uploaded = await tenant.raw('PUT', `/v1/images/${image.id}/content`, smallRawDisk(), {
+    'content-type': 'application/octet-stream',
+  });
+  await tenant.settled(((await uploaded.json()) as OperationView).id);
+  await remove(tenant, 'images', image.id);
+
+  await admin.done('POST', `/v1/hosts/${cloud.hosts[0]?.id}/actions/connect`, {});
+  const { host } = new URL(address.simulatorUrl);
+  const spare = await make(admin, 'hosts', {
+    name: 'recorded',
+    clusterId: cloud.cluster.id,
+    address: `sim://${host}/host-${cloud.hosts.length}`,
+  });
+  await remove(admin, 'hosts', spare.id);
+  const pool = await make(admin, 'storage-pools', {
+    name: 'recorded',
+    pool: 'recorded',
+    storageClass: 'recorded',
+    replicas: 1,
+    failureDomain: 'osd',
+    storageClusterId: cloud.storageCluster.id,
+    clusterIds: [cloud.cluster.id],
+  });
+  await remove(admin, 'storage-pools', pool.id);
+  const store = await make(admin, 'backup-stores', { name: 'recorded', zoneId, ...address.s3, readOnly: true });
+  await remove(admin, 'backup-stores', store.id);
+  const cluster = await make(admin, 'storage-clusters', { name: 'recorded', zoneId, ...address.ceph });
+  await remove(admin, 'storage-clusters', cluster.id);
+}
+
+/** The other ways a workflow can end: undone, cancelled, and stuck before it was undone. */
+async function otherEnds(admin: Api, cloud: Cloud, address: CloudAddress, recorded: Recorded): Promise<void> {
+  const { tenant } = cloud;
+  const ask = (targetId: string): Promise<OperationView> =>
+    tenant.call('POST', '/v1/instances', instanceBody(cloud, targetId, { requestedId: targetId }));
+  const ended = async (id: string, state: string): Promise<void> => {
+    const operation = await admin.settled(id);
+    if (operation.state !== state) throw new Error(`${operation.type} ${operation.state} instead of ${state}`);
+  };
+
+  const undone = crypto.randomUUID();
+  await setRules(admin, [{ targetId: undone, step: 'hypervisor.boot', fault: 'failAfter', times: 1 }]);
+  const rolledBack = await ask(undone);
+  await ended(rolledBack.id, 'failed');
+  recorded.set(rolledBack.id, 'createInstance-rolledBack');
+
+  const hopeless = crypto.randomUUID();
+  await setRules(admin, [{ targetId: hopeless, step: 'hypervisor.boot', fault: 'undoFails', times: 4 }]);
+  const stuck = await ask(hopeless);
+  await ended(stuck.id, 'stuck');
+  await admin.call('POST', `/v1/operations/${stuck.id}/actions/retry`);
+  for (let state = 'stuck'; state !== 'failed'; )
+    ({ state } = await admin.call<OperationView>('GET', `/v1/operations/${stuck.id}`));
+  await setRules(admin, []);
+  recorded.set(stuck.id, 'createInstance-stuckThenRetried');
+
+  const { id } = await make(tenant, 'instances', instanceBody(cloud, 'cancelled'));
+  const letGo = await hold(address.simulatorUrl, 'domain.migrate');
+  const moving = await tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/migrate`, {});
+  for (let runs = false; !runs; ) {
+    const { steps } = await admin.call<OperationView>('GET', `/v1/operations/${moving.id}`);
+    runs = steps.some(({ name, state }) => name === 'hypervisor.migrate' && state === 'running');
+  }
+  await tenant.call('POST', `/v1/operations/${moving.id}/actions/cancel`);
+  await ended(moving.id, 'cancelled');
+  await letGo();
+  recorded.set(moving.id, 'migrateInstance-cancelled');
+}
+
+/** The first success of each type. */
+async function successes(databaseUrl: string, recorded: Recorded): Promise<void> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  const { rows } = await client.query<{ id: string; type: string }>(
+    `SELECT DISTINCT ON (type) id, type FROM "operation" WHERE state = 'succeeded' ORDER BY type, "createdAt"`,
+  );
+  await client.end();
+  for (const { id, type } of rows) recorded.set(id, workflowName(type));
+}
+
+const cloud = await startSimulatedCloud({ hosts: 3, faultInjection: true });
+try {
+  const { admin, cloud: made } = joinCloud(cloud.address);
+  const recorded: Recorded = new Map();
+  await everyAction(admin, made, cloud.address);
+  await otherEnds(admin, made, cloud.address, recorded);
+  await successes(cloud.address.databaseUrl, recorded);
+  const connection = await Connection.connect({ address: cloud.stack.temporalAddress });
+  const temporal = new TemporalClient({ connection, namespace: 'belay' });
+  mkdirSync(directory, { recursive: true });
+  for (const file of readdirSync(directory)) if (file.endsWith('.json')) rmSync(join(directory, file));
+  for (const [workflowId, name] of recorded) {
+    const handle = temporal.workflow.getHandle(workflowId);
+    // The record says that it has ended a moment before the workflow does.
+    await handle.result().catch(() => {});
+    const recording: RecordedHistory = { workflowId, history: historyToJson(await handle.fetchHistory()) };
+    writeFileSync(join(directory, `${name}.json`), `${JSON.stringify(recording)}\n`);
+  }
+  await connection.close();
+  console.log(`${recorded.size} histories in ${directory}`);
+} finally {
+  await cloud.stop();
+}
+process.exit(0);

@@ -1,0 +1,68 @@
+/**
+ * A workflow may run for hours, over an update of Belay. So every recorded history must still lead today's workflows through the very same
+ * commands; where one does not, operations under way would hang. `scripts/record-histories.ts` says when to record anew.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import * as workflows from '../../workflows/index.ts';
+import { historyFromJson, type RecordedHistory } from '../support/history.ts';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const files = readdirSync(here).filter((file) => file.endsWith('.json'));
+
+const recorded = new Map(
+  files.map((file) => {
+    const { workflowId, history } = JSON.parse(readFileSync(join(here, file), 'utf8')) as RecordedHistory;
+    return [file, { workflowId, history: historyFromJson(history) }] as const;
+  }),
+);
+
+let directory: string;
+let codePath: string;
+
+beforeAll(async () => {
+  const logger = new DefaultLogger('ERROR');
+  Runtime.install({ logger });
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+    logger,
+  });
+  directory = mkdtempSync(join(tmpdir(), 'belay-replay-'));
+  codePath = join(directory, 'workflows.js');
+  writeFileSync(codePath, code);
+}, 120_000);
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+test('every workflow has a history', () => {
+  const types = new Set(
+    [...recorded.values()].map(
+      ({ history }) => history.events?.[0]?.workflowExecutionStartedEventAttributes?.workflowType?.name,
+    ),
+  );
+  expect(Object.keys(workflows).filter((name) => !types.has(name))).toEqual([]);
+});
+
+test('undone, cancelled and stuck runs are among them', () => {
+  const ends = files.map((file) => /-(\w+)\.json$/.exec(file)?.[1]).filter((end) => end !== undefined);
+  expect(ends.sort()).toEqual(['cancelled', 'rolledBack', 'stuckThenRetried']);
+});
+
+test("today's workflows replay all of them", async () => {
+  const nameOf = new Map([...recorded].map(([file, { workflowId }]) => [workflowId, file]));
+  const problems: string[] = [];
+  let replayed = 0;
+  for await (const { workflowId, error } of Worker.runReplayHistories(
+    { workflowBundle: { codePath } },
+    recorded.values(),
+  )) {
+    replayed += 1;
+    if (error) problems.push(`${nameOf.get(workflowId)}: ${error.message}`);
+  }
+  expect(problems).toEqual([]);
+  expect(replayed).toBe(recorded.size);
+}, 120_000);
