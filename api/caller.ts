@@ -23,6 +23,8 @@ export interface Caller {
   userId: string;
   apiKeyId: string;
   accountId: string;
+  /** The account may keep what it has and make nothing new. */
+  locked: boolean;
   /** Patterns that narrow what the key may do. */
   keyPatterns: string[];
   grants: Grant[];
@@ -157,6 +159,7 @@ export const systemCaller = (): Caller => ({
   userId: wellKnown.platform,
   apiKeyId: wellKnown.platform,
   accountId: wellKnown.rootAccount,
+  locked: false,
   keyPatterns: ['*'],
   grants: [{ targetKind: 'platform', targetId: null, rules: [{ effect: 'allow', pattern: '*.*' }] }],
   reach: new Map(),
@@ -227,6 +230,7 @@ export function authenticator(database: Database): Authenticator {
         userId: key.userId,
         apiKeyId: key.id,
         accountId: key.accountId,
+        locked: key.accountState === 'locked',
         keyPatterns: key.permissions,
         grants,
         reach: await reachOf(database, grants),

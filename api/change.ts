@@ -314,6 +314,8 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const { kind, verb, caller } = change;
   const permission = `${kind.name}.${verb}`;
   const creating = verb === 'create';
+  if (creating && caller.locked)
+    throw new Problem('ACCOUNT_SUSPENDED', 'the account is locked: what it has stays, new resources are refused');
   const hook = hookOf(kind.name, verb);
   const references = [...fieldReferences(kind, input), ...(hook?.references?.(input) ?? [])];
   const projectId = creating ? projectOf(caller, kind, input) : null;

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, register } from 'prom-client';
 
-/** Metrics of every process; names and labels as in docs/metrics.md. Labels never carry names given by users. */
+/** Metrics of every process; names and labels as in docs/operations.md. Labels never carry names given by users. */
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 export const metrics = {

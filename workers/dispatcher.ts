@@ -8,7 +8,7 @@ import { systemCaller } from '../api/caller.ts';
 import { acceptChange } from '../api/change.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
-import { kindOf } from '../model/kinds.ts';
+import { allKinds, kindOf } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
@@ -132,7 +132,7 @@ async function sealAudit(): Promise<number> {
     if (!lock?.mine) return 0;
     const [head] = await run<{ sequence: string; hash: string }>(
       tx,
-      `SELECT sequence::text, hash FROM "auditEntry" WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1`,
+      `SELECT a.sequence::text AS sequence, a.hash FROM "auditEntry" a WHERE a.sequence IS NOT NULL ORDER BY a.sequence DESC LIMIT 1`,
     );
     const fresh = await run<{ id: string; content: string }>(
       tx,
@@ -200,6 +200,17 @@ async function forgetOldAnswers(): Promise<void> {
   );
 }
 
+/** Deleted resources can be read for a while, and then not any more. */
+async function forgetTombstones(): Promise<void> {
+  for (const { name } of allKinds)
+    await run(
+      database.pool,
+      `DELETE FROM "${name}" WHERE id IN (
+         SELECT t.id FROM "${name}" t, "setting" s WHERE s.name = 'record.tombstoneSeconds'
+           AND t."deletedAt" < now() - make_interval(secs => (s.value #>> '{}')::int) LIMIT 1000)`,
+    );
+}
+
 /** Woken by every release of a lock and every acceptance that waits; looks by itself once a second. */
 let wake: () => void = () => {};
 async function listen(): Promise<void> {
@@ -256,6 +267,7 @@ await Promise.all([
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
   repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
+  repeat('forgetting tombstones', forgetTombstones, () => 300_000),
 ]);
 await database.close();
 process.exit(0);

@@ -5,6 +5,7 @@ import { insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { columnsOf } from '../../model/columns.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
 
@@ -29,7 +30,15 @@ interface OperationRow {
   actorApiKeyId: string | null;
   cancelRequestedAt: Date | null;
   requestId: string | null;
+  createdAt: Date;
 }
+
+/** The saga's list of steps, with the attempts that workers have told: a workflow does not see them. */
+const stepsFrom = (parameter: string): string =>
+  `belay_merge_steps(${parameter}::jsonb, (
+     SELECT coalesce(jsonb_agg(jsonb_build_object('index', told->'index', 'attempts', told->'attempts')), '[]')
+     FROM jsonb_array_elements("operation".steps) told
+     WHERE told ? 'attempts' AND (told->>'index')::int < jsonb_array_length(${parameter}::jsonb)))`;
 
 const finals = new Set(['succeeded', 'failed', 'cancelled']);
 const ends = new Set(['deleted', 'expunged']);
@@ -37,7 +46,7 @@ const ends = new Set(['deleted', 'expunged']);
 async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
   const [row] = await run<OperationRow>(
     tx,
-    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId"
+    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "createdAt"
      FROM "operation" WHERE id = $1 FOR UPDATE`,
     [operationId],
   );
@@ -149,7 +158,7 @@ async function conclude(
 ): Promise<void> {
   await run(
     tx,
-    `UPDATE "operation" SET state = $2, steps = $3::jsonb, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
+    `UPDATE "operation" SET state = $2, steps = ${stepsFrom('$3')}, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
        "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
     [
       operation.id,
@@ -159,6 +168,7 @@ async function conclude(
       end.result === null ? null : JSON.stringify(end.result),
     ],
   );
+  metrics.operations.labels(operation.type, end.state).inc();
   const kind = kindOf(operation.targetKind);
   const told = columnsOf(kind)
     .filter((column) => !column.hidden)
@@ -240,6 +250,7 @@ export const operations = ({ database }: World) => ({
           `UPDATE "operation" SET state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
           [operationId],
         );
+        metrics.lockWait.observe((Date.now() - operation.createdAt.getTime()) / 1000);
         return { refused: null };
       });
     },
@@ -274,12 +285,13 @@ export const operations = ({ database }: World) => ({
       steps: StepReport[];
       problem: OperationProblem;
     }): Promise<void> {
-      await run(
+      const [rolled] = await run<{ type: string }>(
         database.pool,
-        `UPDATE "operation" SET state = 'rollingBack', steps = $2::jsonb, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
-         WHERE id = $1 AND "endedAt" IS NULL`,
+        `UPDATE "operation" SET state = 'rollingBack', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
+         WHERE id = $1 AND "endedAt" IS NULL RETURNING type`,
         [operationId, JSON.stringify(steps), JSON.stringify(problem)],
       );
+      if (rolled) metrics.rollbacks.labels(rolled.type).inc();
     },
   }),
 
@@ -317,7 +329,7 @@ export const operations = ({ database }: World) => ({
         const operation = await lockOperation(tx, at.operationId);
         await run(
           tx,
-          `UPDATE "operation" SET state = 'stuck', steps = $2::jsonb, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          `UPDATE "operation" SET state = 'stuck', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
           [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem)],
         );
         await run(

@@ -31,12 +31,6 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     defaultValue: 86_400,
     unit: 's',
   },
-  'quota.countStopped': {
-    summary: 'Stopped instances count against vCPU and memory quotas',
-    area: 'tenancy',
-    schema: { type: 'boolean' },
-    defaultValue: true,
-  },
   'fault.rules': {
     summary:
       'Faults that workers inject into steps, for drills and tests; read only where fault injection is switched on',
