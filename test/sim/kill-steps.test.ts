@@ -1,0 +1,88 @@
+/** A worker that dies in a step, with the step's work done and nobody told: another attempt finds it done, and the operation succeeds. */
+import pg from 'pg';
+import { beforeAll, expect, inject, test } from 'vitest';
+import { inBatches, instanceBody, make } from '../../lab/provision.ts';
+import { joinCloud } from '../support/cloud.ts';
+import { describe as inWords } from '../support/persistent.ts';
+import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
+import { realityOf, simulatorInventory } from '../support/simulated.ts';
+import { differences, records, withoutRuns } from '../support/world.ts';
+
+const address = inject('cloud');
+const { admin, cloud } = joinCloud(address);
+const { tenant } = cloud;
+
+const picture = async (): Promise<unknown> => ({
+  records: withoutRuns(await records(address.databaseUrl)),
+  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
+});
+const wrong = async (): Promise<string[]> =>
+  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
+
+const destroy = (id: string): Promise<unknown> => tenant.done('DELETE', `/v1/instances/${id}`);
+const expunge = (id: string): Promise<unknown> => tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
+const remove = async (id: string): Promise<void> => {
+  await destroy(id);
+  await expunge(id);
+};
+const act = (verb: string, prepared: (id: string) => Promise<unknown>) => async (name: string) => {
+  const { id } = await make(tenant, 'instances', instanceBody(cloud, name));
+  await prepared(id);
+  return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/${verb}`, body: {} };
+};
+
+const subjects: Subject[] = [
+  {
+    type: 'instance.create',
+    prepare: async (name) => {
+      const requestedId = crypto.randomUUID();
+      const body = instanceBody(cloud, name, { requestedId });
+      return { targetId: requestedId, method: 'POST', path: '/v1/instances', body };
+    },
+    clean: remove,
+    absent: ['images.cache', 'placement.vacate'],
+  },
+  { type: 'instance.migrate', prepare: act('migrate', async () => {}), clean: remove },
+  {
+    type: 'instance.expunge',
+    prepare: act('expunge', destroy),
+    clean: async () => {},
+    absent: ['volumeRecords.keepRoot'],
+  },
+];
+
+/** The first deploy leaves a cached image in the pool, on purpose. */
+beforeAll(async () => remove((await make(tenant, 'instances', instanceBody(cloud, 'first'))).id));
+
+/** A fault rule marks each death beforehand: `died/<step>/do`. */
+async function deaths(operationIds: string[]): Promise<string[]> {
+  const client = new pg.Client({ connectionString: address.databaseUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ step: string }>(
+      `SELECT split_part(key, '/', 2) AS step FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[]) AND key LIKE 'died/%' ORDER BY 1`,
+      [operationIds],
+    );
+    return rows.map(({ step }) => step);
+  } finally {
+    await client.end();
+  }
+}
+
+for (const subject of subjects)
+  test(`${subject.type} succeeds although its worker dies in a step`, async () => {
+    const before = await picture();
+    const cases = casesOf(subject.type, subject.absent, ['die']);
+    const verdicts = await runCases(admin, tenant, subject, cases, { before: async () => {} });
+    console.log(`\n${table(subject.type, verdicts)}`);
+    expect(
+      verdicts.flatMap(({ step, problem, operation }) =>
+        problem ? [`${step}: ${problem}; ${inWords(operation)}`] : [],
+      ),
+    ).toEqual([]);
+    expect(await deaths(verdicts.map(({ operation }) => operation.id))).toEqual(cases.map(({ step }) => step).sort());
+    expect(await wrong()).toEqual([]);
+    await inBatches(verdicts, 8, ({ targetId }) => subject.clean(targetId));
+    expect(await wrong()).toEqual([]);
+    expect(await picture()).toEqual(before);
+  }, 600_000);
