@@ -6,7 +6,7 @@ import { kinds } from '../model/kinds.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
 import { may } from './caller.ts';
-import { type Api, abortOf, type Context, flag, type State, uuidOf } from './server.ts';
+import { type Api, abortOf, type Context, flag, type State, uuidOf } from './request.ts';
 
 async function serial(api: Api, ctx: Context): Promise<void> {
   const id = uuidOf(ctx, kinds.instance as unknown as Kind);

@@ -6,7 +6,7 @@ import { Problem } from '../runtime/problem.ts';
 import { visibleTo } from './caller.ts';
 import { parseListQuery } from './query/parse.ts';
 import { eventsStatement } from './query/read.ts';
-import type { Api, Context } from './server.ts';
+import type { Api, Context } from './request.ts';
 
 /** How often a stream looks for new events; the sealer puts them in order about as often. */
 const lookMs = 250;

@@ -7,7 +7,7 @@ import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
 import { may } from './caller.ts';
-import { type Api, abortOf, applyChange, type Context, type State, uuidOf } from './server.ts';
+import { type Api, abortOf, applyChange, type Context, type State, uuidOf } from './request.ts';
 
 interface Announced {
   projectId: string;

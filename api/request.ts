@@ -1,0 +1,253 @@
+/** One request: its body, its change, its answer or its problem. Shared by all routes. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { RouterContext } from '@koa/router';
+import type { Client as TemporalClient } from '@temporalio/client';
+import type Koa from 'koa';
+import type { Database } from '../database/database.ts';
+import { insertAll } from '../database/database.ts';
+import type { Kind } from '../model/kind.ts';
+import { kinds } from '../model/kinds.ts';
+import { config } from '../runtime/config.ts';
+import type { Log } from '../runtime/log.ts';
+import { Problem, type ProblemDetails } from '../runtime/problem.ts';
+import { startOperation } from '../temporal/start-operation.ts';
+import { type Authenticator, type Caller, visibleTo } from './caller.ts';
+import { acceptChange, type Change, masked } from './change.ts';
+import { waitForEnd } from './operations.ts';
+import { isUuid } from './query/compile.ts';
+import { ProblemInput } from './query/parse.ts';
+import { getStatement } from './query/read.ts';
+
+export interface Api {
+  database: Database;
+  temporal: TemporalClient;
+  authenticator: Authenticator;
+  log: Log;
+}
+
+export interface State {
+  caller: Caller;
+  requestId: string;
+}
+
+export type Context = RouterContext<State>;
+
+const changeParameters = ['dryRun', 'onBusy', 'expunge', 'cascade'];
+
+/** The body as JSON; refuses what is too large, not JSON, or not an object. */
+export async function jsonBody(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += (chunk as Buffer).length;
+    if (size > config.bodyLimitBytes)
+      throw new Problem('PAYLOAD_TOO_LARGE', `a body may have ${config.bodyLimitBytes} bytes`);
+    chunks.push(chunk as Buffer);
+  }
+  if (size === 0) return undefined;
+  const type = request.headers['content-type'] ?? '';
+  if (!/^application\/(merge-patch\+)?json\b/.test(type))
+    throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'send application/json');
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+    if (text.includes('\\u0000'))
+      throw new Problem('INVALID_ARGUMENT', 'text may not hold the character U+0000', {
+        violations: [{ field: 'body', message: 'holds U+0000' }],
+      });
+    return JSON.parse(text, (key, value: unknown) => {
+      if (key === '__proto__') throw new Problem('MALFORMED_REQUEST', 'the body has a member named __proto__');
+      return value;
+    });
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    throw new Problem(
+      'MALFORMED_REQUEST',
+      `the body is no JSON: ${error instanceof Error ? error.message : 'unreadable'}`,
+    );
+  }
+}
+
+export function send(ctx: Context, status: number, json: string): void {
+  ctx.status = status;
+  if (json === '') return;
+  ctx.type = 'application/json';
+  ctx.body = json;
+}
+
+export function asProblem(error: unknown, log: Log, requestId: string): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof ProblemInput) return new Problem(error.code, error.message, { violations: error.violations });
+  const { code, status } = error as { code?: string; status?: number };
+  // What PostgreSQL refuses of a value that the schema let through: characters it can not hold, numbers out of range.
+  if (typeof code === 'string' && /^22/.test(code))
+    return new Problem('INVALID_ARGUMENT', `a value can not be stored: ${(error as Error).message}`);
+  if (code === '23505')
+    return new Problem('NAME_IN_USE', 'a resource with this id exists already', {
+      violations: [{ field: 'requestedId', message: 'is in use' }],
+    });
+  if (typeof code === 'string' && (/^(08|57|53)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(code)))
+    return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
+  if (status === 400) return new Problem('MALFORMED_REQUEST', (error as Error).message);
+  if (/timeout exceeded when trying to connect|Connection terminated/.test((error as Error).message ?? ''))
+    return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
+  log.error(
+    { requestId, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+    'request failed',
+  );
+  return new Problem('INTERNAL', 'something went wrong here; the request id leads to the log');
+}
+
+export function tell(ctx: Koa.Context, problem: Problem, requestId: string): void {
+  const { retryAfterSeconds } = problem.details as ProblemDetails;
+  ctx.status = problem.status;
+  ctx.type = 'application/problem+json';
+  if (retryAfterSeconds) ctx.set('Retry-After', String(retryAfterSeconds));
+  if (problem.code === 'UNAUTHENTICATED') ctx.set('WWW-Authenticate', 'Bearer');
+  ctx.body = JSON.stringify({
+    type: `/problems/${problem.code}`,
+    title: problem.code,
+    status: problem.status,
+    detail: problem.message,
+    code: problem.code,
+    requestId,
+    ...problem.details,
+  });
+}
+
+export const flag = (value: unknown, name: string): boolean => {
+  if (value === undefined || value === 'false' || value === '') return false;
+  if (value === 'true') return true;
+  throw new Problem('INVALID_ARGUMENT', `${name} is true or false`, {
+    violations: [{ field: name, message: 'must be true or false' }],
+  });
+};
+
+export function uuidOf(ctx: Context, kind: Kind): string {
+  const id = ctx.params.id ?? '';
+  if (!isUuid(id)) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id.slice(0, 64)}`);
+  return id.toLowerCase();
+}
+
+const prefer = (ctx: Koa.Context): number => {
+  const seconds = Number(/(?:^|[,;\s])wait=(\d+)/.exec(ctx.get('Prefer'))?.[1] ?? 0);
+  return Math.min(seconds, 60);
+};
+
+/** Everything a change needs from a request; refuses parameters that mean nothing. */
+export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
+  for (const name of Object.keys(ctx.query))
+    if (!changeParameters.includes(name))
+      throw new Problem('INVALID_ARGUMENT', `there is no parameter ${name.slice(0, 64)}`, {
+        violations: [{ field: name.slice(0, 64), message: 'there is no such parameter' }],
+      });
+  const onBusy = ctx.query.onBusy ?? 'queue';
+  if (onBusy !== 'queue' && onBusy !== 'fail')
+    throw new Problem('INVALID_ARGUMENT', 'onBusy is queue or fail', {
+      violations: [{ field: 'onBusy', message: 'must be queue or fail' }],
+    });
+  const key = ctx.get('Idempotency-Key');
+  if (key.length > 128)
+    throw new Problem('INVALID_ARGUMENT', 'an Idempotency-Key has at most 128 characters', {
+      violations: [{ field: 'Idempotency-Key', message: 'is too long' }],
+    });
+  const match = ctx.get('If-Match');
+  const revision = /^(?:W\/)?"(\d{1,9})"$/.exec(match)?.[1];
+  if (match !== '' && match !== '*' && revision === undefined)
+    throw new Problem('INVALID_ARGUMENT', 'If-Match holds a revision in quotes', {
+      violations: [{ field: 'If-Match', message: 'must be a revision in quotes' }],
+    });
+  return {
+    kind,
+    verb,
+    targetId,
+    body: ctx.method === 'DELETE' ? undefined : await jsonBody(ctx.req),
+    caller: ctx.state.caller,
+    requestId: ctx.state.requestId,
+    sourceAddress: ctx.ip,
+    dryRun: flag(ctx.query.dryRun, 'dryRun'),
+    idempotencyKey: key === '' ? null : key,
+    onBusy,
+    ifMatch: revision === undefined ? null : Number(revision),
+  };
+}
+
+/** Every refused change leaves its entry too; the accepted one's is in the accepting transaction. */
+async function auditRefusal(api: Api, change: Change, problem: Problem): Promise<void> {
+  const body =
+    change.body !== null && typeof change.body === 'object' && !Array.isArray(change.body)
+      ? masked(change.kind, change.body as Record<string, unknown>)
+      : null;
+  const text = JSON.stringify(body);
+  await insertAll(api.database.pool, {
+    auditEntry: [
+      {
+        id: randomUUID(),
+        projectId: null,
+        actorUserId: change.caller.userId,
+        actorApiKeyId: change.caller.apiKeyId,
+        sourceAddress: change.sourceAddress,
+        permission: `${change.kind.name}.${change.verb}`,
+        resourceKind: change.kind.name,
+        resourceId: change.targetId,
+        input: text.length > 8192 || text.includes('\\u0000') ? { truncated: true } : body,
+        outcome: 'denied',
+        code: problem.code,
+        requestId: change.requestId,
+      },
+    ],
+  }).catch((error: unknown) => api.log.warn({ error: String(error) }, 'could not write the audit entry of a refusal'));
+}
+
+export async function applyChange(api: Api, ctx: Context, change: Change): Promise<void> {
+  let outcome: Awaited<ReturnType<typeof acceptChange>>;
+  try {
+    outcome = await acceptChange(api.database, change);
+  } catch (error) {
+    const problem = asProblem(error, api.log, change.requestId);
+    if (problem.status < 500) await auditRefusal(api, change, problem);
+    throw problem;
+  }
+  if (outcome.rights) api.authenticator.forget();
+  if (outcome.start) {
+    const { start } = outcome;
+    // The client does not wait for Temporal; the dispatcher starts what this misses.
+    void startOperation(api.temporal, start).catch((error: unknown) =>
+      api.log.warn(
+        { operationId: start.id, error: String(error) },
+        'Temporal did not take the operation; the dispatcher will',
+      ),
+    );
+  }
+  if (outcome.revision) ctx.set('ETag', `"${outcome.revision}"`);
+  if (outcome.status === 202) {
+    const { id } = JSON.parse(outcome.body) as { id: string };
+    ctx.set('Location', `/v1/operations/${id}`);
+    const seconds = prefer(ctx);
+    if (seconds > 0) {
+      await waitForEnd(api.database, id, seconds, abortOf(ctx));
+      ctx.set('Preference-Applied', `wait=${seconds}`);
+      const row = await read(api, kinds.operation as unknown as Kind, id, ctx.state.caller, {});
+      return send(ctx, 202, row ?? outcome.body);
+    }
+  }
+  send(ctx, outcome.status, outcome.body);
+}
+
+export function abortOf(ctx: Koa.Context): AbortSignal {
+  const controller = new AbortController();
+  ctx.res.once('close', () => controller.abort());
+  return controller.signal;
+}
+
+export async function read(
+  api: Api,
+  kind: Kind,
+  id: string,
+  caller: Caller,
+  query: { fields?: string[]; showDeleted?: boolean },
+): Promise<string | null> {
+  const statement = getStatement(kind, id, { visible: visibleTo(caller, 'get'), ...query });
+  const { rows } = await api.database.pool.query<{ json: string; revision: number }>(statement);
+  return rows[0]?.json ?? null;
+}
