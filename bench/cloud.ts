@@ -1,0 +1,106 @@
+/** A control plane over simulated hosts, each part a process of its own, provisioned through the API. */
+import { spawn } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { openApi } from '../lab/api.ts';
+import { type Cloud, provision } from '../lab/provision.ts';
+import type { Simulator } from '../lab/simulated/simulator.ts';
+import { freePorts, type Stack, startStack, stopStack } from '../lab/stack.ts';
+import { simulatedUnderlay } from '../lab/underlay.ts';
+
+export interface BenchCloud {
+  stack: Stack;
+  cloud: Cloud;
+  /** How long it took to add all hosts through the API. */
+  hostSeconds: number;
+}
+
+export interface BenchStack {
+  stack: Stack;
+  /** Makes the cloud at its first call. */
+  cloud(): Promise<BenchCloud>;
+  stop(): Promise<void>;
+}
+
+export const benchHome = join(process.env.BELAY_HOME ?? fileURLToPath(new URL('../.belay', import.meta.url)), 'bench');
+
+interface SimulatorAddress extends Pick<Simulator, 'ovn' | 'ceph' | 's3'> {
+  firstHostAddress: string;
+}
+
+async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & { stop(): Promise<void> }> {
+  const program = fileURLToPath(new URL('../lab/simulated/simulator.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--import', 'tsx', program, '--hosts', String(hosts)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const ready = await Promise.race([
+    new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve)),
+    ended.then(() => Promise.reject(new Error('the simulator did not start'))),
+  ]);
+  return {
+    ...(JSON.parse(ready) as SimulatorAddress),
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+/** `profile` writes a CPU profile of each process at its end. */
+export async function startBenchStack(options: {
+  hosts: number;
+  profile: boolean;
+  log(line: string): void;
+}): Promise<BenchStack> {
+  const { hosts, profile, log } = options;
+  await stopStack(benchHome);
+  rmSync(benchHome, { recursive: true, force: true });
+  const profiles = join(benchHome, '..', 'profiles');
+  if (profile) mkdirSync(profiles, { recursive: true });
+  const simulator = await startSimulatorProcess(hosts);
+  let stack: Stack;
+  try {
+    stack = await startStack({
+      home: benchHome,
+      ports: await freePorts(),
+      ovn: simulator.ovn,
+      allowSimulatedHosts: true,
+      faultInjection: false,
+      environment: {
+        // One caller makes all the load here.
+        BELAY_REQUESTS_PER_MINUTE: '100000000',
+        ...(profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}),
+      },
+      log,
+    });
+  } catch (error) {
+    await simulator.stop();
+    throw error;
+  }
+  let made: Promise<BenchCloud> | undefined;
+  const make = async (): Promise<BenchCloud> => {
+    const first = simulator.firstHostAddress.replace(/0$/, '');
+    const machines = Array.from({ length: hosts }, (_, n) => ({ name: `host-${n}`, address: `${first}${n}` }));
+    let hostSeconds = 0;
+    const admin = openApi(stack.apiUrl, stack.token);
+    const cloud = await provision(admin, simulatedUnderlay(simulator, machines), (what, ms) => {
+      log(`${what} ${(ms / 1000).toFixed(1)} s`);
+      if (what.includes('hosts')) hostSeconds = ms / 1000;
+    });
+    return { stack, cloud, hostSeconds };
+  };
+  return {
+    stack,
+    cloud: () => {
+      made ??= make();
+      return made;
+    },
+    async stop() {
+      await stack.stop();
+      await simulator.stop();
+    },
+  };
+}
