@@ -13,6 +13,7 @@ import { stopByPidFile } from '../postgres/owned-process.ts';
 import { type Api, type OperationView, openApi, type Resource } from './api.ts';
 import { type Cloud, instanceBody, provision, type Underlay } from './provision.ts';
 import { downLab, upLab } from './real/lab.ts';
+import { serialUntil } from './serial.ts';
 import { startSimulator } from './simulated/simulator.ts';
 import { configuredPorts, type Stack, startStack, stopStack } from './stack.ts';
 import { realUnderlay, simulatedUnderlay } from './underlay.ts';
@@ -58,7 +59,7 @@ async function machines(): Promise<Machines> {
     return { underlay: simulatedUnderlay(simulator, hosts), ovn: simulator.ovn, stop: () => simulator.stop() };
   }
   const lab = await upLab(home, (line) => say(`  ${line}`));
-  return { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home) };
+  return { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home, { keep: !once }) };
 }
 
 /** Prints each step of an operation as it happens. */
@@ -75,33 +76,6 @@ function live(): (operation: OperationView) => void {
       );
     }
   };
-}
-
-/** Follows a guest's serial console until it prints something that matches. */
-async function serialUntil(api: Api, instanceId: string, pattern: RegExp, timeoutMs = 120_000): Promise<string> {
-  const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), timeoutMs);
-  let text = '';
-  try {
-    const response = await fetch(`${api.url}/v1/instances/${instanceId}/serial?follow=true`, {
-      headers: { authorization: `Bearer ${api.token}` },
-      signal: stop.signal,
-    });
-    if (!response.ok || !response.body) throw new Error(`no serial console: ${response.status}`);
-    for await (const chunk of response.body) {
-      text += Buffer.from(chunk as Uint8Array).toString('latin1');
-      const found = pattern.exec(text);
-      if (found) return found[0].trim();
-    }
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-  } finally {
-    clearTimeout(timer);
-    stop.abort();
-  }
-  throw new Error(
-    `the guest did not print ${pattern} within ${timeoutMs / 1000} s; its console ends with: ${text.slice(-300)}`,
-  );
 }
 
 const addressOf = async (api: Api, instanceId: string): Promise<string> => {
@@ -131,6 +105,10 @@ nc -lk -p 7777 -e /bin/cat >/dev/ttyS0 2>&1 &
 const talker = (address: string): string => `#!/bin/sh
 ( n=0; while true; do n=$((n+1)); echo "beat $n"; sleep 1; done | nc ${address} 7777 | while read line; do echo "TCP $line" >/dev/ttyS0; done; echo "TCP closed" >/dev/ttyS0 ) &
 `;
+
+/** The last whole line that the talker wrote. */
+const lastBeat = (text: string): string | null => text.match(/TCP beat \d+(?=\r?\n)/g)?.at(-1) ?? null;
+const beatsOf = (line: string): number => Number(/\d+/.exec(line)?.[0] ?? 0);
 
 async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
   const admin = openApi(stack.apiUrl, stack.token);
@@ -175,9 +153,7 @@ async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
 
   heading('Live migration, with the connection open');
   const target = inOrder.find((host) => host.id !== first.instance.hostId && host.id !== second.instance.hostId);
-  const before = simulated
-    ? 0
-    : Number(/\d+/.exec(await serialUntil(tenant, second.instance.id, /TCP beat \d+(?![\s\S]*TCP beat)/))?.[0] ?? 0);
+  const before = simulated ? 0 : beatsOf(await serialUntil(tenant, second.instance.id, lastBeat));
   await timed(
     `migrate web-2 to ${target?.name}`,
     () => tenantOrAdminMigrate(admin, second.instance.id, target?.id, live()),
@@ -189,12 +165,12 @@ async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
   if (!simulated)
     await timed(
       'the connection is still the same one',
-      async () => {
-        const line = await serialUntil(tenant, second.instance.id, /TCP (beat \d+|closed)/);
-        if (line.includes('closed') || Number(/\d+/.exec(line)?.[0] ?? 0) <= before)
-          throw new Error(`the connection broke: ${line}`);
-        return line;
-      },
+      () =>
+        serialUntil(tenant, second.instance.id, (text) => {
+          if (text.includes('TCP closed')) throw new Error('the connection broke');
+          const line = lastBeat(text);
+          return line !== null && beatsOf(line) > before + 2 ? `${line}, ${before} before` : null;
+        }),
       (line) => line,
     );
 
@@ -283,7 +259,7 @@ async function down(): Promise<void> {
     await stopStack(join(home, directory));
     rmSync(join(home, directory), { recursive: true, force: true });
   }
-  if (isRoot) await downLab(home);
+  if (isRoot) await downLab(home, { keep: false });
   say('all traces of the demo are gone');
 }
 
@@ -310,7 +286,7 @@ async function main(): Promise<number> {
     // A demo always begins with an empty cloud; what a run before it left is cleared away.
     await stopStack(stateDirectory);
     rmSync(stateDirectory, { recursive: true, force: true });
-    if (!simulated) await downLab(home);
+    if (!simulated) await downLab(home, { keep: false });
     heading(
       simulated
         ? 'One hundred simulated hosts, Ceph, OVN'

@@ -737,11 +737,17 @@ def retry_while_refused(action, seconds=10):
 
 
 def op_pool_status(cluster, pool):
-    for found in command(cluster, 'df')['pools']:
-        if found['name'] == pool:
-            stats = found['stats']
-            return {'totalBytes': stats['bytes_used'] + stats['max_avail'], 'usedBytes': stats['bytes_used'], 'objects': stats['objects']}
-    raise Problem('NOT_FOUND', 'there is no pool %s' % pool)
+    """The manager counts a pool seconds after it was made, more of them on a busy cluster."""
+    open_pool(cluster, pool).close()
+    deadline = time.monotonic() + 20
+    while True:
+        for found in command(cluster, 'df')['pools']:
+            if found['name'] == pool:
+                stats = found['stats']
+                return {'totalBytes': stats['bytes_used'] + stats['max_avail'], 'usedBytes': stats['bytes_used'], 'objects': stats['objects']}
+        if time.monotonic() > deadline:
+            raise Problem('BACKEND_UNAVAILABLE', 'Ceph does not count the pool %s yet' % pool, True)
+        time.sleep(0.25)
 
 
 OPERATIONS = {name[3:]: function for name, function in list(globals().items()) if name.startswith('op_')}

@@ -332,6 +332,24 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
+/** The users and pools that Ceph has, beyond those of its own daemons. */
+export async function cephContents(paths: LabPaths): Promise<{ users: string[]; pools: string[] }> {
+  const files = cephFiles(paths);
+  const monitor = connectMonitor(files);
+  try {
+    const { auth_dump: users } = await monitor.command<{ auth_dump: { entity: string }[] }>({ prefix: 'auth ls' });
+    const pools = await monitor.command<{ poolname: string }[]>({ prefix: 'osd lspools' });
+    return {
+      users: users.map(({ entity }) => entity).filter((name) => !(name in capabilities)),
+      pools: pools
+        .map(({ poolname }) => poolname)
+        .filter((name) => !name.startsWith('.') && !name.startsWith('default.')),
+    };
+  } finally {
+    monitor.close();
+  }
+}
+
 interface Monitor {
   /** Runs one monitor command; throws when it is refused. */
   command<Answer>(command: Record<string, unknown> & { prefix: string }): Promise<Answer>;
