@@ -91,8 +91,20 @@ export function scopesOf(caller: Caller, permission: string): Scopes {
   return scopes;
 }
 
-/** The condition that keeps rows of a kind out that this caller may not know of. */
-export const visibleTo =
+const visibleMemo = new WeakMap<Caller, Partial<Record<'get' | 'list', Visible>>>();
+
+/** The condition that keeps rows of a kind out that this caller may not know of; the same function for the same caller. */
+export function visibleTo(caller: Caller, verb: 'get' | 'list'): Visible {
+  let known = visibleMemo.get(caller);
+  if (!known) {
+    known = {};
+    visibleMemo.set(caller, known);
+  }
+  known[verb] ??= conditionFor(caller, verb);
+  return known[verb];
+}
+
+const conditionFor =
   (caller: Caller, verb: 'get' | 'list'): Visible =>
   (kind: Kind, alias: Sql): Sql | null => {
     const scopes = scopesOf(caller, `${kind.name}.${verb}`);

@@ -82,12 +82,14 @@ export async function askOperation(
   await temporal.workflow.getHandle(id).signal(verb);
 }
 
-/** Answers when the operation has ended or the time is over; followers share one look at the database per round. */
+/** Answers when the operation has ended or the time is over, at most a tenth later than that. */
 export async function waitForEnd(database: Database, id: string, seconds: number, signal: AbortSignal): Promise<void> {
   const until = Date.now() + seconds * 1000;
-  for (let pause = 20; Date.now() < until && !signal.aborted; pause = Math.min(pause * 1.5, 250)) {
+  const since = Date.now();
+  while (Date.now() < until && !signal.aborted) {
     const [row] = await run<{ state: string }>(database.pool, `SELECT state FROM "operation" WHERE id = $1`, [id]);
     if (!row || finals.includes(row.state) || row.state === 'stuck') return;
+    const pause = Math.min(250, Math.max(10, (Date.now() - since) / 10));
     await new Promise((resolve) => setTimeout(resolve, Math.min(pause, until - Date.now())));
   }
 }

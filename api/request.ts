@@ -16,8 +16,8 @@ import { type Authenticator, type Caller, visibleTo } from './caller.ts';
 import { acceptChange, type Change, masked } from './change.ts';
 import { waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
+import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
-import { getStatement } from './query/read.ts';
 
 export interface Api {
   database: Database;
@@ -247,7 +247,6 @@ export async function read(
   caller: Caller,
   query: { fields?: string[]; showDeleted?: boolean },
 ): Promise<string | null> {
-  const statement = getStatement(kind, id, { visible: visibleTo(caller, 'get'), ...query });
-  const { rows } = await api.database.pool.query<{ json: string; revision: number }>(statement);
-  return rows[0]?.json ?? null;
+  const row = await readById(api.database.pool, kind, id, { visible: visibleTo(caller, 'get'), ...query });
+  return row?.json ?? null;
 }

@@ -18,8 +18,9 @@ import { consoleRoutes } from './console.ts';
 import { followEvents } from './events.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, waitForEnd } from './operations.ts';
+import { readById } from './query/gather.ts';
 import { ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
-import { getStatement, type ListRow, listBody, listStatement } from './query/read.ts';
+import { type ListRow, listBody, listStatement } from './query/read.ts';
 import {
   type Api,
   abortOf,
@@ -48,9 +49,7 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
       });
     if (await read(api, kind, id, ctx.state.caller, {})) await waitForEnd(api.database, id, seconds, abortOf(ctx));
   }
-  const statement = getStatement(kind, id, { visible: visibleTo(ctx.state.caller, 'get'), ...query });
-  const { rows } = await api.database.pool.query<{ json: string; revision: number }>(statement);
-  const row = rows[0];
+  const row = await readById(api.database.pool, kind, id, { visible: visibleTo(ctx.state.caller, 'get'), ...query });
   if (!row) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id}`);
   ctx.set('ETag', `"${row.revision}"`);
   send(ctx, 200, row.json);
@@ -261,7 +260,18 @@ export function buildServer(api: Api): Server {
   consoleRoutes(router, api);
   operationRoutes(router, api);
   router.post('/v1/query', (ctx) => queryMany(api, ctx));
-  for (const kind of allKinds) resourceRoutes(router, api, kind);
+  // A router tries its routes one after the other: each kind has its own, found by its name in the path.
+  const routersOfKinds = new Map(
+    allKinds.map((kind) => {
+      const own = new Router<State>();
+      resourceRoutes(own, api, kind);
+      return [kind.plural, own.routes()];
+    }),
+  );
+  app.use((ctx, next) => {
+    const own = routersOfKinds.get(ctx.path.split('/', 3)[2] ?? '');
+    return own ? own(ctx as Context, next) : next();
+  });
   app.use(router.routes());
   app.use(router.allowedMethods());
   app.on('error', (error: Error) => api.log.debug({ error: error.message }, 'connection'));

@@ -1,6 +1,6 @@
 /** A control plane over simulated hosts, each part a process of its own, provisioned through the API. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -59,7 +59,6 @@ export async function startBenchStack(options: {
   await stopStack(benchHome);
   rmSync(benchHome, { recursive: true, force: true });
   const profiles = join(benchHome, '..', 'profiles');
-  if (profile) mkdirSync(profiles, { recursive: true });
   const simulator = await startSimulatorProcess(hosts);
   let stack: Stack;
   try {
@@ -72,7 +71,9 @@ export async function startBenchStack(options: {
       environment: {
         // One caller makes all the load here.
         BELAY_REQUESTS_PER_MINUTE: '100000000',
-        ...(profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}),
+        ...(profile
+          ? { NODE_OPTIONS: `--import=${new URL('profile.mjs', import.meta.url)}`, BELAY_PROFILES: profiles }
+          : {}),
       },
       log,
     });

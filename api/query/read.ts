@@ -22,19 +22,38 @@ export interface GetOptions {
 
 const t0 = identifier('t0');
 
-/** One row `{ json, revision, projectId? }`, or none when there is no such resource or the caller may not see it. */
+/** What a read by id answers; the resource as JSON text. */
+export interface GotRow {
+  id: string;
+  json: string;
+  revision: number;
+  projectId?: string | null;
+}
+
+/** Rows of those ids, lowercase, that there are and that the caller may see; in no order. */
 export function getStatement(
   kind: Kind,
-  id: string,
+  ids: readonly string[],
   { visible, fields = null, showDeleted = false }: GetOptions,
 ): Statement {
+  const memoKey = fields === null ? `${kind.name} ${showDeleted}` : null;
+  const known = memoKey === null ? undefined : statementMemo.get(visible)?.get(memoKey);
+  if (known) return { ...known, values: [ids, ...known.values.slice(1)] };
   const scope: Scope = { alias: t0, depth: 0, visible };
-  const facts = columnsOf(kind).filter(({ name }) => name === 'revision' || name === 'projectId');
+  const facts = columnsOf(kind).filter(({ name }) => name === 'id' || name === 'revision' || name === 'projectId');
   const source = sql`SELECT row_to_json(r)::text AS "json", ${join(facts.map((column) => columnOf(column, t0)))}
 FROM ${identifier(kind.name)} AS ${t0} CROSS JOIN LATERAL (SELECT ${told(kind, fields, t0)}) AS r
-WHERE ${and([sql`${t0}."id" = ${id}::uuid`, ...among(kind, scope, showDeleted)])}`;
-  return render(source, { lasting: fields === null });
+WHERE ${and([sql`${t0}."id" = ANY(${ids}::uuid[])`, ...among(kind, scope, showDeleted)])}`;
+  const statement = render(source, { lasting: fields === null });
+  if (memoKey !== null) {
+    const memo = statementMemo.get(visible) ?? new Map<string, Statement>();
+    statementMemo.set(visible, memo.set(memoKey, statement));
+  }
+  return statement;
 }
+
+/** Statements of whole resources by caller: their text is always the same, and its first parameter is the ids. */
+const statementMemo = new WeakMap<Visible, Map<string, Statement>>();
 
 /** The one row of a list. */
 export interface ListRow {

@@ -372,7 +372,7 @@ describe('what a caller may not see', () => {
 
   it('is not there when asked for by id', async () => {
     const get = (id: string, visible: Visible) =>
-      database.client.query(getStatement(kindOf('instance'), id, { visible }));
+      database.client.query(getStatement(kindOf('instance'), [id], { visible }));
     expect((await get(uuid(204), tenant)).rows).toEqual([]);
     expect((await get(uuid(204), everything)).rows).toHaveLength(1);
   });
@@ -380,7 +380,7 @@ describe('what a caller may not see', () => {
 
 describe('what is told', () => {
   const get = async (kind: KindName, id: string, options = {}) =>
-    (await database.client.query(getStatement(kindOf(kind), id, { visible: everything, ...options }))).rows[0];
+    (await database.client.query(getStatement(kindOf(kind), [id], { visible: everything, ...options }))).rows[0];
 
   it('is JSON with instants in UTC to the microsecond, numbers as numbers, and nulls', async () => {
     await database.client.query(`SET timezone TO 'Asia/Kolkata'`);
