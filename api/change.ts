@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { type Client, type Database, insertAll, type Rows, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
-import { seal } from '../database/secrets.ts';
+import { seal, unseal } from '../database/secrets.ts';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -120,11 +120,12 @@ export async function acceptChange(database: Database, change: Change): Promise<
       if (replay) return replay;
       const outcome = await accept(tx, change, action, structuredClone(input));
       if (change.idempotencyKey)
+        // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
         await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
           change.caller.apiKeyId,
           change.idempotencyKey,
           outcome.status,
-          outcome.body,
+          seal(change.caller.apiKeyId, change.idempotencyKey, outcome.body),
         ]);
       return outcome;
     });
@@ -161,7 +162,7 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   );
   if (first?.requestHash !== hash)
     throw new Problem('IDEMPOTENCY_MISMATCH', 'this Idempotency-Key was used with another request');
-  return { status: first.status, body: first.body };
+  return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
 }
 
 /** Locks in the order of their ids what the change touches, so that queue positions are in commit order and no two changes wait in a circle. */

@@ -26,6 +26,10 @@ function open(ownerId: string, field: string, sealed: Buffer): string {
   return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()]).toString('utf8');
 }
 
+/** The value of a stored form that `seal` made. */
+export const unseal = (ownerId: string, field: string, sealed: string): string =>
+  open(ownerId, field, Buffer.from(sealed.slice(2), 'hex'));
+
 /** The secret of an owner, or null. */
 export async function readSecret(database: Database, ownerId: string, field: string): Promise<string | null> {
   const rows = await run<{ ciphertext: Buffer }>(

@@ -220,8 +220,15 @@ export const instanceHooks: Hooks = {
         accepting.row.keepRootVolume ? { data: {} } : { root: { via: 'destroying', to: 'destroyed' }, data: {} },
       ),
   },
-  'instance.recover': { accept: (accepting) => holdParts(accepting, { root: { via: 'recovering', to: 'ready' } }) },
+  'instance.recover': {
+    accept: (accepting) =>
+      holdParts(accepting, { root: accepting.row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } }),
+  },
   'instance.expunge': {
-    accept: (accepting) => holdParts(accepting, { root: { via: 'expunging', to: 'expunged' }, port: gone }),
+    accept: (accepting) =>
+      holdParts(accepting, {
+        root: accepting.row.keepRootVolume ? {} : { via: 'expunging', to: 'expunged' },
+        port: gone,
+      }),
   },
 };
