@@ -223,7 +223,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }
 
-  const step = (async (ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+  const perform = async (ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
     // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
     if (unwinding || (!committed && scope.consideredCancelled)) throw new CancelledFailure('cancelled on request');
     const report: StepReport = {
@@ -270,6 +270,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     } finally {
       running.delete(execution);
     }
+  };
+  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+    const outcome = perform(ref, input);
+    // A body that failed elsewhere no longer waits for this one; unheard, its end would hold the workflow up for ever.
+    outcome.catch(() => {});
+    return outcome;
   }) as Step;
   step.commit = () => {
     if (unwinding) throw new CancelledFailure('cancelled on request');
@@ -305,7 +311,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
 
   let result: T;
   try {
-    result = await scope.run(() => body(step));
+    result = await scope.run(async () => {
+      const answered = await body(step);
+      // What the body did not wait for belongs to the operation all the same.
+      await Promise.all([...running]);
+      return answered;
+    });
   } catch (error) {
     // Steps do not fail there, so this is a workflow that is wrong: it waits, with all it holds, for one that is right.
     if (committed) throw new Error(`failed after the point of no return: ${problemOf(error, failedStep).message}`);
