@@ -4,8 +4,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { openApi } from '../lab/api.ts';
-import { type Cloud, provision } from '../lab/provision.ts';
+import { type Api, openApi } from '../lab/api.ts';
+import { type Cloud, provision, type Underlay } from '../lab/provision.ts';
 import type { Simulator } from '../lab/simulated/simulator.ts';
 import { freePorts, type Stack, startStack, stopStack } from '../lab/stack.ts';
 import { simulatedUnderlay } from '../lab/underlay.ts';
@@ -13,6 +13,7 @@ import { simulatedUnderlay } from '../lab/underlay.ts';
 export interface BenchCloud {
   stack: Stack;
   cloud: Cloud;
+  admin: Api;
   /** How long it took to add all hosts through the API. */
   hostSeconds: number;
 }
@@ -49,49 +50,62 @@ async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & 
   };
 }
 
-/** `profile` writes a CPU profile of each process at its end. */
+/** What lies below the control plane; it takes the underlay in after it was started. */
+export interface Machines {
+  underlay: Underlay;
+  ovn: Simulator['ovn'];
+  stop(): Promise<void>;
+}
+
+export async function simulatedMachines(hosts: number): Promise<Machines> {
+  const simulator = await startSimulatorProcess(hosts);
+  const first = simulator.firstHostAddress.replace(/0$/, '');
+  const list = Array.from({ length: hosts }, (_, n) => ({ name: `host-${n}`, address: `${first}${n}` }));
+  return { underlay: simulatedUnderlay(simulator, list), ovn: simulator.ovn, stop: simulator.stop };
+}
+
+/** `profile` writes a CPU profile of each process at its end. Stops the machines with the rest. */
 export async function startBenchStack(options: {
-  hosts: number;
+  machines: Machines;
   profile: boolean;
   log(line: string): void;
 }): Promise<BenchStack> {
-  const { hosts, profile, log } = options;
+  const { machines, profile, log } = options;
   await stopStack(benchHome);
   rmSync(benchHome, { recursive: true, force: true });
-  const profiles = join(benchHome, '..', 'profiles');
-  const simulator = await startSimulatorProcess(hosts);
-  let stack: Stack;
-  try {
-    stack = await startStack({
-      home: benchHome,
-      ports: await freePorts(),
-      ovn: simulator.ovn,
-      allowSimulatedHosts: true,
-      faultInjection: false,
-      environment: {
-        // One caller makes all the load here.
-        BELAY_REQUESTS_PER_MINUTE: '100000000',
-        ...(profile
-          ? { NODE_OPTIONS: `--import=${new URL('profile.mjs', import.meta.url)}`, BELAY_PROFILES: profiles }
-          : {}),
-      },
-      log,
-    });
-  } catch (error) {
-    await simulator.stop();
+  const environment: Record<string, string> = {
+    // One caller makes all the load here.
+    BELAY_REQUESTS_PER_MINUTE: '100000000',
+    ...(profile
+      ? {
+          NODE_OPTIONS: `--import=${new URL('profile.mjs', import.meta.url)}`,
+          BELAY_PROFILES: join(benchHome, '..', 'profiles'),
+        }
+      : {}),
+  };
+  const { underlay, ovn } = machines;
+  const stack = await startStack({
+    home: benchHome,
+    ports: await freePorts(),
+    ovn,
+    allowSimulatedHosts: true,
+    faultInjection: false,
+    environment,
+    log,
+  }).catch(async (error: unknown) => {
+    await stopStack(benchHome);
+    await machines.stop();
     throw error;
-  }
+  });
   let made: Promise<BenchCloud> | undefined;
   const make = async (): Promise<BenchCloud> => {
-    const first = simulator.firstHostAddress.replace(/0$/, '');
-    const machines = Array.from({ length: hosts }, (_, n) => ({ name: `host-${n}`, address: `${first}${n}` }));
     let hostSeconds = 0;
     const admin = openApi(stack.apiUrl, stack.token);
-    const cloud = await provision(admin, simulatedUnderlay(simulator, machines), (what, ms) => {
+    const cloud = await provision(admin, underlay, (what, ms) => {
       log(`${what} ${(ms / 1000).toFixed(1)} s`);
       if (what.includes('hosts')) hostSeconds = ms / 1000;
     });
-    return { stack, cloud, hostSeconds };
+    return { stack, cloud, admin, hostSeconds };
   };
   return {
     stack,
@@ -101,7 +115,7 @@ export async function startBenchStack(options: {
     },
     async stop() {
       await stack.stop();
-      await simulator.stop();
+      await machines.stop();
     },
   };
 }
