@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { type Client, type Database, insertAll, type Rows, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
+import type { Placement } from '../database/placement.ts';
 import { seal, unseal } from '../database/secrets.ts';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
@@ -59,6 +60,8 @@ export interface Accepting {
   workflowInput: Record<string, unknown>;
   /** State after success, where it is not the action's own. */
   to?: string;
+  /** Where it would go if its turn were now, for the plan of a dry run. */
+  placement: Placement | null;
   /** Further members of the answer of a record-only change, such as a secret shown once. */
   answer: Record<string, unknown>;
   warnings: string[];
@@ -369,6 +372,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     holds: [],
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
     workflowInput: { ...(creating ? {} : input), ...change.facts },
+    placement: null,
     answer: {},
     warnings: [],
   };
@@ -619,7 +623,7 @@ async function acceptOperation(
       })),
       pointOfNoReturn: action.pointOfNoReturn ?? null,
       locks: holds.map(({ kind: resourceKind, id, mode }) => ({ kind: resourceKind, id, mode })),
-      placement: null,
+      placement: accepting.placement,
       quotaDelta,
       costDelta: null,
       waits,

@@ -35,7 +35,8 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   ctx.respond = false;
   const { res } = ctx;
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
-  res.write(': following\n\n');
+  // A follower who loses this connection before the first event resumes here, not wherever the stream is then.
+  res.write(`: following\nid: ${after}\n\n`);
   let quietSince = Date.now();
   while (!res.destroyed && !res.writableEnded) {
     const { rows } = await api.database.pool

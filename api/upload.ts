@@ -1,5 +1,6 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
+import pg from 'pg';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
@@ -8,6 +9,30 @@ import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
 import { may } from './caller.ts';
 import { type Api, abortOf, applyChange, type Context, type State, uuidOf } from './request.ts';
+
+/**
+ * Keeps an image to one upload at a time, across all API servers: the lock ends with its own connection, whatever becomes of this
+ * process. A connection of the pool would be missing there as long as the bytes take.
+ */
+async function alone<T>(imageId: string, work: () => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ mine: boolean }>(
+      'SELECT pg_try_advisory_lock(hashtextextended($1, 3)) AS mine',
+      [imageId],
+    );
+    if (!rows[0]?.mine)
+      throw new Problem('RESOURCE_BUSY', `the bytes of image ${imageId} are being uploaded already`, {
+        resource: { kind: 'image', id: imageId },
+        retryAfterSeconds: 5,
+      });
+    return await work();
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
 
 interface Announced {
   projectId: string;
@@ -19,7 +44,7 @@ interface Announced {
 async function receive(api: Api, ctx: Context): Promise<void> {
   const kind = kinds.image as unknown as Kind;
   const id = uuidOf(ctx, kind);
-  const { caller, requestId } = ctx.state;
+  const { caller } = ctx.state;
   const [image] = await run<Announced>(
     api.database.pool,
     `SELECT "projectId", state, format, checksum FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
@@ -33,10 +58,14 @@ async function receive(api: Api, ctx: Context): Promise<void> {
     throw new Problem('INVALID_STATE', `image ${id} is ${image.state}; its bytes were uploaded already`, {
       fits: ['awaitingUpload'],
     });
-  const facts = await receiveImage(api.database, id, ctx.req, {
-    limitBytes: config.uploadLimitBytes,
-    signal: abortOf(ctx),
-  });
+  const signal = abortOf(ctx);
+  await alone(id, () => take(api, ctx, id, image, signal));
+}
+
+async function take(api: Api, ctx: Context, id: string, image: Announced, signal: AbortSignal): Promise<void> {
+  const { caller, requestId } = ctx.state;
+  const kind = kinds.image as unknown as Kind;
+  const facts = await receiveImage(api.database, id, ctx.req, { limitBytes: config.uploadLimitBytes, signal });
   const wrong =
     image.format && image.format !== facts.format
       ? `the bytes are ${facts.format}, not ${image.format}`
@@ -63,5 +92,13 @@ async function receive(api: Api, ctx: Context): Promise<void> {
 }
 
 export function uploadRoutes(router: Router<State>, api: Api): void {
-  router.put('/v1/images/:id/content', (ctx) => receive(api, ctx));
+  router.put('/v1/images/:id/content', async (ctx) => {
+    try {
+      await receive(api, ctx);
+    } catch (error) {
+      // What is still on its way would be taken for the next request.
+      ctx.set('Connection', 'close');
+      throw error;
+    }
+  });
 }

@@ -1,52 +1,20 @@
 /** Which host and which pools carry an instance, guarded by claims: a claim is inserted under a check of free capacity. */
 import type { Client } from '../../database/database.ts';
 import { run, transaction } from '../../database/database.ts';
+import {
+  choosePool,
+  type Eligible,
+  hostParameters,
+  hostWithRoom,
+  type Need,
+  noCapacity,
+  poolsOf,
+  reachingClusters,
+  type VolumeNeed,
+} from '../../database/placement.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-
-interface Need {
-  instanceId: string;
-  zoneId: string;
-  vcpus: number;
-  memoryMib: number;
-}
-
-interface Pool {
-  id: string;
-  storageClass: string;
-  clusterIds: string[];
-  freeGib: number;
-}
-
-interface VolumeNeed {
-  id: string;
-  sizeGib: number;
-  poolId: string | null;
-  storageClass: string;
-}
-
-/** Free GiB of each pool that may take volumes: what it may promise less what living volumes were promised. */
-const poolsOf = (tx: Client, zoneId: string): Promise<Pool[]> =>
-  run<Pool>(
-    tx,
-    `SELECT p.id, p."storageClass", p."clusterIds",
-            (p."totalGib" * p.overprovision - coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0))::float8 AS "freeGib"
-     FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p.enabled AND p."deletedAt" IS NULL ORDER BY p.id`,
-    [zoneId],
-  );
-
-/** The emptiest pool of the class that the cluster reaches and that has room. */
-function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | null): Pool | undefined {
-  return pools
-    .filter((pool) => (need.poolId ? pool.id === need.poolId : pool.storageClass === need.storageClass))
-    .filter(
-      (pool) =>
-        (clusterId === null || pool.clusterIds.includes(clusterId)) &&
-        (need.poolId !== null || pool.freeGib >= need.sizeGib),
-    )
-    .sort((a, b) => b.freeGib - a.freeGib)[0];
-}
 
 const volumesOf = (tx: Client, instanceId: string): Promise<VolumeNeed[]> =>
   run<VolumeNeed>(
@@ -56,24 +24,22 @@ const volumesOf = (tx: Client, instanceId: string): Promise<VolumeNeed[]> =>
     [instanceId],
   );
 
+interface InstanceNeed extends Need {
+  instanceId: string;
+}
+
 /** Takes room on the host with the most free memory; hosts that another placement holds right now are passed over first. */
 async function takeHost(
   tx: Client,
   operationId: string,
-  need: Need,
-  clusterIds: string[],
-  only: string | null,
-  except: string | null,
+  need: InstanceNeed,
+  eligible: Eligible,
 ): Promise<string | null> {
   const text = (lock: string): string => `
     UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3
-    WHERE "hostId" = (
-      SELECT "hostId" FROM "hostCapacity"
-      WHERE "zoneId" = $1 AND open AND vcpus - "claimedVcpus" >= $2 AND "memoryMib" - "claimedMemoryMib" >= $3
-        AND "clusterId" = ANY($4) AND ($5::uuid IS NULL OR "hostId" = $5) AND ($6::uuid IS NULL OR "hostId" <> $6)
-      ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock})
+    WHERE "hostId" = (${hostWithRoom(lock)})
     RETURNING "hostId"`;
-  const values = [need.zoneId, need.vcpus, need.memoryMib, clusterIds, only, except];
+  const values = hostParameters(need, eligible);
   const [taken] = await run<{ hostId: string }>(tx, text('FOR UPDATE SKIP LOCKED'), values);
   const [host] = taken ? [taken] : await run<{ hostId: string }>(tx, text('FOR UPDATE'), values);
   if (!host) return null;
@@ -97,67 +63,17 @@ async function dropClaims(tx: Client, condition: string, values: unknown[]): Pro
   );
 }
 
-/** Says per filter how many hosts it dropped, so that the reader knows what to add. */
-async function noCapacity(
-  tx: Client,
-  need: Need,
-  clusterIds: string[],
-  only: string | null,
-  except: string | null,
-): Promise<never> {
-  const [count] = await run<Record<string, string>>(
-    tx,
-    `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($4))) AS unreached,
-            count(*) FILTER (WHERE ($5::uuid IS NOT NULL AND "hostId" <> $5) OR "hostId" = $6::uuid) AS excluded,
-            count(*) FILTER (WHERE vcpus - "claimedVcpus" < $2) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $3) AS memory
-     FROM "hostCapacity" WHERE "zoneId" = $1`,
-    [need.zoneId, need.vcpus, need.memoryMib, clusterIds, only, except],
-  );
-  const of = (key: string): number => Number(count?.[key] ?? 0);
-  throw refuse(
-    'NO_CAPACITY',
-    `no host of the zone has room for ${need.vcpus} vCPUs and ${need.memoryMib} MiB: of ${of('hosts')} hosts ${of('closed')} are closed to placement, ` +
-      `${of('unreached')} do not reach the storage, ${of('excluded')} are not eligible, ${of('vcpus')} lack vCPUs, ${of('memory')} lack memory`,
-    {
-      hosts: of('hosts'),
-      droppedBy: {
-        closed: of('closed'),
-        storageReach: of('unreached'),
-        eligibility: of('excluded'),
-        vcpus: of('vcpus'),
-        memoryMib: of('memory'),
-      },
-    },
-  );
-}
-
 async function needOf(
   tx: Client,
   instanceId: string,
-): Promise<Need & { hostId: string | null; lastHostId: string | null }> {
-  const [row] = await run<Need & { hostId: string | null; lastHostId: string | null }>(
+): Promise<InstanceNeed & { hostId: string | null; lastHostId: string | null }> {
+  const [row] = await run<InstanceNeed & { hostId: string | null; lastHostId: string | null }>(
     tx,
     `SELECT id AS "instanceId", "zoneId", vcpus, "memoryMib", "hostId", "lastHostId" FROM "instance" WHERE id = $1`,
     [instanceId],
   );
   if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   return row;
-}
-
-/** Clusters whose hosts reach a pool for every volume. */
-function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[] {
-  const clusters = [...new Set(pools.flatMap((pool) => pool.clusterIds))];
-  const reached = clusters.filter((cluster) => volumes.every((volume) => choosePool(pools, volume, cluster)));
-  if (volumes.length > 0 && reached.length === 0) {
-    const missing = volumes.find((volume) => !choosePool(pools, volume, null)) ?? volumes[0];
-    throw refuse(
-      'NO_CAPACITY',
-      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free: ${pools.length} pools are ready, ` +
-        `${pools.filter((pool) => pool.storageClass === missing?.storageClass).length} of that class`,
-      { storageClass: missing?.storageClass, sizeGib: missing?.sizeGib },
-    );
-  }
-  return reached;
 }
 
 export const placement = ({ database }: World) => ({
@@ -178,12 +94,12 @@ export const placement = ({ database }: World) => ({
         let hostId = claimed?.hostId ?? null;
         if (!hostId) {
           const pools = await poolsOf(tx, need.zoneId);
-          const clusters = reachingClusters(pools, volumes);
           const only = requestedHostId ?? null;
+          const eligible = { clusterIds: reachingClusters(pools, volumes), only, except: null };
           const preferred = only ?? need.lastHostId;
-          hostId = preferred ? await takeHost(tx, operationId, need, clusters, preferred, null) : null;
-          if (!hostId && !only) hostId = await takeHost(tx, operationId, need, clusters, null, null);
-          if (!hostId) return noCapacity(tx, need, clusters, only, null);
+          hostId = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
+          if (!hostId && !only) hostId = await takeHost(tx, operationId, need, eligible);
+          if (!hostId) return noCapacity(tx, need, eligible);
           const [host] = await run<{ clusterId: string }>(
             tx,
             `SELECT "clusterId" FROM "hostCapacity" WHERE "hostId" = $1`,
@@ -289,9 +205,9 @@ export const placement = ({ database }: World) => ({
           `SELECT "clusterId", kvm FROM "host" WHERE id = $1`,
           [source],
         );
-        const clusters = home ? [home.clusterId] : [];
-        const target = await takeHost(tx, operationId, need, clusters, hostId ?? null, source);
-        if (!target) return noCapacity(tx, need, clusters, hostId ?? null, source);
+        const eligible = { clusterIds: home ? [home.clusterId] : [], only: hostId ?? null, except: source };
+        const target = await takeHost(tx, operationId, need, eligible);
+        if (!target) return noCapacity(tx, need, eligible);
         const [there] = await run<{ kvm: boolean | null }>(tx, `SELECT kvm FROM "host" WHERE id = $1`, [target]);
         if ((there?.kvm ?? null) !== (home?.kvm ?? null))
           throw refuse(

@@ -1,5 +1,6 @@
 import { takeAddress } from '../../../database/addresses.ts';
 import { run } from '../../../database/database.ts';
+import { findHost, findPlace, type VolumeNeed } from '../../../database/placement.ts';
 import { columnsOf } from '../../../model/columns.ts';
 import type { instance } from '../../../model/compute/instance.ts';
 import type { CreateInput } from '../../../model/kind.ts';
@@ -158,7 +159,40 @@ async function accept(accepting: Accepting): Promise<void> {
     ),
   );
   accepting.workflowInput = { requestedHostId: input.requestedHostId ?? null, startOnCreate };
+  // What fits nowhere is refused at once; what fits now is placed when its turn comes, and may find the room taken.
+  accepting.placement = await findPlace(
+    tx,
+    { zoneId: input.zoneId, vcpus: Number(type?.vcpus), memoryMib: Number(type?.memoryMib) },
+    await needsOf(tx, volumes),
+    input.requestedHostId ?? null,
+  );
   accepting.to = startOnCreate ? 'running' : 'stopped';
+}
+
+/** What volumes about to be made ask of pools. */
+async function needsOf(tx: Accepting['tx'], volumes: Row[]): Promise<VolumeNeed[]> {
+  const types = await run<{ id: string; storageClass: string }>(
+    tx,
+    `SELECT id, "storageClass" FROM "volumeType" WHERE id = ANY($1::uuid[])`,
+    [[...new Set(volumes.map(({ volumeTypeId }) => volumeTypeId))]],
+  );
+  const classes = new Map(types.map(({ id, storageClass }) => [id, storageClass]));
+  return volumes.map(({ id, sizeGib, volumeTypeId }) => ({
+    id,
+    sizeGib: Number(sizeGib),
+    poolId: null,
+    storageClass: classes.get(String(volumeTypeId)) ?? '',
+  }));
+}
+
+/** Another host of the same cluster; of what does not run, or is busy, nothing can be said yet. */
+async function findMove({ tx, row, input }: Accepting): Promise<Accepting['placement']> {
+  if (row.state !== 'running' || row.currentOperationId || !row.hostId) return null;
+  const [home] = await run<{ clusterId: string }>(tx, `SELECT "clusterId" FROM "host" WHERE id = $1`, [row.hostId]);
+  const need = { zoneId: String(row.zoneId), vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
+  const only = typeof input.hostId === 'string' ? input.hostId : null;
+  const clusterIds = home ? [home.clusterId] : [];
+  return { hostId: await findHost(tx, need, { clusterIds, only, except: String(row.hostId) }), pools: [] };
 }
 
 interface Part {
@@ -207,10 +241,11 @@ export const instanceHooks: Hooks = {
   'instance.migrate': {
     references: (input) =>
       typeof input.hostId === 'string' ? [{ kind: 'host', id: input.hostId, field: 'hostId' }] : [],
-    accept(accepting) {
+    async accept(accepting) {
       const { hostId, bandwidthBytesPerSec } = accepting.input;
       if (hostId && hostId === accepting.row.hostId) throw invalid('hostId', 'is where the instance already runs');
       accepting.workflowInput = { hostId: hostId ?? null, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null };
+      accepting.placement = await findMove(accepting);
     },
   },
   'instance.delete': {

@@ -1,3 +1,4 @@
+import { findSpace } from '../../../database/placement.ts';
 import { Problem } from '../../../runtime/problem.ts';
 import type { Accepting, Row } from '../../change.ts';
 import { enforce } from '../../quota.ts';
@@ -12,7 +13,8 @@ function typeAllows(type: Row | undefined, sizeGib: number): void {
     );
 }
 
-function create({ row, input, references }: Accepting): void {
+async function create(accepting: Accepting): Promise<void> {
+  const { tx, row, input, references } = accepting;
   const source = (input.source ?? {}) as { imageId?: string; snapshotId?: string };
   if (source.imageId && source.snapshotId) throw invalid('source', 'names at most one of imageId, snapshotId');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);
@@ -25,6 +27,8 @@ function create({ row, input, references }: Accepting): void {
   if (type?.enabled === false) throw invalid('volumeTypeId', 'is not offered any more');
   typeAllows(type, sizeGib);
   row.sizeGib = sizeGib;
+  const need = { id: row.id, sizeGib, poolId: null, storageClass: String(type?.storageClass) };
+  accepting.placement = await findSpace(tx, String(input.zoneId), need);
 }
 
 const notAttached = (row: Row): void => {
