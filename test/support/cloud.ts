@@ -13,6 +13,7 @@ export interface CloudAddress {
   apiUrl: string;
   token: string;
   databaseUrl: string;
+  temporalAddress: string;
   simulatorUrl: string;
   ceph: Underlay['ceph'];
   s3: Underlay['s3'];
@@ -66,6 +67,7 @@ export async function startSimulatedCloud(options: {
         apiUrl: stack.apiUrl,
         token: stack.token,
         databaseUrl: stack.databaseUrl,
+        temporalAddress: stack.temporalAddress,
         simulatorUrl: simulator.url,
         ceph: simulator.ceph,
         s3: simulator.s3,

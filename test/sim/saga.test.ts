@@ -1,0 +1,154 @@
+/** The saga by itself, on a real Temporal server with steps that only remember what was asked of them. */
+import { fileURLToPath } from 'node:url';
+import { Connection, Client as TemporalClient, type WorkflowHandle } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { msToTs } from '@temporalio/common/lib/time';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import type { StepContext } from '../../activities/step.ts';
+import type * as sagas from '../support/sagas.ts';
+
+const address = inject('cloud').temporalAddress;
+const namespace = `saga-${crypto.randomUUID().slice(0, 8)}`;
+
+/** Calls in their order, such as `held`, `held.undo`, `operations.fail`. */
+let asked: string[];
+let letGo: () => void;
+let held: Promise<void>;
+/** Steps that fail for good while they are in here. */
+let broken: Set<string>;
+
+beforeEach(() => {
+  asked = [];
+  broken = new Set();
+  held = new Promise((resolve) => {
+    letGo = resolve;
+  });
+});
+
+const steps = ['held', 'first', 'second', 'fails'];
+const bookkeeping = ['begin', 'succeed', 'fail', 'rollBack', 'stuck', 'resume'];
+const activities = Object.fromEntries([
+  ...steps.flatMap((name) => [
+    [
+      `probe.${name}`,
+      async (): Promise<void> => {
+        asked.push(name);
+        if (name === 'fails' || broken.has(name))
+          throw ApplicationFailure.nonRetryable(`${name} is broken`, 'INTERNAL');
+        if (name === 'held') await held;
+      },
+    ],
+    [`probe.${name}.undo`, async (): Promise<void> => void asked.push(`${name}.undo`)],
+  ]),
+  ...bookkeeping.map((name) => [
+    `operations.${name}`,
+    async (_: unknown, context: StepContext): Promise<unknown> => {
+      // Faults and live events are for steps; the saga's own records are none.
+      asked.push(context.index === -1 ? `operations.${name}` : `operations.${name} as a step`);
+      return name === 'begin' ? { refused: null } : undefined;
+    },
+  ]),
+]);
+
+let temporal: TemporalClient;
+let ending: () => Promise<void>;
+
+beforeAll(async () => {
+  const logger = new DefaultLogger('ERROR');
+  Runtime.install({ logger });
+  const connection = await Connection.connect({ address });
+  await connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: msToTs('1 day'),
+  });
+  temporal = new TemporalClient({ connection, namespace });
+  const native = await NativeConnection.connect({ address });
+  const workflowBundle = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../support/sagas.ts', import.meta.url)),
+    logger,
+  });
+  // The server learns of a new namespace some seconds later.
+  const worker = await eventually(() =>
+    Worker.create({ connection: native, namespace, taskQueue: 'control', workflowBundle, activities }),
+  );
+  const done = worker.run();
+  ending = async () => {
+    worker.shutdown();
+    await done;
+    await native.close();
+    await connection.close();
+  };
+}, 120_000);
+
+afterAll(() => ending?.());
+
+/** Again until it works; the test's own time-out is the bound. */
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}
+
+const start = (name: keyof typeof sagas): Promise<WorkflowHandle> =>
+  eventually(() => temporal.workflow.start(name, { taskQueue: 'control', workflowId: crypto.randomUUID(), args: [] }));
+
+async function hasAsked(name: string, times = 1): Promise<void> {
+  while (asked.filter((one) => one === name).length < times) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+test('a branch begins nothing more once its sibling has failed', async () => {
+  const handle = await start('branchGoesOn');
+  await hasAsked('held');
+  await hasAsked('fails');
+  letGo();
+  await expect(handle.result()).rejects.toThrow();
+  expect(asked).not.toContain('first');
+  expect(asked).not.toContain('first.undo');
+  expect(asked.slice(-4)).toEqual(['operations.rollBack', 'fails.undo', 'held.undo', 'operations.fail']);
+});
+
+test('of two steps that are stuck at once, an answer is for the one that asked', async () => {
+  broken = new Set(['first', 'second']);
+  const handle = await start('failsTwiceForward');
+  await hasAsked('operations.stuck');
+  await handle.signal('skipStep');
+  await hasAsked('operations.stuck', 2);
+  broken.clear();
+  await handle.signal('retry');
+  await handle.result();
+  const told = asked.filter((name) => name.startsWith('operations.'));
+  expect(told).toEqual([
+    'operations.begin',
+    'operations.stuck',
+    'operations.resume',
+    'operations.stuck',
+    'operations.resume',
+    'operations.succeed',
+  ]);
+  // One was skipped: only the other was done once more.
+  expect(asked.filter((name) => name === 'first' || name === 'second')).toHaveLength(9);
+}, 60_000);
+
+test('a cancel from the web page of Temporal undoes what was done', async () => {
+  const handle = await start('oneAfterTheOther');
+  await hasAsked('held');
+  await handle.cancel();
+  letGo();
+  await expect(handle.result()).rejects.toThrow();
+  expect(asked).not.toContain('first');
+  expect(asked.slice(-3)).toEqual(['operations.rollBack', 'held.undo', 'operations.fail']);
+});
+
+test('after the point of no return not even that stops it', async () => {
+  const handle = await start('onlyForward');
+  await hasAsked('held');
+  await handle.cancel();
+  letGo();
+  await handle.result();
+  expect(asked).toEqual(['operations.begin', 'held', 'first', 'operations.succeed']);
+});

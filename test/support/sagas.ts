@@ -1,0 +1,36 @@
+/** Workflows that do what no action of the product does, to prove what the saga makes of it. */
+import type { StepPair } from '../../activities/step.ts';
+import { refs, saga } from '../../workflows/saga.ts';
+
+type Pair = StepPair<Record<string, never>, void>;
+const probe = refs<{ held: Pair; first: Pair; second: Pair; fails: Pair }>('probe', 'control');
+
+/** A branch that would go on while its sibling has failed. */
+export const branchGoesOn = (): Promise<void> =>
+  saga(async (step) => {
+    const branch = async (): Promise<void> => {
+      await step(probe.held, {});
+      await step(probe.first, {});
+    };
+    await Promise.all([branch(), step(probe.fails, {})]);
+  });
+
+/** Two steps that fail at once where there is no way back. */
+export const failsTwiceForward = (): Promise<void> =>
+  saga(async (step) => {
+    step.commit();
+    await Promise.all([step(probe.first, {}), step(probe.second, {})]);
+  });
+
+export const oneAfterTheOther = (): Promise<void> =>
+  saga(async (step) => {
+    await step(probe.held, {});
+    await step(probe.first, {});
+  });
+
+export const onlyForward = (): Promise<void> =>
+  saga(async (step) => {
+    step.commit();
+    await step(probe.held, {});
+    await step(probe.first, {});
+  });
