@@ -98,7 +98,7 @@ class Clusters:
         return cluster
 
     def forget(self, cluster):
-        """After a fence this client stays refused for good: the next request needs a new one."""
+        """The next request makes a new one; requests under way keep this one to their end."""
         with self.lock:
             for key, entry in list(self.connections.items()):
                 if entry[0] is cluster:
@@ -304,7 +304,11 @@ def sweep_parent(io, parent):
 
 
 def op_check(cluster):
-    """The connection stands, so monitors, user, key and fsid are right."""
+    """
+    The connection stands, so monitors, user, key and fsid are right. The next request makes a new one: a connection keeps the rights
+    that its user had when it was made, and knows nothing of pools that were granted since.
+    """
+    CLUSTERS.forget(cluster)
     return {}
 
 

@@ -340,7 +340,9 @@ export async function cephContents(paths: LabPaths): Promise<{ users: string[]; 
     const { auth_dump: users } = await monitor.command<{ auth_dump: { entity: string }[] }>({ prefix: 'auth ls' });
     const pools = await monitor.command<{ poolname: string }[]>({ prefix: 'osd lspools' });
     return {
-      users: users.map(({ entity }) => entity).filter((name) => !(name in capabilities)),
+      users: users
+        .map(({ entity }) => entity)
+        .filter((name) => !(name in capabilities) && !name.startsWith('client.bootstrap-')),
       pools: pools
         .map(({ poolname }) => poolname)
         .filter((name) => !name.startsWith('.') && !name.startsWith('default.')),

@@ -129,10 +129,10 @@ function plainRow(row: Record<string, unknown>): Record<string, unknown> {
 function plain(value: unknown): unknown {
   if (!Array.isArray(value)) return value;
   const [kind, content] = value as [string, unknown];
-  if (kind === 'uuid') return 'a row';
+  if (kind === 'uuid') return '1 rows';
   if (kind === 'map') return Object.fromEntries(content as [string, unknown][]);
   const members = (content as unknown[]).map(plain);
-  return members.every((member) => member === 'a row') ? `${members.length} rows` : sorted(members);
+  return members.every((member) => member === '1 rows') ? `${members.length} rows` : sorted(members);
 }
 
 function sorted<T>(list: T[]): T[] {
