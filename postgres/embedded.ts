@@ -2,12 +2,14 @@
  * The PostgreSQL that serves one machine: version 18 from an npm package, holding Belay's and Temporal's databases.
  * One process owns it; all others only get its URL.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -16,6 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
@@ -86,7 +89,7 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
   await stopForeignPostmaster(data);
   await assertPortFree('PostgreSQL', port, portSetting);
 
-  const native = await nativeDirectory();
+  const native = passableCopy(await nativeDirectory());
   const runAs = unprivilegedUser(dir, native);
   if (runAs.user !== undefined) chownSync(dir, runAs.user.uid, runAs.user.gid);
   const password = await ensurePassword(dir, runAs.user);
@@ -188,6 +191,34 @@ function unprivilegedUser(dir: string, native: string): RunAs {
   const user = { uid: Number(uid), gid: Number(gid) };
   const everyoneMayPass = [dirname(dir), native].every((path) => ancestors(path).every(isPassableByAll));
   return everyoneMayPass ? { user } : { user, capabilities: ['dac_read_search'] };
+}
+
+/**
+ * The programs where every user may run them: as they are, or, from a private directory such as a home, a copy made once per version.
+ * PostgreSQL looks itself up with access(2), which knows no capabilities.
+ */
+function passableCopy(native: string): string {
+  if (process.getuid?.() !== 0 || ancestors(native).every(isPassableByAll)) return native;
+  const stamp = createHash('sha256')
+    .update(readFileSync(join(native, '../package.json')))
+    .digest('hex')
+    .slice(0, 16);
+  const copy = join(tmpdir(), `belay-postgres-${stamp}`);
+  const whole = join(copy, 'whole');
+  if (existsSync(whole) && statSync(copy).uid === 0) return copy;
+  const unfinished = mkdtempSync(`${copy}.`);
+  cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true });
+  chmodSync(unfinished, 0o755);
+  writeFileSync(join(unfinished, 'whole'), '');
+  rmSync(copy, { recursive: true, force: true });
+  try {
+    renameSync(unfinished, copy);
+  } catch (error) {
+    // Another process was quicker.
+    rmSync(unfinished, { recursive: true, force: true });
+    if (!existsSync(whole)) throw error;
+  }
+  return copy;
 }
 
 function ancestors(path: string): string[] {
