@@ -261,7 +261,10 @@ export function authenticator(database: Database): Authenticator {
       let entry = memory.get(token);
       if (!entry || entry.until < Date.now()) {
         const loading = load(match[1], match[2]);
-        entry = { caller: loading.then(({ caller }) => caller), until: Date.now() + rememberMs, cidrs: [] };
+        const known = loading.then(({ caller }) => caller);
+        // Who waits for it hears of a refusal; where nobody does, it must not end the process.
+        known.catch(() => {});
+        entry = { caller: known, until: Date.now() + rememberMs, cidrs: [] };
         if (memory.size > 10_000) memory.clear();
         memory.set(token, entry);
         const mine = entry;

@@ -93,6 +93,15 @@ describe('a request that can not be understood', () => {
     const response = await fetch(`${address.apiUrl}/v1/instances`);
     expect([response.status, ((await response.json()) as ApiProblem).code]).toEqual([401, 'UNAUTHENTICATED']);
   });
+  test('credentials that nobody has, many at once: each is refused, and the server lives on', async () => {
+    const wrong = (): Promise<Response> =>
+      fetch(`${address.apiUrl}/v1/instances`, {
+        headers: { authorization: `Bearer belay_${'0'.repeat(20)}_${'x'.repeat(43)}` },
+      });
+    const answers = await Promise.all(Array.from({ length: 20 }, wrong));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 401));
+    expect((await fetch(`${address.apiUrl}/healthz`)).status).toBe(200);
+  });
   test('no such path', async () => {
     expect(await refusal({ method: 'GET', path: '/v1/nothing' })).toMatchObject({ status: 404, code: 'NOT_FOUND' });
   });
