@@ -68,7 +68,7 @@ function live(): (operation: OperationView) => void {
   return (operation) => {
     for (const { index, name, state, startedAt, endedAt, error } of operation.steps) {
       const key = `${index}`;
-      if (told.get(key) === state || state === 'running') continue;
+      if (told.get(key) === state || state === 'running' || state === 'undoing') continue;
       told.set(key, state);
       const ms = endedAt ? new Date(endedAt).getTime() - new Date(startedAt).getTime() : 0;
       say(
@@ -98,9 +98,9 @@ async function deploy(
 
 const hostName = (cloud: Cloud, id: unknown): string => cloud.hosts.find((host) => host.id === id)?.name ?? String(id);
 
-/** A guest that keeps a connection open and says so on its console, once a second. */
+/** One guest answers what the other sends it once a second over one connection, and tells on its console. */
 const listener = `#!/bin/sh
-nc -lk -p 7777 -e /bin/cat >/dev/ttyS0 2>&1 &
+nc -ll -p 7777 -e /bin/cat </dev/null >/dev/null 2>&1 &
 `;
 const talker = (address: string): string => `#!/bin/sh
 ( n=0; while true; do n=$((n+1)); echo "beat $n"; sleep 1; done | nc ${address} 7777 | while read line; do echo "TCP $line" >/dev/ttyS0; done; echo "TCP closed" >/dev/ttyS0 ) &
@@ -128,7 +128,7 @@ async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
   );
   const ready = await timed(
     'web-1 boots',
-    () => serialUntil(tenant, first.instance.id, /READY.*/),
+    () => serialUntil(tenant, first.instance.id, /READY .*(?=\r?\n)/),
     (line) => line,
   );
   const address = await addressOf(tenant, first.instance.id);
@@ -139,7 +139,7 @@ async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
   );
   await timed(
     'web-2 boots',
-    () => serialUntil(tenant, second.instance.id, /READY.*/),
+    () => serialUntil(tenant, second.instance.id, /READY .*(?=\r?\n)/),
     (line) => line,
   );
   if (first.instance.hostId === second.instance.hostId) throw new Error('both instances are on one host');
