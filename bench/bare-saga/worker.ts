@@ -8,7 +8,7 @@ const address = process.env.BELAY_TEMPORAL_ADDRESS ?? '';
 const namespace = process.env.BELAY_TEMPORAL_NAMESPACE ?? 'belay';
 const taskQueue = 'bare-saga';
 
-Runtime.install({ logger: new DefaultLogger('ERROR') });
+Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
 
 async function start(): Promise<(count: number) => Promise<number>> {
   const workflowBundle = await bundleWorkflowCode({
