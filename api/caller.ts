@@ -4,9 +4,10 @@ import type { Database } from '../database/database.ts';
 import { run } from '../database/database.ts';
 import { hashOf, wellKnown } from '../database/installation.ts';
 import type { Kind } from '../model/kind.ts';
+import { allKinds } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import type { Visible } from './query/compile.ts';
-import { type Sql, sql } from './query/sql.ts';
+import { identifier, or, type Sql, sql } from './query/sql.ts';
 
 interface Rule {
   effect: 'allow' | 'deny';
@@ -61,7 +62,7 @@ const matches = (pattern: string, permission: string): boolean => {
   );
 };
 
-/** Where the caller holds a permission; a deny in a role takes away what that binding would give. */
+/** Where the caller holds a permission, or all that a pattern allows; a deny in a role takes away what that binding would give. */
 export function scopesOf(caller: Caller, permission: string): Scopes {
   const known = caller.scopes.get(permission);
   if (known) return known;
@@ -76,8 +77,11 @@ export function scopesOf(caller: Caller, permission: string): Scopes {
   caller.scopes.set(permission, scopes);
   if (!caller.keyPatterns.some((pattern) => matches(pattern, permission))) return scopes;
   for (const grant of caller.grants) {
-    const fitting = grant.rules.filter((rule) => matches(rule.pattern, permission));
-    if (fitting.length === 0 || fitting.some((rule) => rule.effect === 'deny')) continue;
+    // Of a pattern, whatever is denied of it is missing: who may not delete does not hold `instance.*`.
+    const denied = grant.rules.some(
+      ({ effect, pattern }) => effect === 'deny' && (matches(pattern, permission) || matches(permission, pattern)),
+    );
+    if (denied || !grant.rules.some(({ pattern }) => matches(pattern, permission))) continue;
     scopes.anywhere = true;
     if (grant.targetKind === 'platform') scopes.platform = true;
     else if (grant.targetId) {
@@ -132,8 +136,16 @@ const conditionFor =
     if (kind.name === 'account') return sql`${alias}.id = ANY(${[...accounts, caller.accountId]}::uuid[])`;
     if (kind.name === 'domain') return sql`${alias}.id = ANY(${domains}::uuid[])`;
     if (kind.name === 'quota') return sql`${alias}."scopeId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[])`;
-    if (kind.name === 'roleBinding')
-      return sql`(${alias}."targetId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[]) OR ${alias}."subjectId" = ${caller.userId}::uuid)`;
+    if (kind.name === 'roleBinding') {
+      const places = sql`${alias}."targetId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[]) OR ${alias}."subjectId" = ${caller.userId}::uuid`;
+      const shares = allKinds
+        .filter(({ scope, readOnly }) => scope === 'project' && !readOnly)
+        .map(
+          ({ name }) =>
+            sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
+        );
+      return sql`(${places} OR ${or(shares)})`;
+    }
     if (kind.catalogue) {
       if (kind.fields.visibility) return sql`(${alias}.visibility = 'public' OR ${shared})`;
       return null;
@@ -148,7 +160,21 @@ export interface Place {
   resourceId?: string | null;
 }
 
-/** Whether the caller holds the permission for something at this place. */
+/** Where a record lives: what a permission must be held at to touch it. */
+export function placeOf(kind: Kind, row: Record<string, unknown> & { id: string }): Place {
+  const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+  if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resourceId: row.id };
+  if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resourceId: row.id };
+  if (kind.name === 'domain') return { domainId: row.id, resourceId: row.id };
+  return {
+    projectId: text(row.projectId),
+    accountId: text(row.accountId),
+    domainId: text(row.domainId),
+    resourceId: row.id,
+  };
+}
+
+/** Whether the caller holds the permission for something at this place; for a pattern, all that it allows. */
 export function may(caller: Caller, permission: string, place: Place): boolean {
   const scopes = scopesOf(caller, permission);
   return (
@@ -159,6 +185,10 @@ export function may(caller: Caller, permission: string, place: Place): boolean {
     (place.resourceId != null && scopes.resources.has(place.resourceId))
   );
 }
+
+/** Whether the key that is used allows all that the pattern does, whatever its user may. */
+export const keyAllows = ({ keyPatterns }: Caller, pattern: string): boolean =>
+  keyPatterns.some((held) => matches(held, pattern));
 
 /** Whether the caller's right is bound high enough to set what operators set. */
 export function isOperator(caller: Caller, permission: string): boolean {
@@ -200,7 +230,7 @@ export interface Authenticator {
 }
 
 export function authenticator(database: Database): Authenticator {
-  const memory = new Map<string, { caller: Promise<Caller>; until: number; cidrs: string[] }>();
+  const memory = new Map<string, { known: Promise<{ caller: Caller; cidrs: string[] }>; until: number }>();
 
   async function load(accessKey: string, secret: string): Promise<{ caller: Caller; cidrs: string[] }> {
     const refuse = (): never => {
@@ -260,23 +290,17 @@ export function authenticator(database: Database): Authenticator {
       const token = match[0];
       let entry = memory.get(token);
       if (!entry || entry.until < Date.now()) {
-        const loading = load(match[1], match[2]);
-        const known = loading.then(({ caller }) => caller);
-        // Who waits for it hears of a refusal; where nobody does, it must not end the process.
-        known.catch(() => {});
-        entry = { caller: known, until: Date.now() + rememberMs, cidrs: [] };
+        const mine = { known: load(match[1], match[2]), until: Date.now() + rememberMs };
         if (memory.size > 10_000) memory.clear();
-        memory.set(token, entry);
-        const mine = entry;
-        try {
-          mine.cidrs = (await loading).cidrs;
-        } catch (error) {
-          memory.delete(token);
-          throw error;
-        }
+        memory.set(token, mine);
+        // What failed is not remembered; those who wait for it meet the failure themselves.
+        mine.known.catch(() => {
+          if (memory.get(token) === mine) memory.delete(token);
+        });
+        entry = mine;
       }
-      const caller = await entry.caller;
-      if (entry.cidrs.length > 0 && !entry.cidrs.some((cidr) => contains(cidr, sourceAddress)))
+      const { caller, cidrs } = await entry.known;
+      if (cidrs.length > 0 && !cidrs.some((cidr) => contains(cidr, sourceAddress)))
         throw new Problem('UNAUTHENTICATED', 'this API key may not be used from your address');
       return caller;
     },

@@ -11,7 +11,7 @@ import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, isOperator, may, type Place, scopesOf } from './caller.ts';
+import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
 import { hookOf } from './commands/index.ts';
 import { checkUniqueName, refuseDependents } from './guards.ts';
 import { enforceQuota } from './quota.ts';
@@ -213,10 +213,12 @@ function fieldReferences(kind: Kind, input: Record<string, unknown>): Reference[
 function mayUse(caller: Caller, reference: Reference, row: Row, projectId: string | null): boolean {
   const kind = kindOf(reference.kind);
   const permission = `${kind.name}.get`;
+  if (kind.name === 'user' && row.id === caller.userId) return true;
   if (scopesOf(caller, permission).platform)
     return kind.scope !== 'project' || kind.catalogue === true || projectId === null || row.projectId === projectId;
   if (kind.scope === 'project') {
     if (kind.catalogue && row.visibility === 'public') return true;
+    if (projectId === null) return may(caller, permission, placeOf(kind, row));
     return row.projectId === projectId
       ? may(caller, permission, { projectId })
       : may(caller, permission, { resourceId: row.id });
@@ -227,26 +229,6 @@ function mayUse(caller: Caller, reference: Reference, row: Row, projectId: strin
       (row.visibility !== 'private' || may(caller, permission, { resourceId: row.id }))
     );
   return may(caller, permission, placeOf(kind, row));
-}
-
-function placeOf(kind: Kind, row: Row): Place {
-  const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
-  if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resourceId: row.id };
-  if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resourceId: row.id };
-  if (kind.name === 'domain') return { domainId: row.id, resourceId: row.id };
-  if (kind.name === 'roleBinding')
-    return {
-      projectId: text(row.targetId),
-      accountId: text(row.targetId),
-      domainId: text(row.targetId),
-      resourceId: text(row.targetId),
-    };
-  return {
-    projectId: text(row.projectId),
-    accountId: text(row.accountId),
-    domainId: text(row.domainId),
-    resourceId: row.id,
-  };
 }
 
 /** The project of a create: as given, or the only one the caller can mean. */
@@ -339,9 +321,11 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   if (change.targetId && !target) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${change.targetId}`);
   const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
   const row = target ?? newRow(kind, input, projectId, operationId, action.via ?? action.to);
+  const home = hook?.home?.(row);
+  if (home) for (const [key, found] of await loadAll(tx, [home])) loaded.set(key, found);
   authorize(change, permission, row, loaded);
 
-  const home = (target?.projectId as string | null | undefined) ?? projectId;
+  const livesIn = (target?.projectId as string | null | undefined) ?? projectId;
   const project = projectId ? (loaded.get(`project/${projectId}`) ?? null) : null;
   if (projectId && !project)
     throw new Problem('NOT_FOUND', `there is no project ${projectId}`, {
@@ -349,7 +333,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     });
   if (project && project.state !== 'active')
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
-  checkReferences(caller, references, loaded, home);
+  checkReferences(caller, references, loaded, livesIn);
   if (action.operatorOnly && !isOperator(caller, permission))
     throw new Problem('FORBIDDEN', `${permission} is for operators`);
   for (const [name, field] of Object.entries(kind.fields))
@@ -381,7 +365,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: target.managedBy,
       });
-    if (verb === 'delete') await guardDelete(tx, kind, row);
+    if (verb === 'delete') await guardDelete(tx, caller, kind, row);
   } else {
     await checkUniqueName(tx, kind, row);
   }
@@ -391,12 +375,25 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     : acceptRecord(change, action, accepting);
 }
 
+/** Where the permission must be held. Of what is about to be made, its own id is no place yet. */
+function placeOfChange({ kind, verb }: Change, row: Row, loaded: Map<string, Row>): Place {
+  const hook = hookOf(kind.name, verb);
+  if (hook?.home) {
+    const home = hook.home(row);
+    const there = home ? loaded.get(`${home.kind}/${home.id}`) : undefined;
+    return home && there ? placeOf(kindOf(home.kind), there) : {};
+  }
+  const place = hook?.place?.(row, loaded) ?? placeOf(kind, row);
+  if (verb === 'create' && kind.scope !== 'project') delete place.resourceId;
+  return place;
+}
+
 function authorize(change: Change, permission: string, row: Row, loaded: Map<string, Row>): void {
   const { kind, caller, verb } = change;
   const hook = hookOf(kind.name, verb);
-  const place = hook?.place?.(row, loaded) ?? placeOf(kind, row);
-  if (verb === 'create' && kind.scope !== 'project') delete place.resourceId;
+  const place = placeOfChange(change, row, loaded);
   if (may(caller, permission, place)) return;
+  if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
   const seen =
     verb !== 'create' &&
     (may(caller, `${kind.name}.get`, place) ||
@@ -453,10 +450,10 @@ function checkReferences(
   }
 }
 
-async function guardDelete(tx: Client, kind: Kind, row: Row): Promise<void> {
+async function guardDelete(tx: Client, caller: Caller, kind: Kind, row: Row): Promise<void> {
   if (row.deleteProtection === true)
     throw new Problem('PROTECTED', `${kind.name} ${row.id} is protected; set deleteProtection to false first`);
-  await refuseDependents(tx, kind, row.id);
+  await refuseDependents(tx, caller, kind, row.id);
 }
 
 const revisionFits = (change: Change, row: Row): void => {

@@ -1,7 +1,8 @@
 import { insertAll, run } from '../../../database/database.ts';
 import { newToken } from '../../../database/installation.ts';
+import { allKinds, kindOf } from '../../../model/kinds.ts';
 import { Problem } from '../../../runtime/problem.ts';
-import { may } from '../../caller.ts';
+import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../../caller.ts';
 import type { Accepting, Row } from '../../change.ts';
 import type { Hooks } from '../index.ts';
 import { invalid } from '../violation.ts';
@@ -11,16 +12,32 @@ interface Rule {
   pattern: string;
 }
 
-/** Nobody can grant what they do not hold: every allowed pattern of the role must be held at the target. */
-function refuseEscalation({ caller, row, references }: Accepting): void {
-  const role = references.get(`role/${String(row.roleId)}`);
-  const target = (row.targetId as string | null) ?? null;
-  for (const rule of (role?.permissions ?? []) as Rule[]) {
-    if (rule.effect !== 'allow') continue;
-    const place = { projectId: target, accountId: target, domainId: target, resourceId: target };
-    if (!may(caller, rule.pattern, place))
-      throw new Problem('FORBIDDEN', `you can not grant ${rule.pattern} here: you do not hold it`);
-  }
+/** Nobody can grant what they do not hold: every allowed pattern must be held at the target. */
+function refuseEscalation(caller: Caller, rules: Rule[], place: Place): void {
+  for (const { effect, pattern } of rules)
+    if (effect === 'allow' && !may(caller, pattern, place))
+      throw new Problem('FORBIDDEN', `you can not grant ${pattern} here: you do not hold it`);
+}
+
+/** The resource that a binding is at; null for the platform. */
+const target = (row: Row): { kind: string; id: string } | null =>
+  isKindName(row.targetKind) && typeof row.targetId === 'string' ? { kind: row.targetKind, id: row.targetId } : null;
+
+const isKindName = (value: unknown): value is string => allKinds.some(({ name }) => name === value);
+
+/**
+ * What a key of another user would give its maker. Of what is shared with a user, and of what all of the account have, nothing new
+ * comes to who runs the account.
+ */
+async function refuseBorrowing({ tx, caller }: Accepting, userId: string): Promise<void> {
+  const grants = await run<{ targetId: string | null; permissions: Rule[] }>(
+    tx,
+    `SELECT b."targetId", r.permissions FROM "roleBinding" b JOIN "role" r ON r.id = b."roleId"
+     WHERE b."subjectKind" = 'user' AND b."subjectId" = $1 AND b."deletedAt" IS NULL AND b."targetKind" IN ('platform', 'domain', 'account', 'project')`,
+    [userId],
+  );
+  for (const { targetId: at, permissions } of grants)
+    refuseEscalation(caller, permissions, { projectId: at, accountId: at, domainId: at });
 }
 
 async function checkExists(tx: Accepting['tx'], table: string, id: unknown, field: string): Promise<void> {
@@ -34,14 +51,21 @@ async function checkExists(tx: Accepting['tx'], table: string, id: unknown, fiel
 const tables: Record<string, string> = { user: 'user', account: 'account', project: 'project', domain: 'domain' };
 
 async function bind(accepting: Accepting): Promise<void> {
-  const { tx, row, input } = accepting;
-  if (input.subjectKind !== 'everyone')
-    await checkExists(tx, tables[String(input.subjectKind)] ?? '', input.subjectId, 'subjectId');
+  const { tx, row, input, caller, references } = accepting;
+  const subject = tables[String(input.subjectKind)];
+  if ((subject === undefined) !== (input.subjectId == null))
+    throw invalid('subjectId', 'is null for everyone and needed for everybody else');
+  // Whom a tenant shares with may be anybody; whether there is such a one is not the tenant's to know.
+  if (subject && scopesOf(caller, `${subject}.get`).platform)
+    await checkExists(tx, subject, input.subjectId, 'subjectId');
+  if (input.targetKind !== 'platform' && !isKindName(input.targetKind))
+    throw invalid('targetKind', 'is platform or the name of a kind');
   if ((input.targetKind === 'platform') !== (input.targetId == null))
     throw invalid('targetId', 'is null for the platform and needed for everything else');
-  const scope = tables[String(input.targetKind)];
-  if (scope) await checkExists(tx, scope, input.targetId, 'targetId');
-  refuseEscalation({ ...accepting, row });
+  const at = target(row);
+  const there = at ? references.get(`${at.kind}/${at.id}`) : undefined;
+  const role = references.get(`role/${String(row.roleId)}`);
+  refuseEscalation(caller, (role?.permissions ?? []) as Rule[], at && there ? placeOf(kindOf(at.kind), there) : {});
 }
 
 async function addDefaultProject({ tx, row, rows }: Accepting): Promise<void> {
@@ -119,15 +143,21 @@ export const tenancyHooks: Hooks = {
   },
   'apiKey.create': {
     place: (row: Row, loaded) => ({ accountId: String(loaded.get(`user/${String(row.userId)}`)?.accountId) }),
-    accept({ row, references, answer, input, caller }) {
+    own: (row, caller) => row.userId === caller.userId,
+    async accept(accepting) {
+      const { row, references, answer, input, caller } = accepting;
       const user = references.get(`user/${String(input.userId)}`);
-      if (user?.id !== caller.userId && !may(caller, 'apiKey.create', { accountId: String(user?.accountId) }))
-        throw new Problem('FORBIDDEN', 'you can make API keys for yourself only');
+      for (const pattern of row.permissions as string[])
+        if (!keyAllows(caller, pattern))
+          throw new Problem('FORBIDDEN', `you can not grant ${pattern}: your own key does not allow it`);
+      if (user && user.id !== caller.userId) await refuseBorrowing(accepting, user.id);
       const { accessKey, token, hash } = newToken();
       Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
       answer.token = token;
     },
   },
+  'apiKey.update': { own: (row, caller) => row.userId === caller.userId },
+  'apiKey.delete': { own: (row, caller) => row.userId === caller.userId },
   'role.update': {
     accept({ row }) {
       if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made; make one of your own`);
@@ -138,7 +168,16 @@ export const tenancyHooks: Hooks = {
       if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made and can not be removed`);
     },
   },
-  'roleBinding.create': { accept: bind },
+  'roleBinding.create': {
+    home: target,
+    references: ({ targetKind, targetId }) =>
+      isKindName(targetKind) && typeof targetId === 'string'
+        ? [{ kind: targetKind, id: targetId, field: 'targetId' }]
+        : [],
+    accept: bind,
+  },
+  'roleBinding.update': { home: target },
+  'roleBinding.delete': { home: target },
   'quota.create': {
     async accept({ tx, input }) {
       await checkExists(tx, tables[String(input.scopeKind)] ?? '', input.scopeId, 'scopeId');

@@ -1,0 +1,457 @@
+/** The promises that only real hosts, a real Ceph and a real OVN can keep. One lab, three guests; each part leaves it as it was. */
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { type OperationView, openApi, type Resource } from '../../lab/api.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
+import { type Inventory, type LabInventory, openInventory } from '../../lab/real/inventory.ts';
+import { attachLab, type Lab } from '../../lab/real/lab.ts';
+import { serialUntil } from '../../lab/serial.ts';
+import { realUnderlay } from '../../lab/underlay.ts';
+import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
+import { records, withoutRuns } from '../support/world.ts';
+import { type GuestCommand, inGuest } from './guest.ts';
+import { hostFiles } from './hostFiles.ts';
+
+const { home, apiUrl, token, databaseUrl, cloud: provisioned, untouchedHost } = inject('lab');
+const admin = openApi(apiUrl, token);
+const tenant = admin.as(provisioned.tenantToken);
+const cloud = { ...provisioned, tenant };
+const { hosts } = cloud;
+const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA${'B'.repeat(44)}`;
+
+let lab: Lab;
+let inventory: Inventory;
+
+const numberOf = (hostId: unknown): number => hosts.findIndex(({ id }) => id === hostId) + 1;
+const hostIn = (found: LabInventory, hostId: unknown) => found.hosts[`host${numberOf(hostId)}`];
+const look = (): Promise<LabInventory> => inventory.read(cloud.storageCluster.id);
+const get = (plural: string, id: string): Promise<Resource> => tenant.call('GET', `/v1/${plural}/${id}`);
+const act = (plural: string, id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
+  tenant.done('POST', `/v1/${plural}/${id}/actions/${verb}`, body);
+const remove = (plural: string, id: string): Promise<OperationView> => tenant.done('DELETE', `/v1/${plural}/${id}`);
+const operator = (plural: string, id: string): Promise<OperationView> => admin.done('DELETE', `/v1/${plural}/${id}`);
+const list = async (plural: string, filter: string): Promise<Resource[]> =>
+  (await tenant.call<{ items: Resource[] }>('GET', `/v1/${plural}?filter=${encodeURIComponent(filter)}`)).items;
+
+async function expunge(plural: 'instances' | 'volumes', id: string): Promise<void> {
+  if ((await get(plural, id)).state !== 'destroyed') await remove(plural, id);
+  await act(plural, id, 'expunge');
+}
+
+/** A shell command in a guest, wherever it runs now. */
+async function sh(instanceId: string, command: string): Promise<GuestCommand> {
+  const { hostId } = await get('instances', instanceId);
+  return inGuest(lab, numberOf(hostId), instanceId, command);
+}
+
+const addressOf = async (instanceId: string): Promise<string> =>
+  String((await list('network-interfaces', `instanceId = "${instanceId}"`))[0]?.address);
+
+/** Waits for what happens by itself, such as a record that follows its guest. */
+async function until<T>(what: string, probe: () => Promise<T | null | false>, timeoutMs = 60_000): Promise<T> {
+  for (const end = Date.now() + timeoutMs; Date.now() < end; await setTimeout(200)) {
+    const found = await probe();
+    if (found) return found;
+  }
+  throw new Error(`${what} did not happen within ${timeoutMs / 1000} s`);
+}
+
+const figures: string[] = [];
+async function timed<T>(what: string, work: Promise<T>): Promise<T> {
+  const started = Date.now();
+  const result = await work;
+  figures.push(`${what} ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  return result;
+}
+
+async function deploy(name: string, more: Record<string, unknown> = {}): Promise<Resource> {
+  const made = await timed(`deploy ${name}`, make(tenant, 'instances', instanceBody(cloud, name, more)));
+  return made;
+}
+const ready = (instanceId: string, boots: number): Promise<string> =>
+  timed(`boot ${boots}`, serialUntil(tenant, instanceId, new RegExp(`READY .* boots=${boots} .*(?=\\r?\\n)`), 180_000));
+
+const picture = async (): Promise<unknown> => ({
+  records: withoutRuns(await records(databaseUrl)),
+  real: withoutRuns(await look()),
+});
+
+let server: Resource;
+let client: Resource;
+let closed: Resource;
+let keyPair: Resource;
+let serverAddress = '';
+
+beforeAll(async () => {
+  lab = await attachLab(home);
+  inventory = await openInventory(home);
+  keyPair = await tenant.call('POST', '/v1/key-pairs', { name: 'laptop', publicKey: `${publicKey} me@laptop` });
+});
+
+afterAll(async () => {
+  await inventory?.close();
+  console.log(figures.join('\n'));
+});
+
+describe('a deployed instance', () => {
+  test('boots with the address, host name, user data and SSH key of its record', async () => {
+    server = await deploy('server', {
+      guestHostname: 'front-door',
+      keyPairIds: [keyPair.id],
+      userData:
+        '#!/bin/sh\necho applied >/run/user-data-ran\nnc -ll -p 7000 -e /bin/cat >/dev/null 2>&1 </dev/null &\n',
+    });
+    serverAddress = await addressOf(server.id);
+    expect(await ready(server.id, 1)).toContain(`READY front-door ${serverAddress} `);
+    const { output } = await sh(
+      server.id,
+      `cat /run/user-data-ran /root/.ssh/authorized_keys; cat /sys/class/net/eth0/mtu`,
+    );
+    expect(output).toContain('applied');
+    expect(output).toContain(publicKey);
+    expect(output).toContain('1500');
+  });
+
+  test('reaches another one on another host, by TCP through its security group and with whole packets', async () => {
+    client = await deploy('client');
+    await ready(client.id, 1);
+    expect(client.hostId).not.toBe(server.hostId);
+    const page = await sh(client.id, `hget http://${serverAddress}/`);
+    expect(page.output).toContain(`front-door ${serverAddress}`);
+    // A switch finds its way to another host with the first packet, which is lost.
+    await sh(client.id, `ping -c 1 -W 1 ${serverAddress}`);
+    const ping = await sh(client.id, `ping -c 3 -W 2 -s 1472 ${serverAddress}`);
+    expect(ping.output).toMatch(/ 0% packet loss/);
+  });
+
+  test('without a security group lets nobody in, and may go out', async () => {
+    closed = await deploy('closed', { networkInterfaces: [{ subnetId: cloud.subnet.id, securityGroupIds: [] }] });
+    await ready(closed.id, 1);
+    const address = await addressOf(closed.id);
+    expect((await sh(client.id, `hget http://${address}/`)).code).not.toBe(0);
+    expect((await sh(client.id, `ping -c 2 -W 1 ${address}`)).output).toContain('100% packet loss');
+    expect((await sh(closed.id, `hget http://${serverAddress}/`)).output).toContain('front-door');
+  });
+
+  test('can not send from an address that is not its own', async () => {
+    const pings = async (): Promise<number> =>
+      Number((await sh(server.id, `awk '/^Icmp: [0-9]/ { print $10 }' /proc/net/snmp`)).output);
+    const before = await pings();
+    const foreign = '10.77.200.200';
+    await sh(
+      client.id,
+      `ip addr add ${foreign}/32 dev eth0; ping -I ${foreign} -c 3 -W 1 ${serverAddress}; ip addr del ${foreign}/32 dev eth0`,
+    );
+    expect(await pings()).toBe(before);
+    await sh(client.id, `ping -c 3 -W 1 ${serverAddress}`);
+    expect(await pings()).toBe(before + 3);
+  });
+});
+
+describe('a live migration', () => {
+  const beats = async (): Promise<number> => Number((await sh(client.id, 'cat /run/beats')).output.trim() || 0);
+  const sockets = async (): Promise<string> =>
+    (await sh(client.id, `netstat -tn | grep ':7000.*ESTABLISHED' | awk '{ print $4 }'`)).output.trim();
+
+  test('keeps a TCP connection, and leaves nothing at the source', async () => {
+    await sh(
+      client.id,
+      `( n=0; while :; do n=$((n+1)); echo $n; sleep 0.2; done | nc ${serverAddress} 7000 | while read line; do echo $line >/run/beats; done ) >/dev/null 2>&1 </dev/null &`,
+    );
+    await until('the first answer', async () => (await beats()) > 0);
+    const socket = await sockets();
+    const source = client.hostId;
+    const target = hosts.find(({ id }) => id !== source && id !== server.hostId);
+    const operation = await timed(
+      'migration',
+      admin.done('POST', `/v1/instances/${client.id}/actions/migrate`, { hostId: target?.id }),
+    );
+    figures.push(`migration ${JSON.stringify(operation.result)}`);
+    client = await get('instances', client.id);
+    expect(client.hostId).toBe(target?.id);
+    const after = await beats();
+    await until('another answer', async () => (await beats()) > after + 5);
+    expect(await sockets()).toBe(socket);
+    const found = await look();
+    expect(JSON.stringify(hostIn(found, source))).not.toContain(client.id);
+    expect(hostIn(found, target?.id)?.domains.map(({ id, state }) => [id, state])).toContainEqual([
+      client.id,
+      'running',
+    ]);
+  });
+
+  test('that is cancelled leaves the guest running where it was, and everything as before', async () => {
+    const before = await picture();
+    const last = await beats();
+    const { id } = await admin.call<OperationView>('POST', `/v1/instances/${client.id}/actions/migrate`, {
+      bandwidthBytesPerSec: 1_048_576,
+    });
+    await until('progress', async () => (await admin.call<OperationView>('GET', `/v1/operations/${id}`)).progress > 0);
+    await admin.call('POST', `/v1/operations/${id}/actions/cancel`, {});
+    expect((await timed('cancel of a migration', admin.settled(id))).state).toBe('cancelled');
+    // Ceph counts the copy's QEMU as a watcher of the disks until 30 s after its death.
+    await until('the picture of before', async () => isDeepStrictEqual(await picture(), before), 60_000).catch(
+      () => {},
+    );
+    expect(await picture()).toEqual(before);
+    await until('another answer', async () => (await beats()) > last + 5);
+  });
+});
+
+describe('a volume', () => {
+  let snapshot: Resource;
+  let copy: Resource;
+  /** The guest's name of the copy's disk; empty while it is not attached. */
+  const device = async (): Promise<string> =>
+    (
+      await sh(
+        client.id,
+        `for s in /sys/block/*/serial; do [ "$(cat $s)" = ${copy.id.replaceAll('-', '').slice(0, 20)} ] && basename $(dirname $s); done; true`,
+      )
+    ).output.trim();
+  const attach = async (): Promise<string> => {
+    await timed('attach live', act('volumes', copy.id, 'attach', { instanceId: client.id }));
+    return until('the disk in the guest', async () => (await device()) || null);
+  };
+  const onCopy = async (command: string): Promise<string> =>
+    (await sh(client.id, `mkdir -p /mnt && mount /dev/${await device()}2 /mnt && { ${command}; sync; umount /mnt; }`))
+      .output;
+
+  test('from a frozen snapshot of a running instance holds what the guest had written', async () => {
+    await sh(server.id, 'echo precious >/root/proof');
+    snapshot = await timed(
+      'snapshot',
+      make(tenant, 'snapshots', { name: 'nightly', volumeId: server.rootVolumeId, quiesce: true }),
+    );
+    expect(snapshot.frozen).toBe(true);
+    copy = await timed(
+      'volume from snapshot',
+      make(tenant, 'volumes', {
+        name: 'copy',
+        zoneId: cloud.zone.id,
+        volumeTypeId: cloud.volumeTypes[0]?.id,
+        source: { snapshotId: snapshot.id },
+      }),
+    );
+    await attach();
+    expect(await onCopy('cat /mnt/root/proof')).toContain('precious');
+  });
+
+  test('that is reverted holds what its snapshot held', async () => {
+    const before = await make(tenant, 'snapshots', { name: 'before', volumeId: copy.id });
+    await onCopy('echo changed >/mnt/root/proof');
+    await timed('detach live', act('volumes', copy.id, 'detach'));
+    expect(await device()).toBe('');
+    await timed('revert', act('volumes', copy.id, 'revert', { snapshotId: before.id }));
+    await attach();
+    expect(await onCopy('cat /mnt/root/proof')).toContain('precious');
+    await remove('snapshots', before.id);
+  });
+
+  test('that grows is seen larger in the running guest at once', async () => {
+    await timed('grow live', act('volumes', copy.id, 'resize', { sizeGib: 2 }));
+    const name = await device();
+    expect((await sh(client.id, `cat /sys/block/${name}/size`)).output.trim()).toBe(String((2 * 2 ** 30) / 512));
+    await act('volumes', copy.id, 'detach');
+    expect(await device()).toBe('');
+    await expunge('volumes', copy.id);
+    await remove('snapshots', snapshot.id);
+  });
+});
+
+describe('the life of an instance', () => {
+  const stateOf = async (): Promise<Resource> => get('instances', closed.id);
+  const stopped = (): Promise<Resource> =>
+    until('the record of a stopped guest', async () => {
+      const found = await stateOf();
+      return found.state === 'stopped' && found;
+    });
+
+  test('goes through stop, start, reboot, deletion and recovery with its disk', async () => {
+    await timed('stop', act('instances', closed.id, 'stop', { mode: 'soft' }));
+    expect(JSON.stringify((await look()).hosts)).not.toContain(closed.id);
+    await timed('start', act('instances', closed.id, 'start'));
+    await ready(closed.id, 2);
+    await timed('reboot', act('instances', closed.id, 'reboot'));
+    await ready(closed.id, 3);
+    await timed('delete', remove('instances', closed.id));
+    expect(JSON.stringify((await look()).hosts)).not.toContain(closed.id);
+    await timed('recover', act('instances', closed.id, 'recover'));
+    await act('instances', closed.id, 'start');
+    await ready(closed.id, 4);
+  });
+
+  test('is followed by its record when the guest powers itself off', async () => {
+    await sh(closed.id, '(sleep 0.5; poweroff) >/dev/null 2>&1 </dev/null &');
+    expect(await timed('power-off recorded', stopped())).toMatchObject({ stateReason: 'guestPowerOff', hostId: null });
+    await act('instances', closed.id, 'start');
+  });
+
+  test('is followed by its record when QEMU is killed', async () => {
+    const { hostId } = await stateOf();
+    const killed = await lab.execHost(numberOf(hostId), ['pkill', '-9', '-f', `guest=instance-${closed.id}`]);
+    expect(killed.code).toBe(0);
+    expect(await timed('crash recorded', stopped())).toMatchObject({ stateReason: 'crashed', hostId: null });
+    expect(JSON.stringify((await look()).hosts)).not.toContain(closed.id);
+    await expunge('instances', closed.id);
+    expect(JSON.stringify(await look())).not.toContain(closed.id);
+  });
+});
+
+describe('a step that fails after it acted', () => {
+  const idle = { startOnCreate: false };
+  const deployed = async (name: string, more = {}): Promise<string> =>
+    (await make(tenant, 'instances', instanceBody(cloud, name, more))).id;
+  const subjects: Subject[] = [
+    {
+      type: 'instance.create',
+      absent: ['images.cache', 'placement.vacate'],
+      prepare: async (name) => {
+        const requestedId = randomUUID();
+        return {
+          targetId: requestedId,
+          method: 'POST',
+          path: '/v1/instances',
+          body: instanceBody(cloud, name, { requestedId }),
+        };
+      },
+      clean: (id) => expunge('instances', id),
+    },
+    {
+      type: 'instance.migrate',
+      prepare: async () => ({
+        targetId: client.id,
+        method: 'POST',
+        path: `/v1/instances/${client.id}/actions/migrate`,
+        body: {},
+      }),
+      clean: async () => {},
+    },
+    {
+      type: 'instance.expunge',
+      absent: ['volumeRecords.keepRoot'],
+      prepare: async (name) => {
+        const id = await deployed(name, idle);
+        await remove('instances', id);
+        return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/expunge`, body: {} };
+      },
+      clean: async (id) => {
+        const left = await list('instances', `id = "${id}"`);
+        if (left.length > 0) await expunge('instances', id);
+      },
+    },
+    {
+      type: 'volume.attach',
+      prepare: async (name) => {
+        const volume = await make(tenant, 'volumes', {
+          name,
+          zoneId: cloud.zone.id,
+          volumeTypeId: cloud.volumeTypes[0]?.id,
+          sizeGib: 1,
+        });
+        const body = { instanceId: client.id };
+        return { targetId: volume.id, method: 'POST', path: `/v1/volumes/${volume.id}/actions/attach`, body };
+      },
+      clean: async (id) => {
+        if ((await get('volumes', id)).instanceId) await act('volumes', id, 'detach');
+        await expunge('volumes', id);
+      },
+    },
+    {
+      type: 'snapshot.create',
+      prepare: async (name) => {
+        const requestedId = randomUUID();
+        const body = { name, volumeId: server.rootVolumeId, quiesce: true, requestedId };
+        return { targetId: requestedId, method: 'POST', path: '/v1/snapshots', body };
+      },
+      clean: async (id) => void (await remove('snapshots', id)),
+    },
+  ];
+
+  for (const subject of subjects)
+    test(`of ${subject.type} is undone without a trace, or the operation goes on to its end`, async () => {
+      const verdicts = [];
+      const left: string[] = [];
+      for (const at of casesOf(subject.type, subject.absent, ['failAfter'])) {
+        let before: unknown;
+        const [verdict] = await runCases(admin, tenant, subject, [at], {
+          before: async () => {
+            before = await picture();
+          },
+        });
+        if (!verdict) continue;
+        verdicts.push(verdict);
+        if (verdict.operation.state !== 'succeeded') {
+          expect(await picture(), `after ${at.step}`).toEqual(before);
+          if (!subject.type.endsWith('.create')) left.push(verdict.targetId);
+        } else left.push(verdict.targetId);
+      }
+      for (const id of left) await subject.clean(id);
+      figures.push(table(subject.type, verdicts));
+      expect(verdicts.flatMap(({ step, problem }) => (problem ? [`${step}: ${problem}`] : []))).toEqual([]);
+    });
+});
+
+describe('a host', () => {
+  test('on which instances run is not deleted', async () => {
+    const { hostId } = await get('instances', client.id);
+    await expect(operator('hosts', String(hostId))).rejects.toThrow(/HAS_DEPENDENTS/);
+  });
+
+  test('that is deleted is as it was before it was added', async () => {
+    for (const { id } of [server, client]) await expunge('instances', id);
+    const host = hosts[2];
+    await timed('host deleted', operator('hosts', host?.id ?? ''));
+    expect(await hostFiles(lab, 3)).toEqual(untouchedHost);
+    const found = await look();
+    expect(found.hosts.host3).toBeNull();
+    expect(found.chassis).not.toContain(host?.id);
+    expect(found.ceph.users).not.toContain(`client.belay-${host?.id}`);
+  });
+
+  test('that refuses the key, is another one than expected, or does not answer is not added, and nothing is left', async () => {
+    const before = await picture();
+    const given = realUnderlay(lab).hosts[2];
+    const refused = async (more: Record<string, unknown>): Promise<string> => {
+      const body = { clusterId: cloud.cluster.id, ...given, ...more };
+      const accepted = await admin.call<OperationView>('POST', '/v1/hosts', body);
+      const { state, error } = await timed(`refusal of ${more.name}`, admin.settled(accepted.id));
+      expect(state).toBe('failed');
+      return String(error?.code);
+    };
+    const { privateKey } = generateKeyPairSync('rsa', {
+      modulusLength: 2048,
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+      privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
+    });
+    const otherHost = lab.hosts[1];
+    expect(await refused({ name: 'another-key', sshPrivateKey: privateKey })).toBe('PRECONDITION_FAILED');
+    expect(await refused({ name: 'another-host', sshHostKey: otherHost?.hostKey })).toBe('PRECONDITION_FAILED');
+    expect(await refused({ name: 'no-answer', address: '10.232.0.99', underlayAddress: '10.232.1.99' })).toBe(
+      'HOST_UNREACHABLE',
+    );
+    expect(await picture()).toEqual(before);
+    expect(await hostFiles(lab, 3)).toEqual(untouchedHost);
+  });
+});
+
+describe('after everything is deleted through the API', () => {
+  test('nothing is left on the hosts, in Ceph or in OVN', async () => {
+    await tenant.call('DELETE', `/v1/key-pairs/${keyPair.id}`);
+    await operator('subnets', cloud.subnet.id);
+    await operator('networks', cloud.network.id);
+    await operator('security-groups', cloud.securityGroup.id);
+    await operator('images', cloud.image.id);
+    for (const { id } of cloud.pools) await operator('storage-pools', id);
+    await operator('backup-stores', cloud.backupStore.id);
+    await operator('storage-clusters', cloud.storageCluster.id);
+    for (const { id } of hosts.slice(0, 2)) await operator('hosts', id);
+    const found = await inventory.read();
+    expect(found.hosts).toEqual({ host1: null, host2: null, host3: null });
+    expect(found.ceph).toEqual({ users: [], pools: {} });
+    expect(found.chassis).toEqual([]);
+    expect(Object.entries(found.ovn).filter(([, rows]) => rows.length > 0)).toEqual([]);
+  });
+});
