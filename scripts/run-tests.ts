@@ -64,11 +64,10 @@ interface Ended {
 }
 
 /** Runs one of Node's programs from the project's root, showing its output or returning it. A signal to this process ends it. */
-function runNode(argv: readonly string[], limitMs: number, show: boolean, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+function runNode(argv: readonly string[], limitMs: number, show: boolean): Promise<Ended> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, argv, {
       cwd: root,
-      env: { ...process.env, ...env },
       stdio: ['ignore', show ? 'inherit' : 'pipe', show ? 'inherit' : 'pipe'],
     });
     const chunks: Buffer[] = [];
