@@ -81,7 +81,7 @@ export interface Change {
   ifMatch: number | null;
   /** What the server itself found out and the workflow is told, such as the facts of an upload. */
   facts?: Record<string, unknown>;
-  /** Accepted by a process without a Temporal client: the dispatcher starts it. */
+  /** The dispatcher starts it, not the process that accepts it. */
   undispatched?: boolean;
 }
 
@@ -487,6 +487,25 @@ function auditRow(
   };
 }
 
+/** Which resources others are changing, and whether any of the holds has to wait for others. */
+async function queueOf(tx: Client, holds: Hold[]): Promise<{ busy: Set<string>; waits: boolean }> {
+  const known = holds.filter(({ fresh }) => !fresh);
+  // Those who only need it to stay may be thousands: they are asked for only where that matters.
+  const locks = await run<{ id: string; mode: LockMode }>(
+    tx,
+    `SELECT DISTINCT "resourceId" AS id, mode FROM "operationLock" WHERE "resourceId" = ANY($1::uuid[]) AND mode <> 'S'
+     UNION ALL SELECT m.id, 'S' FROM unnest($2::uuid[]) AS m(id) WHERE EXISTS (SELECT 1 FROM "operationLock" l WHERE l."resourceId" = m.id AND l.mode = 'S')`,
+    [known.map(({ id }) => id), known.flatMap(({ id, mode }) => (mode === 'D' ? [id] : []))],
+  );
+  const modes = new Map(known.map(({ id, mode }) => [id, mode]));
+  return {
+    busy: new Set(locks.flatMap(({ id, mode }) => (mode === 'S' ? [] : [id]))),
+    waits: locks.some(
+      ({ id, mode }) => mode === 'D' || modes.get(id) === 'D' || (mode === 'X' && modes.get(id) === 'X'),
+    ),
+  };
+}
+
 /** Rows of the secrets that a create brings along. */
 function secretRows(kind: Kind, input: Record<string, unknown>, ownerId: string): Record<string, unknown>[] {
   return Object.entries(kind.fields).flatMap(([name, field]) =>
@@ -528,14 +547,7 @@ async function acceptOperation(
       .map(({ kind: name, id }): Hold => ({ kind: name, id, mode: 'S' })),
   ].filter((hold, index, all) => all.findIndex((other) => other.id === hold.id) === index);
   // Conditions on what is free right now; whatever queues is checked again when its turn comes.
-  const [queue] = await run<{ busy: string[] | null; waits: boolean }>(
-    tx,
-    `SELECT array_agg(DISTINCT l."resourceId"::text) FILTER (WHERE l.mode <> 'S') AS busy,
-            coalesce(bool_or(l.mode = 'D' OR m.mode = 'D' OR (l.mode = 'X' AND m.mode = 'X')), false) AS waits
-     FROM unnest($1::uuid[], $2::text[]) AS m(id, mode) JOIN "operationLock" l ON l."resourceId" = m.id`,
-    [holds.map(({ id }) => id), holds.map(({ mode }) => mode)],
-  );
-  const waits = queue?.waits ?? false;
+  const { busy, waits } = await queueOf(tx, holds);
   if (waits && change.onBusy === 'fail')
     throw new Problem('RESOURCE_BUSY', `another operation holds or waits for ${kind.name} ${row.id}`, {
       resource: { kind: kind.name, id: row.id },
@@ -547,7 +559,7 @@ async function acceptOperation(
     const held = hold.id === row.id ? row : accepting.references.get(`${hold.kind}/${hold.id}`);
     const state = held ? ((held.state as string | undefined) ?? null) : null;
     states.set(hold.id, state);
-    if (queue?.busy?.includes(hold.id)) continue;
+    if (busy.has(hold.id)) continue;
     if (hold.from && hold.from.length > 0 && !hold.from.includes(state ?? ''))
       throw new Problem(
         'INVALID_STATE',
@@ -640,7 +652,7 @@ async function acceptOperation(
   return {
     status: 202,
     body,
-    ...(waits
+    ...(operation.dispatchedAt === null
       ? {}
       : {
           start: {

@@ -127,9 +127,17 @@ export interface Placement {
 }
 
 /** A host that has room among those that are eligible. @throws Problem NO_CAPACITY */
-export async function findHost(tx: Client, need: Need, eligible: Eligible): Promise<string> {
-  const [host] = await run<{ hostId: string }>(tx, hostWithRoom(''), hostParameters(need, eligible));
-  return host ? host.hostId : noCapacity(tx, need, eligible);
+export async function findHost(
+  tx: Client,
+  need: Need,
+  eligible: Eligible,
+): Promise<{ hostId: string; clusterId: string }> {
+  const [host] = await run<{ hostId: string; clusterId: string }>(
+    tx,
+    `SELECT "hostId", "clusterId" FROM "hostCapacity" WHERE "hostId" = (${hostWithRoom('')})`,
+    hostParameters(need, eligible),
+  );
+  return host ?? noCapacity(tx, need, eligible);
 }
 
 /** A host and a pool for each volume, claiming nothing. @throws Problem NO_CAPACITY */
@@ -141,11 +149,8 @@ export async function findPlace(
 ): Promise<Placement> {
   const pools = await poolsOf(tx, need.zoneId);
   const clusterIds = reachingClusters(pools, volumes);
-  const hostId = await findHost(tx, need, { clusterIds, only: requestedHostId, except: null });
-  const [host] = await run<{ clusterId: string }>(tx, `SELECT "clusterId" FROM "hostCapacity" WHERE "hostId" = $1`, [
-    hostId,
-  ]);
-  return { hostId, pools: inPools(pools, volumes, host?.clusterId ?? null) };
+  const { hostId, clusterId } = await findHost(tx, need, { clusterIds, only: requestedHostId, except: null });
+  return { hostId, pools: inPools(pools, volumes, clusterId) };
 }
 
 /** A pool for a volume that stands alone. @throws Problem NO_CAPACITY */

@@ -34,6 +34,9 @@ interface Ready {
   name: string | null;
 }
 
+/** Started at a time. */
+const batch = 200;
+
 /** First in line on everything they touch, and not asked for lately. */
 async function readyOperations(): Promise<Ready[]> {
   return run<Ready>(
@@ -43,10 +46,13 @@ async function readyOperations(): Promise<Ready[]> {
        WHERE o.state = 'queued' AND (o."dispatchedAt" IS NULL OR o."dispatchedAt" < now() - interval '3 seconds')
          AND NOT EXISTS (
            SELECT 1 FROM "operationLock" mine JOIN "operationLock" earlier ON earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
-             AND earlier."operationId" <> mine."operationId"
-             AND (mine.mode = 'D' OR earlier.mode = 'D' OR (mine.mode = 'X' AND earlier.mode = 'X'))
+             AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D')
            WHERE mine."operationId" = o.id)
-       ORDER BY o."createdAt" LIMIT 200 FOR UPDATE SKIP LOCKED)
+         AND NOT EXISTS (
+           SELECT 1 FROM "operationLock" mine JOIN "operationLock" earlier ON earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
+             AND earlier."operationId" <> mine."operationId"
+           WHERE mine."operationId" = o.id AND mine.mode = 'D')
+       ORDER BY o."createdAt" LIMIT ${batch} FOR UPDATE SKIP LOCKED)
      RETURNING id, type, "targetKind", "targetId", "projectId", input, NULL AS name`,
   );
 }
@@ -66,7 +72,8 @@ function startOf(operation: Ready): StartOperation {
   };
 }
 
-async function dispatch(): Promise<void> {
+/** How many had their turn at once; a full batch may not be the last. */
+async function dispatch(): Promise<number> {
   const ready = await readyOperations();
   await Promise.all(
     ready.map(async (operation) => {
@@ -87,6 +94,7 @@ async function dispatch(): Promise<void> {
   );
   metrics.queueDepth.set(Number(counts?.queued ?? 0));
   metrics.stuck.set(Number(counts?.stuck ?? 0));
+  return ready.length;
 }
 
 /** Cancels that were written down but may not have reached their workflow. */
@@ -261,7 +269,7 @@ async function repeat(
 log.info('dispatcher ready');
 await Promise.all([
   listen(),
-  repeat('dispatching', dispatch, () => 1_000, true),
+  repeat('dispatching', dispatch, (started) => (started === batch ? 0 : 1_000), true),
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),

@@ -163,20 +163,22 @@ async function accept(accepting: Accepting): Promise<void> {
   accepting.placement = await findPlace(
     tx,
     { zoneId: input.zoneId, vcpus: Number(type?.vcpus), memoryMib: Number(type?.memoryMib) },
-    await needsOf(tx, volumes),
+    await needsOf(accepting, volumes),
     input.requestedHostId ?? null,
   );
   accepting.to = startOnCreate ? 'running' : 'stopped';
 }
 
 /** What volumes about to be made ask of pools. */
-async function needsOf(tx: Accepting['tx'], volumes: Row[]): Promise<VolumeNeed[]> {
-  const types = await run<{ id: string; storageClass: string }>(
-    tx,
-    `SELECT id, "storageClass" FROM "volumeType" WHERE id = ANY($1::uuid[])`,
-    [[...new Set(volumes.map(({ volumeTypeId }) => volumeTypeId))]],
-  );
-  const classes = new Map(types.map(({ id, storageClass }) => [id, storageClass]));
+async function needsOf({ tx, references: loaded }: Accepting, volumes: Row[]): Promise<VolumeNeed[]> {
+  const typeIds = [...new Set(volumes.map(({ volumeTypeId }) => String(volumeTypeId)))];
+  const named = typeIds.flatMap((id) => loaded.get(`volumeType/${id}`) ?? []);
+  // An instance type's own volume type is not named by the request.
+  const types =
+    named.length === typeIds.length
+      ? named
+      : await run<Row>(tx, `SELECT id, "storageClass" FROM "volumeType" WHERE id = ANY($1::uuid[])`, [typeIds]);
+  const classes = new Map(types.map(({ id, storageClass }) => [id, String(storageClass)]));
   return volumes.map(({ id, sizeGib, volumeTypeId }) => ({
     id,
     sizeGib: Number(sizeGib),
@@ -192,7 +194,8 @@ async function findMove({ tx, row, input }: Accepting): Promise<Accepting['place
   const need = { zoneId: String(row.zoneId), vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
   const only = typeof input.hostId === 'string' ? input.hostId : null;
   const clusterIds = home ? [home.clusterId] : [];
-  return { hostId: await findHost(tx, need, { clusterIds, only, except: String(row.hostId) }), pools: [] };
+  const { hostId } = await findHost(tx, need, { clusterIds, only, except: String(row.hostId) });
+  return { hostId, pools: [] };
 }
 
 interface Part {
