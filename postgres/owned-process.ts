@@ -260,27 +260,28 @@ export function logTail(logFile: string, lines = 12): string {
  * @param setting how the user chooses another port, such as `BELAY_POSTGRES_PORT`
  */
 export async function assertPortFree(name: string, port: number, setting: string): Promise<void> {
-  const busy = await new Promise<boolean>((resolve, reject) => {
+  if (await isPortTaken(port))
+    throw new Error(`port ${port} for ${name} is in use on 127.0.0.1; free it or choose another with ${setting}`);
+}
+
+const isPortTaken = (port: number): Promise<boolean> =>
+  new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) =>
       error.code === 'EADDRINUSE' ? resolve(true) : reject(error),
     );
     probe.listen({ host: '127.0.0.1', port, exclusive: true }, () => probe.close(() => resolve(false)));
   });
-  if (busy)
-    throw new Error(`port ${port} for ${name} is in use on 127.0.0.1; free it or choose another with ${setting}`);
-}
 
-/** A port of 127.0.0.1 that nobody listens on at the moment, for servers that live as long as a test or a script. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen({ host: '127.0.0.1', port: 0 }, () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port is free')),
-      );
-    });
-  });
+/** Below what Linux gives to outgoing connections (ip_local_port_range): one of those could take the port before its server does. */
+const serverPorts = { first: 10_000, last: 32_767 };
+
+/** The first of `count` ports in a row of 127.0.0.1 that nobody listens on at the moment, for servers that live as long as a test or a script. */
+export async function freePort(count = 1): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const first = serverPorts.first + Math.floor(Math.random() * (serverPorts.last - serverPorts.first - count));
+    const taken = await Promise.all(Array.from({ length: count }, (_, offset) => isPortTaken(first + offset)));
+    if (!taken.includes(true)) return first;
+  }
+  throw new Error(`found no ${count} free ports in a row`);
 }

@@ -1,12 +1,12 @@
 /** A throw-away PostgreSQL with the model's tables, for tests that need to see what statements really do. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { type Column, columnsOf, orderableOf } from '../../../model/columns.ts';
 import type { Kind } from '../../../model/kind.ts';
 import { allKinds } from '../../../model/kinds.ts';
 import { startPostgres } from '../../../postgres/embedded.ts';
+import { freePort } from '../../../postgres/owned-process.ts';
 
 export interface TestDatabase {
   client: pg.Client;
@@ -61,15 +61,4 @@ function tableOf(kind: Kind): string {
     `CREATE TABLE "${kind.name}" (${columns.join(', ')}, PRIMARY KEY (id))`,
     ...indexes.map((index) => `CREATE INDEX ON "${kind.name}" (${index})`),
   ].join(';');
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const server = createServer();
-    server.once('error', fail);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => (address && typeof address === 'object' ? done(address.port) : fail(new Error('no port'))));
-    });
-  });
 }
