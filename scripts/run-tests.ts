@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { downLab, leftovers } from '../lab/real/lab.ts';
+import { isDebian12 } from '../lab/real/packages.ts';
 import { testHome } from '../vitest.config.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -161,9 +162,7 @@ const CAP_SYS_ADMIN = 21n;
 
 /** Why real hosts can not be made here; undefined when they can. */
 function labObstacle(): string | undefined {
-  // A machine has room for one lab, and a demo's lab may be up on it.
-  if (process.env.BELAY_LAB !== '1') return 'runs where BELAY_LAB=1 is set: it takes the whole machine for six minutes';
-  if (process.platform !== 'linux') return `needs Linux; this is ${process.platform}`;
+  if (!isDebian12()) return 'needs Debian 12, whose packages of libvirt, Ceph and OVN it is made of';
   if (process.getuid?.() !== 0) return 'needs root, to make network and mount namespaces';
   const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
   const has = (capability: bigint): boolean => ((BigInt(`0x${effective}`) >> capability) & 1n) === 1n;

@@ -32,11 +32,15 @@ const labPackages = [
 const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const policyFile = '/usr/sbin/policy-rc.d';
 
+export function isDebian12(): boolean {
+  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
+  return /^ID=debian$/m.test(release) && /^VERSION_ID="?12"?$/m.test(release);
+}
+
 /** Installs with apt-get what the lab needs and the machine does not have. No service is started by it. Throws one clear line otherwise. */
 export async function ensurePackages(log: (line: string) => void): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('lab: must run as root (it makes network and mount namespaces)');
-  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
-  if (!/^ID=debian$/m.test(release) || !/^VERSION_ID="?12"?$/m.test(release)) {
+  if (!isDebian12()) {
     throw new Error(
       'lab: needs Debian 12 (bookworm); its packages of libvirt, Ceph and OVN are what the lab is made of',
     );
