@@ -3,6 +3,7 @@
  * here, in one transaction: identity, rows, locks, operation, quota, audit – all or nothing.
  */
 import { createHash } from 'node:crypto';
+import { callbackSecretField } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, type Rows, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
 import type { Placement } from '../database/placement.ts';
@@ -79,6 +80,8 @@ export interface Change {
   idempotencyKey: string | null;
   onBusy: 'queue' | 'fail';
   ifMatch: number | null;
+  /** Where its operation's end is to be told. */
+  callbackUrl?: string | null;
   /** What the server itself found out and the workflow is told, such as the facts of an upload. */
   facts?: Record<string, unknown>;
   /** The dispatcher starts it, not the process that accepts it. */
@@ -506,6 +509,23 @@ async function queueOf(tx: Client, holds: Hold[]): Promise<{ busy: Set<string>; 
   };
 }
 
+async function callbackRow(
+  tx: Client,
+  { apiKeyId }: Caller,
+  operationId: string,
+  url: string,
+): Promise<Record<string, unknown>> {
+  const [secret] = await run(tx, 'SELECT 1 FROM "secret" WHERE "ownerId" = $1 AND field = $2', [
+    apiKeyId,
+    callbackSecretField,
+  ]);
+  if (!secret)
+    throw new Problem('INVALID_ARGUMENT', 'this API key has no secret to sign callbacks with; make a new key', {
+      violations: [{ field: 'Belay-Callback-Url', message: 'the API key has no callback secret' }],
+    });
+  return { operationId, apiKeyId, url, attempts: 0, nextAttemptAt: new Date().toISOString() };
+}
+
 /** Rows of the secrets that a create brings along. */
 function secretRows(kind: Kind, input: Record<string, unknown>, ownerId: string): Record<string, unknown>[] {
   return Object.entries(kind.fields).flatMap(([name, field]) =>
@@ -611,6 +631,7 @@ async function acceptOperation(
     const secrets = secretRows(kind, input, row.id);
     if (secrets.length > 0) rows.secret = secrets;
   }
+  if (change.callbackUrl) rows.callback = [await callbackRow(tx, change.caller, operationId, change.callbackUrl)];
   await insertAll(tx, rows);
   for (const hold of holds) {
     if (!enters(hold) || hold.fresh) continue;

@@ -59,6 +59,11 @@ const changeParameters: JsonSchema[] = [
     'The same key and body give the first answer again, for 24 hours',
   ),
 ];
+const callbackUrl = header(
+  'Belay-Callback-Url',
+  { type: 'string', format: 'uri', maxLength: 2048 },
+  'Where to send the operation when it has ended: one POST, signed with the callback secret of the API key (Standard Webhooks)',
+);
 const preferWait = header(
   'Prefer',
   { type: 'string' },
@@ -107,7 +112,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               operationId: `create${name}`,
               summary: create.summary,
               tags,
-              parameters: [...changeParameters, ...(create.mode === 'operation' ? [preferWait] : [])],
+              parameters: [...changeParameters, ...(create.mode === 'operation' ? [preferWait, callbackUrl] : [])],
               requestBody: { required: true, content: json(ref(`${name}Create`)) },
               responses: { ...changed(create.mode, { '201': answer('Made', ref(name)) }), ...changeProblems },
             },
@@ -164,7 +169,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               operationId: `delete${name}`,
               summary: remove.summary,
               tags,
-              parameters: [...changeParameters, ...(remove.mode === 'operation' ? [preferWait] : [])],
+              parameters: [...changeParameters, ...(remove.mode === 'operation' ? [preferWait, callbackUrl] : [])],
               responses: { ...changed(remove.mode, { '204': answer('Gone') }), ...changeProblems },
             },
           }
@@ -180,7 +185,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         operationId: `${verb}${name}`,
         summary: action.summary,
         tags,
-        parameters: [...changeParameters, ...(action.mode === 'operation' ? [preferWait] : [])],
+        parameters: [...changeParameters, ...(action.mode === 'operation' ? [preferWait, callbackUrl] : [])],
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
         responses: {
           ...changed(action.mode, {
@@ -243,10 +248,13 @@ export function openApiDocument(): JsonSchema {
     const name = pascal(kind.name);
     const resource = resourceSchema(kind);
     if (kind.name === 'apiKey')
-      (resource.properties as Record<string, JsonSchema>).token = {
-        type: 'string',
-        description: 'Only in the answer of the create',
-      };
+      Object.assign(resource.properties as Record<string, JsonSchema>, {
+        token: { type: 'string', description: 'Only in the answer of the create' },
+        callbackSecret: {
+          type: 'string',
+          description: 'Signs the callbacks of this key (Standard Webhooks); only in the answer of the create',
+        },
+      });
     schemas[name] = resource;
     schemas[`${name}List`] = {
       type: 'object',

@@ -134,6 +134,17 @@ const prefer = (ctx: Koa.Context): number => {
   return Math.min(seconds, 60);
 };
 
+/** The address that a caller wants to be told at; null when it wants none. */
+function callbackUrlOf(given: string): string | null {
+  if (given === '') return null;
+  const url = URL.canParse(given) && given.length <= 2048 ? new URL(given) : null;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    throw new Problem('INVALID_ARGUMENT', 'Belay-Callback-Url is an http or https address without credentials', {
+      violations: [{ field: 'Belay-Callback-Url', message: 'must be an http or https address without credentials' }],
+    });
+  return url.href;
+}
+
 /** Everything a change needs from a request; refuses parameters that mean nothing. */
 export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
   for (const name of Object.keys(ctx.query))
@@ -169,6 +180,7 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
     idempotencyKey: key === '' ? null : key,
     onBusy,
     ifMatch: revision === undefined ? null : Number(revision),
+    callbackUrl: callbackUrlOf(ctx.get('Belay-Callback-Url')),
   };
 }
 

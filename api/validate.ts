@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import type { Kind } from '../model/kind.ts';
@@ -8,6 +9,12 @@ const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, max
   typeof Ajv2020
 >[0]);
 (formats as unknown as (on: Ajv2020) => void)(ajv);
+/** A network of either family, such as 10.0.0.0/8 or fd00::/8. */
+ajv.addFormat('cidr', (text) => {
+  const [, network = '', bits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(network)] ?? -1;
+  return Number(bits) <= most && bits !== '';
+});
 
 const compiled = new Map<string, ValidateFunction>();
 

@@ -42,7 +42,8 @@ export const field = <S extends TSchema, W extends SetBy>(schema: S, set: W, opt
 
 export const Uuid = Type.String({ format: 'uuid' });
 export const Ip = Type.String({ format: 'ipv4' });
-export const Cidr = Type.String({ pattern: '^\\d{1,3}(\\.\\d{1,3}){3}/\\d{1,2}$', maxLength: 18 });
+const octet = '(25[0-5]|2[0-4]\\d|1?\\d?\\d)';
+export const Cidr = Type.String({ pattern: `^${octet}(\\.${octet}){3}/(3[0-2]|[12]?\\d)$`, maxLength: 18 });
 export const Instant = Type.String({ format: 'date-time' });
 export const Labels = Type.Record(
   Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),

@@ -33,6 +33,11 @@ export const metrics = {
     labelNames: ['step'],
   }),
   rollbacks: new Counter({ name: 'belay_rollbacks_total', help: 'Operations that were undone', labelNames: ['type'] }),
+  callbacks: new Counter({
+    name: 'belay_callbacks_total',
+    help: 'Attempts to tell callers that their operation has ended',
+    labelNames: ['outcome'],
+  }),
   stuck: new Gauge({ name: 'belay_operations_stuck', help: 'Operations that wait for a person' }),
   queueDepth: new Gauge({ name: 'belay_operations_queued', help: 'Operations that wait for their turn' }),
   lockWait: new Histogram({

@@ -14,6 +14,7 @@ import { log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { openTemporal, type StartOperation, startOperation } from '../temporal/start-operation.ts';
+import { deliverCallbacks } from './callbacks.ts';
 import { stopRequested } from './worker.ts';
 
 const database = openDatabase(config.databaseUrl, 6);
@@ -273,6 +274,11 @@ await Promise.all([
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
+  repeat(
+    'delivering callbacks',
+    () => deliverCallbacks(database, log),
+    (tried) => (tried === 0 ? 500 : 0),
+  ),
   repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
   repeat('forgetting tombstones', forgetTombstones, () => 300_000),

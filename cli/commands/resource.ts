@@ -192,6 +192,8 @@ export function changeCommandWith(
   if (takes(verb, 'dryRun')) command.option('--dry-run', 'Show the plan and change nothing');
   if (takes(verb, 'Idempotency-Key'))
     command.option('--idempotency-key <key>', 'With the same key and body the first answer comes again, for 24 hours');
+  if (takes(verb, 'Belay-Callback-Url'))
+    command.option('--callback-url <url>', 'Where the operation is sent, signed, when it has ended');
   if (takes(verb, 'If-Match'))
     command.option('--if-revision <number>', 'Refuse when it was changed since this revision');
   if (takes(verb, 'Prefer') || then) addWaitOptions(command);
@@ -229,8 +231,10 @@ function headersOf(verb: Verb, options: Options): Record<string, string> {
   const revision = textOption(options, 'ifRevision');
   if (revision !== undefined && !/^\d+$/.test(revision))
     throw new Usage(`--if-revision takes a number, found "${revision}"`);
+  const callbackUrl = textOption(options, 'callbackUrl');
   return {
     ...(key ? { 'Idempotency-Key': key } : {}),
+    ...(callbackUrl ? { 'Belay-Callback-Url': callbackUrl } : {}),
     ...(revision ? { 'If-Match': `"${revision}"` } : {}),
     ...(verb.body ? { 'Content-Type': verb.body.mediaType } : {}),
   };

@@ -31,6 +31,16 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     defaultValue: 86_400,
     unit: 's',
   },
+  'callback.deniedNetworks': {
+    summary: 'Networks that callbacks never go to: those of the control plane itself',
+    area: 'platform',
+    schema: {
+      type: 'array',
+      maxItems: 256,
+      items: { type: 'string', format: 'cidr', maxLength: 64 },
+    },
+    defaultValue: ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'],
+  },
   'fault.rules': {
     summary:
       'Faults that workers inject into steps, for drills and tests; read only where fault injection is switched on',

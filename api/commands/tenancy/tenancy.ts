@@ -1,5 +1,7 @@
+import { callbackSecretField, newCallbackSecret } from '../../../database/callbacks.ts';
 import { insertAll, run } from '../../../database/database.ts';
 import { newToken } from '../../../database/installation.ts';
+import { writeSecret } from '../../../database/secrets.ts';
 import { allKinds, kindOf } from '../../../model/kinds.ts';
 import { Problem } from '../../../runtime/problem.ts';
 import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../../caller.ts';
@@ -154,6 +156,8 @@ export const tenancyHooks: Hooks = {
       const { accessKey, token, hash } = newToken();
       Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
       answer.token = token;
+      answer.callbackSecret = newCallbackSecret();
+      await writeSecret(accepting.tx, row.id, callbackSecretField, String(answer.callbackSecret));
     },
   },
   'apiKey.update': { own: (row, caller) => row.userId === caller.userId },
