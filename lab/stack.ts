@@ -177,7 +177,6 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const environment: NodeJS.ProcessEnv = {
     ...process.env,
     NODE_ENV: 'production',
-    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
     BELAY_HOME: home,
     DATABASE_URL: databaseUrl,
     BELAY_TEMPORAL_ADDRESS: temporal.address,

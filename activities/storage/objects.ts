@@ -12,13 +12,13 @@ import {
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   PutObjectCommand,
-  S3Client,
   UploadPartCommand,
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { Database } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
+import { type ObjectStoreClient, objectStoreClient } from '../../runtime/objectStore.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { headBytes, type ImageFacts, inspectHead, inspectRawEnd } from './imageFormat.ts';
 
@@ -26,7 +26,7 @@ export interface ObjectStore {
   id: string;
   bucket: string;
   readOnly: boolean;
-  client: S3Client;
+  client: ObjectStoreClient;
 }
 
 /** Where uploaded bytes wait for their import. */
@@ -36,7 +36,7 @@ export const imageKey = (imageId: string, sha256: string, format: string): strin
   `images/${imageId}/${sha256}.${format}`;
 
 /** A client keeps its connections open, so one is kept per store until the record changes. */
-const clients = new Map<string, { revision: number; client: S3Client }>();
+const clients = new Map<string, { revision: number; client: ObjectStoreClient }>();
 
 /** @throws Problem NOT_FOUND, or PRECONDITION_FAILED when the store's secret key is not known */
 export async function openStore(database: Database, backupStoreId: string): Promise<ObjectStore> {
@@ -45,16 +45,13 @@ export async function openStore(database: Database, backupStoreId: string): Prom
   const { id, bucket, readOnly, revision } = store;
   const kept = clients.get(id);
   if (kept?.revision === revision) return { id, bucket, readOnly, client: kept.client };
-  const secretAccessKey = await readSecret(database, id, 'secretKey');
-  if (!secretAccessKey) throw new Problem('PRECONDITION_FAILED', `backup store ${id} has no secret key`);
-  const client = new S3Client({
+  const secretKey = await readSecret(database, id, 'secretKey');
+  if (!secretKey) throw new Problem('PRECONDITION_FAILED', `backup store ${id} has no secret key`);
+  const client = objectStoreClient({
     endpoint: store.endpoint,
     region: store.region,
-    forcePathStyle: true,
-    credentials: { accessKeyId: store.accessKey, secretAccessKey },
-    // RADOS Gateway refuses the checksum trailers that the client adds by itself (411 MissingContentLength).
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
+    accessKey: store.accessKey,
+    secretKey,
   });
   clients.set(id, { revision, client });
   return { id, bucket, readOnly, client };

@@ -254,13 +254,9 @@ async function makeObjectUsers(files: CephFiles, { imagesUser, adminUser }: Ceph
     ]);
   }
   // Loaded here only: it takes longer to load than a lab that is already up takes to be found up.
-  const { CreateBucketCommand, HeadBucketCommand, S3Client } = await import('@aws-sdk/client-s3');
-  const client = new S3Client({
-    endpoint: rgwEndpoint,
-    region: 'default',
-    forcePathStyle: true,
-    credentials: { accessKeyId: imagesUser.accessKey, secretAccessKey: imagesUser.secretKey },
-  });
+  const { CreateBucketCommand, HeadBucketCommand } = await import('@aws-sdk/client-s3');
+  const { objectStoreClient } = await import('../../runtime/objectStore.ts');
+  const client = objectStoreClient({ endpoint: rgwEndpoint, region: 'default', ...imagesUser });
   try {
     const Bucket = imageBucket;
     const exists = await client.send(new HeadBucketCommand({ Bucket })).then(
