@@ -300,18 +300,22 @@ export interface Task<Name extends TaskName = TaskName> {
   problem?: AgentProblem;
 }
 
-/** Codes are those of the product's error table; `retryable` false means that trying again can not help. */
+/** Codes of the product's error table that a host may answer, with their HTTP status. */
+export const AGENT_PROBLEM_STATUS = {
+  INVALID_ARGUMENT: 422,
+  NOT_FOUND: 404,
+  NAME_IN_USE: 409,
+  INVALID_STATE: 409,
+  NOT_SUPPORTED: 409,
+  PRECONDITION_FAILED: 412,
+  BACKEND_UNAVAILABLE: 503,
+  TIMEOUT: 504,
+  INTERNAL: 500,
+} as const;
+
+/** `retryable` false means that trying again can not help. */
 export interface AgentProblem {
-  code:
-    | 'INVALID_ARGUMENT'
-    | 'NOT_FOUND'
-    | 'NAME_IN_USE'
-    | 'INVALID_STATE'
-    | 'NOT_SUPPORTED'
-    | 'PRECONDITION_FAILED'
-    | 'BACKEND_UNAVAILABLE'
-    | 'TIMEOUT'
-    | 'INTERNAL';
+  code: keyof typeof AGENT_PROBLEM_STATUS;
   message: string;
   retryable: boolean;
 }

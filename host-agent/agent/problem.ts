@@ -37,15 +37,3 @@ export function toProblem(error: unknown): AgentProblem {
   }
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), retryable: false };
 }
-
-export const STATUS_OF_PROBLEM: Record<AgentProblem['code'], number> = {
-  INVALID_ARGUMENT: 422,
-  NOT_FOUND: 404,
-  NAME_IN_USE: 409,
-  INVALID_STATE: 409,
-  NOT_SUPPORTED: 409,
-  PRECONDITION_FAILED: 412,
-  BACKEND_UNAVAILABLE: 503,
-  TIMEOUT: 504,
-  INTERNAL: 500,
-};

@@ -1,10 +1,10 @@
 import type http from 'node:http';
-import type { AgentHealth, AgentProblem, HostEvent } from '../protocol.ts';
+import { AGENT_PROBLEM_STATUS, type AgentHealth, type AgentProblem, type HostEvent } from '../protocol.ts';
 import type { CallHandlers } from './calls.ts';
 import type { EventSource } from './events.ts';
 import { checkCallInput, checkTaskInput, isCallName, isTaskName } from './inputs.ts';
 import type { Log } from './log.ts';
-import { Problem, STATUS_OF_PROBLEM, toProblem } from './problem.ts';
+import { Problem, toProblem } from './problem.ts';
 import { readSerialLog } from './serial.ts';
 import type { TaskRegistry } from './tasks.ts';
 
@@ -35,7 +35,7 @@ export function requestListener(served: Served): http.RequestListener {
         });
       }
       if (response.headersSent) response.destroy();
-      else answer(response, STATUS_OF_PROBLEM[problem.code], problem);
+      else answer(response, AGENT_PROBLEM_STATUS[problem.code], problem);
     });
   };
 }

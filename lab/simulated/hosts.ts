@@ -1,6 +1,13 @@
 /** The wire of the simulated hosts: the agent's protocol under `/<hostName>/v1/…` of one port, and the admin path `/_sim/…`. */
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AgentHealth, CallName, HostEvent, HostInventory, TaskName } from '../../host-agent/protocol.ts';
+import {
+  AGENT_PROBLEM_STATUS,
+  type AgentHealth,
+  type CallName,
+  type HostEvent,
+  type HostInventory,
+  type TaskName,
+} from '../../host-agent/protocol.ts';
 import type { Faults, Rule } from './faults.ts';
 import {
   calls,
@@ -17,7 +24,7 @@ import {
   renewAgent,
   type World,
 } from './host.ts';
-import { httpStatus, ProblemError, problemOf, refuse } from './problem.ts';
+import { ProblemError, problemOf, refuse } from './problem.ts';
 import { cancelTask, startTask, taskChange, tasks } from './tasks.ts';
 
 export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'files' | 'tasks'> {
@@ -316,7 +323,7 @@ function answer(response: ServerResponse, body: unknown, status = 200): void {
 function answerProblem(response: ServerResponse, error: unknown): void {
   const problem = problemOf(error);
   if (!(error instanceof ProblemError) && error instanceof Error) process.stderr.write(`simulator: ${error.stack}\n`);
-  answer(response, problem, httpStatus[problem.code]);
+  answer(response, problem, AGENT_PROBLEM_STATUS[problem.code]);
 }
 
 function cut(response: ServerResponse): void {

@@ -17,15 +17,3 @@ export function problemOf(error: unknown): AgentProblem {
   if (error instanceof ProblemError) return error.problem;
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), retryable: false };
 }
-
-export const httpStatus: Record<AgentProblem['code'], number> = {
-  INVALID_ARGUMENT: 422,
-  NOT_FOUND: 404,
-  NAME_IN_USE: 409,
-  INVALID_STATE: 409,
-  NOT_SUPPORTED: 409,
-  PRECONDITION_FAILED: 412,
-  BACKEND_UNAVAILABLE: 503,
-  TIMEOUT: 504,
-  INTERNAL: 500,
-};
