@@ -5,14 +5,20 @@ import { alone, type Figure } from './figures.ts';
 
 const parts = ['api', 'control', 'host', 'dispatcher', 'temporal', 'postgres'] as const;
 
-function parentOf(pid: string): string | undefined {
+/** Fields of `/proc/<pid>/stat` from the third on, behind the name; none when the process has ended. */
+function statOf(pid: string | number): string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1];
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   } catch {
-    return undefined;
+    return [];
   }
 }
+
+const parentOf = (pid: string): string | undefined => statOf(pid)[1];
+
+/** Linux counts CPU time in hundredths of a second for every reader of /proc. */
+const cpuSecondsOf = (pid: number): number => (Number(statOf(pid)[11] ?? 0) + Number(statOf(pid)[12] ?? 0)) / 100;
 
 /** A process and all below it: PostgreSQL has one for each connection. */
 function familyOf(pid: number): number[] {
@@ -39,9 +45,36 @@ function memoryOf(pid: number): Memory {
   return { rssMib: mib('Rss'), pssMib: mib('Pss') };
 }
 
+/** So much of one core is what its clocks and polls take; starting takes whole ones. */
+const idleCores = 0.25;
+const idleSeconds = 5;
+const patienceSeconds = 120;
+
+/** Waits until all parts together have used hardly any CPU for some seconds in a row. Answers how much of a core they used in the last. */
+async function untilIdle(stack: Stack): Promise<number> {
+  const used = (): Map<number, number> =>
+    new Map(parts.flatMap((part) => familyOf(stack.pid(part)).map((pid) => [pid, cpuSecondsOf(pid)])));
+  let before = used();
+  let at = performance.now();
+  const until = at + patienceSeconds * 1000;
+  for (let quiet = 0; ; ) {
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const now = used();
+    const seconds = (performance.now() - at) / 1000;
+    at = performance.now();
+    // A process that is new began with nothing.
+    const cores = [...now].reduce((sum, [pid, cpu]) => sum + cpu - (before.get(pid) ?? 0), 0) / seconds;
+    before = now;
+    quiet = cores < idleCores ? quiet + 1 : 0;
+    if (quiet === idleSeconds) return cores;
+    if (at > until)
+      throw new Error(`not idle within ${patienceSeconds} s: the parts still use ${cores.toFixed(2)} of a core`);
+  }
+}
+
 /** Resident memory of all parts; shared pages count in each process that has them, in PSS once. */
 export async function memoryIdle(stack: Stack): Promise<Figure[]> {
-  await new Promise((resolve) => setTimeout(resolve, 10_000));
+  const cores = await untilIdle(stack);
   const each = parts.map((part) => {
     const members = familyOf(stack.pid(part)).map(memoryOf);
     const sum = (of: (memory: Memory) => number): number => members.reduce((total, memory) => total + of(memory), 0);
@@ -50,7 +83,7 @@ export async function memoryIdle(stack: Stack): Promise<Figure[]> {
   const text = (of: 'rssMib' | 'pssMib'): string =>
     each.map((memory) => `${memory.part} ${memory[of].toFixed(0)}`).join(', ');
   const total = (of: 'rssMib' | 'pssMib'): number => each.reduce((sum, memory) => sum + memory[of], 0);
-  const note = 'ten seconds after the start, no hosts';
+  const note = `idle (${cores.toFixed(2)} of a core), no hosts`;
   return [
     alone('memory.idle', total('rssMib'), 'MiB', null, `resident, ${note}: ${text('rssMib')}`),
     alone('memory.idle.pss', total('pssMib'), 'MiB', null, `proportional, ${note}: ${text('pssMib')}`),
