@@ -1,32 +1,18 @@
 /** A worker that dies in a step, with the step's work done and nobody told: another attempt finds it done, and the operation succeeds. */
 import pg from 'pg';
 import { beforeAll, expect, inject, test } from 'vitest';
-import { inBatches, instanceBody, make } from '../../lab/provision.ts';
+import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
-import { realityOf, simulatorInventory } from '../support/simulated.ts';
-import { differences, records, withoutRuns } from '../support/world.ts';
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 
-const picture = async (): Promise<unknown> => ({
-  records: withoutRuns(await records(address.databaseUrl)),
-  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
-});
-const wrong = async (): Promise<string[]> =>
-  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
-
 const destroy = (id: string): Promise<unknown> => tenant.done('DELETE', `/v1/instances/${id}`);
-const expunge = (id: string): Promise<unknown> => tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
-const remove = async (id: string): Promise<void> => {
-  await destroy(id);
-  await expunge(id);
-};
 const act = (verb: string, prepared: (id: string) => Promise<unknown>) => async (name: string) => {
-  const { id } = await make(tenant, 'instances', instanceBody(cloud, name));
+  const { id } = await deploy(name);
   await prepared(id);
   return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/${verb}`, body: {} };
 };
@@ -39,10 +25,10 @@ const subjects: Subject[] = [
       const body = instanceBody(cloud, name, { requestedId });
       return { targetId: requestedId, method: 'POST', path: '/v1/instances', body };
     },
-    clean: remove,
+    clean: removeInstance,
     absent: ['images.cache', 'placement.vacate'],
   },
-  { type: 'instance.migrate', prepare: act('migrate', async () => {}), clean: remove },
+  { type: 'instance.migrate', prepare: act('migrate', async () => {}), clean: removeInstance },
   {
     type: 'instance.expunge',
     prepare: act('expunge', destroy),
@@ -52,7 +38,7 @@ const subjects: Subject[] = [
 ];
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
-beforeAll(async () => remove((await make(tenant, 'instances', instanceBody(cloud, 'first'))).id));
+beforeAll(async () => removeInstance((await deploy('first')).id));
 
 /** A fault rule marks each death beforehand: `died/<step>/do`. */
 async function deaths(operationIds: string[]): Promise<string[]> {

@@ -11,8 +11,6 @@ import { type Cloud, inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud, type SimulatedCloud, startSimulatedCloud } from '../support/cloud.ts';
 import { describe as inWords, type PersistentApi, persistent } from '../support/persistent.ts';
 import { randomFrom } from '../support/random.ts';
-import { realityOf, simulatorInventory } from '../support/simulated.ts';
-import { differences, records, withoutRuns } from '../support/world.ts';
 
 const rounds = Number(process.env.BELAY_KILL_ROUNDS ?? 1);
 const seed = Number(process.env.BELAY_KILL_SEED ?? Math.floor(Math.random() * 1e9));
@@ -31,22 +29,16 @@ let running: SimulatedCloud;
 let cloud: Cloud;
 let tenant: PersistentApi;
 let admin: PersistentApi;
+let picture: () => Promise<unknown>;
+let wrong: () => Promise<string[]>;
 
 const latency = (call: string, ms: number): Promise<unknown> =>
   fetch(`${running.address.simulatorUrl}/_sim/latency`, { method: 'PUT', body: JSON.stringify({ call, ms }) });
 
-const wrong = async (): Promise<string[]> =>
-  differences(running.address.databaseUrl, realityOf(await simulatorInventory(running.address.simulatorUrl)));
-
-const picture = async (): Promise<unknown> => ({
-  records: withoutRuns(await records(running.address.databaseUrl)),
-  real: withoutRuns(await simulatorInventory(running.address.simulatorUrl)),
-});
-
 beforeAll(async () => {
   running = await startSimulatedCloud({ hosts: 8, faultInjection: false });
   const joined = joinCloud(running.address);
-  cloud = joined.cloud;
+  ({ cloud, picture, wrong } = joined);
   tenant = persistent(cloud.tenant);
   admin = persistent(joined.admin);
   // Work takes a while on real hosts; here it has to, or nothing would be under way when the blow falls.

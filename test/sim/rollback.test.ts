@@ -5,29 +5,17 @@ import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
-import { realityOf, simulatorInventory } from '../support/simulated.ts';
-import { differences, records, withoutRuns } from '../support/world.ts';
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const { admin, cloud, picture, wrong, deploy: instance, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 
-const picture = async (): Promise<unknown> => ({
-  records: withoutRuns(await records(address.databaseUrl)),
-  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
-});
-
-const wrong = async (): Promise<string[]> =>
-  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
-
-async function expunge(plural: 'instances' | 'volumes', id: string): Promise<void> {
-  const { state } = await tenant.call('GET', `/v1/${plural}/${id}`);
-  if (state !== 'destroyed') await tenant.done('DELETE', `/v1/${plural}/${id}`);
-  await tenant.done('POST', `/v1/${plural}/${id}/actions/expunge`, {});
+async function removeVolume(id: string): Promise<void> {
+  const { state } = await tenant.call('GET', `/v1/volumes/${id}`);
+  if (state !== 'destroyed') await tenant.done('DELETE', `/v1/volumes/${id}`);
+  await tenant.done('POST', `/v1/volumes/${id}/actions/expunge`, {});
 }
 
-const instance = (name: string, more: Record<string, unknown> = {}): Promise<{ id: string }> =>
-  make(tenant, 'instances', instanceBody(cloud, name, more));
 const volume = (name: string): Promise<{ id: string }> =>
   make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[1]?.id, sizeGib: 2 });
 
@@ -90,15 +78,15 @@ async function detachAndRemove(id: string): Promise<void> {
   const { instanceId } = await tenant.call<{ instanceId: string | null; id: string }>('GET', `/v1/volumes/${id}`);
   if (instanceId) {
     await tenant.done('POST', `/v1/volumes/${id}/actions/detach`, {});
-    await expunge('instances', instanceId);
+    await removeInstance(instanceId);
   }
-  await expunge('volumes', id);
+  await removeVolume(id);
 }
 
 async function removeInstanceAndData(id: string): Promise<void> {
   const data = await volumesOf(id);
-  await expunge('instances', id);
-  for (const volumeId of data) await expunge('volumes', volumeId);
+  await removeInstance(id);
+  for (const volumeId of data) await removeVolume(volumeId);
 }
 
 async function removeWithSnapshots(id: string): Promise<void> {
@@ -107,7 +95,7 @@ async function removeWithSnapshots(id: string): Promise<void> {
     `/v1/snapshots?filter=${encodeURIComponent(`volumeId = "${id}"`)}`,
   );
   for (const snapshot of items) await tenant.done('DELETE', `/v1/snapshots/${snapshot.id}`);
-  await expunge('volumes', id);
+  await removeVolume(id);
 }
 
 let common: Promise<{ id: string }> | undefined;
@@ -116,8 +104,6 @@ const sharedVolume = (): Promise<{ id: string }> => {
   return common;
 };
 
-const removeInstance = (id: string): Promise<void> => expunge('instances', id);
-const removeVolume = (id: string): Promise<void> => expunge('volumes', id);
 const remove = (plural: string) => async (id: string) => void (await tenant.done('DELETE', `/v1/${plural}/${id}`));
 
 const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
@@ -391,7 +377,7 @@ const subjects: Subject[] = [
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
-  await expunge('instances', (await instance('first')).id);
+  await removeInstance((await instance('first')).id);
   await sharedVolume();
 });
 

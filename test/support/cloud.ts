@@ -3,10 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Api, openApi } from '../../lab/api.ts';
-import { type Cloud, provision, type Underlay } from '../../lab/provision.ts';
+import { type Cloud, instanceBody, make, provision, type Underlay } from '../../lab/provision.ts';
 import { startSimulator } from '../../lab/simulated/simulator.ts';
 import { freePorts, type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
+import { realityOf, simulatorInventory } from './simulated.ts';
+import { differences, records, withoutRuns } from './world.ts';
 
 /** What tests in other threads need to speak to it. */
 export interface CloudAddress {
@@ -83,8 +85,37 @@ export async function startSimulatedCloud(options: {
   }
 }
 
+export interface JoinedCloud {
+  admin: Api;
+  cloud: Cloud;
+  /** Everything there is, in the records and on the simulated systems. */
+  picture(): Promise<unknown>;
+  /** Where records and simulated systems differ. */
+  wrong(): Promise<string[]>;
+  /** Makes an instance; answers when it runs. */
+  deploy(name: string, more?: Record<string, unknown>): Promise<{ id: string }>;
+  /** Destroys an instance, unless it was, and frees it for good. */
+  removeInstance(id: string): Promise<void>;
+}
+
 /** Joins a cloud from another thread. */
-export function joinCloud(address: CloudAddress): { admin: Api; cloud: Cloud } {
+export function joinCloud(address: CloudAddress): JoinedCloud {
   const admin = openApi(address.apiUrl, address.token);
-  return { admin, cloud: { ...address.cloud, tenant: admin.as(address.cloud.tenantToken) } };
+  const tenant = admin.as(address.cloud.tenantToken);
+  const cloud = { ...address.cloud, tenant };
+  return {
+    admin,
+    cloud,
+    picture: async () => ({
+      records: withoutRuns(await records(address.databaseUrl)),
+      real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
+    }),
+    wrong: async () => differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl))),
+    deploy: (name, more) => make(tenant, 'instances', instanceBody(cloud, name, more)),
+    async removeInstance(id) {
+      const { state } = await tenant.call('GET', `/v1/instances/${id}`);
+      if (state !== 'destroyed') await tenant.done('DELETE', `/v1/instances/${id}`);
+      await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
+    },
+  };
 }
