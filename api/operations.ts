@@ -1,5 +1,6 @@
 /** What can be asked of an operation itself: wait, cancel, retry, skip. */
-import type { Client } from '@temporalio/client';
+import { type Client, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { type Database, insertAll, run, transaction } from '../database/database.ts';
 import { kindOf } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
@@ -25,11 +26,66 @@ async function lockOperation(tx: Parameters<Parameters<typeof transaction>[1]>[0
   return row;
 }
 
+/** What a cancel of an operation that has ended is answered; null of one that has not. */
+function problemOfEnded({ id, state }: { id: string; state: string }): Problem | null {
+  if (state === 'succeeded') return new Problem('CANCEL_TOO_LATE', `operation ${id} has succeeded`);
+  return finals.includes(state) ? new Problem('INVALID_STATE', `operation ${id} is ${state}`) : null;
+}
+
 export interface Asked {
   userId: string;
   apiKeyId: string;
   requestId: string;
   sourceAddress: string;
+}
+
+/** So long a workflow may take to say whether it takes a cancel. */
+const cancelPatienceMs = 10_000;
+
+/**
+ * Hands a cancel that was written down to the workflow, which alone knows whether it comes in time. Resolves when it was taken: then
+ * the operation ends cancelled.
+ *
+ * @throws Problem CANCEL_TOO_LATE or INVALID_STATE when it was not; it is no longer written down then. BACKEND_UNAVAILABLE when nobody
+ * answered: the dispatcher goes on asking.
+ */
+export async function passOnCancel(database: Database, temporal: Client, id: string): Promise<void> {
+  const refusal = await askWorkflow(database, temporal, id);
+  if (!refusal) return;
+  await run(
+    database.pool,
+    `UPDATE "operation" SET "cancelRequestedAt" = NULL, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "cancelRequestedAt" IS NOT NULL`,
+    [id],
+  );
+  throw refusal;
+}
+
+async function askWorkflow(database: Database, temporal: Client, id: string): Promise<Problem | null> {
+  try {
+    await temporal.withDeadline(Date.now() + cancelPatienceMs, () =>
+      // Under one id, so that a cancel that is asked for again gets the first answer.
+      temporal.workflow.getHandle(id).executeUpdate('cancel', { updateId: 'cancel' }),
+    );
+    return null;
+  } catch (error) {
+    const refused = error instanceof WorkflowUpdateFailedError ? error.cause : undefined;
+    if (
+      refused instanceof ApplicationFailure &&
+      (refused.type === 'CANCEL_TOO_LATE' || refused.type === 'INVALID_STATE')
+    )
+      return new Problem(refused.type, `operation ${id}: ${refused.message}`);
+    if (error instanceof WorkflowNotFoundError) {
+      const [row] = await run<{ state: string }>(database.pool, `SELECT state FROM "operation" WHERE id = $1`, [id]);
+      if (row?.state === 'cancelled') return null;
+      const ended = row && problemOfEnded({ id, ...row });
+      if (ended) return ended;
+    }
+    throw new Problem(
+      'BACKEND_UNAVAILABLE',
+      `the workflow of operation ${id} does not answer; the cancel is written down and reaches it as soon as it does`,
+      { retryAfterSeconds: 2 },
+    );
+  }
 }
 
 /** Writes the request down, then tells the workflow; the dispatcher tells it again when this server dies in between. */
@@ -41,11 +97,12 @@ export async function askOperation(
   asked: Asked,
   input: unknown,
 ): Promise<void> {
-  const waits = await transaction(database, async (tx) => {
+  const { waits, entry } = await transaction(database, async (tx) => {
     const operation = await lockOperation(tx, id);
     const [kindName = '', action = ''] = operation.type.split('.');
     if (verb === 'cancel') {
-      if (finals.includes(operation.state)) throw new Problem('INVALID_STATE', `operation ${id} is ${operation.state}`);
+      const ended = problemOfEnded(operation);
+      if (ended) throw ended;
       if (operation.pointOfNoReturnPassed)
         throw new Problem('CANCEL_TOO_LATE', `operation ${id} is past its point of no return and will finish`);
       if (kindOf(kindName).actions[action]?.cancellable !== true && operation.state !== 'queued')
@@ -57,29 +114,33 @@ export async function askOperation(
       );
     } else if (operation.state !== 'stuck')
       throw new Problem('INVALID_STATE', `operation ${id} is ${operation.state}; ${verb} needs stuck`);
-    await insertAll(tx, {
-      auditEntry: [
-        {
-          id: crypto.randomUUID(),
-          projectId: operation.projectId,
-          actorUserId: asked.userId,
-          actorApiKeyId: asked.apiKeyId,
-          sourceAddress: asked.sourceAddress,
-          permission: `operation.${verb}`,
-          resourceKind: 'operation',
-          resourceId: id,
-          input,
-          outcome: 'allowed',
-          operationId: id,
-          requestId: asked.requestId,
-        },
-      ],
-    });
-    return operation.state === 'queued';
+    const entry = {
+      projectId: operation.projectId,
+      actorUserId: asked.userId,
+      actorApiKeyId: asked.apiKeyId,
+      sourceAddress: asked.sourceAddress,
+      permission: `operation.${verb}`,
+      resourceKind: 'operation',
+      resourceId: id,
+      input,
+      operationId: id,
+      requestId: asked.requestId,
+    };
+    await insertAll(tx, { auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'allowed' }] });
+    return { waits: operation.state === 'queued', entry };
   });
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
   if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
-  await temporal.workflow.getHandle(id).signal(verb);
+  if (verb !== 'cancel') return temporal.workflow.getHandle(id).signal(verb);
+  try {
+    await passOnCancel(database, temporal, id);
+  } catch (error) {
+    if (error instanceof Problem && error.status < 500)
+      await insertAll(database.pool, {
+        auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'denied', code: error.code }],
+      });
+    throw error;
+  }
 }
 
 /** Answers when the operation has ended or the time is over, at most a tenth later than that. */

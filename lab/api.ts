@@ -37,6 +37,7 @@ export interface OperationView {
   }[];
   error: { code: string; message: string; step: string | null; [extra: string]: unknown } | null;
   result: unknown;
+  cancelRequestedAt: string | null;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { systemCaller } from '../api/caller.ts';
 import { acceptChange } from '../api/change.ts';
+import { passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kindOf } from '../model/kinds.ts';
@@ -104,11 +105,13 @@ async function repeatCancels(): Promise<void> {
     database.pool,
     `SELECT id FROM "operation" WHERE state = 'running' AND "cancelRequestedAt" < now() - interval '5 seconds' AND NOT "pointOfNoReturnPassed" LIMIT 100`,
   );
-  for (const { id } of rows)
-    await temporal.workflow
-      .getHandle(id)
-      .signal('cancel')
-      .catch(() => {});
+  await Promise.all(
+    rows.map(({ id }) =>
+      passOnCancel(database, temporal, id).catch((error: unknown) => {
+        if (!(error instanceof Problem)) throw error;
+      }),
+    ),
+  );
 }
 
 const sealOrder = `ORDER BY "createdAt", id LIMIT 1000`;

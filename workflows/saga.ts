@@ -14,6 +14,7 @@ import {
   CancelledFailure,
   condition,
   defineSignal,
+  defineUpdate,
   isCancellation,
   proxyActivities,
   proxyLocalActivities,
@@ -49,8 +50,8 @@ export interface Step {
 
 export const retrySignal = defineSignal('retry');
 export const skipSignal = defineSignal('skipStep');
-/** A cancel that the workflow itself may refuse: after the point of no return it changes nothing. */
-export const cancelSignal = defineSignal('cancel');
+/** A cancel that the workflow itself answers: taken, the operation ends cancelled; refused, nothing is different. */
+export const cancelUpdate = defineUpdate<void>('cancel');
 
 /** Typed names of an area's steps: `refs<typeof volumes>('volumes', 'host')`. The workflow bundle contains no activity code. */
 export function refs<Area>(
@@ -154,6 +155,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   const scope = new CancellationScope({ cancellable: true });
   let committed = false;
   let unwinding = false;
+  let cancelled = false;
   let answer: 'retry' | 'skip' | undefined;
   let lastAsked: Promise<unknown> = Promise.resolve();
   let failedStep: string | null = null;
@@ -164,9 +166,20 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   setHandler(skipSignal, () => {
     answer = 'skip';
   });
-  setHandler(cancelSignal, () => {
-    if (!committed) scope.cancel();
-  });
+  const refuseLateCancel = (): void => {
+    if (committed)
+      throw ApplicationFailure.nonRetryable('it is past its point of no return and will finish', 'CANCEL_TOO_LATE');
+    if (unwinding && !cancelled)
+      throw ApplicationFailure.nonRetryable('it has failed and is being undone', 'INVALID_STATE');
+  };
+  setHandler(
+    cancelUpdate,
+    () => {
+      refuseLateCancel();
+      scope.cancel();
+    },
+    { validator: refuseLateCancel },
+  );
 
   const context = (report: StepReport): StepContext => ({
     operationId,
@@ -278,7 +291,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     return outcome;
   }) as Step;
   step.commit = () => {
-    if (unwinding) throw new CancelledFailure('cancelled on request');
+    if (committed) return;
+    // A cancel that was taken holds, even if the step that it met has succeeded: what was done is undone.
+    if (unwinding || scope.consideredCancelled) throw new CancelledFailure('cancelled on request');
     // A step that still runs could fail, and then there would be neither a way forward nor a way back.
     if (running.size > 0)
       throw ApplicationFailure.nonRetryable('a step still runs at the point of no return', 'INTERNAL');
@@ -288,9 +303,10 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   async function unwind(error: unknown): Promise<void> {
     // A sibling that still runs must have ended before its undo may start.
     unwinding = true;
+    cancelled = scope.consideredCancelled;
     scope.cancel();
     await Promise.allSettled([...running]);
-    const problem = problemOf(error, failedStep);
+    const problem = problemOf(cancelled ? new CancelledFailure('cancelled on request') : error, failedStep);
     await record('rollBack', { steps, problem });
     for (const { report, ref, input } of undos.reverse()) {
       const failed = report.error;
@@ -302,7 +318,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       report.error = failed;
       report.endedAt = new Date(Date.now()).toISOString();
     }
-    await record('fail', { steps, problem, cancelled: isCancellation(error) });
+    await record('fail', { steps, problem, cancelled });
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
@@ -315,6 +331,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       const answered = await body(step);
       // What the body did not wait for belongs to the operation all the same.
       await Promise.all([...running]);
+      // Of a workflow without a point of no return, this is it: what follows tells of a success.
+      step.commit();
       return answered;
     });
   } catch (error) {

@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import type { HostConnection } from '../../host-agent/connection.ts';
-import type { DomainSpec, TaskName, Tasks } from '../../host-agent/protocol.ts';
+import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import { cephUsers } from '../storage/cephAccess.ts';
@@ -56,6 +56,9 @@ async function boot(world: World, { instanceId, hostId }: OnHost, context: StepC
 const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void> => {
   await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
 };
+
+/** Whether a guest is there, though it may hold still. */
+const alive = ({ state }: DomainStatus): boolean => state === 'running' || state === 'paused';
 
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
@@ -149,8 +152,7 @@ export const hypervisor = (world: World) => ({
       const here = await source.call('domain.status', { id: instanceId });
       if (here.state === 'absent' || here.state === 'off') {
         const there = await (await world.host(targetHostId)).call('domain.status', { id: instanceId });
-        if (there.state === 'running' || there.state === 'paused')
-          return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
+        if (alive(there)) return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
       return source.runTask(
@@ -187,8 +189,8 @@ export const hypervisor = (world: World) => ({
       });
       const here = await source.call('domain.status', { id: instanceId });
       const there = await target.call('domain.status', { id: instanceId });
-      // A failure reported after the switch-over: the guest runs over there, and only there. It is brought back the way it went.
-      if (here.state !== 'running' && there.state === 'running') {
+      // A failure or a cancel after the switch-over: the guest is over there, and only there. It is brought back the way it went.
+      if (!alive(here) && alive(there)) {
         const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });
         await target.runTask('domain.migrate', `${context.operationId}-return`, {
           id: instanceId,

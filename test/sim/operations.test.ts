@@ -1,36 +1,22 @@
 /** What operations promise beside success: their order, their cancelling, and a person's help when they are stuck. */
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { ApiError, type OperationView } from '../../lab/api.ts';
-import { instanceBody, make } from '../../lab/provision.ts';
+import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { setRules } from '../support/rollback.ts';
 import { realityOf, simulatorInventory } from '../support/simulated.ts';
-import { differences, records, withoutRuns } from '../support/world.ts';
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const { admin, cloud, picture, wrong, deploy: instance, removeInstance: remove } = joinCloud(address);
 const { tenant } = cloud;
 
-const picture = async (): Promise<unknown> => ({
-  records: withoutRuns(await records(address.databaseUrl)),
-  real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
-});
-const wrong = async (): Promise<string[]> =>
-  differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl)));
-
-const instance = (name: string): Promise<{ id: string }> => make(tenant, 'instances', instanceBody(cloud, name));
 const act = (id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
   tenant.call('POST', `/v1/instances/${id}/actions/${verb}`, body);
 const stop = (id: string): Promise<OperationView> => act(id, 'stop', { mode: 'force' });
 const look = (id: string): Promise<OperationView> => admin.call('GET', `/v1/operations/${id}`);
 const cancel = (id: string): Promise<OperationView> => tenant.call('POST', `/v1/operations/${id}/actions/cancel`);
-
-async function remove(id: string): Promise<void> {
-  await tenant.done('DELETE', `/v1/instances/${id}`);
-  await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
-}
 
 /** Follows an operation until it is as wanted; the test's own time-out is the bound. */
 async function until(id: string, wanted: (operation: OperationView) => boolean): Promise<OperationView> {
@@ -55,6 +41,15 @@ async function refusal(request: Promise<unknown>): Promise<string> {
     return `${error.problem.status} ${error.problem.code}`;
   }
 }
+
+/** The host on which the guest really runs. */
+const placeOf = async (id: string): Promise<string | undefined> =>
+  realityOf(await simulatorInventory(address.simulatorUrl)).running.get(id)?.[0];
+/** The host on which it is in the records. */
+const homeOf = async (id: string): Promise<string | undefined> => {
+  const { hostId } = await tenant.call('GET', `/v1/instances/${id}`);
+  return cloud.hosts.find((host) => host.id === hostId)?.name;
+};
 
 let letGo: () => Promise<void> = async () => {};
 const held = async (call: string, when?: 'before' | 'after'): Promise<void> => {
@@ -133,21 +128,45 @@ test('a migration that is cancelled before its switch-over leaves the world as i
   await remove(id);
 });
 
-test('a cancel that arrives with the switch-over comes too late: the migration finishes', async () => {
-  const { id } = await instance('moves');
+test('a cancel that is taken just after the switch-over brings the guest back', async () => {
+  const { id } = await instance('returns');
+  const before = await picture();
   await held('domain.migrate', 'after');
   const moving = await act(id, 'migrate');
   await until(moving.id, inStep('hypervisor.migrate'));
-  const { hostId } = await tenant.call('GET', `/v1/instances/${id}`);
-  for (let here = true; here; ) {
-    const { running } = realityOf(await simulatorInventory(address.simulatorUrl));
-    here = running.get(id)?.[0] === cloud.hosts.find((host) => host.id === hostId)?.name;
-  }
+  const source = await homeOf(id);
+  while ((await placeOf(id)) === source);
   await cancel(moving.id);
+  await letGo();
   const ended = await admin.settled(moving.id);
-  expect(inWords(ended)).toContain(' succeeded');
-  expect(await wrong()).toEqual([]);
+  expect(inWords(ended)).toContain(' cancelled (CANCELLED');
+  expect(await placeOf(id)).toBe(source);
+  expect(await picture()).toEqual(before);
   await remove(id);
+});
+
+test('around the switch-over, the answer to a cancel is what comes to pass', async () => {
+  const answers = await inBatches([...Array(24).keys()], 6, async (moment) => {
+    const { id } = await instance(`around-${moment}`);
+    const source = await homeOf(id);
+    const moving = await act(id, 'migrate');
+    await until(moving.id, inStep('hypervisor.migrate'));
+    // Half of them in the course of the copy, half behind its end; so much later each that together they cover it.
+    if (moment % 2 === 1) while ((await placeOf(id)) === source);
+    await new Promise((resolve) => setTimeout(resolve, Math.floor(moment / 2) * 20));
+    const answer = await refusal(cancel(moving.id));
+    const ended = await admin.settled(moving.id);
+    const place = await placeOf(id);
+    expect([answer, ended.state, place === source, place === (await homeOf(id))]).toEqual(
+      answer === 'accepted' ? [answer, 'cancelled', true, true] : ['409 CANCEL_TOO_LATE', 'succeeded', false, true],
+    );
+    // What was refused is not written down as asked for.
+    expect(ended.cancelRequestedAt === null).toBe(answer !== 'accepted');
+    await remove(id);
+    return answer;
+  });
+  expect(new Set(answers)).toEqual(new Set(['accepted', '409 CANCEL_TOO_LATE']));
+  expect(await wrong()).toEqual([]);
 });
 
 test('after the point of no return a cancel is refused', async () => {

@@ -41,7 +41,13 @@ const activities = Object.fromEntries([
         if (name === 'held') await held;
       },
     ],
-    [`probe.${name}.undo`, async (): Promise<void> => void asked.push(`${name}.undo`)],
+    [
+      `probe.${name}.undo`,
+      async (): Promise<void> => {
+        asked.push(`${name}.undo`);
+        if (broken.has(`${name}.undo`)) throw ApplicationFailure.nonRetryable(`${name}.undo is broken`, 'INTERNAL');
+      },
+    ],
   ]),
   ...bookkeeping.map((name) => [
     `operations.${name}`,
@@ -161,3 +167,38 @@ test('after the point of no return not even that stops it', async () => {
   await handle.result();
   expect(asked).toEqual(['operations.begin', 'held', 'first', 'operations.succeed']);
 });
+
+test.each(['heldOnly', 'committedBehindIt'] as const)(
+  'a cancel that was taken holds although the step that it met succeeds: %s',
+  async (name) => {
+    const handle = await start(name);
+    await hasAsked('held');
+    await handle.executeUpdate('cancel');
+    // Asked again it says the same.
+    await handle.executeUpdate('cancel');
+    letGo();
+    await expect(handle.result()).rejects.toThrow();
+    expect(asked).toEqual(['operations.begin', 'held', 'operations.rollBack', 'held.undo', 'operations.fail']);
+  },
+);
+
+test('a cancel behind the point of no return is refused', async () => {
+  const handle = await start('onlyForward');
+  await hasAsked('held');
+  await expect(handle.executeUpdate('cancel')).rejects.toMatchObject({ cause: { type: 'CANCEL_TOO_LATE' } });
+  letGo();
+  await handle.result();
+  expect(asked).toEqual(['operations.begin', 'held', 'first', 'operations.succeed']);
+});
+
+test('a cancel of what is being undone after a failure is refused', async () => {
+  broken = new Set(['first', 'first.undo']);
+  const handle = await start('oneAfterTheOther');
+  await hasAsked('held');
+  letGo();
+  await hasAsked('operations.stuck');
+  await expect(handle.executeUpdate('cancel')).rejects.toMatchObject({ cause: { type: 'INVALID_STATE' } });
+  broken.clear();
+  await handle.signal('retry');
+  await expect(handle.result()).rejects.toThrow();
+}, 60_000);

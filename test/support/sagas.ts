@@ -28,6 +28,15 @@ export const oneAfterTheOther = (): Promise<void> =>
     await step(probe.first, {});
   });
 
+export const heldOnly = (): Promise<void> => saga((step) => step(probe.held, {}));
+
+export const committedBehindIt = (): Promise<void> =>
+  saga(async (step) => {
+    await step(probe.held, {});
+    step.commit();
+    await step(probe.first, {});
+  });
+
 export const onlyForward = (): Promise<void> =>
   saga(async (step) => {
     step.commit();
