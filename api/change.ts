@@ -14,7 +14,8 @@ import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
 import { hookOf } from './commands/index.ts';
-import { checkUniqueName, refuseDependents } from './guards.ts';
+import { refuseDependents } from './deletePlan.ts';
+import { checkUniqueName } from './guards.ts';
 import { enforceQuota } from './quota.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 

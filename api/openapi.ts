@@ -2,6 +2,7 @@
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
+import { viewsOf } from '../model/views.ts';
 import { problemStatus } from '../runtime/problem.ts';
 
 const ref = (name: string): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
@@ -73,6 +74,8 @@ const ifMatch = header('If-Match', { type: 'string' }, 'The revision in quotes')
 
 const changeProblems = problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503);
 const readProblems = problems(400, 401, 403, 404, 422, 429, 500, 503);
+
+const viewProblems = problems(400, 401, 403, 404, 409, 422, 429, 500, 503, 504);
 
 const emptyObject: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
 
@@ -196,6 +199,26 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       },
     };
   }
+  for (const [view, { summary, answer: schema, parameters = {} }] of Object.entries(viewsOf(kind)))
+    paths[`${root}/{id}/views/${view}`] = {
+      parameters: [idParameter],
+      get: {
+        operationId: `${view}Of${name}`,
+        summary,
+        tags,
+        parameters: Object.entries(parameters).map(([parameter, wanted]) => {
+          const { description, ...plain } = wanted as unknown as JsonSchema & { description: string };
+          return query(parameter, plain, description);
+        }),
+        responses: {
+          '200': {
+            description: 'The view',
+            content: schema ? json(schema as unknown as JsonSchema) : { 'text/plain': { schema: { type: 'string' } } },
+          },
+          ...viewProblems,
+        },
+      },
+    };
   return paths;
 }
 
@@ -322,22 +345,6 @@ export function openApiDocument(): JsonSchema {
             content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
           },
           responses: { '202': answer('Accepted', ref('Operation')), ...changeProblems },
-        },
-      },
-      '/v1/instances/{id}/serial': {
-        parameters: [idParameter],
-        get: {
-          operationId: 'readSerial',
-          summary: 'The serial console, as it was and, with follow, as it goes on',
-          tags: ['compute'],
-          parameters: [query('follow', { type: 'boolean' }, 'Stay and stream')],
-          responses: {
-            '200': {
-              description: 'Raw bytes of the console',
-              content: { 'text/plain': { schema: { type: 'string' } } },
-            },
-            ...changeProblems,
-          },
         },
       },
       '/v1/about': {

@@ -33,7 +33,12 @@ export interface State {
 
 export type Context = RouterContext<State>;
 
-const changeParameters = ['dryRun', 'onBusy', 'expunge', 'cascade'];
+const changeParameters = ['dryRun', 'onBusy'];
+/** Of a delete; what they ask for is not there yet, and is refused rather than left undone unnoticed. */
+const deleteParameters = {
+  cascade: 'delete what hangs on it first; its view deletePlan tells in which order',
+  expunge: 'use the action expunge',
+};
 
 /** The body as JSON; refuses what is too large, not JSON, or not an object. */
 export async function jsonBody(request: IncomingMessage): Promise<unknown> {
@@ -148,9 +153,14 @@ function callbackUrlOf(given: string): string | null {
 /** Everything a change needs from a request; refuses parameters that mean nothing. */
 export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
   for (const name of Object.keys(ctx.query))
-    if (!changeParameters.includes(name))
+    if (!changeParameters.includes(name) && !(verb === 'delete' && name in deleteParameters))
       throw new Problem('INVALID_ARGUMENT', `there is no parameter ${name.slice(0, 64)}`, {
         violations: [{ field: name.slice(0, 64), message: 'there is no such parameter' }],
+      });
+  for (const [name, instead] of Object.entries(deleteParameters))
+    if (flag(ctx.query[name], name))
+      throw new Problem('NOT_SUPPORTED', `a delete with ${name} is not supported yet: ${instead}`, {
+        violations: [{ field: name, message: 'is not supported yet' }],
       });
   const onBusy = ctx.query.onBusy ?? 'queue';
   if (onBusy !== 'queue' && onBusy !== 'fail')

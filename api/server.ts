@@ -14,7 +14,6 @@ import { config } from '../runtime/config.ts';
 import { metrics, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, scopesOf, visibleTo } from './caller.ts';
-import { consoleRoutes } from './console.ts';
 import { followEvents } from './events.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, waitForEnd } from './operations.ts';
@@ -37,6 +36,7 @@ import {
 } from './request.ts';
 import { uploadRoutes } from './upload.ts';
 import { checkAction } from './validate.ts';
+import { viewRoutes } from './views.ts';
 
 async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
   const id = uuidOf(ctx, kind);
@@ -124,6 +124,7 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
     send(ctx, 200, await list(api, ctx.state.caller, kind, ctx.query, api.database.pool));
   });
   router.get(`${root}/:id`, (ctx) => get(api, ctx, kind));
+  viewRoutes(router, api, kind);
   if (create) router.post(root, async (ctx) => applyChange(api, ctx, await changeOf(ctx, kind, 'create', null)));
   if (update)
     router.patch(`${root}/:id`, async (ctx) =>
@@ -257,7 +258,6 @@ export function buildServer(api: Api): Server {
   });
   publicRoutes(router, api);
   uploadRoutes(router, api);
-  consoleRoutes(router, api);
   operationRoutes(router, api);
   router.post('/v1/query', (ctx) => queryMany(api, ctx));
   // A router tries its routes one after the other: each kind has its own, found by its name in the path.

@@ -89,7 +89,8 @@ const deploy = (bench: BenchCloud, name: string) =>
   asked(bench, '/v1/instances', { ...instanceBody(bench.cloud, name), projectId: bench.cloud.project.id });
 
 async function remove(bench: BenchCloud, instanceId: string): Promise<void> {
-  await bench.admin.done('DELETE', `/v1/instances/${instanceId}?expunge=true`);
+  await bench.admin.done('DELETE', `/v1/instances/${instanceId}`);
+  await bench.admin.done('POST', `/v1/instances/${instanceId}/actions/expunge`, {});
 }
 
 const hostNumber = (bench: BenchCloud, hostId: string): number =>

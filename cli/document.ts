@@ -116,7 +116,9 @@ function verbsOf(document: Document, plural: string): Verb[] {
     const named = usual[rest] ?? (word ? (group === 'views' ? { get: kebab(word) } : { post: kebab(word) }) : {});
     return Object.entries(named).flatMap(([method, name]): Verb[] => {
       const route = item[method as Method];
-      return route ? [verbOf(document, name, method as Method, path, route)] : [];
+      // A text is no record to print: `belay console` knows the one there is.
+      if (!route || (group === 'views' && !route.responses['200']?.content?.['application/json'])) return [];
+      return [verbOf(document, name, method as Method, path, route)];
     });
   });
 }

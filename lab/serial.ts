@@ -16,7 +16,7 @@ export async function serialUntil(
   const timer = setTimeout(() => stop.abort(), timeoutMs);
   let text = '';
   try {
-    const response = await fetch(`${api.url}/v1/instances/${instanceId}/serial?follow=true`, {
+    const response = await fetch(`${api.url}/v1/instances/${instanceId}/views/serialLog?follow=true`, {
       headers: { authorization: `Bearer ${api.token}` },
       signal: stop.signal,
     });

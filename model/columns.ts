@@ -1,4 +1,4 @@
-import type { Field, Kind } from './kind.ts';
+import type { Field, Kind, OnDelete } from './kind.ts';
 import { allKinds } from './kinds.ts';
 
 export type ColumnType =
@@ -129,20 +129,32 @@ export function columnsOf(kind: Kind): Column[] {
   return columns;
 }
 
-/** What refers to a kind, and what its deletion means to each: the edges that deletions are checked against. */
-export function childrenOf(
-  kind: Kind,
-): { kind: Kind; field: string; many: boolean; onDelete: NonNullable<Field['onDelete']> }[] {
-  return allKinds.flatMap((child) =>
-    Object.entries(child.fields)
+/** A reference to a kind, and what the deletion of the referred means to the one that refers. */
+export interface Edge {
+  kind: Kind;
+  field: string;
+  many: boolean;
+  onDelete: OnDelete;
+  ownWhen?: NonNullable<Field['ownWhen']>;
+}
+
+/** What refers to a kind: the edges that deletions are checked against. */
+export function childrenOf(kind: Kind): Edge[] {
+  return allKinds.flatMap((child) => [
+    // What only goes with something else, such as an interface with its instance, keeps no project.
+    ...(kind.name === 'project' && child.scope === 'project' && child.actions.delete
+      ? [{ kind: child, field: 'projectId', many: false, onDelete: 'block' as const }]
+      : []),
+    ...Object.entries(child.fields)
       .filter(([, field]) => field.ref === kind.name && isStored(field))
       .map(([name, field]) => ({
         kind: child,
         field: name,
         many: columnType(field.schema as unknown as Record<string, unknown>) === 'uuid[]',
         onDelete: field.onDelete ?? 'block',
+        ...(field.ownWhen ? { ownWhen: field.ownWhen } : {}),
       })),
-  );
+  ]);
 }
 
 /** Properties that lists may be ordered by; each has an index. */

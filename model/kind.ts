@@ -25,6 +25,8 @@ export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
   /** Kind of the resource whose id this is (or whose ids these are). */
   ref?: string;
   onDelete?: OnDelete;
+  /** What has this value here is `own`, unless the referred resource says no by a flag of its own. */
+  ownWhen?: { field: string; value: string; unless: string };
   /** Stored encrypted, never returned, masked in audit entries and operations. */
   secret?: boolean;
   /** Only a caller whose right is bound at platform or domain may set it. */
@@ -121,6 +123,14 @@ export interface Action {
   operatorOnly?: boolean;
 }
 
+/** Something computed about one resource and stored nowhere: `GET /v1/<plural>/{id}/views/<name>`, permission `<kind>.<name>`. */
+export interface View {
+  summary: string;
+  /** JSON that it answers; without it the answer is text. */
+  answer?: TObject;
+  parameters?: Record<string, TSchema>;
+}
+
 /** Whose it is: `project` for tenants' resources, `platform` for infrastructure, the others for the tree of tenants. */
 export type Scope = 'platform' | 'domain' | 'account' | 'project';
 
@@ -136,6 +146,8 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   /** Stable and transitional states; none for kinds that just exist. */
   states?: readonly string[];
   actions: Record<string, Action>;
+  /** Beside `deletePlan`, which every kind with a delete has. */
+  views?: Record<string, View>;
   /** Further fields that lists may be ordered by, each with an index; `createdAt`, `name` and `updatedAt` always are. */
   orderable?: readonly string[];
   /** Everybody who holds the permission anywhere may read it, such as zones and public instance types. */

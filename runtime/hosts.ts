@@ -6,6 +6,8 @@ import { AgentError } from '../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../host-agent/connection.ts';
 import { metrics } from './metrics.ts';
 
+export { AgentError };
+
 export interface HostConnections {
   connect(hostId: string): Promise<HostConnection>;
   /** Closes one, so that the next use opens it anew. */

@@ -56,7 +56,7 @@ export function consoleCommand(session: Session): Command {
     const { stdout, signal } = session.terminal;
     const id = await idOf(session, resourceNamed(session, 'instance'), name);
     const stream = await answerOf(
-      session.client().GET('/v1/instances/{id}/serial', {
+      session.client().GET('/v1/instances/{id}/views/serialLog', {
         params: { path: { id }, query: { follow: options.follow !== false } },
         parseAs: 'stream',
         signal,

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, Ip, integer, json, kind, object, ref, refs, text, Uuid } from '../kind.ts';
+import { instanceMetrics } from '../views.ts';
 
 const place = { name: 'placement.reserve', system: 'placement', undo: 'drop claim' } as const;
 const cacheImage = {
@@ -98,6 +99,13 @@ export const instance = kind({
     'failed',
   ],
   orderable: ['state', 'memoryMib', 'vcpus'],
+  views: {
+    metrics: instanceMetrics,
+    serialLog: {
+      summary: 'What the serial console has said and, with follow, goes on to say',
+      parameters: { follow: Type.Boolean({ description: 'Stay and stream' }) },
+    },
+  },
   actions: {
     create: {
       summary: 'Deploy an instance: volumes, ports, placement, first boot',

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { boolean, choice, instant, integer, json, kind, ref, text } from '../kind.ts';
+import { hostMetrics } from '../views.ts';
 
 const steps = {
   reach: { name: 'hosts.reach', system: 'host', undo: null },
@@ -41,6 +42,7 @@ export const host = kind({
   },
   states: ['adding', 'connecting', 'active', 'maintenance', 'deleting'],
   orderable: ['address'],
+  views: { metrics: hostMetrics },
   actions: {
     create: {
       summary: 'Add a host by SSH address and key; the agent and all it needs are installed',

@@ -18,7 +18,11 @@ export const volume = kind({
     }),
     poolId: ref('storagePool', 'system'),
     role: choice(['root', 'data'], 'system', { default: 'data' }),
-    instanceId: ref('instance', 'system', { onDelete: 'ignore', description: 'The instance it is attached to' }),
+    instanceId: ref('instance', 'system', {
+      onDelete: 'detach',
+      ownWhen: { field: 'role', value: 'root', unless: 'keepRootVolume' },
+      description: 'The instance it is attached to',
+    }),
     deviceIndex: integer(0, 63, 'system'),
     deleteProtection: boolean('patch', { default: false }),
     destroyedAt: field(Type.String({ format: 'date-time' }), 'system'),

@@ -41,7 +41,11 @@ const everything = (kinds: string[]): string[] => kinds.map((kind) => `${kind}.*
 /** The ready-made roles. */
 export const builtInRoles: Record<string, BuiltInRole> = {
   rootAdmin: { summary: 'May do everything', boundAt: 'platform', permissions: allow('*.*') },
-  rootReadOnly: { summary: 'May see everything', boundAt: 'platform', permissions: allow('*.get', '*.list') },
+  rootReadOnly: {
+    summary: 'May see everything',
+    boundAt: 'platform',
+    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics'),
+  },
   operator: {
     summary: "Runs the infrastructure, without tenants' data",
     boundAt: 'platform',
@@ -55,7 +59,13 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   support: {
     summary: "Sees tenants' resources and operations",
     boundAt: 'platform',
-    permissions: allow(...read(...tenantKinds), ...catalogue, ...trace, ...read('account', 'project', 'user')),
+    permissions: allow(
+      ...read(...tenantKinds),
+      'instance.metrics',
+      ...catalogue,
+      ...trace,
+      ...read('account', 'project', 'user'),
+    ),
   },
   domainAdmin: {
     summary: 'Runs the accounts of a domain',
@@ -114,7 +124,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   projectReader: {
     summary: 'Sees a project',
     boundAt: 'project',
-    permissions: allow(...read(...tenantKinds, 'project', 'quota'), ...catalogue, ...trace),
+    permissions: allow(...read(...tenantKinds, 'project', 'quota'), 'instance.metrics', ...catalogue, ...trace),
   },
   imageUser: { summary: 'May use a shared image', boundAt: 'resource', permissions: allow(...read('image')) },
   networkUser: {

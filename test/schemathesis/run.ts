@@ -43,7 +43,7 @@ function schemathesis(apiUrl: string, who: string, token: string): Promise<numbe
     ...['--phases', 'examples,coverage,fuzzing'],
     ...['--checks', 'not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance'],
     // Uploads have a test of their own, and a serial console that is followed does not end.
-    ...['--exclude-operation-id', 'uploadImage', '--exclude-operation-id', 'readSerial'],
+    ...['--exclude-operation-id', 'uploadImage', '--exclude-operation-id', 'serialLogOfInstance'],
     // So does a stream of events; a wait that waits is no slow answer.
     ...['--request-timeout', '70'],
     ...['--continue-on-failure', '--suppress-health-check', 'all', '--warnings', 'off', '--no-color'],

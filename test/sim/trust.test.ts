@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Api, ApiProblem, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { viewsOf } from '../../model/views.ts';
 import { joinCloud } from '../support/cloud.ts';
 
 const address = inject('cloud');
@@ -148,12 +149,15 @@ describe("what is another tenant's is not there", () => {
       expect((await alike(id, (one) => answer(other.api, 'GET', path(one)))).status, name).toBe(404);
       if (kind.actions.update) await alike(id, (one) => answer(other.api, 'PATCH', path(one), { description: 'mine' }));
       if (kind.actions.delete) await alike(id, (one) => answer(other.api, 'DELETE', path(one)));
+      for (const view of Object.keys(viewsOf(kind)))
+        expect((await alike(id, (one) => answer(other.api, 'GET', path(one, `/views/${view}`)))).status, view).toBe(
+          404,
+        );
       for (const verb of Object.keys(kind.actions))
         if (!['create', 'update', 'delete', 'import'].includes(verb))
           await alike(id, (one) => answer(other.api, 'POST', path(one, `/actions/${verb}`), {}));
     }
     await alike(their('image'), (id) => answer(other.api, 'PUT', `/v1/images/${id}/content`));
-    await alike(their('instance'), (id) => answer(other.api, 'GET', `/v1/instances/${id}/serial`));
     for (const [body, verb, kind] of [
       [{ sizeGib: 10 }, 'resize', 'volume'],
       [{ instanceId: nobody }, 'attach', 'volume'],
@@ -280,7 +284,7 @@ describe('roles', () => {
       ['POST', `/v1/instances/${their('instance')}/actions/stop`, {}],
       ['POST', `/v1/operations/${their('operation')}/actions/cancel`, {}],
       ['POST', '/v1/api-keys', { name: 'k', userId: reader.user.id }],
-      ['GET', `/v1/instances/${their('instance')}/serial`, undefined],
+      ['GET', `/v1/instances/${their('instance')}/views/serialLog`, undefined],
     ] as const)
       expect(`${method} ${path} ${await code(reader.api, method, path, body)}`).toBe(`${method} ${path} 403 FORBIDDEN`);
   });
@@ -461,6 +465,9 @@ describe('sharing', () => {
     const problem = await answer(cloud.tenant, 'DELETE', `/v1/subnets/${subnet.id}`);
     expect([problem.status, problem.code, problem.blockers]).toEqual([409, 'HAS_DEPENDENTS', []]);
     expect(problem.detail).not.toContain('guest');
+    const plan = await cloud.tenant.call('GET', `/v1/subnets/${subnet.id}/views/deletePlan`);
+    expect(plan).toMatchObject({ deletable: false, blockers: [], complete: false });
+    expect(JSON.stringify(plan)).not.toContain(targetId);
     await other.api.done('DELETE', `/v1/instances/${targetId}`);
     await other.api.done('POST', `/v1/instances/${targetId}/actions/expunge`, {});
     await cloud.tenant.done('DELETE', `/v1/subnets/${subnet.id}`);

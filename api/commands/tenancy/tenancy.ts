@@ -100,19 +100,8 @@ export const tenancyHooks: Hooks = {
   },
   'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
   'project.delete': {
-    async accept({ tx, row }) {
+    accept({ row }) {
       if (row.isDefault) throw new Problem('INVALID_STATE', 'the default project goes with its account');
-      for (const table of ['instance', 'volume', 'image', 'network', 'securityGroup', 'keyPair']) {
-        const [used] = await run<{ id: string; name: string }>(
-          tx,
-          `SELECT id, name FROM "${table}" WHERE "projectId" = $1 AND "deletedAt" IS NULL LIMIT 1`,
-          [row.id],
-        );
-        if (used)
-          throw new Problem('HAS_DEPENDENTS', `project ${row.id} has ${table} ${used.name}`, {
-            blockers: [{ kind: table, id: used.id, name: used.name }],
-          });
-      }
     },
   },
   'user.create': {

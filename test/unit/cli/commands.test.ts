@@ -575,7 +575,7 @@ describe('streams', () => {
 
   it('console passes on what the guest says', async () => {
     api.add('instances', { name: 'web' });
-    api.handle('GET /v1/instances/{id}/serial', (_, response) => {
+    api.handle('GET /v1/instances/{id}/views/serialLog', (_, response) => {
       response.writeHead(200, { 'content-type': 'text/plain' });
       response.write(Buffer.from('Booting \u00e4').subarray(0, 9));
       response.end(Buffer.from('Booting \u00e4').subarray(9));
