@@ -16,7 +16,7 @@ import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './c
 import { hookOf } from './commands/index.ts';
 import { refuseDependents } from './deletePlan.ts';
 import { checkUniqueName } from './guards.ts';
-import { enforceQuota } from './quota.ts';
+import { enforceQuota, type Owner } from './quota.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 
 export type Row = Record<string, unknown> & { id: string; revision: number };
@@ -527,6 +527,13 @@ async function callbackRow(
   return { operationId, apiKeyId, url, attempts: 0, nextAttemptAt: new Date().toISOString() };
 }
 
+/** Whose quota a new row counts for. */
+function ownerOf(kind: Kind, row: Row): Owner | null {
+  if (typeof row.projectId === 'string') return { projectId: row.projectId };
+  if (kind.name === 'account') return { accountId: row.id };
+  return typeof row.accountId === 'string' ? { accountId: row.accountId } : null;
+}
+
 /** Rows of the secrets that a create brings along. */
 function secretRows(kind: Kind, input: Record<string, unknown>, ownerId: string): Record<string, unknown>[] {
   return Object.entries(kind.fields).flatMap(([name, field]) =>
@@ -643,7 +650,7 @@ async function acceptOperation(
       hold.via ? [hold.id, operationId, hold.via] : [hold.id, operationId],
     );
   }
-  const quotaDelta = projectId ? await enforceQuota(tx, projectId, rows) : {};
+  const quotaDelta = projectId ? await enforceQuota(tx, { projectId }, rows) : {};
   if (change.dryRun)
     throw new DryRun({
       steps: (action.steps ?? []).map(({ name, system, undo, when }) => ({
@@ -709,14 +716,14 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     await insertAll(tx, rows);
     if (rights) await run(tx, `SELECT pg_notify('belay_rights', '')`);
   };
-  const plan = (): void => {
+  const plan = (quotaDelta: Record<string, number> = {}): void => {
     if (change.dryRun)
       throw new DryRun({
         steps: [],
         pointOfNoReturn: null,
         locks: [],
         placement: null,
-        quotaDelta: {},
+        quotaDelta,
         costDelta: null,
         waits: false,
         warnings: accepting.warnings,
@@ -728,8 +735,8 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     const secrets = secretRows(kind, input, row.id);
     if (secrets.length > 0) rows.secret = secrets;
     await finish(row, 'created');
-    if (projectId) await enforceQuota(tx, projectId, rows);
-    plan();
+    const owner = ownerOf(kind, row);
+    plan(owner ? await enforceQuota(tx, owner, rows) : {});
     return { status: 201, body: JSON.stringify({ ...told(kind, row), ...accepting.answer }), revision: 1, rights };
   }
 

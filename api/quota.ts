@@ -3,29 +3,39 @@
  * scopes that have a limit: without limits nobody waits for anybody, and there is no counter that could drift.
  */
 import { type Client, type Rows, run } from '../database/database.ts';
+import type { counters } from '../model/tenancy/quota.ts';
 import { Problem } from '../runtime/problem.ts';
 
-/** Table and expression that each counter sums. */
-const sums: Record<string, { table: string; expression: string }> = {
-  instances: { table: 'instance', expression: 'count(*)' },
-  vcpus: { table: 'instance', expression: 'coalesce(sum(t.vcpus), 0)' },
-  memoryMib: { table: 'instance', expression: 'coalesce(sum(t."memoryMib"), 0)' },
-  volumes: { table: 'volume', expression: 'count(*)' },
-  volumeGib: { table: 'volume', expression: 'coalesce(sum(t."sizeGib"), 0)' },
-  snapshots: { table: 'snapshot', expression: 'count(*)' },
-  images: { table: 'image', expression: 'count(*)' },
-  networks: { table: 'network', expression: 'count(*)' },
-  subnets: { table: 'subnet', expression: 'count(*)' },
-  networkInterfaces: { table: 'networkInterface', expression: 'count(*)' },
-  securityGroups: { table: 'securityGroup', expression: 'count(*)' },
-  keyPairs: { table: 'keyPair', expression: 'count(*)' },
+export type Counter = (typeof counters)[number];
+
+/** Table and expression that each counter sums, and whose the rows are; a project has no limit of what its account holds. */
+const sums: Record<Counter, { table: string; expression: string; of: 'project' | 'account' }> = {
+  instances: { table: 'instance', expression: 'count(*)', of: 'project' },
+  vcpus: { table: 'instance', expression: 'coalesce(sum(t.vcpus), 0)', of: 'project' },
+  memoryMib: { table: 'instance', expression: 'coalesce(sum(t."memoryMib"), 0)', of: 'project' },
+  volumes: { table: 'volume', expression: 'count(*)', of: 'project' },
+  volumeGib: { table: 'volume', expression: 'coalesce(sum(t."sizeGib"), 0)', of: 'project' },
+  snapshots: { table: 'snapshot', expression: 'count(*)', of: 'project' },
+  images: { table: 'image', expression: 'count(*)', of: 'project' },
+  networks: { table: 'network', expression: 'count(*)', of: 'project' },
+  subnets: { table: 'subnet', expression: 'count(*)', of: 'project' },
+  networkInterfaces: { table: 'networkInterface', expression: 'count(*)', of: 'project' },
+  securityGroups: { table: 'securityGroup', expression: 'count(*)', of: 'project' },
+  keyPairs: { table: 'keyPair', expression: 'count(*)', of: 'project' },
+  projects: { table: 'project', expression: 'count(*)', of: 'account' },
+  users: { table: 'user', expression: 'count(*)', of: 'account' },
+  apiKeys: { table: 'apiKey', expression: 'count(*)', of: 'account' },
 };
+
+/** Whether the counter can have a limit at a scope of this kind. */
+export const countedAt = (counter: Counter, scopeKind: string): boolean =>
+  scopeKind !== 'project' || sums[counter].of === 'project';
 
 interface Limit {
   id: string;
   scopeKind: 'domain' | 'account' | 'project';
   scopeId: string;
-  counter: string;
+  counter: Counter;
   limit: number;
 }
 
@@ -34,45 +44,57 @@ const asked = (counter: string, rows: Record<string, unknown>[]): number =>
     ? rows.reduce((sum, row) => sum + Number(row[counter === 'volumeGib' ? 'sizeGib' : counter] ?? 0), 0)
     : rows.length;
 
-const within: Record<Limit['scopeKind'], string> = {
-  project: `t."projectId" = $1`,
-  account: `t."projectId" IN (SELECT id FROM "project" WHERE "accountId" = $1)`,
-  domain: `t."projectId" IN (SELECT p.id FROM "project" p JOIN "account" a ON a.id = p."accountId" JOIN "domain" d ON d.id = a."domainId"
-            JOIN "domain" top ON top.id = $1 AND (d.path = top.path OR d.path LIKE top.path || '/%'))`,
+const accountsBelow = `SELECT a.id FROM "account" a JOIN "domain" d ON d.id = a."domainId"
+            JOIN "domain" top ON top.id = $1 AND (d.path = top.path OR d.path LIKE top.path || '/%')`;
+
+/** The condition that a row is within a scope, for rows of a project and for rows of an account. */
+const within: Record<'project' | 'account', Record<Limit['scopeKind'], string>> = {
+  project: {
+    project: `t."projectId" = $1`,
+    account: `t."projectId" IN (SELECT id FROM "project" WHERE "accountId" = $1)`,
+    domain: `t."projectId" IN (SELECT id FROM "project" WHERE "accountId" IN (${accountsBelow}))`,
+  },
+  account: { project: 'FALSE', account: `t."accountId" = $1`, domain: `t."accountId" IN (${accountsBelow})` },
 };
 
+/** What new rows are counted for: their project with the account and the domains above it, or the account itself. */
+export type Owner = { projectId: string } | { accountId: string };
+
 /** Called last in the transaction, after the rows are there. Answers what was asked of each counter. */
-export async function enforceQuota(tx: Client, projectId: string, rows: Rows): Promise<Record<string, number>> {
+export async function enforceQuota(tx: Client, owner: Owner, rows: Rows): Promise<Record<string, number>> {
   const delta = Object.fromEntries(
     Object.entries(sums)
       .map(([counter, { table }]) => [counter, asked(counter, rows[table] ?? [])] as const)
       .filter(([, amount]) => amount > 0),
   );
-  if (Object.keys(delta).length > 0) await enforce(tx, projectId, delta, { recorded: true });
+  if (Object.keys(delta).length > 0) await enforce(tx, owner, delta, { recorded: true });
   return delta;
 }
 
-/** Checks that what the records hold, with `delta` already in them or still to come, is within every limit above the project. */
+/** Checks that what the records hold, with `delta` already in them or still to come, is within every limit above the owner. */
 export async function enforce(
   tx: Client,
-  projectId: string,
+  owner: Owner,
   delta: Record<string, number>,
   { recorded }: { recorded: boolean },
 ): Promise<void> {
+  const [from, own, id] =
+    'projectId' in owner
+      ? [`"project" p JOIN "account" a ON a.id = p."accountId"`, 'p.id', owner.projectId]
+      : [`"account" a`, 'a.id', owner.accountId];
   const limits = await run<Limit>(
     tx,
-    `SELECT q.id, q."scopeKind", q."scopeId", q.counter, q."limit" FROM "quota" q, "project" p JOIN "account" a ON a.id = p."accountId" JOIN "domain" d ON d.id = a."domainId"
-     WHERE p.id = $1 AND q."deletedAt" IS NULL AND q.counter = ANY($2)
-       AND (q."scopeId" = p.id OR q."scopeId" = a.id OR q."scopeId"::text = ANY(string_to_array(d.path, '/')))
+    `SELECT q.id, q."scopeKind", q."scopeId", q.counter, q."limit" FROM "quota" q, ${from} JOIN "domain" d ON d.id = a."domainId"
+     WHERE ${own} = $1 AND q."deletedAt" IS NULL AND q.counter = ANY($2)
+       AND (q."scopeId" = ${own} OR q."scopeId" = a.id OR q."scopeId"::text = ANY(string_to_array(d.path, '/')))
      ORDER BY q.id FOR UPDATE OF q`,
-    [projectId, Object.keys(delta)],
+    [id, Object.keys(delta)],
   );
   for (const { scopeKind, scopeId, counter, limit } of limits) {
-    const sum = sums[counter];
-    if (!sum) continue;
+    const { table, expression, of } = sums[counter];
     const [row] = await run<{ used: string }>(
       tx,
-      `SELECT ${sum.expression} AS used FROM "${sum.table}" t WHERE t."deletedAt" IS NULL AND ${within[scopeKind]}`,
+      `SELECT ${expression} AS used FROM "${table}" t WHERE t."deletedAt" IS NULL AND ${within[of][scopeKind]}`,
       [scopeId],
     );
     const wanted = delta[counter] ?? 0;

@@ -85,7 +85,12 @@ export const volumeHooks: Hooks = {
       }
       workflowInput.sizeGib = sizeGib;
       // The growth is not in the records yet, so it is asked of the limit as if it were.
-      await enforce(tx, String(row.projectId), { volumeGib: sizeGib - Number(row.sizeGib) }, { recorded: false });
+      await enforce(
+        tx,
+        { projectId: String(row.projectId) },
+        { volumeGib: sizeGib - Number(row.sizeGib) },
+        { recorded: false },
+      );
     },
   },
   'volume.revert': {

@@ -1,11 +1,12 @@
 import { callbackSecretField, newCallbackSecret } from '../../../database/callbacks.ts';
-import { insertAll, run } from '../../../database/database.ts';
+import { run } from '../../../database/database.ts';
 import { newToken } from '../../../database/installation.ts';
 import { writeSecret } from '../../../database/secrets.ts';
 import { allKinds, kindOf } from '../../../model/kinds.ts';
 import { Problem } from '../../../runtime/problem.ts';
 import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../../caller.ts';
 import type { Accepting, Row } from '../../change.ts';
+import { type Counter, countedAt } from '../../quota.ts';
 import type { Hooks } from '../index.ts';
 import { invalid } from '../violation.ts';
 
@@ -70,11 +71,8 @@ async function bind(accepting: Accepting): Promise<void> {
   refuseEscalation(caller, (role?.permissions ?? []) as Rule[], at && there ? placeOf(kindOf(at.kind), there) : {});
 }
 
-async function addDefaultProject({ tx, row, rows }: Accepting): Promise<void> {
-  await insertAll(tx, {
-    project: [{ id: crypto.randomUUID(), name: 'default', accountId: row.id, isDefault: true, state: 'active' }],
-  });
-  rows.project = [];
+function addDefaultProject({ row, rows }: Accepting): void {
+  rows.project = [{ id: crypto.randomUUID(), name: 'default', accountId: row.id, isDefault: true, state: 'active' }];
 }
 
 export const tenancyHooks: Hooks = {
@@ -173,6 +171,8 @@ export const tenancyHooks: Hooks = {
   'roleBinding.delete': { home: target },
   'quota.create': {
     async accept({ tx, input }) {
+      if (!countedAt(input.counter as Counter, String(input.scopeKind)))
+        throw invalid('scopeKind', `can not be ${String(input.scopeKind)}: ${String(input.counter)} are an account's`);
       await checkExists(tx, tables[String(input.scopeKind)] ?? '', input.scopeId, 'scopeId');
       const taken = await run(
         tx,

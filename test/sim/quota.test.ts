@@ -1,0 +1,157 @@
+/** Limits: every counter that can be limited is refused above its limit, at every scope, however many ask at once. */
+import { afterEach, describe, expect, inject, test } from 'vitest';
+import { ApiError, type ApiProblem, type Resource } from '../../lab/api.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
+import type { counters } from '../../model/tenancy/quota.ts';
+import { joinCloud } from '../support/cloud.ts';
+import { records, withoutRuns } from '../support/world.ts';
+
+const address = inject('cloud');
+const { admin, cloud } = joinCloud(address);
+const { tenant } = cloud;
+const rootDomain = '00000000-0000-4000-8000-000000000002';
+
+type Counter = (typeof counters)[number];
+type Scope = [kind: 'domain' | 'account' | 'project', id: string];
+
+const limits: string[] = [];
+async function limit(counter: Counter, [scopeKind, scopeId]: Scope, most: number): Promise<void> {
+  const { id } = await admin.call('POST', '/v1/quotas', { name: counter, scopeKind, scopeId, counter, limit: most });
+  limits.push(id);
+}
+async function lift(): Promise<void> {
+  for (const id of limits.splice(0)) await admin.call('DELETE', `/v1/quotas/${id}`);
+}
+afterEach(lift);
+
+const refusal = async (asked: Promise<unknown>): Promise<ApiProblem | 'accepted'> =>
+  asked.then(
+    () => 'accepted' as const,
+    (error: unknown) => {
+      if (error instanceof ApiError) return error.problem;
+      throw error;
+    },
+  );
+
+const unique = (): string => crypto.randomUUID();
+const volume = (): Record<string, unknown> => ({
+  name: unique(),
+  zoneId: cloud.zone.id,
+  volumeTypeId: cloud.volumeTypes[0]?.id,
+  sizeGib: 1,
+});
+const key = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key';
+
+async function newAccount(domainId = rootDomain): Promise<Resource> {
+  return admin.call('POST', '/v1/accounts', { name: unique(), domainId });
+}
+const newUser = (accountId: string): Promise<Resource> =>
+  admin.call('POST', '/v1/users', { name: 'u', userName: unique(), accountId });
+const newProject = (accountId: string): Promise<Resource> =>
+  admin.call('POST', '/v1/projects', { name: unique(), accountId });
+const newKey = (userId: string): Promise<Resource> => admin.call('POST', '/v1/api-keys', { name: 'k', userId });
+
+/** What counts one more of each; the type asks for a line as soon as there is a counter more. */
+const asks: Record<Counter, () => Promise<unknown>> = {
+  instances: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  vcpus: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  memoryMib: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  volumes: () => tenant.call('POST', '/v1/volumes', volume()),
+  volumeGib: () => tenant.call('POST', '/v1/volumes', volume()),
+  snapshots: async () => {
+    const { id } = await make(tenant, 'volumes', volume());
+    return tenant.call('POST', '/v1/snapshots', { name: 's', volumeId: id });
+  },
+  images: () => tenant.call('POST', '/v1/images', { name: 'i', zoneId: cloud.zone.id }),
+  networks: () => tenant.call('POST', '/v1/networks', { name: 'n', zoneId: cloud.zone.id }),
+  subnets: async () => {
+    const { id } = await make(tenant, 'networks', { name: unique(), zoneId: cloud.zone.id });
+    return tenant.call('POST', '/v1/subnets', { name: 's', networkId: id, cidr: '10.3.0.0/24' });
+  },
+  networkInterfaces: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  securityGroups: () =>
+    tenant.call('POST', '/v1/security-groups', { name: unique(), zoneId: cloud.zone.id, rules: [] }),
+  keyPairs: () => tenant.call('POST', '/v1/key-pairs', { name: unique(), publicKey: key }),
+  projects: () => newProject(cloud.account.id),
+  users: () => newUser(cloud.account.id),
+  apiKeys: async () => newKey((await newUser(cloud.account.id)).id),
+};
+
+describe('a full quota', () => {
+  test.each(Object.entries(asks))(
+    'of %s refuses one more, at the account and at the domain above',
+    async (name, ask) => {
+      const counter = name as Counter;
+      for (const scope of [
+        ['account', cloud.account.id],
+        ['domain', rootDomain],
+      ] satisfies Scope[]) {
+        await limit(counter, scope, 0);
+        const problem = await refusal(ask());
+        expect(problem).toMatchObject({ status: 403, code: 'QUOTA_EXCEEDED', counter, limit: 0 });
+        expect(problem).toMatchObject({ scope: { kind: scope[0], id: scope[1] } });
+        await lift();
+      }
+    },
+  );
+
+  test('leaves no record behind', async () => {
+    const { id } = await newUser(cloud.account.id);
+    for (const counter of ['projects', 'users', 'apiKeys'] as const)
+      await limit(counter, ['account', cloud.account.id], 0);
+    const before = withoutRuns(await records(address.databaseUrl));
+    for (const ask of [asks.projects, asks.users, () => newKey(id)])
+      expect(await refusal(ask())).toMatchObject({ code: 'QUOTA_EXCEEDED' });
+    expect(withoutRuns(await records(address.databaseUrl))).toEqual(before);
+  });
+
+  test('counts what lives in the account alone, and no more once it is gone', async () => {
+    const [mine, other] = await Promise.all([newAccount(), newAccount()]);
+    await limit('users', ['account', mine.id], 1);
+    await newUser(other.id);
+    const user = await newUser(mine.id);
+    expect(await refusal(newUser(mine.id))).toMatchObject({ code: 'QUOTA_EXCEEDED', used: 1, asked: 1 });
+    await limit('apiKeys', ['account', mine.id], 1);
+    await newKey(user.id);
+    expect(await refusal(newKey(user.id))).toMatchObject({ code: 'QUOTA_EXCEEDED', used: 1, asked: 1 });
+    // Its keys go with the user.
+    await admin.call('DELETE', `/v1/users/${user.id}`);
+    await newKey((await newUser(mine.id)).id);
+  });
+
+  test('of a domain counts its whole branch, the project that comes with an account too', async () => {
+    const domain = await admin.call('POST', '/v1/domains', { name: unique(), parentId: rootDomain });
+    const below = await admin.call('POST', '/v1/domains', { name: unique(), parentId: domain.id });
+    await limit('projects', ['domain', domain.id], 2);
+    const { id } = await newAccount(below.id);
+    await newProject(id);
+    const scope = { kind: 'domain', id: domain.id };
+    expect(await refusal(newProject(id))).toMatchObject({ code: 'QUOTA_EXCEEDED', scope, used: 2 });
+    expect(await refusal(newAccount(domain.id))).toMatchObject({ code: 'QUOTA_EXCEEDED', scope, used: 2 });
+  });
+
+  test('lets exactly as many through as are left, of all that ask at once', async () => {
+    const { id } = await newAccount();
+    await limit('users', ['account', id], 3);
+    const answers = await Promise.all(Array.from({ length: 12 }, () => refusal(newUser(id))));
+    expect(answers.filter((answer) => answer === 'accepted')).toHaveLength(3);
+    expect(answers.filter((answer) => answer !== 'accepted').map(({ code }) => code)).toEqual(
+      Array(9).fill('QUOTA_EXCEEDED'),
+    );
+  });
+
+  test('tells in the plan of a dry run what would be counted', async () => {
+    const body = { name: 'u', userName: unique(), accountId: cloud.account.id };
+    const { quotaDelta } = await admin.call<Resource & { quotaDelta: object }>('POST', '/v1/users?dryRun=true', body);
+    expect(quotaDelta).toEqual({ users: 1 });
+  });
+});
+
+test('what an account holds has no limit at a project', async () => {
+  for (const counter of ['projects', 'users', 'apiKeys'] as const)
+    expect(await refusal(limit(counter, ['project', cloud.project.id], 5))).toMatchObject({
+      status: 422,
+      code: 'INVALID_ARGUMENT',
+      violations: [{ field: 'scopeKind' }],
+    });
+});
