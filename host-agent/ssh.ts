@@ -11,6 +11,7 @@ export interface SshTarget {
   privateKey?: string;
   password?: string;
   hostKey?: string;
+  /** Until the host says that it is an SSH server, which sshd does at once; the log-in behind it may take longer. */
   connectTimeoutMs?: number;
 }
 
@@ -42,6 +43,8 @@ export interface SshSession {
   end(): Promise<void>;
 }
 
+const CONNECT_TIMEOUT_MS = 4_000;
+const LOGIN_TIMEOUT_MS = 10_000;
 const KEEPALIVE_MS = 5_000;
 const KEEPALIVES_MISSED = 3;
 const RUN_TIMEOUT_MS = 60_000;
@@ -84,7 +87,7 @@ export function hostKeyAlgorithms(pinned: Buffer | undefined): ServerHostKeyAlgo
  */
 export async function openSsh(target: SshTarget): Promise<SshSession> {
   const host = target.address;
-  const timeoutMs = target.connectTimeoutMs ?? 10_000;
+  const silenceMs = target.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const pinned = target.hostKey === undefined ? undefined : Buffer.from(bareHostKey(target.hostKey), 'base64');
   const client = new ssh2.Client();
   let presented: Buffer | undefined;
@@ -95,7 +98,7 @@ export async function openSsh(target: SshTarget): Promise<SshSession> {
   const config: ConnectConfig = {
     sock: socket,
     username: target.user ?? 'root',
-    readyTimeout: timeoutMs,
+    readyTimeout: LOGIN_TIMEOUT_MS,
     keepaliveInterval: KEEPALIVE_MS,
     keepaliveCountMax: KEEPALIVES_MISSED,
     algorithms: { serverHostKey: hostKeyAlgorithms(pinned) },
@@ -109,17 +112,16 @@ export async function openSsh(target: SshTarget): Promise<SshSession> {
   };
 
   await new Promise<void>((resolve, reject) => {
-    const deadline = setTimeout(() => fail(new Error('no answer')), timeoutMs);
+    const silence = setTimeout(() => fail(new Error('no answer')), silenceMs);
     const fail = (error: Error & { level?: string }) => {
-      clearTimeout(deadline);
+      clearTimeout(silence);
       client.removeAllListeners();
       client.on('error', () => {});
       client.destroy();
       socket.destroy();
-      reject(connectError(host, target, error, keyRefused, timeoutMs));
+      reject(connectError(host, target, error, keyRefused, silenceMs));
     };
     client.once('ready', () => {
-      clearTimeout(deadline);
       client.removeAllListeners('error');
       resolve();
     });
@@ -127,6 +129,11 @@ export async function openSsh(target: SshTarget): Promise<SshSession> {
     client.once('close', () => fail(new Error('connection closed during the handshake')));
     try {
       client.connect(config);
+      socket.on('data', function greeted(chunk: Buffer) {
+        if (!chunk.includes('SSH-')) return;
+        clearTimeout(silence);
+        socket.off('data', greeted);
+      });
     } catch (error) {
       fail(error as Error); // for example a private key that can not be parsed
     }
@@ -166,7 +173,7 @@ function connectError(
   target: SshTarget,
   error: Error & { level?: string; code?: string },
   keyRefused: boolean,
-  timeoutMs: number,
+  silenceMs: number,
 ): AgentError {
   if (keyRefused) {
     return new AgentError(
@@ -188,8 +195,12 @@ function connectError(
   if (/Cannot parse privateKey|no key/i.test(error.message)) {
     return new AgentError('INVALID_ARGUMENT', `the private key for ${host} can not be read`, false, host);
   }
-  const silent = error.message === 'no answer' || error.level === 'client-timeout';
-  const what = silent ? `did not answer within ${timeoutMs} ms` : `can not be reached: ${error.code ?? error.message}`;
+  const what =
+    error.message === 'no answer'
+      ? `did not answer as an SSH server within ${silenceMs} ms`
+      : error.level === 'client-timeout'
+        ? `answers, and its log-in was not done within ${LOGIN_TIMEOUT_MS} ms`
+        : `can not be reached: ${error.code ?? error.message}`;
   return new AgentError('HOST_UNREACHABLE', `${host} ${what}`, true, host);
 }
 

@@ -34,6 +34,8 @@ export interface StepOptions {
   where: Where;
   /** From the start of one attempt to its end. */
   deadlineSeconds: number;
+  /** How often it is tried before it has failed, where that is not as often as all others. */
+  attempts?: number;
 }
 
 export interface StepRef<I, O> extends StepOptions {
@@ -99,7 +101,7 @@ const bookkeeping = proxyLocalActivities<Activities>({
 function remote(ref: StepOptions, input: unknown, summary: string): Activities {
   const options: ActivityOptions = {
     startToCloseTimeout: `${ref.deadlineSeconds} s`,
-    retry: remoteRetry,
+    retry: { ...remoteRetry, ...(ref.attempts ? { maximumAttempts: ref.attempts } : {}) },
     summary,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     // Every worker heartbeats for its steps; the death of one is noticed long before the deadline.

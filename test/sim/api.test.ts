@@ -1,4 +1,5 @@
 import { createServer, type Server } from 'node:net';
+import ssh2 from 'ssh2';
 import { afterAll, describe, expect, inject, test } from 'vitest';
 import type { ApiProblem, OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
@@ -48,14 +49,16 @@ afterAll(() => {
 });
 
 /** A port that takes connections and does with them what `answer` says. */
-async function port(answer: 'hang' | 'garbage'): Promise<number> {
+async function listener(answer: 'hang' | 'garbage'): Promise<{ port: number; connections(): number }> {
+  let connections = 0;
   const server = createServer((socket) => {
+    connections += 1;
     socket.on('error', () => {});
     if (answer === 'garbage') socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
   });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return (server.address() as { port: number }).port;
+  return { port: (server.address() as { port: number }).port, connections: () => connections };
 }
 
 describe('a request that can not be understood', () => {
@@ -379,9 +382,26 @@ describe('a host that can not be reached', () => {
     expect([ended.state, ended.error?.code]).toEqual(['failed', 'HOST_UNREACHABLE']);
     expect(withoutRuns(await records(address.databaseUrl))).toEqual(before);
   });
-  test('talks, but not SSH', async () => {
-    const ended = await add({ sshPort: await port('garbage') });
+  test.each(['hang', 'garbage'] as const)('does not answer in SSH (%s): two attempts, and no more', async (answer) => {
+    const { port, connections } = await listener(answer);
+    const ended = await add({ sshPort: port });
     expect([ended.state, ended.error?.code]).toEqual(['failed', 'HOST_UNREACHABLE']);
+    expect(connections()).toBe(2);
+  });
+  test('shows another key than the one that was given: one attempt, without a log-in', async () => {
+    const keys = [0, 1].map(() => ssh2.utils.generateKeyPairSync('ed25519'));
+    let connections = 0;
+    const logIns: string[] = [];
+    const server = new ssh2.Server({ hostKeys: [keys[0]?.private ?? ''] }, (client) => {
+      connections += 1;
+      client.on('error', () => {}).on('authentication', ({ method }) => logIns.push(method));
+    });
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const ended = await add({ sshPort: port, sshHostKey: keys[1]?.public });
+    server.close();
+    expect([ended.state, ended.error?.code]).toEqual(['failed', 'PRECONDITION_FAILED']);
+    expect([connections, logIns]).toEqual([1, []]);
   });
   test('has an address that another host has', () =>
     refuses(
