@@ -1,4 +1,4 @@
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
 import { AgentError } from '../host-agent/agentError.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
 
@@ -28,5 +28,8 @@ export function failureOf(error: unknown): unknown {
       nonRetryable: error.status < 500,
       details: [error.details],
     });
+  // A defect, or an outage that nobody named: a code of ours all the same. Temporal knows its own failures, and cancellations by name.
+  if (error instanceof Error && !(error instanceof TemporalFailure) && error.name !== 'AbortError')
+    return ApplicationFailure.create({ message: error.message, type: 'INTERNAL', nonRetryable: false, cause: error });
   return error;
 }

@@ -191,6 +191,9 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
       case 'PUT latency':
         faults.setLatency(word('call') || '*', Number(body.ms));
         return answer(response, {});
+      case 'PUT shutDown':
+        world.settings.shutDownMs = Number(body.ms);
+        return answer(response, {});
       case 'POST ceph':
         admin().writeToImage(word('pool'), word('image'), word('content'));
         return answer(response, {});
