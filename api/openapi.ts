@@ -73,7 +73,7 @@ const preferWait = header(
 const ifMatch = header('If-Match', { type: 'string' }, 'The revision in quotes');
 
 const changeProblems = problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503);
-const readProblems = problems(400, 401, 403, 404, 422, 429, 500, 503);
+const readProblems = problems(400, 401, 403, 404, 413, 422, 429, 500, 503);
 
 const viewProblems = problems(400, 401, 403, 404, 409, 422, 429, 500, 503, 504);
 

@@ -103,13 +103,8 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
   return new Problem('INTERNAL', 'something went wrong here; the request id leads to the log');
 }
 
-export function tell(ctx: Koa.Context, problem: Problem, requestId: string): void {
-  const { retryAfterSeconds } = problem.details as ProblemDetails;
-  ctx.status = problem.status;
-  ctx.type = 'application/problem+json';
-  if (retryAfterSeconds) ctx.set('Retry-After', String(retryAfterSeconds));
-  if (problem.code === 'UNAUTHENTICATED') ctx.set('WWW-Authenticate', 'Bearer');
-  ctx.body = JSON.stringify({
+export const bodyOf = (problem: Problem, requestId: string): string =>
+  JSON.stringify({
     type: `/problems/${problem.code}`,
     title: problem.code,
     status: problem.status,
@@ -118,6 +113,14 @@ export function tell(ctx: Koa.Context, problem: Problem, requestId: string): voi
     requestId,
     ...problem.details,
   });
+
+export function tell(ctx: Koa.Context, problem: Problem, requestId: string): void {
+  const { retryAfterSeconds } = problem.details as ProblemDetails;
+  ctx.status = problem.status;
+  ctx.type = 'application/problem+json';
+  if (retryAfterSeconds) ctx.set('Retry-After', String(retryAfterSeconds));
+  if (problem.code === 'UNAUTHENTICATED') ctx.set('WWW-Authenticate', 'Bearer');
+  ctx.body = bodyOf(problem, requestId);
 }
 
 export const flag = (value: unknown, name: string): boolean => {

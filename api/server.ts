@@ -34,6 +34,7 @@ import {
   tell,
   uuidOf,
 } from './request.ts';
+import { maxHeadBytes, refuseUnreadable } from './unreadable.ts';
 import { uploadRoutes } from './upload.ts';
 import { checkAction } from './validate.ts';
 import { viewRoutes } from './views.ts';
@@ -275,7 +276,8 @@ export function buildServer(api: Api): Server {
   app.use(router.routes());
   app.use(router.allowedMethods());
   app.on('error', (error: Error) => api.log.debug({ error: error.message }, 'connection'));
-  const server = createServer(app.callback());
+  const server = createServer({ maxHeaderSize: maxHeadBytes }, app.callback());
+  server.on('clientError', refuseUnreadable);
   server.headersTimeout = 30_000;
   server.requestTimeout = 0;
   server.keepAliveTimeout = 65_000;

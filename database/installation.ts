@@ -170,13 +170,13 @@ function operationTypeRows(): Record<string, unknown>[] {
   );
 }
 
-/** A first credential of the administrator, when none is enabled. Answers its token, or null when there is one already. */
+/** A first credential of the administrator, when none works. Answers its token, or null when there is one already. */
 export async function ensureFirstKey(database: Database): Promise<string | null> {
   return transaction(database, async (tx) => {
     await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
     const existing = await run(
       tx,
-      `SELECT 1 FROM "apiKey" WHERE "userId" = $1 AND enabled AND "deletedAt" IS NULL LIMIT 1`,
+      `SELECT 1 FROM "apiKey" WHERE "userId" = $1 AND enabled AND "deletedAt" IS NULL AND ("expiresAt" IS NULL OR "expiresAt" > now()) LIMIT 1`,
       [wellKnown.admin],
     );
     if (existing.length > 0) return null;

@@ -40,7 +40,7 @@ export const host = kind({
     lastSeenAt: instant('system'),
     agentVersion: text(64, 'system'),
   },
-  states: ['adding', 'connecting', 'active', 'maintenance', 'deleting'],
+  states: ['adding', 'connecting', 'active', 'maintenance', 'deleting', 'failed'],
   orderable: ['address'],
   views: { metrics: hostMetrics },
   actions: {

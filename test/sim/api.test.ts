@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import ssh2 from 'ssh2';
 import { afterAll, describe, expect, inject, test } from 'vitest';
 import type { ApiProblem, OperationView, Resource } from '../../lab/api.ts';
@@ -104,6 +104,28 @@ describe('a request that can not be understood', () => {
     const answers = await Promise.all(Array.from({ length: 20 }, wrong));
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 401));
     expect((await fetch(`${address.apiUrl}/healthz`)).status).toBe(200);
+  });
+  test('a filter as long as the document allows is read, whatever its characters', async () => {
+    const filter = `name = "${'\u{1F600}'.repeat(2_000)}"`;
+    const { items } = await tenant.call<{ items: unknown[] }>(
+      'GET',
+      `${instances}?filter=${encodeURIComponent(filter)}`,
+    );
+    expect(items).toEqual([]);
+  });
+  test('a path that is longer than all of them together', () =>
+    refuses({ method: 'GET', path: `${instances}?filter=${'x'.repeat(128 * 1024)}` }, 413, 'PAYLOAD_TOO_LARGE'));
+  test('what is no HTTP', async () => {
+    const { hostname, port } = new URL(address.apiUrl);
+    const socket = connect(Number(port), hostname).setEncoding('utf8');
+    socket.end('EHLO mail.example\r\n\r\n');
+    let answer = '';
+    for await (const chunk of socket) answer += String(chunk);
+    expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n.*Content-Type: application\/problem\+json/s);
+    expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({
+      status: 400,
+      code: 'MALFORMED_REQUEST',
+    });
   });
   test('no such path', async () => {
     expect(await refusal({ method: 'GET', path: '/v1/nothing' })).toMatchObject({ status: 404, code: 'NOT_FOUND' });

@@ -366,6 +366,18 @@ describe('roles', () => {
   });
 });
 
+test('the administrator that the installation came with, and its role, stay', async () => {
+  const [user] = (await list(admin, 'users', 'userName = "admin"')).items;
+  const [binding] = (await list(admin, 'role-bindings', `subjectId = "${user?.id}" AND targetKind = "platform"`)).items;
+  for (const [method, path, body] of [
+    ['DELETE', `/v1/users/${user?.id}`, undefined],
+    ['POST', `/v1/users/${user?.id}/actions/disable`, {}],
+    ['DELETE', `/v1/role-bindings/${binding?.id}`, undefined],
+    ['PATCH', `/v1/role-bindings/${binding?.id}`, { expiresAt: '2020-01-01T00:00:00Z' }],
+  ] as const)
+    expect(`${method} ${path} ${await code(admin, method, path, body)}`).toBe(`${method} ${path} 409 PROTECTED`);
+});
+
 describe('keys', () => {
   const key = (more: Record<string, unknown>, by: Api = admin): Promise<Resource & { token: string }> =>
     by.call('POST', '/v1/api-keys', { name: 'k', userId: other.user.id, ...more });

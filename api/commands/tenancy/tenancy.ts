@@ -1,6 +1,6 @@
 import { callbackSecretField, newCallbackSecret } from '../../../database/callbacks.ts';
 import { run } from '../../../database/database.ts';
-import { newToken } from '../../../database/installation.ts';
+import { newToken, wellKnown } from '../../../database/installation.ts';
 import { writeSecret } from '../../../database/secrets.ts';
 import { allKinds, kindOf } from '../../../model/kinds.ts';
 import { Problem } from '../../../runtime/problem.ts';
@@ -41,6 +41,12 @@ async function refuseBorrowing({ tx, caller }: Accepting, userId: string): Promi
   );
   for (const { targetId: at, permissions } of grants)
     refuseEscalation(caller, permissions, { projectId: at, accountId: at, domainId: at });
+}
+
+/** The administrator that the installation came with, and its role, are the way back in when all keys are lost. */
+function keepAdministrator({ id }: Row): void {
+  if (id === wellKnown.admin || id === wellKnown.adminBinding)
+    throw new Problem('PROTECTED', "the installation's own administrator stays, so that there is always a way back in");
 }
 
 async function checkExists(tx: Accepting['tx'], table: string, id: unknown, field: string): Promise<void> {
@@ -116,8 +122,10 @@ export const tenancyHooks: Hooks = {
         });
     },
   },
+  'user.disable': { accept: ({ row }) => keepAdministrator(row) },
   'user.delete': {
     async accept({ tx, row }) {
+      keepAdministrator(row);
       await run(
         tx,
         `UPDATE "apiKey" SET "deletedAt" = now(), enabled = false WHERE "userId" = $1 AND "deletedAt" IS NULL`,
@@ -167,8 +175,8 @@ export const tenancyHooks: Hooks = {
         : [],
     accept: bind,
   },
-  'roleBinding.update': { home: target },
-  'roleBinding.delete': { home: target },
+  'roleBinding.update': { home: target, accept: ({ row }) => keepAdministrator(row) },
+  'roleBinding.delete': { home: target, accept: ({ row }) => keepAdministrator(row) },
   'quota.create': {
     async accept({ tx, input }) {
       if (!countedAt(input.counter as Counter, String(input.scopeKind)))
