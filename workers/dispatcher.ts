@@ -38,14 +38,21 @@ interface Ready {
 
 /** Started at a time. */
 const batch = 200;
+/** What Temporal was asked for but has not begun is asked for again after so long: an API server may have died before it asked. */
+const askAgainSeconds = 3;
+/** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
+const trustSeconds = 60;
 
-/** First in line on everything they touch, and not asked for lately. */
+/**
+ * First in line on everything they touch, and not asked for lately. Only a deletion waits for pins, so that no other operation looks at
+ * the pins of a resource: there may be thousands.
+ */
 async function readyOperations(): Promise<Ready[]> {
   return run<Ready>(
     database.pool,
     `UPDATE "operation" SET "dispatchedAt" = now() WHERE id IN (
        SELECT o.id FROM "operation" o
-       WHERE o.state = 'queued' AND (o."dispatchedAt" IS NULL OR o."dispatchedAt" < now() - interval '3 seconds')
+       WHERE o.state = 'queued' AND (o."dispatchedAt" IS NULL OR o."dispatchedAt" < now() - make_interval(secs => $1))
          AND NOT EXISTS (
            SELECT 1 FROM "operationLock" mine JOIN "operationLock" earlier ON earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
              AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D')
@@ -56,6 +63,7 @@ async function readyOperations(): Promise<Ready[]> {
            WHERE mine."operationId" = o.id AND mine.mode = 'D')
        ORDER BY o."createdAt" LIMIT ${batch} FOR UPDATE SKIP LOCKED)
      RETURNING id, type, "targetKind", "targetId", "projectId", input, NULL AS name`,
+    [askAgainSeconds],
   );
 }
 
@@ -77,11 +85,13 @@ function startOf(operation: Ready): StartOperation {
 /** How many had their turn at once; a full batch may not be the last. */
 async function dispatch(): Promise<number> {
   const ready = await readyOperations();
+  const taken: string[] = [];
   await Promise.all(
     ready.map(async (operation) => {
       const start = startOf(operation);
       try {
         await startOperation(temporal, start);
+        taken.push(operation.id);
       } catch (error) {
         log.warn(
           { operationId: operation.id, error: error instanceof Error ? error.message : String(error) },
@@ -90,6 +100,12 @@ async function dispatch(): Promise<number> {
       }
     }),
   );
+  if (taken.length > 0)
+    await run(
+      database.pool,
+      `UPDATE "operation" SET "dispatchedAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])`,
+      [taken, trustSeconds],
+    );
   const [counts] = await run<{ queued: string; stuck: string }>(
     database.pool,
     `SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'stuck') AS stuck FROM "operation" WHERE state IN ('queued', 'stuck')`,
