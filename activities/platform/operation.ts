@@ -100,7 +100,7 @@ async function enter(tx: Client, operationId: string, held: Held): Promise<Opera
   return null;
 }
 
-/** Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed. */
+/** Ends what an operation held, and wakes the dispatcher if another waits for it: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed. */
 async function leave(
   tx: Client,
   operationId: string,
@@ -128,8 +128,16 @@ async function leave(
         entry.resourceId,
       ]);
   }
-  await run(tx, 'DELETE FROM "operationLock" WHERE "operationId" = $1', [operationId]);
-  await run(tx, `SELECT pg_notify('belay_queue', '')`);
+  await run(
+    tx,
+    `WITH gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceId", mode)
+     SELECT pg_notify('belay_queue', '') WHERE EXISTS (
+       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId")
+       WHERE waiting."operationId" <> $1 AND waiting.mode <> 'S' AND (gone.mode <> 'S' OR waiting.mode = 'D'))
+     OR EXISTS (
+       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId") WHERE waiting."operationId" <> $1 AND gone.mode = 'D')`,
+    [operationId],
+  );
 }
 
 const pastParticiples: Record<string, string> = {
@@ -212,10 +220,23 @@ async function conclude(
   });
 }
 
+const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
+
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
     async do({ operationId }: { operationId: string }): Promise<{ refused: OperationProblem | null }> {
+      // What was first in line when it was accepted has entered all it holds by then, and nothing could change since.
+      const [begun] = await run<{ createdAt: Date }>(
+        database.pool,
+        `UPDATE "operation" SET ${nowRunning} WHERE id = $1 AND state = 'queued' AND "cancelRequestedAt" IS NULL
+           AND NOT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND mode <> 'S' AND NOT entered) RETURNING "createdAt"`,
+        [operationId],
+      );
+      if (begun) {
+        metrics.lockWait.observe((Date.now() - begun.createdAt.getTime()) / 1000);
+        return { refused: null };
+      }
       return transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
         if (finals.has(operation.state))
@@ -245,11 +266,7 @@ export const operations = ({ database }: World) => ({
           });
           return { refused };
         }
-        await run(
-          tx,
-          `UPDATE "operation" SET state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-          [operationId],
-        );
+        await run(tx, `UPDATE "operation" SET ${nowRunning} WHERE id = $1`, [operationId]);
         metrics.lockWait.observe((Date.now() - operation.createdAt.getTime()) / 1000);
         return { refused: null };
       });
