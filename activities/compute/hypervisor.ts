@@ -1,11 +1,12 @@
 import { Context } from '@temporalio/activity';
+import { run } from '../../database/database.ts';
 import type { HostConnection } from '../../host-agent/connection.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import { cephUsers } from '../storage/cephAccess.ts';
 import { seedImage } from '../storage/names.ts';
-import { diskOf, volumeRows } from '../storage/volume.ts';
+import { diskOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
 
 interface OnHost {
@@ -13,18 +14,32 @@ interface OnHost {
   hostId: string;
 }
 
+interface InstanceRow {
+  projectId: string;
+  revision: number;
+  guestHostname: string | null;
+  vcpus: number | null;
+  memoryMib: number | null;
+  firmware: DomainSpec['firmware'];
+}
+
 /** The instance as its host must run it, from the records alone. */
 async function specOf(world: World, instanceId: string, { operationId }: StepContext): Promise<DomainSpec> {
-  const { prisma } = world.database;
-  const [instance, attached, interfaces] = await Promise.all([
-    prisma.instance.findUniqueOrThrow({ where: { id: instanceId } }),
-    prisma.volume.findMany({ where: { instanceId, deletedAt: null }, select: { id: true } }),
-    prisma.networkInterface.findMany({ where: { instanceId, deletedAt: null }, orderBy: { index: 'asc' } }),
+  const { pool } = world.database;
+  const [[instance], volumes, interfaces] = await Promise.all([
+    run<InstanceRow>(
+      pool,
+      `SELECT "projectId", revision, "guestHostname", vcpus, "memoryMib", firmware FROM "instance" WHERE id = $1`,
+      [instanceId],
+    ),
+    volumesOf(world, instanceId),
+    run<{ id: string; mac: string | null }>(
+      pool,
+      `SELECT id, mac FROM "networkInterface" WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY index`,
+      [instanceId],
+    ),
   ]);
-  const volumes = await volumeRows(
-    world,
-    attached.map((volume) => volume.id),
-  );
+  if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const root = volumes.find((volume) => volume.role === 'root');
   if (!root) throw refuse('INVALID_STATE', `instance ${instanceId} has no root volume`);
   return {
@@ -39,7 +54,7 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
     hostname: instance.guestHostname ?? instanceId,
     vcpus: instance.vcpus ?? 1,
     memoryMib: instance.memoryMib ?? 128,
-    firmware: instance.firmware as DomainSpec['firmware'],
+    firmware: instance.firmware,
     disks: volumes.map(diskOf),
     seed: { storageClusterId: root.storageClusterId, pool: root.pool, image: seedImage(instanceId) },
     interfaces: interfaces.map((nic) => ({ id: nic.id, mac: nic.mac ?? '', mtu: 1500 })),

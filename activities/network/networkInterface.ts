@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { run } from '../../database/database.ts';
 import { tryAgain } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -13,11 +14,22 @@ interface OnHost extends InstanceRef {
   hostId: string;
 }
 
-const living = (world: World, instanceId: string) =>
-  world.database.prisma.networkInterface.findMany({
-    where: { instanceId, deletedAt: null },
-    orderBy: { index: 'asc' },
-  });
+interface Port {
+  id: string;
+  networkId: string | null;
+  subnetId: string | null;
+  mac: string | null;
+  address: string | null;
+  securityGroupIds: string[];
+}
+
+const living = (world: World, instanceId: string): Promise<Port[]> =>
+  run<Port>(
+    world.database.pool,
+    `SELECT id, "networkId", "subnetId", mac, address, "securityGroupIds" FROM "networkInterface"
+     WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY index`,
+    [instanceId],
+  );
 
 const portOf = (id: string): [string, string, unknown][] => [['name', '==', id]];
 

@@ -33,15 +33,18 @@ export interface VolumeRow {
   qos: DiskSpec['qos'] | null;
 }
 
+const volumesWhere = (condition: string): string =>
+  `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, p."storageClusterId", p.pool, t.qos
+   FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "volumeType" t ON t.id = v."volumeTypeId"
+   WHERE ${condition} ORDER BY v."deviceIndex" NULLS LAST, v.id`;
+
 /** Volumes with the pool they are in, in attachment order. */
 export const volumeRows = (world: World, ids: string[]): Promise<VolumeRow[]> =>
-  run<VolumeRow>(
-    world.database.pool,
-    `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, p."storageClusterId", p.pool, t.qos
-     FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "volumeType" t ON t.id = v."volumeTypeId"
-     WHERE v.id = ANY($1::uuid[]) ORDER BY v."deviceIndex" NULLS LAST, v.id`,
-    [ids],
-  );
+  run<VolumeRow>(world.database.pool, volumesWhere('v.id = ANY($1::uuid[])'), [ids]);
+
+/** The living volumes of an instance, in attachment order. */
+export const volumesOf = (world: World, instanceId: string): Promise<VolumeRow[]> =>
+  run<VolumeRow>(world.database.pool, volumesWhere('v."instanceId" = $1 AND v."deletedAt" IS NULL'), [instanceId]);
 
 export const addressOf = (volume: VolumeRow): ImageAddress => ({
   storageClusterId: volume.storageClusterId,
@@ -102,8 +105,20 @@ async function makeSeed(
   root: VolumeRow,
   context: StepContext,
 ): Promise<void> {
-  const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-  const keys = await world.database.prisma.keyPair.findMany({ where: { id: { in: instance.keyPairIds } } });
+  const [instance] = await run<{
+    id: string;
+    projectId: string;
+    revision: number;
+    guestHostname: string | null;
+    sshKeys: string[];
+  }>(
+    world.database.pool,
+    `SELECT id, "projectId", revision, "guestHostname",
+            ARRAY(SELECT k."publicKey" FROM "keyPair" k WHERE k.id = ANY(i."keyPairIds")) AS "sshKeys"
+     FROM "instance" i WHERE id = $1`,
+    [instanceId],
+  );
+  if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const agent = await world.host(hostId);
   await agent.call('seed.ensure', {
     storageClusterId: root.storageClusterId,
@@ -112,7 +127,7 @@ async function makeSeed(
     tags: tagsOf(instance, 'instance', context),
     instanceId,
     hostname: instance.guestHostname ?? instanceId,
-    sshKeys: keys.map((key) => key.publicKey),
+    sshKeys: instance.sshKeys,
     userData: await readSecret(world.database, instanceId, 'userData'),
   });
 }
