@@ -18,7 +18,9 @@ const workflowBundle = existsSync(prebuilt)
 const worker = await processOf.worker({
   taskQueue: 'control',
   workflowBundle,
-  maxConcurrentWorkflowTaskExecutions: 100,
+  // Enough for two cores to be busy. With more, a thousand operations that begin at once keep those under way waiting beyond the ten
+  // seconds after which Temporal takes a workflow away from the worker that has it in memory; then it stands in line again, and is replayed.
+  maxConcurrentWorkflowTaskExecutions: 20,
   maxConcurrentActivityTaskExecutions: 200,
 });
 processOf.log.info('control worker ready');
