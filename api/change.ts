@@ -108,6 +108,9 @@ export interface Outcome {
   rights?: boolean;
 }
 
+/** A workflow that was asked for but has not begun is asked for again after so long: the API server may have died before it asked. */
+export const askAgainSeconds = 3;
+
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
 
 /** Keeps a transaction from committing: the dry run has seen what it wanted. */
@@ -619,7 +622,7 @@ async function acceptOperation(
     input: masked(kind, { ...input, ...workflowInput }),
     progress: 0,
     steps: [],
-    dispatchedAt: waits || change.undispatched ? null : now,
+    dispatchAt: waits || change.undispatched ? null : new Date(Date.now() + askAgainSeconds * 1000).toISOString(),
     requestId: change.requestId,
   };
   rows.operation = [operation];
@@ -681,7 +684,7 @@ async function acceptOperation(
   return {
     status: 202,
     body,
-    ...(operation.dispatchedAt === null
+    ...(operation.dispatchAt === null
       ? {}
       : {
           start: {

@@ -11,7 +11,7 @@ import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import type { Log } from '../runtime/log.ts';
 import { Problem, type ProblemDetails } from '../runtime/problem.ts';
-import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
+import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import { type Authenticator, type Caller, visibleTo } from './caller.ts';
 import { acceptChange, type Change, masked } from './change.ts';
 import { waitForEnd } from './operations.ts';
@@ -224,36 +224,25 @@ async function auditRefusal(api: Api, change: Change, problem: Problem): Promise
   }).catch((error: unknown) => api.log.warn({ error: String(error) }, 'could not write the audit entry of a refusal'));
 }
 
-/** Workflows that a process asks Temporal for at once. What comes in faster is accepted first and started by the dispatcher, in its order. */
-const startsAtOnce = 8;
-let starting = 0;
-
-function start(api: Api, operation: StartOperation): void {
-  starting += 1;
-  startOperation(api.temporal, operation)
-    .catch((error: unknown) =>
-      api.log.warn(
-        { operationId: operation.id, error: String(error) },
-        'Temporal did not take the operation; the dispatcher will',
-      ),
-    )
-    .finally(() => {
-      starting -= 1;
-    });
-}
-
 export async function applyChange(api: Api, ctx: Context, change: Change): Promise<void> {
   let outcome: Awaited<ReturnType<typeof acceptChange>>;
   try {
-    outcome = await acceptChange(api.database, { ...change, undispatched: starting >= startsAtOnce });
+    outcome = await acceptChange(api.database, { ...change, undispatched: startsWait() });
   } catch (error) {
     const problem = asProblem(error, api.log, change.requestId);
     if (problem.status < 500) await auditRefusal(api, change, problem);
     throw problem;
   }
   if (outcome.rights) api.authenticator.forget();
-  // The client does not wait for Temporal; the dispatcher starts what this misses.
-  if (outcome.start) start(api, outcome.start);
+  // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
+  const { start } = outcome;
+  if (start)
+    void startOperation(api.temporal, start).catch((error: unknown) =>
+      api.log.warn(
+        { operationId: start.id, error: String(error) },
+        'Temporal did not take the operation; the dispatcher will',
+      ),
+    );
   if (outcome.revision) ctx.set('ETag', `"${outcome.revision}"`);
   if (outcome.status === 202) {
     const { id } = JSON.parse(outcome.body) as { id: string };

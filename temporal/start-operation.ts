@@ -34,9 +34,12 @@ export function openTemporal(): Client {
 }
 
 /** More at once only makes each slower, and takes from the workers what would finish the ones before. */
-const startsAtOnce = 16;
+const startsAtOnce = 8;
 const waiting: (() => void)[] = [];
 let starting = 0;
+
+/** Whether a further start would wait for others of this process. */
+export const startsWait = (): boolean => starting >= startsAtOnce;
 
 /** Asks for the operation's workflow. Asking twice is harmless: the workflow's id is the operation's. */
 export async function startOperation(client: Client, operation: StartOperation): Promise<void> {

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { systemCaller } from '../api/caller.ts';
-import { acceptChange } from '../api/change.ts';
+import { acceptChange, askAgainSeconds } from '../api/change.ts';
 import { passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
@@ -38,8 +38,6 @@ interface Ready {
 
 /** Started at a time. */
 const batch = 200;
-/** What Temporal was asked for but has not begun is asked for again after so long: an API server may have died before it asked. */
-const askAgainSeconds = 3;
 /** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
 const trustSeconds = 60;
 
@@ -50,9 +48,9 @@ const trustSeconds = 60;
 async function readyOperations(): Promise<Ready[]> {
   return run<Ready>(
     database.pool,
-    `UPDATE "operation" SET "dispatchedAt" = now() WHERE id IN (
+    `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $1) WHERE id IN (
        SELECT o.id FROM "operation" o
-       WHERE o.state = 'queued' AND (o."dispatchedAt" IS NULL OR o."dispatchedAt" < now() - make_interval(secs => $1))
+       WHERE o.state = 'queued' AND (o."dispatchAt" IS NULL OR o."dispatchAt" < now())
          AND NOT EXISTS (
            SELECT 1 FROM "operationLock" mine JOIN "operationLock" earlier ON earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
              AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D')
@@ -103,7 +101,7 @@ async function dispatch(): Promise<number> {
   if (taken.length > 0)
     await run(
       database.pool,
-      `UPDATE "operation" SET "dispatchedAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])`,
+      `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])`,
       [taken, trustSeconds],
     );
   const [counts] = await run<{ queued: string; stuck: string }>(

@@ -32,7 +32,9 @@ export const operation = kind({
     steps: json(Type.Array(Type.Unknown()), 'system', { default: [] }),
     pointOfNoReturnPassed: boolean('system', { default: false }),
     cancelRequestedAt: instant('system'),
-    dispatchedAt: instant('system', { description: 'When its workflow was last asked for' }),
+    dispatchAt: instant('system', {
+      description: 'When its workflow is asked for again, should it not have begun by then',
+    }),
     startedAt: instant('system'),
     endedAt: instant('system'),
     error: json(Type.Unknown(), 'system'),
