@@ -366,6 +366,19 @@ describe('roles', () => {
   });
 });
 
+test('an account goes with its default project, once both are empty', async () => {
+  const { account, project } = await newAccount('goes');
+  const path = `/v1/accounts/${account.id}`;
+  const second = await admin.call('POST', '/v1/projects', { name: 'second', accountId: account.id });
+  expect(await code(admin, 'DELETE', path)).toBe('409 HAS_DEPENDENTS');
+  await admin.call('DELETE', `/v1/projects/${second.id}`);
+  const image = await admin.call('POST', '/v1/images', { name: 'i', zoneId: cloud.zone.id, projectId: project.id });
+  expect(await code(admin, 'DELETE', path)).toBe('409 HAS_DEPENDENTS');
+  await admin.done('DELETE', `/v1/images/${image.id}`);
+  expect(await code(admin, 'DELETE', path)).toBe('204');
+  expect(await code(admin, 'GET', `/v1/projects/${project.id}`)).toBe('404 NOT_FOUND');
+});
+
 test('the administrator that the installation came with, and its role, stay', async () => {
   const [user] = (await list(admin, 'users', 'userName = "admin"')).items;
   const [binding] = (await list(admin, 'role-bindings', `subjectId = "${user?.id}" AND targetKind = "platform"`)).items;

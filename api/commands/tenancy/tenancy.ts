@@ -6,6 +6,7 @@ import { allKinds, kindOf } from '../../../model/kinds.ts';
 import { Problem } from '../../../runtime/problem.ts';
 import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../../caller.ts';
 import type { Accepting, Row } from '../../change.ts';
+import { refuseDependents } from '../../deletePlan.ts';
 import { type Counter, countedAt } from '../../quota.ts';
 import type { Hooks } from '../index.ts';
 import { invalid } from '../violation.ts';
@@ -90,16 +91,24 @@ export const tenancyHooks: Hooks = {
   },
   'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
   'account.delete': {
-    async accept({ tx, row }) {
-      const [used] = await run<{ id: string }>(
+    async accept({ tx, caller, row }) {
+      const projects = await run<{ id: string; name: string; isDefault: boolean }>(
         tx,
-        `SELECT i.id FROM "project" p JOIN "instance" i ON i."projectId" = p.id AND i."deletedAt" IS NULL WHERE p."accountId" = $1 LIMIT 1`,
+        `SELECT id, name, "isDefault" FROM "project" WHERE "accountId" = $1 AND "deletedAt" IS NULL ORDER BY "isDefault"`,
         [row.id],
       );
-      if (used)
-        throw new Problem('HAS_DEPENDENTS', `account ${row.id} has resources`, {
-          blockers: [{ kind: 'instance', id: used.id }],
-        });
+      for (const { id, name, isDefault } of projects) {
+        if (!isDefault)
+          throw new Problem('HAS_DEPENDENTS', `account ${row.id} has project ${name}`, {
+            blockers: [{ kind: 'project', id, name }],
+          });
+        await refuseDependents(tx, caller, kindOf('project'), id);
+        await run(
+          tx,
+          `UPDATE "project" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+          [id],
+        );
+      }
     },
   },
   'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
