@@ -1,16 +1,58 @@
-/** The serial console of an instance, streamed from its host. */
-
-import { hostConnections } from '../runtime/hosts.ts';
+/** The serial console of an instance, streamed from its host, and from the next one when it moves. */
+import { Readable } from 'node:stream';
+import { run } from '../database/database.ts';
+import { AgentError, hostConnections } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
-import { abortOf, flag } from './request.ts';
+import { type Api, abortOf, flag } from './request.ts';
 import type { Viewing } from './views.ts';
+
+/** Between two looks at where a guest that has left its host is going. */
+const lookMs = 100;
 
 export async function serialLog({ api, ctx, row }: Viewing): Promise<void> {
   const follow = flag(ctx.query.follow, 'follow');
   const hostId = row.hostId ?? row.lastHostId;
   if (!hostId) throw new Problem('INVALID_STATE', `instance ${row.id} has not been on a host yet`);
-  const host = await hostConnections(api.database).connect(String(hostId));
+  // One that can not be reached is answered as a problem, not as a stream that breaks.
+  await hostConnections(api.database).connect(String(hostId));
   ctx.type = 'text/plain';
   ctx.set('Cache-Control', 'no-store');
-  ctx.body = host.serial(row.id, { follow, signal: abortOf(ctx) });
+  ctx.body = Readable.from(said(api, row.id, String(hostId), follow, abortOf(ctx)), { objectMode: false });
+}
+
+/** What the guest says, on one host after the other. */
+async function* said(
+  api: Api,
+  id: string,
+  firstHostId: string,
+  follow: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  let hostId: string | null = firstHostId;
+  for (let arrived = false; hostId; arrived = true) {
+    const host = await hostConnections(api.database).connect(hostId);
+    try {
+      yield* host.serial(id, { follow, arrived, signal }) as AsyncIterable<Buffer>;
+    } catch (error) {
+      if (signal.aborted) return;
+      // It left between the look at the record and the question.
+      if (!(error instanceof AgentError && error.code === 'NOT_FOUND')) throw error;
+    }
+    hostId = follow ? await nextHost(api, id, hostId, signal) : null;
+  }
+}
+
+/** Where an instance goes on whose guest has left this host; null when it is not on its way. */
+async function nextHost(api: Api, id: string, leftHostId: string, signal: AbortSignal): Promise<string | null> {
+  while (!signal.aborted) {
+    const [row] = await run<{ hostId: string | null; state: string }>(
+      api.database.pool,
+      `SELECT "hostId", state FROM "instance" WHERE id = $1 AND "deletedAt" IS NULL`,
+      [id],
+    );
+    if (row?.hostId && row.hostId !== leftHostId) return row.hostId;
+    if (row?.state !== 'migrating') return null;
+    await new Promise((resolve) => setTimeout(resolve, lookMs));
+  }
+  return null;
 }

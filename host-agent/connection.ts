@@ -50,8 +50,11 @@ export interface HostConnection {
   ): Promise<Tasks[N]['result']>;
   /** The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. */
   events(onEvent: (event: HostEvent) => void, signal: AbortSignal): Promise<void>;
-  /** The raw serial log of a domain; with `follow` it goes on until `signal` is aborted or the stream is destroyed. */
-  serial(id: string, options?: { follow?: boolean; signal?: AbortSignal }): Readable;
+  /**
+   * The raw serial log of a domain; with `follow` it goes on until the guest has left, `signal` is aborted or the stream is
+   * destroyed. With `arrived` it begins with what the guest says on this host.
+   */
+  serial(id: string, options?: { follow?: boolean; arrived?: boolean; signal?: AbortSignal }): Readable;
   health(options?: RequestOptions): Promise<AgentHealth>;
   close(): Promise<void>;
 }
@@ -338,9 +341,9 @@ function overHttp(path: HttpPath): OverHttp {
       }
     },
 
-    serial(id, { follow = false, signal } = {}) {
+    serial(id, { follow = false, arrived = false, signal } = {}) {
       const output = new PassThrough();
-      const url = `/v1/domains/${encodeURIComponent(id)}/serial${follow ? '?follow=true' : ''}`;
+      const url = `/v1/domains/${encodeURIComponent(id)}/serial?follow=${follow}&arrived=${arrived}`;
       open(path.streams, 'GET', url, undefined, signal)
         .then(async (response) => {
           if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));

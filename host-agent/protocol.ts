@@ -8,7 +8,8 @@
  *     GET    /v1/tasks/<taskId>?waitSeconds=20          → 200 Task; answers early when it ends or its progress changes
  *     DELETE /v1/tasks/<taskId>                         → 200 Task; cancels, answers when it has ended
  *     GET    /v1/events                                 → 200 stream of HostEvent, one JSON object per line
- *     GET    /v1/domains/<id>/serial?follow=true        → 200 stream of the raw serial log
+ *     GET    /v1/domains/<id>/serial?follow=true        → 200 stream of the raw serial log; it ends when the guest has left
+ *                               &arrived=true           only what it says here, for those who followed it here
  *     GET    /v1/health                                 → 200 AgentHealth
  *
  * Every call is declarative: "ensure it is so", "ensure it is not". It may arrive twice, and it may arrive when the opposite
@@ -253,6 +254,10 @@ export interface Calls {
   'domain.thaw': Call<{ id: string }>;
   /** The last part of the serial log, at most `bytes` (≤ 1 MiB). */
   'domain.serialLog': Call<{ id: string; bytes: number }, { text: string }>;
+  /** What the guest said on hosts before this one: told ahead of its log here. */
+  'domain.ensureEarlierSerialLog': Call<{ id: string; text: string }>;
+  /** The guest has left: who follows its log gets the rest, and the stream ends. */
+  'domain.ensureSerialLogAbsent': Call<{ id: string }>;
 }
 
 /** Long work with an id of the caller's: a retried request attaches to the running one. */

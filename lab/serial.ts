@@ -3,7 +3,7 @@ import type { Api } from './api.ts';
 
 /**
  * Follows an instance's serial console from its beginning until `look` finds what it looks for in all that came so far; answers that.
- * Throws with the console's last lines when it is not there in time. The console of a guest that moved begins with the move.
+ * Throws with the console's last lines when it is not there in time.
  */
 export async function serialUntil(
   api: Api,

@@ -72,6 +72,24 @@ const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void
   await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
 };
 
+/** As much of a serial log as goes along with a guest; escaped in JSON, an agent takes up to eight times that. */
+const carriedBytes = 512 * 1024;
+
+/** For what is only good to have: an operation is not held up where it can not be done, such as by an agent of an older version. */
+async function wherePossible(work: Promise<unknown>): Promise<void> {
+  await work.catch((error: { retryable?: boolean }) => {
+    if (error.retryable !== false) throw error;
+  });
+}
+
+/** What the guest has said goes with it, and those who follow it learn that it has left. */
+async function carrySerialLog(source: HostConnection, target: HostConnection, id: string): Promise<void> {
+  const { text } = await source.call('domain.serialLog', { id, bytes: carriedBytes });
+  // Empty after a first attempt that did all this.
+  if (text !== '') await target.call('domain.ensureEarlierSerialLog', { id, text });
+  await source.call('domain.ensureSerialLogAbsent', { id });
+}
+
 /** Whether a guest is there, though it may hold still. */
 const alive = ({ state }: DomainStatus): boolean => state === 'running' || state === 'paused';
 
@@ -216,9 +234,15 @@ export const hypervisor = (world: World) => ({
         });
       }
       await target.call('domain.ensureAbsent', { id: instanceId });
+      await wherePossible(target.call('domain.ensureSerialLogAbsent', { id: instanceId }));
     },
   }),
 
-  /** What a migration may leave at the source: a definition without a guest. */
-  leaveSource: step({ do: (input: OnHost) => leave(world, input) }),
+  /** What a migration may leave at the source: a definition without a guest, and what it has said. */
+  leaveSource: step({
+    async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
+      await leave(world, { instanceId, hostId });
+      await wherePossible(carrySerialLog(await world.host(hostId), await world.host(targetHostId), instanceId));
+    },
+  }),
 });

@@ -9,7 +9,7 @@ import { reboot, shutDown } from './power.ts';
 import { probeKvm } from './probe.ts';
 import { Problem } from './problem.ts';
 import type { ClusterAccess, RbdHelper } from './rbd.ts';
-import { tailOfSerialLog } from './serial.ts';
+import { ensureEarlierSerialLog, ensureSerialLogAbsent, tailOfSerialLog } from './serial.ts';
 import { placedFiles } from './storage.ts';
 import * as localSwitch from './switch.ts';
 import type { TaskHandlers } from './tasks.ts';
@@ -115,6 +115,8 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'domain.freeze': ({ id }) => domains.freeze(context, id),
     'domain.thaw': ({ id }) => done(domains.thaw(context, id)),
     'domain.serialLog': async ({ id, bytes }) => ({ text: await tailOfSerialLog(id, bytes) }),
+    'domain.ensureEarlierSerialLog': onDomain(({ id, text }) => ensureEarlierSerialLog(id, text)),
+    'domain.ensureSerialLogAbsent': onDomain(async ({ id }) => ensureSerialLogAbsent(id)),
   };
 }
 

@@ -144,6 +144,8 @@ const CALL_INPUTS = {
   'domain.freeze': Type.Object(domain),
   'domain.thaw': Type.Object(domain),
   'domain.serialLog': Type.Object({ ...domain, bytes: Type.Integer({ minimum: 0, maximum: 1 << 20 }) }),
+  'domain.ensureEarlierSerialLog': Type.Object({ ...domain, text: Type.String({ maxLength: 1 << 20 }) }),
+  'domain.ensureSerialLogAbsent': Type.Object(domain),
 } satisfies { [Name in CallName]: TSchema };
 
 const TASK_INPUTS = {

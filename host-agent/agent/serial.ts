@@ -1,7 +1,7 @@
-import { watch } from 'node:fs';
-import { copyFile, type FileHandle, mkdir, open, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { rmSync, watch } from 'node:fs';
+import { copyFile, type FileHandle, mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { PATHS } from './paths.ts';
+import { PATHS, writeFileAtomically } from './paths.ts';
 
 const CHUNK_BYTES = 64 * 1024;
 /** A guest may write to its console without end. */
@@ -14,23 +14,58 @@ export function serialLogPath(id: string): string {
   return join(PATHS.serialLogs, `instance-${id}.serial.log`);
 }
 
+/** What the guest said before it came here, carried along by its migration. QEMU writes to the log itself, so it is a file of its own. */
+const earlierPath = (id: string): string => join(PATHS.serialLogs, `instance-${id}.serial.earlier`);
+
+/** Guests that went on to another host. One whose log is there again has come back. */
+const left = new Set<string>();
+
+export async function ensureEarlierSerialLog(id: string, text: string): Promise<void> {
+  await mkdir(PATHS.serialLogs, { recursive: true });
+  await writeFileAtomically(earlierPath(id), text, 0o600);
+}
+
+/** At once, so that no reader sees the log gone without knowing why. Who has it open reads it to its end. */
+export function ensureSerialLogAbsent(id: string): void {
+  for (const path of [serialLogPath(id), `${serialLogPath(id)}.1`, earlierPath(id)]) rmSync(path, { force: true });
+  left.add(id);
+}
+
 /** The last part of the log, cut at a character's start; empty when there is none. */
 export async function tailOfSerialLog(id: string, bytes: number): Promise<string> {
-  const file = await open(serialLogPath(id)).catch(() => undefined);
-  if (!file) return '';
+  const here = await tailOf(serialLogPath(id), bytes);
+  const before = here.length < bytes ? await tailOf(earlierPath(id), bytes - here.length) : Buffer.alloc(0);
+  return Buffer.concat([before, here])
+    .toString('utf8')
+    .replace(/^\ufffd+/, '');
+}
+
+async function tailOf(path: string, bytes: number): Promise<Buffer> {
+  const file = await open(path).catch(() => undefined);
+  if (!file) return Buffer.alloc(0);
   try {
     const { size } = await file.stat();
     const length = Math.min(size, bytes);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.toString('utf8', 0, bytesRead).replace(/^\ufffd+/, '');
+    return buffer.subarray(0, bytesRead);
   } finally {
     await file.close();
   }
 }
 
-/** The bytes of the log from its start; with `follow` on and on as the guest writes, through rotation, until `signal` ends it. */
-export async function* readSerialLog(id: string, follow: boolean, signal: AbortSignal): AsyncGenerator<Buffer> {
+/**
+ * The bytes of the log from its start, what the guest said before it came here first unless one has `arrived` with it; with `follow` on
+ * and on as the guest writes, through rotation, until it leaves or `signal` ends it.
+ */
+export async function* readSerialLog(
+  id: string,
+  follow: boolean,
+  signal: AbortSignal,
+  arrived = false,
+): AsyncGenerator<Buffer> {
   const path = serialLogPath(id);
+  const before = arrived ? undefined : await readFile(earlierPath(id)).catch(() => undefined);
+  if (before && before.length > 0) yield before;
   await mkdir(dirname(path), { recursive: true });
   let file: FileHandle | undefined;
   let inode = 0;
@@ -52,7 +87,9 @@ export async function* readSerialLog(id: string, follow: boolean, signal: AbortS
           resolve();
         };
       });
+      const hasLeft = left.has(id);
       const now = await stat(path).catch(() => undefined);
+      if (now) left.delete(id);
       if (now && now.ino !== inode) {
         await file?.close();
         file = await open(path).catch(() => undefined);
@@ -68,7 +105,7 @@ export async function* readSerialLog(id: string, follow: boolean, signal: AbortS
         position += bytesRead;
         yield buffer.subarray(0, bytesRead);
       }
-      if (!follow) return;
+      if (!follow || (hasLeft && !now)) return;
       if (!signal.aborted) await changed;
     }
   } finally {
@@ -85,7 +122,7 @@ export async function* readSerialLog(id: string, follow: boolean, signal: AbortS
  */
 export async function trimSerialLogs(definedIds: Set<string>): Promise<void> {
   for (const name of await readdir(PATHS.serialLogs).catch(() => [])) {
-    const id = /^instance-([0-9a-f-]{36})\.serial\.log/.exec(name)?.[1];
+    const id = /^instance-([0-9a-f-]{36})\.serial\.(log|earlier)/.exec(name)?.[1];
     if (!id) continue;
     const path = join(PATHS.serialLogs, name);
     const { size, mtimeMs } = await stat(path);

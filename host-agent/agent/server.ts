@@ -143,7 +143,8 @@ async function serveSerial(id: string, url: URL, response: http.ServerResponse) 
   response.on('close', () => reading.abort());
   response.writeHead(200, { 'content-type': 'application/octet-stream' });
   response.flushHeaders();
-  for await (const chunk of readSerialLog(id, url.searchParams.get('follow') === 'true', reading.signal)) {
+  const wants = (what: string): boolean => url.searchParams.get(what) === 'true';
+  for await (const chunk of readSerialLog(id, wants('follow'), reading.signal, wants('arrived'))) {
     if (!response.write(chunk))
       await new Promise<void>((resolve) => {
         response.once('drain', resolve).once('close', resolve);

@@ -64,6 +64,13 @@ export interface SerialReader {
   end(): unknown;
 }
 
+export interface SerialLog {
+  /** What the guest said on hosts before this one. */
+  earlier: string;
+  text: string;
+  readers: Set<SerialReader>;
+}
+
 export interface Domain {
   /** The definition. */
   spec: DomainSpec;
@@ -76,8 +83,7 @@ export interface Domain {
   incoming: boolean;
   /** Just leaving in a migration: libvirt then refuses to change its devices. */
   leaving: boolean;
-  serialLog: string;
-  serialReaders: Set<SerialReader>;
+  serial: SerialLog;
   bootTimer: NodeJS.Timeout | undefined;
   startedAt: number;
 }
@@ -104,6 +110,8 @@ export interface Host {
   switch: SwitchConfiguration | null;
   tasks: Map<string, LiveTask>;
   listeners: Set<(event: HostEvent) => void>;
+  /** Of guests that went on to another host, until they are said to be absent. */
+  leftLogs: Map<string, SerialLog>;
   claimedVcpus: number;
   claimedMemoryMib: number;
 }
@@ -123,6 +131,7 @@ export function createHost(world: World, name: string, index: number): Host {
     switch: null,
     tasks: new Map(),
     listeners: new Set(),
+    leftLogs: new Map(),
     claimedVcpus: 0,
     claimedMemoryMib: 0,
   };
@@ -271,8 +280,8 @@ function unwatch(host: Host, domainId: string, disk: DiskSpec): void {
 }
 
 export function print(domain: Domain, text: string): void {
-  domain.serialLog = (domain.serialLog + text).slice(-serialLogLimit);
-  for (const reader of domain.serialReaders) reader.write(text);
+  domain.serial.text = (domain.serial.text + text).slice(-serialLogLimit);
+  for (const reader of domain.serial.readers) reader.write(text);
 }
 
 export function boot(host: Host, domain: Domain): void {
@@ -322,8 +331,12 @@ export function crash(host: Host): void {
 export function forget(host: Host, domain: Domain): void {
   clearTimeout(domain.bootTimer);
   host.domains.delete(domain.spec.id);
-  for (const reader of domain.serialReaders) reader.end();
+  for (const reader of domain.serial.readers) reader.end();
 }
+
+/** The log of a domain, or of one that has just left. */
+export const serialOf = (host: Host, id: string): SerialLog =>
+  host.domains.get(id)?.serial ?? host.leftLogs.get(id) ?? findDomain(host, id).serial;
 
 export function newDomain(spec: DomainSpec, over: Partial<Domain> = {}): Domain {
   return {
@@ -334,8 +347,7 @@ export function newDomain(spec: DomainSpec, over: Partial<Domain> = {}): Domain 
     frozen: false,
     incoming: false,
     leaving: false,
-    serialLog: '',
-    serialReaders: new Set(),
+    serial: { earlier: '', text: '', readers: new Set() },
     bootTimer: undefined,
     startedAt: 0,
     ...over,
@@ -683,7 +695,21 @@ export const calls: CallHandlers = {
     if (domain) domain.frozen = false;
     return nothing;
   },
-  'domain.serialLog': (host, { id, bytes }) => ({
-    text: findDomain(host, id).serialLog.slice(-Math.min(Math.max(bytes, 1), mib)),
-  }),
+  'domain.serialLog'(host, { id, bytes }) {
+    const { earlier, text } = host.domains.get(id)?.serial ?? host.leftLogs.get(id) ?? { earlier: '', text: '' };
+    return { text: (earlier + text).slice(-Math.min(Math.max(bytes, 1), mib)) };
+  },
+  'domain.ensureEarlierSerialLog'(host, { id, text }) {
+    const serial = host.domains.get(id)?.serial ?? host.leftLogs.get(id);
+    if (serial) serial.earlier = text;
+    return nothing;
+  },
+  'domain.ensureSerialLogAbsent'(host, { id }) {
+    const serial = host.domains.get(id)?.serial ?? host.leftLogs.get(id);
+    host.leftLogs.delete(id);
+    if (!serial) return nothing;
+    for (const reader of serial.readers) reader.end();
+    Object.assign(serial, { earlier: '', text: '', readers: new Set() });
+    return nothing;
+  },
 };

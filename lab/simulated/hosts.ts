@@ -22,6 +22,7 @@ import {
   isActive,
   recordOf,
   renewAgent,
+  serialOf,
   type World,
 } from './host.ts';
 import { ProblemError, problemOf, refuse } from './problem.ts';
@@ -97,7 +98,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
       case 'GET events':
         return serveEvents(host, response);
       case 'GET domains':
-        if (path[5] === 'serial') return serveSerialLog(host, name, query.get('follow') === 'true', response);
+        if (path[5] === 'serial') return serveSerialLog(host, name, query, response);
         break;
       case 'GET health': {
         const { bootId, name: hostname } = host;
@@ -161,14 +162,15 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     response.on('close', () => host.listeners.delete(listener));
   }
 
-  function serveSerialLog(host: Host, id: string, follow: boolean, response: ServerResponse): void {
-    const domain = findDomain(host, id);
+  function serveSerialLog(host: Host, id: string, query: URLSearchParams, response: ServerResponse): void {
+    const serial = serialOf(host, id);
+    const said = (query.get('arrived') === 'true' ? '' : serial.earlier) + serial.text;
     response.writeHead(200, { 'content-type': 'application/octet-stream' });
-    if (!follow) return void response.end(domain.serialLog);
+    if (query.get('follow') !== 'true') return void response.end(said);
     response.flushHeaders();
-    if (domain.serialLog !== '') response.write(domain.serialLog);
-    domain.serialReaders.add(response);
-    response.on('close', () => domain.serialReaders.delete(response));
+    if (said !== '') response.write(said);
+    serial.readers.add(response);
+    response.on('close', () => serial.readers.delete(response));
   }
 
   // ── Admin ──────────────────────────────────────────────────────────────────────────────────────────────────────────

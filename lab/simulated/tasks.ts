@@ -12,7 +12,6 @@ import {
   type Domain,
   facts,
   findDomain,
-  forget,
   type Host,
   halt,
   isActive,
@@ -207,7 +206,15 @@ export const tasks: TaskHandlers = {
     checkRunnable(target, live);
 
     const startedAt = Date.now();
-    const incoming = newDomain(domain.spec, { live, state: 'paused', reason: 'migration', incoming: true });
+    const back = target.leftLogs.get(id);
+    const incoming = newDomain(domain.spec, {
+      live,
+      state: 'paused',
+      reason: 'migration',
+      incoming: true,
+      // QEMU goes on at the end of a log that is there.
+      ...(back ? { serial: back } : {}),
+    });
     target.domains.set(id, incoming);
     occupy(target, live);
     // libvirt tells of the arriving QEMU as of any other; only `domain.resumed` means that the guest is here.
@@ -233,7 +240,10 @@ export const tasks: TaskHandlers = {
     }
     // The switch-over: from here the guest is the target's, and nothing is left on the source.
     vacate(host, live);
-    forget(host, domain);
+    clearTimeout(domain.bootTimer);
+    host.domains.delete(id);
+    host.leftLogs.set(id, domain.serial);
+    target.leftLogs.delete(id);
     Object.assign(incoming, { state: 'running', reason: 'migrated', incoming: false, startedAt: domain.startedAt });
     host.world.running.set(id, target);
     publish(host, 'domain.stopped', id, 'migrated');

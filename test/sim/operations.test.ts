@@ -167,7 +167,7 @@ test('around the switch-over, the answer to a cancel is what comes to pass', asy
   });
   expect(new Set(answers)).toEqual(new Set(['accepted', '409 CANCEL_TOO_LATE']));
   expect(await wrong()).toEqual([]);
-});
+}, 300_000);
 
 test('after the point of no return a cancel is refused', async () => {
   const { id } = await instance('gone-over');

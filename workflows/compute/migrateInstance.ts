@@ -34,7 +34,7 @@ export async function migrateInstance({
     const figures = await step(hypervisor.migrate, { ...source, targetHostId, bandwidthBytesPerSec });
     step.commit();
     await step(networkInterfaces.bindToTarget, { instanceId, targetHostId });
-    await step(hypervisor.leaveSource, source);
+    await step(hypervisor.leaveSource, { ...source, targetHostId });
     await step(placement.settleMove, move);
     return { hostId: targetHostId, ...figures };
   });
