@@ -584,6 +584,16 @@ describe('streams', () => {
     expect(last('GET')?.query).toEqual({ follow: 'false' });
   });
 
+  it('a view of a resource is a command like another', async () => {
+    const id = api.add('instances', { name: 'web' }).id;
+    const plan = { deletable: true, takes: [{ kind: 'instance', id, name: 'web', by: 'target' }] };
+    api.handle('GET /v1/instances/{id}/views/deletePlan', () => plan);
+    const { code, out } = await belay(api, ['instances', 'delete-plan', 'web', '-o', 'json']);
+    expect([code, JSON.parse(out)]).toEqual([0, plan]);
+    // A text is no record: `belay console` shows it.
+    expect((await belay(api, ['instances', '--help'])).out).not.toContain('serial-log');
+  });
+
   it('query sends named lists from standard input', async () => {
     api.handle('POST /v1/query', ({ body }) => ({
       up: { items: [{ id: zone, name: 'north' }], nextPageToken: null, asked: body },
