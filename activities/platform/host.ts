@@ -3,7 +3,6 @@ import { isIP } from 'node:net';
 import { Context } from '@temporalio/activity';
 import { run, transaction } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
-import type { Host } from '../../generated/prisma/client.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
 import {
@@ -32,6 +31,20 @@ interface Credential {
   password?: string;
 }
 
+/** What the steps on a host need to know of it. */
+interface Host {
+  id: string;
+  state: string;
+  clusterId: string;
+  zoneId: string | null;
+  address: string;
+  underlayAddress: string | null;
+  sshPort: number;
+  sshUser: string;
+  sshHostKey: string | null;
+  agentVersion: string | null;
+}
+
 /** What placement may promise of a host `h` in its cluster `k`. */
 const promisedVcpus = `greatest(0, floor(coalesce(h.vcpus, 0) * k."vcpuOvercommit")::int - coalesce((k."reservedHostCapacity"->>'vcpus')::int, 0))`;
 const promisedMemoryMib = `greatest(0, floor(coalesce(h."memoryMib", 0) * k."memoryOvercommit")::int - coalesce((k."reservedHostCapacity"->>'memoryMib')::int, 0))`;
@@ -50,7 +63,15 @@ async function tunnelAddress(host: Host): Promise<string> {
 export const hosts = (world: World) => {
   const { database } = world;
   const { prisma, pool } = database;
-  const find = (hostId: string): Promise<Host> => prisma.host.findUniqueOrThrow({ where: { id: hostId } });
+  const find = async (hostId: string): Promise<Host> => {
+    const [host] = await run<Host>(
+      pool,
+      `SELECT id, state, "clusterId", "zoneId", address, "underlayAddress", "sshPort", "sshUser", "sshHostKey", "agentVersion" FROM "host" WHERE id = $1`,
+      [hostId],
+    );
+    if (!host) throw refuse('NOT_FOUND', `there is no host ${hostId}`);
+    return host;
+  };
 
   const platformCredential = async (): Promise<Credential> => ({
     privateKey: (await platformSshKey(database)).privateKey,
@@ -86,11 +107,11 @@ export const hosts = (world: World) => {
 
   /** Storage clusters that hosts of this one's zone may be connected to. A host without a zone has none. */
   const storageClusterIds = async (host: Host): Promise<string[]> => {
-    const clusters = await prisma.storageCluster.findMany({
-      where: { zoneId: host.zoneId ?? host.id, state: 'ready', deletedAt: null },
-      select: { id: true },
-      orderBy: { id: 'asc' },
-    });
+    const clusters = await run<{ id: string }>(
+      pool,
+      `SELECT id FROM "storageCluster" WHERE "zoneId" = $1 AND state = 'ready' AND "deletedAt" IS NULL ORDER BY id`,
+      [host.zoneId],
+    );
     return clusters.map(({ id }) => id);
   };
 

@@ -100,7 +100,10 @@ async function enter(tx: Client, operationId: string, held: Held): Promise<Opera
   return null;
 }
 
-/** Ends what an operation held, and wakes the dispatcher if another waits for it: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed. */
+/**
+ * Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed.
+ * Wakes the dispatcher when another operation waits for any of it.
+ */
 async function leave(
   tx: Client,
   operationId: string,

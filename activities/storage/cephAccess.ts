@@ -20,11 +20,17 @@ export async function cephUsers(world: World, hostId: string): Promise<Record<st
 }
 
 export async function adminAccess(world: World, storageClusterId: string): Promise<CephAccess> {
-  const cluster = await world.database.prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
-  const key = await readSecret(world.database, storageClusterId, 'adminKey');
-  if (!key) throw refuse('PRECONDITION_FAILED', `storage cluster ${storageClusterId} has no administrator's key`);
-  const { monitors, fsid, adminUser: user } = cluster;
-  return { storageClusterId, monitors: monitors as string[], fsid, user, key };
+  const [[cluster], key] = await Promise.all([
+    run<{ monitors: string[]; fsid: string; adminUser: string }>(
+      world.database.pool,
+      `SELECT monitors, fsid, "adminUser" FROM "storageCluster" WHERE id = $1`,
+      [storageClusterId],
+    ),
+    readSecret(world.database, storageClusterId, 'adminKey'),
+  ]);
+  if (!cluster || !key)
+    throw refuse('PRECONDITION_FAILED', `storage cluster ${storageClusterId} has no administrator's key`);
+  return { storageClusterId, monitors: cluster.monitors, fsid: cluster.fsid, user: cluster.adminUser, key };
 }
 
 /** The pools of a storage cluster that exist and that a host's cluster reaches. */

@@ -32,8 +32,15 @@ export const storagePools = (world: World) => {
       `UPDATE "storagePool" SET capacity = NULL, "totalGib" = 0, "madeByPlatform" = false WHERE id = $1 AND state <> 'ready'`,
       [storagePoolId],
     );
-  const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> =>
-    alignAccess(world, hostId, (await find(storagePoolId)).storageClusterId);
+  const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> => {
+    const [record] = await run<{ storageClusterId: string }>(
+      pool,
+      `SELECT "storageClusterId" FROM "storagePool" WHERE id = $1`,
+      [storagePoolId],
+    );
+    if (!record) throw refuse('NOT_FOUND', `there is no storage pool ${storagePoolId}`);
+    await alignAccess(world, hostId, record.storageClusterId);
+  };
 
   return {
     /** The connected hosts that reach the pool, and one that speaks to the cluster for the control plane. */
