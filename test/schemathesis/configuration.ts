@@ -101,7 +101,7 @@ export async function configurationFor(api: Api, simulatorUrl: string): Promise<
         .filter(([, name]) => dictionaries.has(name))
         .map(([where, name]) => use(where, name));
       // A serial console that is followed has no end.
-      if (operationId === 'readSerial') parameters.push('"query.follow" = "false"');
+      if (operationId === 'serialLogOfInstance') parameters.push('"query.follow" = "false"');
       if (parameters.length === 0 && operationId !== 'listEvents') continue;
       lines.push('[[operations]]', `include-operation-id = ${quoted(operationId)}`);
       // Nor has a stream of events: it is read for so long, or for one event.
