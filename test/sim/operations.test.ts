@@ -1,5 +1,9 @@
 /** What operations promise beside success: their order, their cancelling, and a person's help when they are stuck. */
+import { Connection, Client as TemporalClient } from '@temporalio/client';
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { askOperation } from '../../api/operations.ts';
+import { openDatabase } from '../../database/database.ts';
+import { wellKnown } from '../../database/installation.ts';
 import { ApiError, type OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
@@ -125,6 +129,27 @@ test('a migration that is cancelled before its switch-over leaves the world as i
   expect(inWords(ended)).toContain(' cancelled (CANCELLED');
   await letGo();
   expect(await picture()).toEqual(before);
+  await remove(id);
+});
+
+test('a cancel that does not reach its workflow is handed on by the dispatcher', async () => {
+  const { id } = await instance('unheard');
+  await held('domain.migrate');
+  const moving = await act(id, 'migrate');
+  await until(moving.id, inStep('hypervisor.migrate'));
+  const database = openDatabase(address.databaseUrl, 1);
+  const nowhere = new TemporalClient({ connection: Connection.lazy({ address: '127.0.0.1:1' }) });
+  const asked = {
+    userId: wellKnown.admin,
+    apiKeyId: wellKnown.admin,
+    requestId: 'unheard',
+    sourceAddress: '127.0.0.1',
+  };
+  const answer = askOperation(database, nowhere, moving.id, 'cancel', asked, {});
+  await expect(answer).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  await database.close();
+  expect(inWords(await admin.settled(moving.id))).toContain(' cancelled (CANCELLED');
+  await letGo();
   await remove(id);
 });
 
