@@ -39,8 +39,8 @@ export interface Asked {
   sourceAddress: string;
 }
 
-/** So long a workflow may take to say whether it takes a cancel. */
-const cancelPatienceMs = 10_000;
+/** So long Temporal, and a workflow that is asked for an answer, may take. */
+const answerPatienceMs = 10_000;
 
 /**
  * Hands a cancel that was written down to the workflow, which alone knows whether it comes in time. Resolves when it was taken: then
@@ -62,7 +62,7 @@ export async function passOnCancel(database: Database, temporal: Client, id: str
 
 async function askWorkflow(database: Database, temporal: Client, id: string): Promise<Problem | null> {
   try {
-    await temporal.withDeadline(Date.now() + cancelPatienceMs, () =>
+    await temporal.withDeadline(Date.now() + answerPatienceMs, () =>
       // Under one id, so that a cancel that is asked for again gets the first answer.
       temporal.workflow.getHandle(id).executeUpdate('cancel', { updateId: 'cancel' }),
     );
@@ -131,7 +131,17 @@ export async function askOperation(
   });
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
   if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
-  if (verb !== 'cancel') return temporal.workflow.getHandle(id).signal(verb);
+  if (verb !== 'cancel')
+    return temporal.withDeadline(Date.now() + answerPatienceMs, () =>
+      temporal.workflow
+        .getHandle(id)
+        .signal(verb)
+        .catch(() => {
+          throw new Problem('BACKEND_UNAVAILABLE', `Temporal does not take the ${verb} of operation ${id}; ask again`, {
+            retryAfterSeconds: 2,
+          });
+        }),
+    );
   try {
     await passOnCancel(database, temporal, id);
   } catch (error) {
