@@ -15,7 +15,7 @@ import { startSimulatedCloud } from '../support/cloud.ts';
 import { configurationFor } from './configuration.ts';
 import { stock } from './stock.ts';
 
-const examples = process.argv[2] ?? '20';
+const examples = process.argv[2] ?? '10';
 const command = process.env.SCHEMATHESIS ?? 'schemathesis';
 const started = Date.now();
 
