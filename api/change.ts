@@ -108,8 +108,8 @@ export interface Outcome {
   rights?: boolean;
 }
 
-/** A workflow that was asked for but has not begun is asked for again after so long: the API server may have died before it asked. */
-export const askAgainSeconds = 3;
+/** An operation whose workflow has not begun is asked for again after so long: who was about to ask may have died. */
+export const askAgainSeconds = 10;
 
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
 

@@ -153,6 +153,14 @@ export async function askOperation(
   }
 }
 
+/** When a workflow is asked for again that was asked for now. */
+export const askAgainIn = (database: Database, operationIds: string[], seconds: number): Promise<unknown> =>
+  run(
+    database.pool,
+    `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[]) AND state = 'queued'`,
+    [operationIds, seconds],
+  );
+
 /** Answers when the operation has ended or the time is over, at most a tenth later than that. */
 export async function waitForEnd(database: Database, id: string, seconds: number, signal: AbortSignal): Promise<void> {
   const until = Date.now() + seconds * 1000;

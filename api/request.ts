@@ -14,7 +14,7 @@ import { Problem, type ProblemDetails } from '../runtime/problem.ts';
 import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import { type Authenticator, type Caller, visibleTo } from './caller.ts';
 import { acceptChange, type Change, masked } from './change.ts';
-import { waitForEnd } from './operations.ts';
+import { askAgainIn, waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
@@ -237,12 +237,13 @@ export async function applyChange(api: Api, ctx: Context, change: Change): Promi
   // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
   const { start } = outcome;
   if (start)
-    void startOperation(api.temporal, start).catch((error: unknown) =>
+    void startOperation(api.temporal, start).catch(async (error: unknown) => {
       api.log.warn(
         { operationId: start.id, error: String(error) },
         'Temporal did not take the operation; the dispatcher will',
-      ),
-    );
+      );
+      await askAgainIn(api.database, [start.id], 0).catch(() => {});
+    });
   if (outcome.revision) ctx.set('ETag', `"${outcome.revision}"`);
   if (outcome.status === 202) {
     const { id } = JSON.parse(outcome.body) as { id: string };

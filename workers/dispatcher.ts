@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { systemCaller } from '../api/caller.ts';
 import { acceptChange, askAgainSeconds } from '../api/change.ts';
-import { passOnCancel } from '../api/operations.ts';
+import { askAgainIn, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kindOf } from '../model/kinds.ts';
@@ -40,6 +40,8 @@ interface Ready {
 const batch = 200;
 /** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
 const trustSeconds = 60;
+/** What Temporal did not take. */
+const retrySeconds = 2;
 
 /**
  * First in line on everything they touch, and not asked for lately. Only a deletion waits for pins, so that no other operation looks at
@@ -84,6 +86,7 @@ function startOf(operation: Ready): StartOperation {
 async function dispatch(): Promise<number> {
   const ready = await readyOperations();
   const taken: string[] = [];
+  const refused: string[] = [];
   await Promise.all(
     ready.map(async (operation) => {
       const start = startOf(operation);
@@ -91,6 +94,7 @@ async function dispatch(): Promise<number> {
         await startOperation(temporal, start);
         taken.push(operation.id);
       } catch (error) {
+        refused.push(operation.id);
         log.warn(
           { operationId: operation.id, error: error instanceof Error ? error.message : String(error) },
           'Temporal did not take the operation; trying again',
@@ -98,12 +102,8 @@ async function dispatch(): Promise<number> {
       }
     }),
   );
-  if (taken.length > 0)
-    await run(
-      database.pool,
-      `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])`,
-      [taken, trustSeconds],
-    );
+  if (taken.length > 0) await askAgainIn(database, taken, trustSeconds);
+  if (refused.length > 0) await askAgainIn(database, refused, retrySeconds);
   const [counts] = await run<{ queued: string; stuck: string }>(
     database.pool,
     `SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'stuck') AS stuck FROM "operation" WHERE state IN ('queued', 'stuck')`,
