@@ -437,6 +437,7 @@ export function inventory(host: Host): HostInventory {
 export interface DomainRecord {
   state: DomainState;
   incoming: boolean;
+  frozen: boolean;
   spec: DomainSpec;
 }
 
@@ -444,7 +445,10 @@ export interface DomainRecord {
 export function recordOf(host: Host): Record<string, DomainRecord> {
   const sorted = [...host.domains.values()].sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1));
   return Object.fromEntries(
-    sorted.map(({ spec, state, incoming }) => [spec.id, { state, incoming, spec: structuredClone(spec) }]),
+    sorted.map(({ spec, state, incoming, frozen }) => [
+      spec.id,
+      { state, incoming, frozen, spec: structuredClone(spec) },
+    ]),
   );
 }
 
