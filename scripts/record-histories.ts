@@ -1,6 +1,7 @@
 /**
  * Records what every workflow does, for the proof that changed workflows still run what an older version has begun:
- * `npx tsx scripts/record-histories.ts` writes test/history/*.json from a simulated cloud.
+ * `npx tsx scripts/record-histories.ts` writes test/history/*.json from a simulated cloud; with names of files behind it, such as
+ * `stopInstance`, those alone.
  *
  * Record anew only what a change breaks on purpose, in an installation where nothing of the old version runs any more.
  */
@@ -162,11 +163,17 @@ try {
   await everyAction(admin, made, cloud.address);
   await otherEnds(admin, made, cloud.address, recorded);
   await successes(cloud.address.databaseUrl, recorded);
+  const names = [...recorded.values()];
+  const wanted = process.argv.length > 2 ? process.argv.slice(2) : names;
+  const unknown = wanted.filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new Error(`nothing that was done here is recorded as ${unknown.join(', ')}`);
   const connection = await Connection.connect({ address: cloud.stack.temporalAddress });
   const temporal = new TemporalClient({ connection, namespace: 'belay' });
   mkdirSync(directory, { recursive: true });
-  for (const file of readdirSync(directory)) if (file.endsWith('.json')) rmSync(join(directory, file));
+  if (wanted === names)
+    for (const file of readdirSync(directory)) if (file.endsWith('.json')) rmSync(join(directory, file));
   for (const [workflowId, name] of recorded) {
+    if (!wanted.includes(name)) continue;
     const handle = temporal.workflow.getHandle(workflowId);
     // The record says that it has ended a moment before the workflow does.
     await handle.result().catch(() => {});
@@ -174,7 +181,7 @@ try {
     writeFileSync(join(directory, `${name}.json`), `${JSON.stringify(recording)}\n`);
   }
   await connection.close();
-  console.log(`${recorded.size} histories in ${directory}`);
+  console.log(`${wanted.length} histories in ${directory}`);
 } finally {
   await cloud.stop();
 }
