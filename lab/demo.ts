@@ -9,7 +9,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stopByPidFile } from '../postgres/owned-process.ts';
+import { claimPidFile, stopByPidFile, writeOwnPidFile } from '../postgres/owned-process.ts';
 import { type Api, type OperationView, openApi, type Resource } from './api.ts';
 import { type Cloud, instanceBody, provision, type Underlay } from './provision.ts';
 import { downLab, upLab } from './real/lab.ts';
@@ -23,6 +23,7 @@ const args = new Set(process.argv.slice(2));
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 const simulated = args.has('--simulated') || !isRoot;
 const once = args.has('--once');
+const pidFile = join(home, 'demo.pid');
 const stateDirectory = join(home, simulated ? 'demo-simulated' : 'demo');
 
 const bold = (text: string): string => (process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text);
@@ -254,7 +255,8 @@ function summary(): void {
 }
 
 async function down(): Promise<void> {
-  await stopByPidFile(join(home, 'demo.pid'), 'SIGTERM');
+  // One that runs stops what it has started, and would start again what is stopped behind its back.
+  await stopByPidFile(pidFile, 'SIGTERM', 60_000);
   for (const directory of ['demo', 'demo-simulated']) {
     await stopStack(join(home, directory));
     rmSync(join(home, directory), { recursive: true, force: true });
@@ -264,16 +266,22 @@ async function down(): Promise<void> {
 }
 
 async function main(): Promise<number> {
-  if (args.has('down')) {
-    await down();
-    return 0;
-  }
   const unknown = [...args].filter((arg) => !['--simulated', '--once', 'down'].includes(arg));
   if (unknown.length > 0) {
     say(`unknown: ${unknown.join(' ')}; possible are --simulated, --once, down`);
     return 2;
   }
+  if (args.has('down')) {
+    await down();
+    return 0;
+  }
+  await claimPidFile('the demo', pidFile, 'SIGTERM');
+  writeOwnPidFile(pidFile);
   const stopping = new Promise<void>((resolve) => process.once('SIGINT', resolve).once('SIGTERM', () => resolve()));
+  const stopped = stopping.then((): never => {
+    throw new Error('it was asked to stop');
+  });
+  stopped.catch(() => {});
   let below: Machines | undefined;
   let stack: Stack | undefined;
   let failed = false;
@@ -281,6 +289,7 @@ async function main(): Promise<number> {
     await stack?.stop();
     await below?.stop();
     if (once) rmSync(stateDirectory, { recursive: true, force: true });
+    rmSync(pidFile, { force: true });
   };
   try {
     // A demo always begins with an empty cloud; what a run before it left is cleared away.
@@ -307,7 +316,7 @@ async function main(): Promise<number> {
         log: (line) => say(`  ${line}`),
       }),
     );
-    const cloud = await show(stack, underlay);
+    const cloud = await Promise.race([show(stack, underlay), stopped]);
     summary();
     if (!once) {
       addresses(stack, cloud);
@@ -350,4 +359,9 @@ function addresses(stack: Stack, cloud: Cloud): void {
   say('  npx belay instances delete web-2 --wait');
 }
 
-process.exit(await main());
+process.exit(
+  await main().catch((error: unknown) => {
+    say(error instanceof Error ? error.message : String(error));
+    return 1;
+  }),
+);

@@ -167,6 +167,14 @@ export async function claimPidFile(name: string, pidFile: string, signal: StopSi
   await stopByPidFile(pidFile, signal);
 }
 
+/** Leaves a pid file of this process itself, so that a later one finds and stops it. */
+export function writeOwnPidFile(pidFile: string): void {
+  const self = processIdentity(process.pid);
+  if (self === undefined) throw new Error('/proc does not show this process');
+  mkdirSync(dirname(pidFile), { recursive: true });
+  writeFileSync(pidFile, `${JSON.stringify({ server: self, owner: self } satisfies PidFile)}\n`);
+}
+
 /**
  * Starts a server that ends with its owner.
  *
