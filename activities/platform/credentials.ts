@@ -8,7 +8,7 @@ import ssh2 from 'ssh2';
 import { type Database, run, transaction } from '../../database/database.ts';
 import { wellKnown } from '../../database/installation.ts';
 import { readSecret, writeSecret } from '../../database/secrets.ts';
-import { type Authority, issueAuthority, issueForHost } from './certificate.ts';
+import { type Issued, issueAuthority, issueForHost } from './certificate.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first. */
 async function keep<Field extends string>(
@@ -62,17 +62,17 @@ export const isHostname = (text: string): boolean => /^[a-z0-9]([a-z0-9.-]*[a-z0
 
 const authorityName = 'Belay migration';
 
-async function migrationAuthority(database: Database): Promise<Authority> {
+async function migrationAuthority(database: Database): Promise<Issued> {
   const { migrationCaCertificate, migrationCaKey } = await keep(
     database,
     wellKnown.platform,
     ['migrationCaCertificate', 'migrationCaKey'],
     async () => {
-      const { certificate, key } = issueAuthority(authorityName);
+      const { certificate, key } = await issueAuthority(authorityName);
       return { migrationCaCertificate: certificate, migrationCaKey: key };
     },
   );
-  return { commonName: authorityName, certificate: migrationCaCertificate, key: migrationCaKey };
+  return { certificate: migrationCaCertificate, key: migrationCaKey };
 }
 
 export interface MigrationCertificate {
@@ -98,7 +98,7 @@ export async function migrationCertificate(
     hostId,
     ['migrationCertificate', 'migrationKey'],
     async () => {
-      const made = issueForHost(hostId, names, authority);
+      const made = await issueForHost(hostId, names, authority);
       return { migrationCertificate: made.certificate, migrationKey: made.key };
     },
   );

@@ -5,11 +5,11 @@ import { issueAuthority, issueForHost } from '../../../activities/platform/certi
 
 const hostId = '8a3c2f1e-0000-4000-8000-000000000001';
 const commonName = 'Belay migration';
-const authority = { commonName, ...issueAuthority(commonName) };
+const authority = await issueAuthority(commonName);
 
-test('a host is certified under its id and its address, by the authority and no other', () => {
+test('a host is certified under its id and its address, by the authority and no other', async () => {
   const names = [hostId, '10.0.0.7', 'fd00::7:1', '::ffff:192.0.2.1', 'host-1.example'];
-  const certificate = new X509Certificate(issueForHost(hostId, names, authority).certificate);
+  const certificate = new X509Certificate((await issueForHost(hostId, names, authority)).certificate);
   const issuer = new X509Certificate(authority.certificate);
   expect(certificate.checkIssued(issuer)).toBe(true);
   expect(certificate.verify(issuer.publicKey)).toBe(true);
@@ -20,21 +20,21 @@ test('a host is certified under its id and its address, by the authority and no 
     expect(certificate.checkIP(address)).toBe(address);
   expect(certificate.checkIP('10.0.0.8')).toBeUndefined();
   expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
-  expect(certificate.verify(new X509Certificate(issueAuthority(commonName).certificate).publicKey)).toBe(false);
+  expect(certificate.verify(new X509Certificate((await issueAuthority(commonName)).certificate).publicKey)).toBe(false);
 });
 
 test('two hosts know each other over TLS', async () => {
-  const end = (name: string) => {
-    const { certificate: cert, key } = issueForHost(name, [name, '127.0.0.1'], authority);
+  const end = async (name: string) => {
+    const { certificate: cert, key } = await issueForHost(name, [name, '127.0.0.1'], authority);
     return { cert, key, ca: authority.certificate, rejectUnauthorized: true };
   };
-  const server = createServer({ ...end('there'), requestCert: true });
+  const server = createServer({ ...(await end('there')), requestCert: true });
   try {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
     if (address === null || typeof address === 'string') throw new Error('no port');
     const accepted = new Promise<TLSSocket>((resolve) => server.once('secureConnection', resolve));
-    const client = connect({ ...end('here'), host: '127.0.0.1', port: address.port });
+    const client = connect({ ...(await end('here')), host: '127.0.0.1', port: address.port });
     const met = await accepted;
     expect(met.authorized).toBe(true);
     expect(met.getPeerCertificate().subject.CN).toBe('here');
