@@ -49,12 +49,14 @@ async function schemathesis(api: Api, who: string, simulatorUrl: string): Promis
     ...['--generation-database', ':memory:', '--report', 'json', '--report-json-path', reportPath],
   ];
   const child = spawn(command, args, { cwd: folder, stdio: 'inherit' });
-  const exitCode = await new Promise<number>((resolve, reject) => {
+  const end = await new Promise<number | string>((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code) => resolve(code ?? 1));
+    child.once('exit', (code, signal) => resolve(code ?? String(signal)));
   });
-  if (!existsSync(reportPath)) return [`exit code ${exitCode} and no report`];
-  const report = JSON.parse(readFileSync(reportPath, 'utf8')) as Report;
+  // It opens its report at the start and fills it at the end.
+  const text = existsSync(reportPath) ? readFileSync(reportPath, 'utf8') : '';
+  if (text === '') return [`ended with ${end}, without a report`];
+  const report = JSON.parse(text) as Report;
   const { operations, test_cases: requests } = report;
   const accepted = Object.values(report.valid_rates).filter((phases) =>
     Object.values(phases).some((rate) => rate.accepted > 0),
@@ -63,7 +65,7 @@ async function schemathesis(api: Api, who: string, simulatorUrl: string): Promis
     `as ${who}: ${requests.generated} requests to ${operations.tested} of ${operations.total} operations, ${accepted.length} of which were really done`,
   );
   const wrong = [...report.failures, ...report.errors].map(({ title, count }) => `${title} (${count})`);
-  if (exitCode !== 0 && wrong.length === 0) wrong.push(`exit code ${exitCode}`);
+  if (end !== 0 && wrong.length === 0) wrong.push(`ended with ${end}`);
   if (operations.tested !== operations.total) wrong.push('operations that were not asked');
   // Whoever has lost its right on the way was refused everything from there on.
   const { status } = await api.raw('GET', '/v1/networks');
