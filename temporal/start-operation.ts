@@ -34,7 +34,7 @@ export function openTemporal(): Client {
 }
 
 /** More at once only makes each slower, and takes from the workers what would finish the ones before. */
-const startsAtOnce = 4;
+const startsAtOnce = 2;
 const waiting: (() => void)[] = [];
 let starting = 0;
 
