@@ -27,9 +27,14 @@ export function statementName(text: string): string {
   return name;
 }
 
-/** Without UTC on the session, instants without an offset would shift by the server's zone. */
+/** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
 export function openDatabase(url: string, connections: number): Database {
-  const pool = new pg.Pool({ connectionString: url, max: connections, options: '-c timezone=UTC', keepAlive: true });
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    options: '-c timezone=UTC -c statement_timeout=60s',
+    keepAlive: true,
+  });
   // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => {});
   const adapter = new PrismaPg(pool, { statementNameGenerator: (query) => statementName(query.sql) });
