@@ -69,8 +69,10 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
 
 async function real(wanted: (row: string) => boolean): Promise<Figure[]> {
   const home = join(benchHome, '..');
+  // What a run before has left in Ceph belongs to a cloud that is gone.
+  await downLab(home, { keep: false });
   const lab = await upLab(home, log);
-  const machines = { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home) };
+  const machines = { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home, { keep: false }) };
   const bench = await startBenchStack({ machines, profile: flags.has('--profile'), log });
   try {
     const cloud = await bench.cloud();

@@ -61,9 +61,8 @@ function commandsIn(lab: Lab) {
     adminKey,
   ];
   return {
-    virsh: (host: number, argv: string[], input?: Buffer) =>
-      run(host, ['virsh', '-q', '-c', 'qemu:///system', ...argv], input),
-    rbd: (host: number, argv: string[], input?: Buffer) => run(host, ['rbd', ...ceph, '--no-progress', ...argv], input),
+    virsh: (host: number, argv: string[]) => run(host, ['virsh', '-q', '-c', 'qemu:///system', ...argv]),
+    rbd: (host: number, argv: string[], input?: Buffer) => run(host, ['rbd', ...ceph, ...argv], input),
     nbctl: (host: number, argv: string[]) =>
       run(host, ['ovn-nbctl', `--db=${lab.ovn.nbRemote}`, '--timeout=30', ...argv]),
   };
@@ -108,7 +107,7 @@ async function modelOf(bench: BenchCloud, lab: Lab): Promise<Model> {
   const host = hostNumber(bench, instance.hostId);
   const { virsh, rbd, nbctl } = commandsIn(lab);
   const seedFile = `/tmp/bench-seed-${instance.id}`;
-  await rbd(host, ['export', `${poolOf(bench)}/seed-${instance.id}`, seedFile]);
+  await rbd(host, ['export', '--no-progress', `${poolOf(bench)}/seed-${instance.id}`, seedFile]);
   const seed = Buffer.from((await lab.execHost(host, ['base64', seedFile])).stdout, 'base64');
   await lab.execHost(host, ['rm', '-f', seedFile]);
   return {
@@ -144,10 +143,12 @@ async function rawDeploy(
     .replaceAll(nic.id, guest.portId)
     .replaceAll(nic.mac, mac);
   const pool = poolOf(bench);
+  const definition = '/tmp/bench-definition.xml';
+  await lab.execHost(host, ['tee', definition], { input: xml });
   const started = performance.now();
   const parent = `${pool}/image-${bench.cloud.image.id}@base`;
   await rbd(host, ['clone', '--rbd-default-clone-format', '2', parent, `${pool}/volume-${guest.volumeId}`]);
-  await rbd(host, ['import', '-', `${pool}/seed-${guest.id}`], model.seed);
+  await rbd(host, ['import', '--no-progress', '-', `${pool}/seed-${guest.id}`], model.seed);
   await nbctl(host, [
     ...['--id=@port', 'create', 'Logical_Switch_Port', `name=${guest.portId}`, `addresses=${address}`],
     ...[`port_security=${address}`, `dhcpv4_options=${model.dhcpOptions}`],
@@ -156,7 +157,7 @@ async function rawDeploy(
     ...['--', 'add', 'Port_Group', `net_${hex(nic.networkId)}`, 'ports', '@port'],
     ...['--', 'add', 'Port_Group', `sg_${hex(bench.cloud.securityGroup.id)}`, 'ports', '@port'],
   ]);
-  await virsh(host, ['define', '/dev/stdin'], Buffer.from(xml));
+  await virsh(host, ['define', definition]);
   await virsh(host, ['start', domainName(guest.id)]);
   await nbctl(host, ['wait-until', 'Logical_Switch_Port', guest.portId, 'up=true']);
   return { guest, ms: performance.now() - started };
@@ -168,7 +169,7 @@ async function rawRemove(bench: BenchCloud, lab: Lab, guest: RawGuest): Promise<
   await virsh(host, ['destroy', domainName(guest.id)]);
   await virsh(host, ['undefine', domainName(guest.id)]);
   for (const image of [`volume-${guest.volumeId}`, `seed-${guest.id}`])
-    await rbd(host, ['rm', `${poolOf(bench)}/${image}`]);
+    await rbd(host, ['rm', '--no-progress', `${poolOf(bench)}/${image}`]);
   await nbctl(host, ['lsp-del', guest.portId]);
 }
 
