@@ -23,8 +23,11 @@ const has = (kind: Kind, column: string): boolean => columnsOf(kind).some(({ nam
 function dependentsBy(caller: Caller, parent: Kind, edge: Edge, ids: string[], limit: number): Sql {
   const { kind, field, many, onDelete, ownWhen } = edge;
   const column = sql`c.${identifier(field)}`;
+  const unless = ownWhen?.unless
+    ? sql` AND NOT (SELECT p.${identifier(ownWhen.unless)} FROM ${identifier(parent.name)} p WHERE p.id = ${column})`
+    : raw('');
   const meaning = ownWhen
-    ? sql`CASE WHEN c.${identifier(ownWhen.field)} = ${ownWhen.value} AND NOT (SELECT p.${identifier(ownWhen.unless)} FROM ${identifier(parent.name)} p WHERE p.id = ${column}) THEN 'own' ELSE ${raw(`'${onDelete}'`)} END`
+    ? sql`CASE WHEN c.${identifier(ownWhen.field)} = ${ownWhen.value}${unless} THEN 'own' ELSE ${raw(`'${onDelete}'`)} END`
     : raw(`'${onDelete}'`);
   return sql`(SELECT ${raw(`'${kind.name}'`)} AS kind, c.id, ${has(kind, 'name') ? raw('c.name') : raw(`''`)} AS name, ${meaning} AS "onDelete",
       ${visibleTo(caller, 'get')(kind, raw('c')) ?? raw('TRUE')} AS visible,
@@ -53,7 +56,8 @@ async function dependentsOf(
 
 /** Refuses a delete while something hangs on the resource; tells the first of those that the caller may know of. */
 export async function refuseDependents(tx: Client, caller: Caller, kind: Kind, id: string): Promise<void> {
-  const found = await dependentsOf(tx, caller, kind, [id], ['block', 'cascade'], 10);
+  const dependents = await dependentsOf(tx, caller, kind, [id], ['block', 'cascade'], 10);
+  const found = dependents.filter(({ onDelete }) => onDelete !== 'own');
   if (found.length === 0) return;
   const blockers = found
     .filter(({ visible }) => visible)

@@ -26,7 +26,7 @@ export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
   ref?: string;
   onDelete?: OnDelete;
   /** What has this value here is `own`, unless the referred resource says no by a flag of its own. */
-  ownWhen?: { field: string; value: string; unless: string };
+  ownWhen?: { field: string; value: string | boolean; unless?: string };
   /** Stored encrypted, never returned, masked in audit entries and operations. */
   secret?: boolean;
   /** Only a caller whose right is bound at platform or domain may set it. */

@@ -81,10 +81,18 @@ test('a cascade goes from the leaves up', async () => {
   });
   const user = await admin.call('POST', '/v1/users', { name: 'u', userName: 'u', accountId: account.id });
   await admin.call('POST', '/v1/api-keys', { name: 'k', userId: user.id });
+  await admin.call('POST', '/v1/projects', { name: 'further', accountId: account.id });
   const { deletable, takes, blockers } = await plan('accounts', account.id, admin);
   expect([deletable, blockers]).toEqual([false, []]);
   const order = takes.map(({ kind, by }) => `${kind} ${by}`);
-  expect([...order].sort()).toEqual(['account target', 'apiKey own', 'project cascade', 'user cascade']);
+  expect([...order].sort()).toEqual([
+    'account target',
+    'apiKey own',
+    'project cascade',
+    // The default one.
+    'project own',
+    'user cascade',
+  ]);
   expect(order.indexOf('apiKey own')).toBeLessThan(order.indexOf('user cascade'));
   expect(order.at(-1)).toBe('account target');
 });

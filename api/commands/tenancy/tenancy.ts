@@ -92,23 +92,18 @@ export const tenancyHooks: Hooks = {
   'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
   'account.delete': {
     async accept({ tx, caller, row }) {
-      const projects = await run<{ id: string; name: string; isDefault: boolean }>(
+      const [project] = await run<{ id: string }>(
         tx,
-        `SELECT id, name, "isDefault" FROM "project" WHERE "accountId" = $1 AND "deletedAt" IS NULL ORDER BY "isDefault"`,
+        `SELECT id FROM "project" WHERE "accountId" = $1 AND "isDefault" AND "deletedAt" IS NULL`,
         [row.id],
       );
-      for (const { id, name, isDefault } of projects) {
-        if (!isDefault)
-          throw new Problem('HAS_DEPENDENTS', `account ${row.id} has project ${name}`, {
-            blockers: [{ kind: 'project', id, name }],
-          });
-        await refuseDependents(tx, caller, kindOf('project'), id);
-        await run(
-          tx,
-          `UPDATE "project" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-          [id],
-        );
-      }
+      if (!project) return;
+      await refuseDependents(tx, caller, kindOf('project'), project.id);
+      await run(
+        tx,
+        `UPDATE "project" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+        [project.id],
+      );
     },
   },
   'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
