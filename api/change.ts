@@ -781,12 +781,12 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
   };
 }
 
-/** A patched field's new value: objects are merged, null clears or returns to the default. */
+/** A patched field's new value: objects are merged, null clears or returns to the default, of a whole field and of a member alike. */
 function stored(kind: Kind, name: string, value: unknown, current: unknown): unknown {
   const field = kind.fields[name];
   if (value === null) return field?.default ?? null;
-  return field && isStored(field) && value !== null && typeof value === 'object' && !Array.isArray(value)
-    ? mergePatch(current, value)
+  return field && isStored(field) && typeof value === 'object' && !Array.isArray(value)
+    ? { ...(field.default as Record<string, unknown> | undefined), ...(mergePatch(current, value) as object) }
     : value;
 }
 

@@ -597,6 +597,19 @@ describe('reading', () => {
     expect(broken.rows).toEqual([]);
     expect((many.rows[0] as { n: number }).n).toBeGreaterThan(10);
   });
+  test('a member that a patch sets to null returns to its default', async () => {
+    const path = `/v1/clusters/${cloud.cluster.id}`;
+    const patched = async (migration: Record<string, unknown>): Promise<unknown> =>
+      (await admin.call<Resource & { migration: unknown }>('PATCH', path, { migration })).migration;
+    expect(await patched({ bandwidthBytesPerSec: 2_000_000, autoConverge: true })).toEqual({
+      bandwidthBytesPerSec: 2_000_000,
+      autoConverge: true,
+    });
+    expect(await patched({ bandwidthBytesPerSec: null, autoConverge: true })).toEqual({
+      bandwidthBytesPerSec: null,
+      autoConverge: true,
+    });
+  });
   test('health, metrics and reference answer without a credential', async () => {
     for (const path of ['/healthz', '/readyz', '/metrics', '/docs', '/v1/openapi.json', '/v1/about'])
       expect((await fetch(`${address.apiUrl}${path}`)).status).toBe(200);
