@@ -527,7 +527,7 @@ async function callbackRow(
     throw new Problem('INVALID_ARGUMENT', 'this API key has no secret to sign callbacks with; make a new key', {
       violations: [{ field: 'Belay-Callback-Url', message: 'the API key has no callback secret' }],
     });
-  return { operationId, apiKeyId, url, attempts: 0, nextAttemptAt: new Date().toISOString() };
+  return { operationId, apiKeyId, url };
 }
 
 /** Whose quota a new row counts for. */

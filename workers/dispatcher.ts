@@ -33,7 +33,6 @@ interface Ready {
   targetId: string;
   projectId: string | null;
   input: Record<string, unknown>;
-  name: string | null;
 }
 
 /** Started at a time. */
@@ -62,7 +61,7 @@ async function readyOperations(): Promise<Ready[]> {
                AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" OFFSET 0))))
        ORDER BY o."createdAt" LIMIT ${batch} FOR UPDATE SKIP LOCKED)
      UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $1) FROM ready WHERE o.id = ready.id
-     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input, NULL AS name`,
+     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input`,
     [askAgainSeconds],
   );
 }
