@@ -27,12 +27,20 @@ export function statementName(text: string): string {
   return name;
 }
 
+export interface DatabaseOptions {
+  /**
+   * Every statement finds its rows by an index, whatever the planner thinks: it plans by what tables held a while ago, and the lists of
+   * who waits for what are empty before a burst. What was planned then would read a thousand rows a thousand times over.
+   */
+  byIndex?: boolean;
+}
+
 /** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
-export function openDatabase(url: string, connections: number): Database {
+export function openDatabase(url: string, connections: number, { byIndex = false }: DatabaseOptions = {}): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
-    options: '-c timezone=UTC -c statement_timeout=60s',
+    options: `-c timezone=UTC -c statement_timeout=60s${byIndex ? ' -c enable_seqscan=off' : ''}`,
     keepAlive: true,
   });
   // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.

@@ -18,7 +18,7 @@ import { openTemporal, type StartOperation, startOperation } from '../temporal/s
 import { deliverCallbacks } from './callbacks.ts';
 import { stopRequested } from './worker.ts';
 
-const database = openDatabase(config.databaseUrl, 6);
+const database = openDatabase(config.databaseUrl, 6, { byIndex: true });
 const temporal = openTemporal();
 let stopping = false;
 const stop = stopRequested().then(() => {

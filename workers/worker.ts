@@ -98,7 +98,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     }),
     shutdownSignals: [],
   });
-  const database = openDatabase(config.databaseUrl, config.databaseConnections);
+  const database = openDatabase(config.databaseUrl, config.databaseConnections, { byIndex: true });
   const hosts = hostConnections(database);
   const world: World = {
     database,
