@@ -11,17 +11,21 @@ export interface StepPair<I, O> {
 
 export const step = <I, O = void>(pair: StepPair<I, O>): StepPair<I, O> => pair;
 
-/** Which run of which operation a step belongs to; tags on real systems are made from it. */
-export interface StepContext {
-  operationId: string;
-  /** Name of the workflow, such as `createInstance`. */
-  type: string;
-  step: string;
+/** What a workflow tells of a step beside its input. The rest Temporal knows, and it would stand in every line of a history. */
+export interface StepPlace {
   /** Place of the step in its run; -1 for the saga's own bookkeeping. */
   index: number;
   /** The point of no return is behind. */
   committed: boolean;
-  undo?: boolean;
+}
+
+/** Which run of which operation a step belongs to; tags on real systems are made from it. */
+export interface StepContext extends StepPlace {
+  operationId: string;
+  /** Name of the workflow, such as `createInstance`. */
+  type: string;
+  step: string;
+  undo: boolean;
 }
 
 export interface OperationProblem {

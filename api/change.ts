@@ -7,6 +7,7 @@ import { callbackSecretField } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, type Rows, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
 import type { Placement } from '../database/placement.ts';
+import { askAgainSeconds } from '../database/queue.ts';
 import { seal, unseal } from '../database/secrets.ts';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
@@ -107,9 +108,6 @@ export interface Outcome {
   /** Rights may have changed. */
   rights?: boolean;
 }
-
-/** An operation whose workflow has not begun is asked for again after so long: who was about to ask may have died. */
-export const askAgainSeconds = 10;
 
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
 

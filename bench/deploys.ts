@@ -26,7 +26,7 @@ async function withoutWorkers<T>(bench: BenchCloud, work: () => Promise<T>): Pro
 }
 
 /** From the request to the answer that it runs, in milliseconds. */
-export async function deployOne({ cloud }: BenchCloud, name: string): Promise<number> {
+async function deployOne({ cloud }: BenchCloud, name: string): Promise<number> {
   const started = performance.now();
   const operation = await cloud.tenant.call<OperationView>('POST', '/v1/instances', instanceBody(cloud, name), {
     Prefer: 'wait=60',
@@ -97,7 +97,7 @@ async function count(bench: BenchCloud, prefix: string, state: string): Promise<
 }
 
 /** Asks for all at once; seconds until all run. */
-export async function deployAll(bench: BenchCloud, prefix: string, wanted: number): Promise<number> {
+async function deployAll(bench: BenchCloud, prefix: string, wanted: number): Promise<number> {
   const generator = startChild('load.ts');
   try {
     const load = { ...creates(bench, prefix, wanted), connections: 100 };

@@ -203,7 +203,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const started = startOwnedProcess({
       name: role,
       command: process.execPath,
-      args: ['--import', 'tsx', join(root, roles[role])],
+      // Requests and steps leave much behind that is of no use a moment later: with little room for it, a tenth of the time goes into clearing it away.
+      args: ['--max-semi-space-size=32', '--import', 'tsx', join(root, roles[role])],
       cwd: root,
       env: {
         ...environment,

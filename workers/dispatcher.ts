@@ -5,9 +5,10 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { systemCaller } from '../api/caller.ts';
-import { acceptChange, askAgainSeconds } from '../api/change.ts';
+import { acceptChange } from '../api/change.ts';
 import { askAgainIn, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
+import { type ReadyOperation, readyAtOnce, readyOperations } from '../database/queue.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kindOf } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -26,48 +27,13 @@ const stop = stopRequested().then(() => {
 });
 serveMetrics(config.metricsPort);
 
-interface Ready {
-  id: string;
-  type: string;
-  targetKind: string;
-  targetId: string;
-  projectId: string | null;
-  input: Record<string, unknown>;
-}
-
-/** Started at a time. */
-const batch = 200;
 /** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
 const trustSeconds = 60;
 /** What Temporal did not take. */
 const retrySeconds = 2;
 
-/**
- * First in line on everything they touch, and not asked for lately. Only a deletion waits for pins, so that no other operation looks at
- * the pins of a resource: there may be thousands. Each lock looks for those before it by itself (OFFSET 0), and the list is made once: joined
- * as the planner likes, by what the tables held before a burst, this ran for minutes.
- */
-async function readyOperations(): Promise<Ready[]> {
-  return run<Ready>(
-    database.pool,
-    `WITH ready AS MATERIALIZED (
-       SELECT o.id FROM "operation" o
-       WHERE o.state = 'queued' AND (o."dispatchAt" IS NULL OR o."dispatchAt" < now())
-         AND NOT EXISTS (
-           SELECT 1 FROM "operationLock" mine WHERE mine."operationId" = o.id AND (
-             EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
-               AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D') OFFSET 0)
-             OR (mine.mode = 'D' AND EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId"
-               AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" OFFSET 0))))
-       ORDER BY o."createdAt" LIMIT ${batch} FOR UPDATE SKIP LOCKED)
-     UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $1) FROM ready WHERE o.id = ready.id
-     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input`,
-    [askAgainSeconds],
-  );
-}
-
 /** The workflow's own input is what acceptance wrote into the operation. */
-function startOf(operation: Ready): StartOperation {
+function startOf(operation: ReadyOperation): StartOperation {
   const { id, type, targetKind, targetId, projectId, input } = operation;
   const [kindName = '', verb = ''] = type.split('.');
   return {
@@ -83,7 +49,7 @@ function startOf(operation: Ready): StartOperation {
 
 /** How many had their turn at once; a full batch may not be the last. */
 async function dispatch(): Promise<number> {
-  const ready = await readyOperations();
+  const ready = await readyOperations(database);
   const taken: string[] = [];
   const refused: string[] = [];
   await Promise.all(
@@ -286,7 +252,7 @@ async function repeat(
 log.info('dispatcher ready');
 await Promise.all([
   listen(),
-  repeat('dispatching', dispatch, (started) => (started === batch ? 0 : 1_000), true),
+  repeat('dispatching', dispatch, (started) => (started === readyAtOnce ? 0 : 1_000), true),
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),

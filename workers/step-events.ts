@@ -8,7 +8,7 @@ export interface StepEvents {
   flush(): Promise<void>;
 }
 
-const flushMs = 60;
+const flushMs = 200;
 
 export function stepEvents(database: Database, log: Log): StepEvents {
   let waiting = new Map<string, { context: StepContext; report: Partial<StepReport> }>();

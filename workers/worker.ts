@@ -1,6 +1,6 @@
 /** What every worker process has: database, connections, activities under one interceptor, and an orderly end. */
 
-import type { Context as ActivityContext } from '@temporalio/activity';
+import type { Context as ActivityContext, Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import {
   type ActivityExecuteInput,
@@ -13,7 +13,7 @@ import {
 import { failureOf } from '../activities/failure.ts';
 import { activitiesFor } from '../activities/index.ts';
 import { openNorthbound } from '../activities/network/northbound.ts';
-import type { OperationProblem, StepContext } from '../activities/step.ts';
+import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import { config } from '../runtime/config.ts';
@@ -52,6 +52,15 @@ function problemIn(error: unknown): OperationProblem {
 /** A fifth of the time after which Temporal gives a silent worker up; also how soon a step learns that it is cancelled. */
 const heartbeatMs = 2_000;
 
+/** An activity is named after its step; its workflow's id is the operation's. */
+const contextOf = ({ activityType, workflowExecution, workflowType }: Info, place: StepPlace): StepContext => ({
+  ...place,
+  operationId: workflowExecution?.workflowId ?? '',
+  type: workflowType ?? '',
+  step: activityType.replace(/\.undo$/, ''),
+  undo: activityType.endsWith('.undo'),
+});
+
 /** One attempt of a step: faults, metrics, live events, and errors as codes. */
 function interceptor(database: Database, events: StepEvents) {
   return (activity: ActivityContext) => ({
@@ -60,7 +69,8 @@ function interceptor(database: Database, events: StepEvents) {
         input: ActivityExecuteInput,
         next: (input: ActivityExecuteInput) => Promise<unknown>,
       ): Promise<unknown> {
-        const context = input.args[1] as StepContext;
+        const [stepInput, place] = input.args as [unknown, StepPlace];
+        const context = contextOf(activity.info, place);
         const { attempt } = activity.info;
         const end = metrics.stepDuration.startTimer({ step: context.step, direction: context.undo ? 'undo' : 'do' });
         if (attempt > 1) metrics.stepRetries.labels(context.step).inc();
@@ -73,7 +83,7 @@ function interceptor(database: Database, events: StepEvents) {
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const result = await underFaults(database, context, () => next(input));
+          const result = await underFaults(database, context, () => next({ ...input, args: [stepInput, context] }));
           end({ outcome: 'done' });
           events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: new Date().toISOString() });
           return result;

@@ -23,7 +23,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { OperationProblem, StepContext, StepPair, StepReport } from '../activities/step.ts';
+import type { OperationProblem, StepPair, StepPlace, StepReport } from '../activities/step.ts';
 import { hostQueue } from '../model/shards.ts';
 import { belayHost } from '../temporal/search-attributes.ts';
 
@@ -74,7 +74,7 @@ export function refs<Area>(
   ) as { [K in keyof Area]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O> : never };
 }
 
-type Activities = Record<string, (input: unknown, context: StepContext) => Promise<unknown>>;
+type Activities = Record<string, (input: unknown, place: StepPlace) => Promise<unknown>>;
 
 /** Temporal takes 2,048 bytes of a search attribute: this many ids. Work on more hosts is found by its operation. */
 const namedHosts = 40;
@@ -98,11 +98,12 @@ const bookkeeping = proxyLocalActivities<Activities>({
   retry: { initialInterval: '200 ms', maximumInterval: '5 s' },
 });
 
-function remote(ref: StepOptions, input: unknown, summary: string): Activities {
+function remote(ref: StepOptions & { name: string }, input: unknown, suffix: '' | '.undo'): Activities {
   const options: ActivityOptions = {
     startToCloseTimeout: `${ref.deadlineSeconds} s`,
     retry: { ...remoteRetry, ...(ref.attempts ? { maximumAttempts: ref.attempts } : {}) },
-    summary,
+    // A step is shown by its own name.
+    ...(suffix ? { summary: `undo ${ref.name}` } : {}),
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     // Every worker heartbeats for its steps; the death of one is noticed long before the deadline.
     heartbeatTimeout: '10 s',
@@ -115,14 +116,12 @@ function run(
   ref: StepOptions & { name: string },
   suffix: '' | '.undo',
   input: unknown,
-  context: StepContext,
+  place: StepPlace,
 ): Promise<unknown> {
   const name = ref.name + suffix;
-  const activity = (ref.where === 'record' ? records : remote(ref, input, suffix ? `undo ${ref.name}` : ref.name))[
-    name
-  ];
+  const activity = (ref.where === 'record' ? records : remote(ref, input, suffix))[name];
   if (!activity) throw ApplicationFailure.nonRetryable(`no step named ${name}`, 'INTERNAL');
-  return activity(input, context);
+  return activity(input, place);
 }
 
 /** What the client is told of a failure: code, message, step, host; never a stack trace. */
@@ -183,20 +182,13 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     { validator: refuseLateCancel },
   );
 
-  const context = (report: StepReport): StepContext => ({
-    operationId,
-    step: report.name,
-    index: report.index,
-    committed,
-    type: workflowInfo().workflowType,
-  });
+  const placeOf = ({ index }: StepReport): StepPlace => ({ index, committed });
 
   /** Index -1: neither faults nor live step events are for the saga's own records. */
   function record(name: string, input: Record<string, unknown> = {}): Promise<unknown> {
-    const own = { operationId, step: `operations.${name}`, index: -1, committed, type: workflowInfo().workflowType };
     const activity = bookkeeping[`operations.${name}`];
     if (!activity) throw ApplicationFailure.nonRetryable(`no step named operations.${name}`, 'INTERNAL');
-    return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, own));
+    return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, { index: -1, committed }));
   }
 
   /** Says that the operation is stuck, and waits for an operator. One step asks at a time: an answer is for the step it was given for. */
@@ -238,9 +230,37 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }
 
-  const perform = async (ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+  async function perform(ref: StepRef<unknown, unknown>, input: unknown, report: StepReport): Promise<unknown> {
+    try {
+      let result: unknown;
+      if (committed) {
+        result = await CancellationScope.nonCancellable(() =>
+          insist(report, () => run(ref, '', input, placeOf(report))),
+        );
+      } else {
+        undos.push({ report, ref: ref as StepRef<never, unknown>, input });
+        result = await run(ref, '', input, placeOf(report));
+      }
+      if (report.state === 'running') report.state = 'done';
+      return result;
+    } catch (error) {
+      failedStep ??= ref.name;
+      report.state = 'failed';
+      report.error = problemOf(error, ref.name);
+      throw error;
+    } finally {
+      report.endedAt = new Date(Date.now()).toISOString();
+    }
+  }
+
+  // Every promise costs: Temporal notes for each where it was made. So this is one, and not one inside the other.
+  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
     // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
-    if (unwinding || (!committed && scope.consideredCancelled)) throw new CancelledFailure('cancelled on request');
+    if (unwinding || (!committed && scope.consideredCancelled)) {
+      const refused = Promise.reject(new CancelledFailure('cancelled on request'));
+      refused.catch(() => {});
+      return refused;
+    }
     const report: StepReport = {
       index: steps.length,
       name: ref.name,
@@ -256,40 +276,13 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       hosts.add(hostId);
       upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
     }
-    const execute = async (): Promise<unknown> => {
-      try {
-        let result: unknown;
-        if (committed) {
-          result = await CancellationScope.nonCancellable(() =>
-            insist(report, () => run(ref, '', input, context(report))),
-          );
-        } else {
-          undos.push({ report, ref: ref as StepRef<never, unknown>, input });
-          result = await run(ref, '', input, context(report));
-        }
-        if (report.state === 'running') report.state = 'done';
-        return result;
-      } catch (error) {
-        failedStep ??= ref.name;
-        report.state = 'failed';
-        report.error = problemOf(error, ref.name);
-        throw error;
-      } finally {
-        report.endedAt = new Date(Date.now()).toISOString();
-      }
+    const outcome = perform(ref, input, report);
+    running.add(outcome);
+    const ended = (): void => {
+      running.delete(outcome);
     };
-    const execution = execute();
-    running.add(execution);
-    try {
-      return await execution;
-    } finally {
-      running.delete(execution);
-    }
-  };
-  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
-    const outcome = perform(ref, input);
-    // A body that failed elsewhere no longer waits for this one; unheard, its end would hold the workflow up for ever.
-    outcome.catch(() => {});
+    // Also of a failure: a body that failed elsewhere no longer waits for this one; unheard, its end would hold the workflow up for ever.
+    outcome.then(ended, ended);
     return outcome;
   }) as Step;
   step.commit = () => {
@@ -313,9 +306,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     for (const { report, ref, input } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
-      await insist(report, () =>
-        run(ref as StepRef<unknown, unknown>, '.undo', input, { ...context(report), undo: true }),
-      );
+      await insist(report, () => run(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(report)));
       if (report.state === 'undoing') report.state = 'undone';
       report.error = failed;
       report.endedAt = new Date(Date.now()).toISOString();

@@ -16,16 +16,30 @@ import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 
-const volumesOf = (tx: Client, instanceId: string): Promise<VolumeNeed[]> =>
-  run<VolumeNeed>(
-    tx,
-    `SELECT v.id, v."sizeGib", v."poolId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId"
-     WHERE v."instanceId" = $1 AND v."deletedAt" IS NULL ORDER BY v.id`,
-    [instanceId],
-  );
-
 interface InstanceNeed extends Need {
   instanceId: string;
+}
+
+/** An instance as placement sees it: what it needs, where it is, which host it has claimed already. */
+interface Placed extends InstanceNeed {
+  hostId: string | null;
+  lastHostId: string | null;
+  claimedHostId: string | null;
+  volumes: VolumeNeed[];
+}
+
+async function needOf(tx: Client, instanceId: string): Promise<Placed> {
+  const [row] = await run<Placed>(
+    tx,
+    `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i."hostId", i."lastHostId",
+            (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
+            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass") ORDER BY v.id), '[]')
+             FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
+     FROM "instance" i WHERE i.id = $1`,
+    [instanceId],
+  );
+  if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
+  return row;
 }
 
 /** Takes room on the host with the most free memory; hosts that another placement holds right now are passed over first. */
@@ -34,21 +48,19 @@ async function takeHost(
   operationId: string,
   need: InstanceNeed,
   eligible: Eligible,
-): Promise<string | null> {
+): Promise<{ hostId: string; clusterId: string } | null> {
   const text = (lock: string): string => `
-    UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3
-    WHERE "hostId" = (${hostWithRoom(lock)})
-    RETURNING "hostId"`;
-  const values = hostParameters(need, eligible);
-  const [taken] = await run<{ hostId: string }>(tx, text('FOR UPDATE SKIP LOCKED'), values);
-  const [host] = taken ? [taken] : await run<{ hostId: string }>(tx, text('FOR UPDATE'), values);
-  if (!host) return null;
-  await run(
-    tx,
-    `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, $4, $5)`,
-    [need.instanceId, host.hostId, operationId, need.vcpus, need.memoryMib],
-  );
-  return host.hostId;
+    WITH taken AS (
+      UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3
+      WHERE "hostId" = (${hostWithRoom(lock)}) RETURNING "hostId", "clusterId"),
+    claim AS (
+      INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") SELECT $7::uuid, "hostId", $8::uuid, $2, $3 FROM taken)
+    SELECT "hostId", "clusterId" FROM taken`;
+  const values = [...hostParameters(need, eligible), need.instanceId, operationId];
+  const [free] = await run<{ hostId: string; clusterId: string }>(tx, text('FOR UPDATE SKIP LOCKED'), values);
+  if (free) return free;
+  const [host] = await run<{ hostId: string; clusterId: string }>(tx, text('FOR UPDATE'), values);
+  return host ?? null;
 }
 
 /** Gives the claims back that match; safe to repeat, because only a deleted row is subtracted. */
@@ -63,19 +75,6 @@ async function dropClaims(tx: Client, condition: string, values: unknown[]): Pro
   );
 }
 
-async function needOf(
-  tx: Client,
-  instanceId: string,
-): Promise<InstanceNeed & { hostId: string | null; lastHostId: string | null }> {
-  const [row] = await run<InstanceNeed & { hostId: string | null; lastHostId: string | null }>(
-    tx,
-    `SELECT id AS "instanceId", "zoneId", vcpus, "memoryMib", "hostId", "lastHostId" FROM "instance" WHERE id = $1`,
-    [instanceId],
-  );
-  if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
-  return row;
-}
-
 export const placement = ({ database }: World) => ({
   /** A host for the instance and a pool for each of its volumes that has none yet. */
   reserve: step({
@@ -85,35 +84,30 @@ export const placement = ({ database }: World) => ({
     ): Promise<{ hostId: string; uncached: { imageId: string; poolId: string }[]; volumeIds: string[] }> {
       return transaction(database, async (tx) => {
         const need = await needOf(tx, instanceId);
-        const volumes = await volumesOf(tx, instanceId);
-        const [claimed] = await run<{ hostId: string }>(
-          tx,
-          `SELECT "hostId" FROM "hostClaim" WHERE "instanceId" = $1`,
-          [instanceId],
-        );
-        let hostId = claimed?.hostId ?? null;
+        const { volumes } = need;
+        let hostId = need.claimedHostId;
         if (!hostId) {
           const pools = await poolsOf(tx, need.zoneId);
           const only = requestedHostId ?? null;
           const eligible = { clusterIds: reachingClusters(pools, volumes), only, except: null };
           const preferred = only ?? need.lastHostId;
-          hostId = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
-          if (!hostId && !only) hostId = await takeHost(tx, operationId, need, eligible);
-          if (!hostId) return noCapacity(tx, need, eligible);
-          const [host] = await run<{ clusterId: string }>(
+          let host = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
+          if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
+          if (!host) return noCapacity(tx, need, eligible);
+          const { clusterId } = host;
+          hostId = host.hostId;
+          const unplaced = volumes.filter((volume) => !volume.poolId);
+          await run(
             tx,
-            `SELECT "clusterId" FROM "hostCapacity" WHERE "hostId" = $1`,
-            [hostId],
+            `WITH placed AS (UPDATE "volume" v SET "poolId" = p."poolId" FROM unnest($3::uuid[], $4::uuid[]) AS p(id, "poolId") WHERE v.id = p.id)
+             UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on' WHERE id = $1`,
+            [
+              instanceId,
+              hostId,
+              unplaced.map(({ id }) => id),
+              unplaced.map((volume) => choosePool(pools, volume, clusterId)?.id),
+            ],
           );
-          for (const volume of volumes) {
-            if (volume.poolId) continue;
-            const pool = choosePool(pools, volume, host?.clusterId ?? null);
-            await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volume.id, pool?.id]);
-          }
-          await run(tx, `UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on' WHERE id = $1`, [
-            instanceId,
-            hostId,
-          ]);
         }
         const uncached = await run<{ imageId: string; poolId: string }>(
           tx,
@@ -206,7 +200,7 @@ export const placement = ({ database }: World) => ({
           [source],
         );
         const eligible = { clusterIds: home ? [home.clusterId] : [], only: hostId ?? null, except: source };
-        const target = await takeHost(tx, operationId, need, eligible);
+        const target = (await takeHost(tx, operationId, need, eligible))?.hostId;
         if (!target) return noCapacity(tx, need, eligible);
         const [there] = await run<{ kvm: boolean | null }>(tx, `SELECT kvm FROM "host" WHERE id = $1`, [target]);
         if ((there?.kvm ?? null) !== (home?.kvm ?? null))

@@ -31,6 +31,8 @@ interface OperationRow {
   cancelRequestedAt: Date | null;
   requestId: string | null;
   createdAt: Date;
+  /** What it holds alone, in the order in which it asked. */
+  held: Held[];
 }
 
 /** The saga's list of steps, with the attempts that workers have told: a workflow does not see them. */
@@ -43,24 +45,21 @@ const stepsFrom = (parameter: string): string =>
 const finals = new Set(['succeeded', 'failed', 'cancelled']);
 const ends = new Set(['deleted', 'expunged']);
 
+const heldJson = `(SELECT coalesce(json_agg(json_build_object('resourceKind', l."resourceKind", 'resourceId', l."resourceId", 'entered', l.entered,
+    'fromStates', l."fromStates", 'viaState', l."viaState", 'fromState', l."fromState", 'toState', l."toState") ORDER BY l.ticket), '[]')
+  FROM "operationLock" l WHERE l."operationId" = "operation".id AND l.mode <> 'S')`;
+
 async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
   const [row] = await run<OperationRow>(
     tx,
-    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "createdAt"
+    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "createdAt",
+            ${heldJson} AS held
      FROM "operation" WHERE id = $1 FOR UPDATE`,
     [operationId],
   );
   if (!row) throw new Error(`there is no operation ${operationId}`);
   return row;
 }
-
-const heldBy = (tx: Client, operationId: string): Promise<Held[]> =>
-  run<Held>(
-    tx,
-    `SELECT "resourceKind", "resourceId", entered, "fromStates", "viaState", "fromState", "toState"
-     FROM "operationLock" WHERE "operationId" = $1 AND mode <> 'S' ORDER BY ticket`,
-    [operationId],
-  );
 
 /** Moves a resource into the state that says who holds it; refuses when its own state does not fit any more. */
 async function enter(tx: Client, operationId: string, held: Held): Promise<OperationProblem | null> {
@@ -110,37 +109,49 @@ async function leave(
   held: Held[],
   stateOf: (held: Held) => string | null,
 ): Promise<void> {
-  for (const entry of held) {
-    const kind = kindOf(entry.resourceKind);
-    const state = stateOf(entry);
-    const dies = state === 'failed' || (state !== null && ends.has(state));
-    await run(
-      tx,
-      `UPDATE "${kind.name}" SET ${kind.states && state ? 'state = $3,' : ''} "currentOperationId" = NULL, fault = NULL, revision = revision + 1,
-         "updatedAt" = now(), "deletedAt" = CASE WHEN $2::boolean THEN now() ELSE "deletedAt" END WHERE id = $1`,
-      kind.states && state ? [entry.resourceId, dies, state] : [entry.resourceId, dies],
-    );
-    if (!dies) continue;
-    await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [entry.resourceId]);
-    if (kind.name === 'subnet') {
-      await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [entry.resourceId]);
-      await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [entry.resourceId]);
-    }
-    if (kind.name === 'networkInterface')
-      await run(tx, 'UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1', [
-        entry.resourceId,
-      ]);
-  }
+  const left = held.map((entry) => {
+    // Empty where the kind has no states.
+    const state = stateOf(entry) || null;
+    return {
+      kind: kindOf(entry.resourceKind),
+      id: entry.resourceId,
+      state,
+      dies: state === 'failed' || (state !== null && ends.has(state)),
+    };
+  });
+  const kinds = [...new Set(left.map(({ kind }) => kind))];
+  const updates = kinds.map(
+    ({ name, states }, index) => `
+       left${index} AS (UPDATE "${name}" t SET ${states ? 'state = coalesce(e.state, t.state),' : ''} "currentOperationId" = NULL, fault = NULL,
+         revision = t.revision + 1, "updatedAt" = now(), "deletedAt" = CASE WHEN e.dies THEN now() ELSE t."deletedAt" END
+         FROM json_to_recordset($${index + 2}::json) AS e(id uuid, state text, dies boolean) WHERE t.id = e.id),`,
+  );
   await run(
     tx,
-    `WITH gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceId", mode)
+    `WITH ${updates.join('')}
+       gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceId", mode)
      SELECT pg_notify('belay_queue', '') WHERE EXISTS (
        SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId")
        WHERE waiting."operationId" <> $1 AND waiting.mode <> 'S' AND (gone.mode <> 'S' OR waiting.mode = 'D'))
      OR EXISTS (
        SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId") WHERE waiting."operationId" <> $1 AND gone.mode = 'D')`,
-    [operationId],
+    [
+      operationId,
+      ...kinds.map((kind) =>
+        JSON.stringify(left.flatMap(({ id, state, dies, ...of }) => (of.kind === kind ? [{ id, state, dies }] : []))),
+      ),
+    ],
   );
+  for (const { kind, id, dies } of left) {
+    if (!dies) continue;
+    await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [id]);
+    if (kind.name === 'subnet') {
+      await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [id]);
+      await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [id]);
+    }
+    if (kind.name === 'networkInterface')
+      await run(tx, 'UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1', [id]);
+  }
 }
 
 const pastParticiples: Record<string, string> = {
@@ -167,29 +178,26 @@ async function conclude(
     result: unknown;
   },
 ): Promise<void> {
-  await run(
+  const kind = kindOf(operation.targetKind);
+  const told = columnsOf(kind)
+    .filter((column) => !column.hidden)
+    .map((column) => `"${column.name}"`)
+    .join(', ');
+  const [concluded] = await run<{ target: unknown }>(
     tx,
     `UPDATE "operation" SET state = $2, steps = ${stepsFrom('$3')}, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
-       "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
+       "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1
+     RETURNING (SELECT row_to_json(t) FROM (SELECT ${told} FROM "${kind.name}" WHERE id = $6) t) AS target`,
     [
       operation.id,
       end.state,
       JSON.stringify(end.steps),
       end.error === null ? null : JSON.stringify(end.error),
       end.result === null ? null : JSON.stringify(end.result),
+      operation.targetId,
     ],
   );
   metrics.operations.labels(operation.type, end.state).inc();
-  const kind = kindOf(operation.targetKind);
-  const told = columnsOf(kind)
-    .filter((column) => !column.hidden)
-    .map((column) => `"${column.name}"`)
-    .join(', ');
-  const [target] = await run<{ payload: unknown }>(
-    tx,
-    `SELECT row_to_json(t) AS payload FROM (SELECT ${told} FROM "${kind.name}" WHERE id = $1) t`,
-    [operation.targetId],
-  );
   const verb = operation.type.split('.')[1] ?? '';
   const happened =
     end.state === 'succeeded' ? pastParticiple(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
@@ -202,7 +210,7 @@ async function conclude(
         resourceId: operation.targetId,
         projectId: operation.projectId,
         operationId: operation.id,
-        payload: target?.payload ?? null,
+        payload: concluded?.target ?? null,
       }),
     ],
     auditEntry: [
@@ -245,7 +253,7 @@ export const operations = ({ database }: World) => ({
         if (finals.has(operation.state))
           return { refused: { code: 'INVALID_STATE', message: `the operation is ${operation.state}`, step: null } };
         if (operation.state !== 'queued') return { refused: null };
-        const held = await heldBy(tx, operationId);
+        const { held } = operation;
         let refused: OperationProblem | null = operation.cancelRequestedAt
           ? { code: 'CANCELLED', message: 'cancelled on request', step: null }
           : null;
@@ -254,7 +262,7 @@ export const operations = ({ database }: World) => ({
           refused = await enter(tx, operationId, entry);
         }
         if (refused) {
-          const now = await heldBy(tx, operationId);
+          const { held: now } = await lockOperation(tx, operationId);
           await leave(
             tx,
             operationId,
@@ -289,7 +297,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
         if (finals.has(operation.state)) return;
-        await leave(tx, operationId, await heldBy(tx, operationId), (entry) => entry.toState ?? entry.fromState);
+        await leave(tx, operationId, operation.held, (entry) => entry.toState ?? entry.fromState);
         await conclude(tx, operation, { state: 'succeeded', steps, error: null, result });
       });
     },
@@ -326,7 +334,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, end.operationId);
         if (finals.has(operation.state)) return;
-        await leave(tx, end.operationId, await heldBy(tx, end.operationId), (entry) => entry.fromState ?? 'failed');
+        await leave(tx, end.operationId, operation.held, (entry) => entry.fromState ?? 'failed');
         await conclude(tx, operation, {
           state: end.cancelled ? 'cancelled' : 'failed',
           steps: end.steps,

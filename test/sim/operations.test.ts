@@ -4,6 +4,7 @@ import { afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { askOperation } from '../../api/operations.ts';
 import { openDatabase } from '../../database/database.ts';
 import { wellKnown } from '../../database/installation.ts';
+import { readyStatement } from '../../database/queue.ts';
 import { ApiError, type OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
@@ -253,4 +254,23 @@ test('an operator, and nobody else, may skip what can not be undone', async () =
   expect(ended.steps.find(({ name }) => name === 'networkInterfaces.awaitUp')?.state).toBe('skipped');
   expect(await wrong()).toEqual([]);
   expect(await picture()).toEqual(before);
+});
+
+test('whose turn it is, is looked up by index, even as planned while nobody waits', async () => {
+  const database = openDatabase(address.databaseUrl, 1, { byIndex: true });
+  try {
+    const { pool } = database;
+    for (const table of ['operation', 'operationLock']) {
+      // Hides the real one from this connection.
+      await pool.query(`CREATE TEMPORARY TABLE "${table}" (LIKE public."${table}" INCLUDING INDEXES)`);
+      await pool.query(`VACUUM ANALYZE "${table}"`);
+    }
+    const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (GENERIC_PLAN) ${readyStatement}`);
+    const plan = rows.map((row) => row['QUERY PLAN']);
+    const locks = plan.flatMap((line, at) => (/ on "operationLock"/.test(line) ? [`${line}${plan[at + 1]}`] : []));
+    expect(locks).toHaveLength(3);
+    for (const lock of locks) expect(lock).toMatch(/Index Scan .* Index Cond: \(+"(operationId|resourceId)" = /);
+  } finally {
+    await database.close();
+  }
 });

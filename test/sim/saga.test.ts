@@ -5,7 +5,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { msToTs } from '@temporalio/common/lib/time';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import type { StepContext } from '../../activities/step.ts';
+import type { StepPlace } from '../../activities/step.ts';
 import type * as sagas from '../support/sagas.ts';
 
 const address = inject('cloud').temporalAddress;
@@ -51,9 +51,9 @@ const activities = Object.fromEntries([
   ]),
   ...bookkeeping.map((name) => [
     `operations.${name}`,
-    async (_: unknown, context: StepContext): Promise<unknown> => {
+    async (_: unknown, { index }: StepPlace): Promise<unknown> => {
       // Faults and live events are for steps; the saga's own records are none.
-      asked.push(context.index === -1 ? `operations.${name}` : `operations.${name} as a step`);
+      asked.push(index === -1 ? `operations.${name}` : `operations.${name} as a step`);
       return name === 'begin' ? { refused: null } : undefined;
     },
   ]),
