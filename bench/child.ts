@@ -1,6 +1,7 @@
 /** Programs of the benchmark that run beside it: started with an open channel, asked, ended. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { nodeArguments } from '../runtime/node.ts';
 
 export interface Child {
   pid: number;
@@ -12,7 +13,7 @@ export interface Child {
 /** Starts `bench/<program>`. It answers each message with `{ result }` or `{ error }`. */
 export function startChild(program: string, environment: Record<string, string> = {}): Child {
   const child: ChildProcess = fork(fileURLToPath(new URL(program, import.meta.url)), [], {
-    execArgv: ['--import', 'tsx'],
+    execArgv: [...nodeArguments],
     env: { ...process.env, NODE_ENV: 'production', ...environment },
   });
   const ended = new Promise<never>((_, reject) => {

@@ -9,6 +9,7 @@ import { type Cloud, provision, type Underlay } from '../lab/provision.ts';
 import type { Simulator } from '../lab/simulated/simulator.ts';
 import { freePorts, type Stack, startStack, stopStack } from '../lab/stack.ts';
 import { simulatedUnderlay } from '../lab/underlay.ts';
+import { nodeArguments } from '../runtime/node.ts';
 
 export interface BenchCloud {
   stack: Stack;
@@ -33,7 +34,7 @@ interface SimulatorAddress extends Pick<Simulator, 'ovn' | 'ceph' | 's3'> {
 
 async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & { stop(): Promise<void> }> {
   const program = fileURLToPath(new URL('../lab/simulated/simulator.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', program, '--hosts', String(hosts)], {
+  const child = spawn(process.execPath, [...nodeArguments, program, '--hosts', String(hosts)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));

@@ -27,11 +27,15 @@ export function statementName(text: string): string {
   return name;
 }
 
+/**
+ * For what is asked again and again: each statement is planned once per connection, and finds its rows by an index. Left alone, the planner
+ * goes by what tables held a while ago: the lists of who waits for what are empty before a burst, and a plan made then would read a
+ * thousand rows a thousand times over.
+ */
+const byIndexSettings = { enable_seqscan: 'off', plan_cache_mode: 'force_generic_plan' };
+
 export interface DatabaseOptions {
-  /**
-   * Every statement finds its rows by an index, whatever the planner thinks: it plans by what tables held a while ago, and the lists of
-   * who waits for what are empty before a burst. What was planned then would read a thousand rows a thousand times over.
-   */
+  /** Applies to every statement of the connections, as it does in transactions anyway. Only reads with filters of users do without. */
   byIndex?: boolean;
 }
 
@@ -40,7 +44,9 @@ export function openDatabase(url: string, connections: number, { byIndex = false
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
-    options: `-c timezone=UTC -c statement_timeout=60s${byIndex ? ' -c enable_seqscan=off' : ''}`,
+    options: Object.entries({ timezone: 'UTC', statement_timeout: '60s', ...(byIndex ? byIndexSettings : {}) })
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
     keepAlive: true,
   });
   // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.
@@ -74,13 +80,17 @@ export async function run<Row = Record<string, unknown>>(
 /** Serialization failures and deadlocks: the transaction did nothing and may be tried again as it is. */
 const retryable = new Set(['40001', '40P01']);
 
+const begin = ['BEGIN', ...Object.entries(byIndexSettings).map(([name, value]) => `SET LOCAL ${name} = ${value}`)].join(
+  '; ',
+);
+
 /** Runs `body` in one transaction (READ COMMITTED), at most three times when PostgreSQL asks for it. */
 export async function transaction<T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     const client = await database.pool.connect();
     let broken: Error | undefined;
     try {
-      await client.query('BEGIN');
+      await client.query(begin);
       const result = await body(client);
       await client.query('COMMIT');
       return result;

@@ -20,6 +20,7 @@ import {
   stopByPidFile,
 } from '../postgres/owned-process.ts';
 import { migrate } from '../prisma/migrate.ts';
+import { nodeArguments } from '../runtime/node.ts';
 import { ensureTemporalBinaries, type TemporalBinaries } from '../temporal/binaries.ts';
 import { startTemporal, startTemporalUi, temporalPidFiles } from '../temporal/server.ts';
 
@@ -203,8 +204,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const started = startOwnedProcess({
       name: role,
       command: process.execPath,
-      // Requests and steps leave much behind that is of no use a moment later: with little room for it, a tenth of the time goes into clearing it away.
-      args: ['--max-semi-space-size=32', '--import', 'tsx', join(root, roles[role])],
+      args: [...nodeArguments, join(root, roles[role])],
       cwd: root,
       env: {
         ...environment,
