@@ -8,13 +8,20 @@ import { Problem } from '../runtime/problem.ts';
 
 export type Counter = (typeof counters)[number];
 
+/** What is destroyed needs no processor and no memory until it is recovered; its disks stay. */
+const notDestroyed = `FILTER (WHERE t.state NOT IN ('destroyed', 'expunging'))`;
+
+/** The size that a volume will have once the resizes that were accepted have ended. */
+export const sizeToBe = `greatest(t."sizeGib", (SELECT max((o.input->>'sizeGib')::int) FROM "operation" o
+  WHERE o."targetId" = t.id AND o.type = 'volume.resize' AND o."endedAt" IS NULL))`;
+
 /** Table and expression that each counter sums, and whose the rows are; a project has no limit of what its account holds. */
 const sums: Record<Counter, { table: string; expression: string; of: 'project' | 'account' }> = {
   instances: { table: 'instance', expression: 'count(*)', of: 'project' },
-  vcpus: { table: 'instance', expression: 'coalesce(sum(t.vcpus), 0)', of: 'project' },
-  memoryMib: { table: 'instance', expression: 'coalesce(sum(t."memoryMib"), 0)', of: 'project' },
+  vcpus: { table: 'instance', expression: `coalesce(sum(t.vcpus) ${notDestroyed}, 0)`, of: 'project' },
+  memoryMib: { table: 'instance', expression: `coalesce(sum(t."memoryMib") ${notDestroyed}, 0)`, of: 'project' },
   volumes: { table: 'volume', expression: 'count(*)', of: 'project' },
-  volumeGib: { table: 'volume', expression: 'coalesce(sum(t."sizeGib"), 0)', of: 'project' },
+  volumeGib: { table: 'volume', expression: `coalesce(sum(${sizeToBe}), 0)`, of: 'project' },
   snapshots: { table: 'snapshot', expression: 'count(*)', of: 'project' },
   images: { table: 'image', expression: 'count(*)', of: 'project' },
   networks: { table: 'network', expression: 'count(*)', of: 'project' },

@@ -7,7 +7,7 @@ import { joinCloud } from '../support/cloud.ts';
 import { records, withoutRuns } from '../support/world.ts';
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const { admin, cloud, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 const rootDomain = '00000000-0000-4000-8000-000000000002';
 
@@ -154,4 +154,44 @@ test('what an account holds has no limit at a project', async () => {
       code: 'INVALID_ARGUMENT',
       violations: [{ field: 'scopeKind' }],
     });
+});
+
+describe('the account', () => {
+  const account: Scope = ['account', cloud.account.id];
+  /** How much a counter holds right now, as a limit of nothing says. */
+  async function used(counter: Counter): Promise<number> {
+    await limit(counter, account, 0);
+    const problem = await refusal(asks[counter]());
+    await lift();
+    return problem === 'accepted' ? Number.NaN : Number(problem.used);
+  }
+
+  test.each(['vcpus', 'memoryMib'] as const)('gets its %s back when an instance is destroyed', async (counter) => {
+    const { id } = await deploy(unique());
+    const size = Number((await tenant.call('GET', `/v1/instances/${id}`))[counter]);
+    const before = await used(counter);
+    await tenant.done('DELETE', `/v1/instances/${id}`);
+    expect(await used(counter)).toBe(before - size);
+    // Somebody else has taken the room: nothing is left to recover into.
+    await limit(counter, account, before - 1);
+    const recover = (): Promise<Resource> => tenant.call('POST', `/v1/instances/${id}/actions/recover`);
+    expect(await refusal(recover())).toMatchObject({ code: 'QUOTA_EXCEEDED', counter, asked: size });
+    await lift();
+    await limit(counter, account, before);
+    await tenant.done('POST', `/v1/instances/${id}/actions/recover`);
+    await lift();
+    expect(await used(counter)).toBe(before);
+    await removeInstance(id);
+  });
+
+  test('has its limit of GiB kept by volumes that grow at the same time', async () => {
+    const volumes = await Promise.all([1, 2].map(() => make(tenant, 'volumes', volume())));
+    await limit('volumeGib', account, (await used('volumeGib')) + 1);
+    const grow = ({ id }: Resource): Promise<Resource> =>
+      tenant.call('POST', `/v1/volumes/${id}/actions/resize`, { sizeGib: 2 });
+    const answers = await Promise.all(volumes.map((grown) => refusal(grow(grown))));
+    expect(answers.filter((answer) => answer === 'accepted')).toHaveLength(1);
+    expect(answers.find((answer) => answer !== 'accepted')).toMatchObject({ code: 'QUOTA_EXCEEDED', asked: 1 });
+    for (const { id } of volumes) await tenant.done('DELETE', `/v1/volumes/${id}`);
+  });
 });

@@ -6,6 +6,7 @@ import type { instance } from '../../../model/compute/instance.ts';
 import type { CreateInput } from '../../../model/kind.ts';
 import { kinds } from '../../../model/kinds.ts';
 import type { Accepting, Hold, Reference, Row } from '../../change.ts';
+import { enforce } from '../../quota.ts';
 import type { Hooks } from '../index.ts';
 import { contains } from '../network/cidr.ts';
 import { invalid } from '../violation.ts';
@@ -259,8 +260,12 @@ export const instanceHooks: Hooks = {
       ),
   },
   'instance.recover': {
-    accept: (accepting) =>
-      holdParts(accepting, { root: accepting.row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } }),
+    async accept(accepting) {
+      const { tx, row } = accepting;
+      await holdParts(accepting, { root: row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } });
+      const wanted = { vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
+      await enforce(tx, { projectId: String(row.projectId) }, wanted, { recorded: false });
+    },
   },
   'instance.expunge': {
     accept: (accepting) =>

@@ -1,7 +1,8 @@
+import { run } from '../../../database/database.ts';
 import { findSpace } from '../../../database/placement.ts';
 import { Problem } from '../../../runtime/problem.ts';
 import type { Accepting, Row } from '../../change.ts';
-import { enforce } from '../../quota.ts';
+import { enforce, sizeToBe } from '../../quota.ts';
 import type { Hooks } from '../index.ts';
 import { invalid } from '../violation.ts';
 
@@ -84,13 +85,14 @@ export const volumeHooks: Hooks = {
         references.set(`instance/${String(row.instanceId)}`, { id: String(row.instanceId), revision: 0 });
       }
       workflowInput.sizeGib = sizeGib;
-      // The growth is not in the records yet, so it is asked of the limit as if it were.
-      await enforce(
+      // The growth is not in the records yet, so it is asked of the limit as if it were; what another resize was promised is.
+      const [promised] = await run<{ sizeGib: number }>(
         tx,
-        { projectId: String(row.projectId) },
-        { volumeGib: sizeGib - Number(row.sizeGib) },
-        { recorded: false },
+        `SELECT ${sizeToBe} AS "sizeGib" FROM "volume" t WHERE t.id = $1`,
+        [row.id],
       );
+      const growth = Math.max(0, sizeGib - Number(promised?.sizeGib));
+      await enforce(tx, { projectId: String(row.projectId) }, { volumeGib: growth }, { recorded: false });
     },
   },
   'volume.revert': {
