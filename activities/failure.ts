@@ -1,4 +1,5 @@
 import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
+import { isOutage } from '../database/database.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
 
@@ -27,6 +28,13 @@ export function failureOf(error: unknown): unknown {
       type: error.code,
       nonRetryable: error.status < 500,
       details: [error.details],
+    });
+  // PostgreSQL, or whatever else the step spoke to without a name of its own for it.
+  if (isOutage(error))
+    return ApplicationFailure.create({
+      message: `what this step needs does not answer: ${(error as Error).message}`,
+      type: 'BACKEND_UNAVAILABLE',
+      nonRetryable: false,
     });
   // A defect, or an outage that nobody named: a code of ours all the same. Temporal knows its own failures, and cancellations by name.
   if (error instanceof Error && !(error instanceof TemporalFailure) && error.name !== 'AbortError')

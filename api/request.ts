@@ -5,7 +5,7 @@ import type { RouterContext } from '@koa/router';
 import type { Client as TemporalClient } from '@temporalio/client';
 import type Koa from 'koa';
 import type { Database } from '../database/database.ts';
-import { insertAll } from '../database/database.ts';
+import { insertAll, isOutage } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -91,11 +91,9 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
     return new Problem('NAME_IN_USE', 'a resource with this id exists already', {
       violations: [{ field: 'requestedId', message: 'is in use' }],
     });
-  if (typeof code === 'string' && (/^(08|57|53)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(code)))
+  if (isOutage(error))
     return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
   if (status === 400) return new Problem('MALFORMED_REQUEST', (error as Error).message);
-  if (/timeout exceeded when trying to connect|Connection terminated/.test((error as Error).message ?? ''))
-    return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
   log.error(
     { requestId, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
     'request failed',

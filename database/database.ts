@@ -77,6 +77,16 @@ export async function run<Row = Record<string, unknown>>(
   return result.rows as Row[];
 }
 
+/** Whether a failed statement says that PostgreSQL is away, full or shutting down, and nothing about the statement itself. */
+export function isOutage(error: unknown): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return (
+    (typeof code === 'string' &&
+      (/^(08|57|53)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(code))) ||
+    /timeout exceeded when trying to connect|Connection terminated/.test(String(message))
+  );
+}
+
 /** Serialization failures and deadlocks: the transaction did nothing and may be tried again as it is. */
 const retryable = new Set(['40001', '40P01']);
 

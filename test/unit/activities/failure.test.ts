@@ -14,6 +14,17 @@ describe('what Temporal is told of a failed step', () => {
     expect(failureOf(new Problem('NO_CAPACITY', 'full'))).toMatchObject({ type: 'NO_CAPACITY', nonRetryable: true });
   });
 
+  it('is BACKEND_UNAVAILABLE of a database that is away, and may pass', () => {
+    for (const outage of [
+      Object.assign(new Error('terminating connection due to administrator command'), { code: '57P01' }),
+      Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:5432'), { code: 'ECONNREFUSED' }),
+      new Error('Connection terminated unexpectedly'),
+    ])
+      expect(failureOf(outage)).toMatchObject({ type: 'BACKEND_UNAVAILABLE', nonRetryable: false });
+    const defect = Object.assign(new Error('column "x" does not exist'), { code: '42703' });
+    expect(failureOf(defect)).toMatchObject({ type: 'INTERNAL' });
+  });
+
   it('is INTERNAL of whatever has no code, and may pass', () => {
     expect(failureOf(new TypeError('x is not a function'))).toMatchObject({
       type: 'INTERNAL',
