@@ -16,6 +16,7 @@ export function startChild(program: string, environment: Record<string, string> 
     execArgv: [...nodeArguments],
     env: { ...process.env, NODE_ENV: 'production', ...environment },
   });
+  process.once('exit', () => child.kill('SIGTERM'));
   const ended = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => reject(new Error(`bench/${program} ended with ${signal ?? code}`)));
   });

@@ -37,6 +37,7 @@ async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & 
   const child = spawn(process.execPath, [...nodeArguments, program, '--hosts', String(hosts)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  process.once('exit', () => child.kill('SIGTERM'));
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const ready = await Promise.race([
     new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve)),

@@ -37,6 +37,13 @@ const flags = new Set(args.filter((arg) => arg.startsWith('--')));
 const names = args.filter((arg) => !arg.startsWith('--'));
 const log = (line: string): void => console.error(`  ${line}`);
 
+/** Ends what the rows run on; also when the benchmark is told to end. */
+let stop = async (): Promise<void> => {};
+for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  process.once(signal, () => {
+    void stop().finally(() => process.exit(1));
+  });
+
 async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
   const figures: Figure[] = [];
   const hosts = rows.includes('deploy.simulated') ? 1_000 : 20;
@@ -45,6 +52,7 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
     profile: flags.has('--profile'),
     log,
   });
+  stop = bench.stop;
   try {
     for (const row of rows) {
       log(row);
@@ -74,6 +82,7 @@ async function real(wanted: (row: string) => boolean): Promise<Figure[]> {
   const lab = await upLab(home, log);
   const machines = { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home, { keep: false }) };
   const bench = await startBenchStack({ machines, profile: flags.has('--profile'), log });
+  stop = bench.stop;
   try {
     const cloud = await bench.cloud();
     return [
