@@ -10,13 +10,22 @@ export interface Child {
   stop(): Promise<void>;
 }
 
+/** Ends a program with this process, if it has not ended before. */
+export function endWithUs(child: ChildProcess): void {
+  const end = (): void => {
+    child.kill('SIGTERM');
+  };
+  process.once('exit', end);
+  child.once('exit', () => process.removeListener('exit', end));
+}
+
 /** Starts `bench/<program>`. It answers each message with `{ result }` or `{ error }`. */
 export function startChild(program: string, environment: Record<string, string> = {}): Child {
   const child: ChildProcess = fork(fileURLToPath(new URL(program, import.meta.url)), [], {
     execArgv: [...nodeArguments],
     env: { ...process.env, NODE_ENV: 'production', ...environment },
   });
-  process.once('exit', () => child.kill('SIGTERM'));
+  endWithUs(child);
   const ended = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => reject(new Error(`bench/${program} ended with ${signal ?? code}`)));
   });

@@ -10,6 +10,7 @@ import type { Simulator } from '../lab/simulated/simulator.ts';
 import { freePorts, type Stack, startStack, stopStack } from '../lab/stack.ts';
 import { simulatedUnderlay } from '../lab/underlay.ts';
 import { nodeArguments } from '../runtime/node.ts';
+import { endWithUs } from './child.ts';
 
 export interface BenchCloud {
   stack: Stack;
@@ -37,7 +38,7 @@ async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & 
   const child = spawn(process.execPath, [...nodeArguments, program, '--hosts', String(hosts)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  process.once('exit', () => child.kill('SIGTERM'));
+  endWithUs(child);
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const ready = await Promise.race([
     new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve)),
