@@ -37,6 +37,9 @@ const flags = new Set(args.filter((arg) => arg.startsWith('--')));
 const names = args.filter((arg) => !arg.startsWith('--'));
 const log = (line: string): void => console.error(`  ${line}`);
 
+// Each program that runs beside this one is ended at its exit, and there may be more than the ten that Node takes for a leak.
+process.setMaxListeners(20);
+
 /** Ends what the rows run on; also when the benchmark is told to end. */
 let stop = async (): Promise<void> => {};
 for (const signal of ['SIGTERM', 'SIGINT'] as const)
