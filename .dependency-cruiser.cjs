@@ -20,7 +20,11 @@ const rooms = {
   model: { may: [], packages: ['typebox'], node: false },
   runtime: { may: ['^host-agent/', '^database/', '^model/'] },
   database: { may: ['^model/', '^runtime/', '^generated/'] },
-  api: { may: ['^model/', '^database/', '^runtime/', '^generated/', startOperation, migrations, objectStore] },
+  // How a change is accepted. It knows no HTTP.
+  acceptance: { may: ['^model/', '^database/', '^runtime/'] },
+  api: {
+    may: ['^(acceptance|model|database|runtime|generated)/', startOperation, migrations, objectStore],
+  },
   // They run in Temporal's sandbox: deterministic, no I/O.
   workflows: {
     may: ['^model/', '^temporal/search-attributes\\.ts$'],
@@ -28,9 +32,16 @@ const rooms = {
     packages: ['@temporalio/workflow'],
     node: false,
   },
-  activities: { may: ['^model/', '^database/', '^runtime/', '^host-agent/'], mayTypesOf: ['^generated/'] },
+  activities: {
+    may: ['^acceptance/', '^model/', '^database/', '^runtime/', '^host-agent/'],
+    mayTypesOf: ['^generated/'],
+  },
   workers: {
-    may: ['^(model|database|runtime|generated|api|workflows|activities|host-agent)/', startOperation, migrations],
+    may: [
+      '^(model|database|runtime|generated|acceptance|api|workflows|activities|host-agent)/',
+      startOperation,
+      migrations,
+    ],
   },
   'host-agent': { may: ['^model/'] },
   temporal: { may: ['^postgres/', '^runtime/'] },

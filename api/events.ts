@@ -1,9 +1,9 @@
 /** The event stream: server-sent events (WHATWG HTML 9.2), resumable by `Last-Event-ID`. */
 
+import { visibleTo } from '../acceptance/visible.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { visibleTo } from './caller.ts';
 import { parseListQuery } from './query/parse.ts';
 import { eventsStatement } from './query/read.ts';
 import type { Api, Context } from './request.ts';

@@ -7,7 +7,7 @@ import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { log } from '../runtime/log.ts';
 import { openTemporal } from '../temporal/start-operation.ts';
-import { authenticator } from './caller.ts';
+import { authenticator } from './authenticate.ts';
 import { buildServer } from './server.ts';
 
 await migrate(config.databaseUrl);

@@ -7,13 +7,15 @@ import { dirname, join } from 'node:path';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { type Caller, scopesOf } from '../acceptance/caller.ts';
+import { checkAction } from '../acceptance/validate.ts';
+import { visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { metrics, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, scopesOf, visibleTo } from './caller.ts';
 import { followEvents } from './events.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, waitForEnd } from './operations.ts';
@@ -36,7 +38,6 @@ import {
 } from './request.ts';
 import { maxHeadBytes, refuseUnreadable } from './unreadable.ts';
 import { uploadRoutes } from './upload.ts';
-import { checkAction } from './validate.ts';
 import { viewRoutes } from './views.ts';
 
 async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {

@@ -1,13 +1,13 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
 import pg from 'pg';
+import { may } from '../acceptance/caller.ts';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
-import { may } from './caller.ts';
 import { type Api, abortOf, applyChange, type Context, type State, uuidOf } from './request.ts';
 
 /**

@@ -1,15 +1,16 @@
 /** What is computed about one resource and stored nowhere: `GET /v1/<plural>/{id}/views/<name>`. */
 import type Router from '@koa/router';
+import { type Caller, may, placeOf, scopesOf } from '../acceptance/caller.ts';
+import type { Row } from '../acceptance/change.ts';
+import { deletePlanOf } from '../acceptance/deletePlan.ts';
+import { hookOf } from '../acceptance/hooks.ts';
+import { visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
 import type { Kind, View } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { viewsOf } from '../model/views.ts';
 import { AgentError, hostConnections } from '../runtime/hosts.ts';
 import { isProblemCode, Problem } from '../runtime/problem.ts';
-import { type Caller, may, placeOf, scopesOf, visibleTo } from './caller.ts';
-import type { Row } from './change.ts';
-import { hookOf } from './commands/index.ts';
-import { deletePlanOf } from './deletePlan.ts';
 import { readById } from './query/gather.ts';
 import { type Api, type Context, type State, send, uuidOf } from './request.ts';
 import { serialLog } from './serialLog.ts';

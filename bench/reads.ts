@@ -1,5 +1,6 @@
 /** What a read costs beside the least that it could cost. */
-import { authenticator, visibleTo } from '../api/caller.ts';
+import { visibleTo } from '../acceptance/visible.ts';
+import { authenticator } from '../api/authenticate.ts';
 import { parseListQuery } from '../api/query/parse.ts';
 import { listStatement } from '../api/query/read.ts';
 import { openDatabase, run } from '../database/database.ts';

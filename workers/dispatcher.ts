@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { systemCaller } from '../api/caller.ts';
-import { acceptChange } from '../api/change.ts';
+import { acceptChange } from '../acceptance/accept.ts';
+import { systemCaller } from '../acceptance/caller.ts';
 import { askAgainIn, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import { type ReadyOperation, readyAtOnce, readyOperations } from '../database/queue.ts';

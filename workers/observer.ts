@@ -1,6 +1,6 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
-import { systemCaller } from '../api/caller.ts';
-import { acceptChange } from '../api/change.ts';
+import { acceptChange } from '../acceptance/accept.ts';
+import { systemCaller } from '../acceptance/caller.ts';
 import { run } from '../database/database.ts';
 import type { HostEvent, HostMetrics } from '../host-agent/protocol.ts';
 import type { Kind } from '../model/kind.ts';

@@ -6,6 +6,8 @@
  * operand is not. A path through a relation is true when some living resource that the caller may see fulfils it; what
  * the caller may not see is as if it did not exist, so that no filter can ask about it.
  */
+
+import { and, identifier, or, sql } from '../../database/sql.ts';
 import { type Column, columnsOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { type Budget, type Condition, type Context, compile, firstOf, hop, unknownName } from './condition.ts';
@@ -22,10 +24,9 @@ import {
   parameter,
   type Scalar,
 } from './scalars.ts';
-import { and, identifier, or, sql } from './sql.ts';
 import { booleanOf, instantOf, integerOf, isUuid, numberOf } from './values.ts';
 
-export type { Condition, Scope, Visible } from './condition.ts';
+export type { Condition, Scope } from './condition.ts';
 export { isUuid } from './values.ts';
 
 /** Checks a filter against a kind and returns the condition that it is. Throws FilterError. */

@@ -1,15 +1,8 @@
 /** How the logic of a filter becomes SQL, whatever its names stand for; that is up to a context. */
-import type { Kind } from '../../model/kind.ts';
+import type { Visible } from '../../acceptance/visible.ts';
+import { and, or, type Sql, sql } from '../../database/sql.ts';
 import { type Comparator, type Expression, FilterError, type Segment, type Value } from './filter.ts';
 import { nearest } from './nearest.ts';
-import { and, or, type Sql, sql } from './sql.ts';
-
-/**
- * What the caller may see of a kind: a condition on its table, which is aliased `alias`. Null means everything,
- * `FALSE` nothing. One project is best written `= $n` and several `= ANY($n)`: then there are two texts, and the one that
- * nearly everybody needs is a range of an index.
- */
-export type Visible = (kind: Kind, alias: Sql) => Sql | null;
 
 /** Where a condition is put: in a query over a table of this alias, `depth` queries deep. */
 export interface Scope {

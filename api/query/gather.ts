@@ -3,8 +3,8 @@
  * comes alone goes out at once; under load a row costs a fraction of a round trip.
  */
 import type pg from 'pg';
+import type { Visible } from '../../acceptance/visible.ts';
 import type { Kind } from '../../model/kind.ts';
-import type { Visible } from './compile.ts';
 import { type GetOptions, type GotRow, getStatement } from './read.ts';
 
 /** Statements of one caller, kind and shape at a time. Two keep PostgreSQL busy while answers are on their way. */

@@ -1,4 +1,6 @@
 /** Filters within JSON: labels, objects, lists, and documents of which nothing is known. */
+
+import { identifier, raw, type Sql, sql } from '../../database/sql.ts';
 import { type Condition, type Context, compile, firstOf, hop, type Scope, unknownName } from './condition.ts';
 import { type Comparator, FilterError, type Segment, type Value } from './filter.ts';
 import {
@@ -13,7 +15,6 @@ import {
   parameter,
   shown,
 } from './scalars.ts';
-import { identifier, raw, type Sql, sql } from './sql.ts';
 import { booleanOf, integerOf, numberOf } from './values.ts';
 
 type Schema = Record<string, unknown>;

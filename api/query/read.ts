@@ -4,12 +4,14 @@
  * A page is found by the order keys of the last resource of the page before (keyset), never by counting rows, so that the
  * hundredth page costs what the first does.
  */
+
+import type { Visible } from '../../acceptance/visible.ts';
+import { and, identifier, join, or, raw, render, type Sql, type Statement, sql } from '../../database/sql.ts';
 import { type Column, columnsOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
-import type { Condition, Scope, Visible } from './compile.ts';
+import type { Condition, Scope } from './compile.ts';
 import { type ListQuery, orderColumns } from './parse.ts';
-import { and, identifier, join, or, raw, render, type Sql, type Statement, sql } from './sql.ts';
 import { type TokenValue, writeToken } from './token.ts';
 
 export interface GetOptions {

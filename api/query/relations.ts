@@ -1,8 +1,9 @@
 /** How one kind is reached from another in a path of a filter: `host.cluster.zoneId`, `volumes:(sizeGib > 100)`. */
+
+import { identifier, type Sql, sql } from '../../database/sql.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
-import { identifier, type Sql, sql } from './sql.ts';
 
 export interface Relation {
   name: string;

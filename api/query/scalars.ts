@@ -1,7 +1,8 @@
 /** Comparisons of single values: how each type is compared, what it may be compared with, what absence means. */
+
+import { raw, type Sql, sql } from '../../database/sql.ts';
 import type { Condition } from './condition.ts';
 import { type Comparator, FilterError, type Value } from './filter.ts';
-import { raw, type Sql, sql } from './sql.ts';
 import { isUuid } from './values.ts';
 
 export interface Scalar {

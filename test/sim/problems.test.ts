@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
-import { authenticator } from '../../api/caller.ts';
+import { authenticator } from '../../api/authenticate.ts';
 import { buildServer } from '../../api/server.ts';
 import { openDatabase } from '../../database/database.ts';
 import { type Api, type OperationView, openApi, type Resource } from '../../lab/api.ts';

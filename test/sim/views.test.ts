@@ -1,6 +1,6 @@
 /** What is computed about a resource: what its delete would mean, and what it uses. */
 import { expect, inject, test } from 'vitest';
-import type { DeletePlan } from '../../api/deletePlan.ts';
+import type { DeletePlan } from '../../acceptance/deletePlan.ts';
 import type { ApiProblem, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';

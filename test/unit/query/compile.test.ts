@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { compileFilter, type Visible } from '../../../api/query/compile.ts';
+import type { Visible } from '../../../acceptance/visible.ts';
+import { compileFilter } from '../../../api/query/compile.ts';
 import { FilterError, parseFilter } from '../../../api/query/filter.ts';
 import { relationsOf } from '../../../api/query/relations.ts';
-import { identifier, render, type Statement, sql } from '../../../api/query/sql.ts';
+import { identifier, render, type Statement, sql } from '../../../database/sql.ts';
 import { type KindName, kindOf } from '../../../model/kinds.ts';
 
 const everything: Visible = () => null;

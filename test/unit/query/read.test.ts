@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compileFilter, type Visible } from '../../../api/query/compile.ts';
+import type { Visible } from '../../../acceptance/visible.ts';
+import { compileFilter } from '../../../api/query/compile.ts';
 import { parseFilter } from '../../../api/query/filter.ts';
 import { type ListQuery, ProblemInput, parseListQuery } from '../../../api/query/parse.ts';
 import { eventsStatement, getStatement, type ListRow, listBody, listStatement } from '../../../api/query/read.ts';
 import { relationsOf } from '../../../api/query/relations.ts';
-import { sql } from '../../../api/query/sql.ts';
+import { sql } from '../../../database/sql.ts';
 import { columnsOf } from '../../../model/columns.ts';
 import type { Kind } from '../../../model/kind.ts';
 import { allKinds, type KindName, kindOf } from '../../../model/kinds.ts';

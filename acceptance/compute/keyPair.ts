@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Hooks } from '../index.ts';
+import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
 const types = [

@@ -1,5 +1,5 @@
-import { check } from '../../validate.ts';
-import type { Hooks } from '../index.ts';
+import type { Hooks } from '../change.ts';
+import { check } from '../validate.ts';
 
 export const settingHooks: Hooks = {
   'setting.update': {

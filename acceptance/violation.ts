@@ -1,4 +1,4 @@
-import { Problem } from '../../runtime/problem.ts';
+import { Problem } from '../runtime/problem.ts';
 
 /** A value that the schema allows and the action does not. */
 export const invalid = (field: string, message: string): Problem =>

@@ -1,9 +1,8 @@
-import { run } from '../../../database/database.ts';
-import { findSpace } from '../../../database/placement.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import type { Accepting, Row } from '../../change.ts';
-import { enforce, sizeToBe } from '../../quota.ts';
-import type { Hooks } from '../index.ts';
+import { run } from '../../database/database.ts';
+import { findSpace } from '../../database/placement.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Accepting, Hooks, Row } from '../change.ts';
+import { enforce, sizeToBe } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
 function typeAllows(type: Row | undefined, sizeGib: number): void {

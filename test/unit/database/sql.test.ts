@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { and, identifier, join, or, raw, render, sql } from '../../../api/query/sql.ts';
+import { and, identifier, join, or, raw, render, sql } from '../../../database/sql.ts';
 
 it('numbers parameters through all fragments', () => {
   const inner = sql`${identifier('b')} = ${2}`;

@@ -1,14 +1,13 @@
-import { takeAddress } from '../../../database/addresses.ts';
-import { run } from '../../../database/database.ts';
-import { findHost, findPlace, type VolumeNeed } from '../../../database/placement.ts';
-import { columnsOf } from '../../../model/columns.ts';
-import type { instance } from '../../../model/compute/instance.ts';
-import type { CreateInput } from '../../../model/kind.ts';
-import { kinds } from '../../../model/kinds.ts';
-import type { Accepting, Hold, Reference, Row } from '../../change.ts';
-import { enforce } from '../../quota.ts';
-import type { Hooks } from '../index.ts';
+import { takeAddress } from '../../database/addresses.ts';
+import { run } from '../../database/database.ts';
+import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
+import { columnsOf } from '../../model/columns.ts';
+import type { instance } from '../../model/compute/instance.ts';
+import type { CreateInput } from '../../model/kind.ts';
+import { kinds } from '../../model/kinds.ts';
+import type { Accepting, Hold, Hooks, Reference, Row } from '../change.ts';
 import { contains } from '../network/cidr.ts';
+import { enforce } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
 type Create = CreateInput<typeof instance>;

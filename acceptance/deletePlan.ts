@@ -1,12 +1,13 @@
 /** What hangs on a resource: why a delete is refused, and what one would take along. */
 import { type Client, type Database, run } from '../database/database.ts';
+import { identifier, join, raw, render, type Sql, sql } from '../database/sql.ts';
 import { childrenOf, columnsOf, type Edge } from '../model/columns.ts';
 import type { Kind, OnDelete } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, visibleTo } from './caller.ts';
+import type { Caller } from './caller.ts';
 import type { Row } from './change.ts';
-import { identifier, join, raw, render, type Sql, sql } from './query/sql.ts';
+import { visibleTo } from './visible.ts';
 
 interface Dependent {
   kind: string;

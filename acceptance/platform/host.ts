@@ -1,7 +1,7 @@
-import { run } from '../../../database/database.ts';
-import { config } from '../../../runtime/config.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import type { Hooks } from '../index.ts';
+import { run } from '../../database/database.ts';
+import { config } from '../../runtime/config.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
 export const hostHooks: Hooks = {

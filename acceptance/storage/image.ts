@@ -1,5 +1,5 @@
-import { run } from '../../../database/database.ts';
-import type { Hooks } from '../index.ts';
+import { run } from '../../database/database.ts';
+import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
 /** How long the bytes of an announced image may take to arrive. */

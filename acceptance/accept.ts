@@ -4,9 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { callbackSecretField } from '../database/callbacks.ts';
-import { type Client, type Database, insertAll, type Rows, run, transaction } from '../database/database.ts';
+import { type Client, type Database, insertAll, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
-import type { Placement } from '../database/placement.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { seal, unseal } from '../database/secrets.ts';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
@@ -14,100 +13,12 @@ import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
-import { hookOf } from './commands/index.ts';
+import type { Accepting, Change, Hold, Outcome, Reference, Row } from './change.ts';
 import { refuseDependents } from './deletePlan.ts';
 import { checkUniqueName } from './guards.ts';
+import { hookOf } from './hooks.ts';
 import { enforceQuota, type Owner } from './quota.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
-
-export type Row = Record<string, unknown> & { id: string; revision: number };
-
-/** A resource that the request names. */
-export interface Reference {
-  kind: string;
-  id: string;
-  /** Where in the body it stands, for the violation when it is not there. */
-  field: string;
-  /** S unless the action changes it too. */
-  mode?: LockMode;
-}
-
-export interface Hold {
-  kind: string;
-  id: string;
-  mode: LockMode;
-  /** States it may be in; empty: any. */
-  from?: readonly string[];
-  via?: string | null;
-  to?: string | null;
-  /** Made by this operation: if it fails, a tombstone is all that stays. */
-  fresh?: boolean;
-}
-
-/** What a command's hook reads and fills while a change is accepted. */
-export interface Accepting {
-  tx: Client;
-  caller: Caller;
-  kind: Kind;
-  verb: string;
-  input: Record<string, unknown>;
-  /** The resource acted on; of a create, the row about to be inserted. */
-  row: Row;
-  project: Row | null;
-  references: Map<string, Row>;
-  operationId: string | null;
-  /** Further rows to insert, by table. */
-  rows: Rows;
-  holds: Hold[];
-  /** What the workflow is told beside the target's id. No secret. */
-  workflowInput: Record<string, unknown>;
-  /** State after success, where it is not the action's own. */
-  to?: string;
-  /** Where it would go if its turn were now, for the plan of a dry run. */
-  placement: Placement | null;
-  /** Further members of the answer of a record-only change, such as a secret shown once. */
-  answer: Record<string, unknown>;
-  warnings: string[];
-}
-
-export interface Change {
-  kind: Kind;
-  verb: string;
-  targetId: string | null;
-  body: unknown;
-  caller: Caller;
-  requestId: string;
-  sourceAddress: string;
-  dryRun: boolean;
-  idempotencyKey: string | null;
-  onBusy: 'queue' | 'fail';
-  ifMatch: number | null;
-  /** Where its operation's end is to be told. */
-  callbackUrl?: string | null;
-  /** What the server itself found out and the workflow is told, such as the facts of an upload. */
-  facts?: Record<string, unknown>;
-  /** The dispatcher starts it, not the process that accepts it. */
-  undispatched?: boolean;
-}
-
-export interface Outcome {
-  status: number;
-  /** JSON text of the answer. */
-  body: string;
-  revision?: number;
-  /** Operation to start now: it is first in line on everything it touches. */
-  start?: {
-    id: string;
-    type: string;
-    input: Record<string, unknown>;
-    summary: string;
-    targetKind: string;
-    targetId: string;
-    projectId: string | null;
-  };
-  /** Rights may have changed. */
-  rights?: boolean;
-}
 
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
 

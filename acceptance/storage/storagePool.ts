@@ -1,6 +1,6 @@
-import { run } from '../../../database/database.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import type { Hooks } from '../index.ts';
+import { run } from '../../database/database.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
 export const storagePoolHooks: Hooks = {

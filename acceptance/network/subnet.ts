@@ -1,7 +1,6 @@
-import { run } from '../../../database/database.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import type { Accepting } from '../../change.ts';
-import type { Hooks } from '../index.ts';
+import { run } from '../../database/database.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 import { rangeOf, toAddress, toNumber } from './cidr.ts';
 

@@ -1,14 +1,13 @@
-import { callbackSecretField, newCallbackSecret } from '../../../database/callbacks.ts';
-import { run } from '../../../database/database.ts';
-import { newToken, wellKnown } from '../../../database/installation.ts';
-import { writeSecret } from '../../../database/secrets.ts';
-import { allKinds, kindOf } from '../../../model/kinds.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../../caller.ts';
-import type { Accepting, Row } from '../../change.ts';
-import { refuseDependents } from '../../deletePlan.ts';
-import { type Counter, countedAt } from '../../quota.ts';
-import type { Hooks } from '../index.ts';
+import { callbackSecretField, newCallbackSecret } from '../../database/callbacks.ts';
+import { run } from '../../database/database.ts';
+import { newToken, wellKnown } from '../../database/installation.ts';
+import { writeSecret } from '../../database/secrets.ts';
+import { allKinds, kindOf } from '../../model/kinds.ts';
+import { Problem } from '../../runtime/problem.ts';
+import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../caller.ts';
+import type { Accepting, Hooks, Row } from '../change.ts';
+import { refuseDependents } from '../deletePlan.ts';
+import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
 interface Rule {

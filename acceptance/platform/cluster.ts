@@ -1,4 +1,4 @@
-import type { Hooks } from '../index.ts';
+import type { Hooks } from '../change.ts';
 
 export const clusterHooks: Hooks = {
   'cluster.create': {

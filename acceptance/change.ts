@@ -1,0 +1,109 @@
+/** A change on its way: what was asked, what a command's hook reads and fills, and what comes of it. */
+import type { Client, Rows } from '../database/database.ts';
+import type { Placement } from '../database/placement.ts';
+import type { Kind, LockMode } from '../model/kind.ts';
+import type { Caller, Place } from './caller.ts';
+
+export type Row = Record<string, unknown> & { id: string; revision: number };
+
+/** A resource that the request names. */
+export interface Reference {
+  kind: string;
+  id: string;
+  /** Where in the body it stands, for the violation when it is not there. */
+  field: string;
+  /** S unless the action changes it too. */
+  mode?: LockMode;
+}
+
+export interface Hold {
+  kind: string;
+  id: string;
+  mode: LockMode;
+  /** States it may be in; empty: any. */
+  from?: readonly string[];
+  via?: string | null;
+  to?: string | null;
+  /** Made by this operation: if it fails, a tombstone is all that stays. */
+  fresh?: boolean;
+}
+
+/** What a command's hook reads and fills while a change is accepted. */
+export interface Accepting {
+  tx: Client;
+  caller: Caller;
+  kind: Kind;
+  verb: string;
+  input: Record<string, unknown>;
+  /** The resource acted on; of a create, the row about to be inserted. */
+  row: Row;
+  project: Row | null;
+  references: Map<string, Row>;
+  operationId: string | null;
+  /** Further rows to insert, by table. */
+  rows: Rows;
+  holds: Hold[];
+  /** What the workflow is told beside the target's id. No secret. */
+  workflowInput: Record<string, unknown>;
+  /** State after success, where it is not the action's own. */
+  to?: string;
+  /** Where it would go if its turn were now, for the plan of a dry run. */
+  placement: Placement | null;
+  /** Further members of the answer of a record-only change, such as a secret shown once. */
+  answer: Record<string, unknown>;
+  warnings: string[];
+}
+
+export interface Change {
+  kind: Kind;
+  verb: string;
+  targetId: string | null;
+  body: unknown;
+  caller: Caller;
+  requestId: string;
+  sourceAddress: string;
+  dryRun: boolean;
+  idempotencyKey: string | null;
+  onBusy: 'queue' | 'fail';
+  ifMatch: number | null;
+  /** Where its operation's end is to be told. */
+  callbackUrl?: string | null;
+  /** What the server itself found out and the workflow is told, such as the facts of an upload. */
+  facts?: Record<string, unknown>;
+  /** The dispatcher starts it, not the process that accepts it. */
+  undispatched?: boolean;
+}
+
+export interface Outcome {
+  status: number;
+  /** JSON text of the answer. */
+  body: string;
+  revision?: number;
+  /** Operation to start now: it is first in line on everything it touches. */
+  start?: {
+    id: string;
+    type: string;
+    input: Record<string, unknown>;
+    summary: string;
+    targetKind: string;
+    targetId: string;
+    projectId: string | null;
+  };
+  /** Rights may have changed. */
+  rights?: boolean;
+}
+
+/** What a single action adds to the general way of a change. */
+export interface Hook {
+  /** Ids inside the body that the fields alone do not show. */
+  references?(input: Record<string, unknown>): Reference[];
+  /** Where the permission must be held, when it is not where the row lives. */
+  place?(row: Row, loaded: Map<string, Row>): Place;
+  /** The resource whose place counts instead; null for the platform itself. */
+  home?(row: Row): { kind: string; id: string } | null;
+  /** Whether it is the caller's own, for which holding the permission anywhere is enough. */
+  own?(row: Row, caller: Caller): boolean;
+  accept?(accepting: Accepting): Promise<void> | void;
+}
+
+export type Hooks = Record<string, Hook>;

@@ -1,0 +1,70 @@
+/** What a caller may know of, as a condition on rows. */
+import { identifier, or, type Sql, sql } from '../database/sql.ts';
+import type { Kind } from '../model/kind.ts';
+import { allKinds } from '../model/kinds.ts';
+import { type Caller, scopesOf } from './caller.ts';
+
+/**
+ * What the caller may see of a kind: a condition on its table, which is aliased `alias`. Null means everything,
+ * `FALSE` nothing. One project is best written `= $n` and several `= ANY($n)`: then there are two texts, and the one that
+ * nearly everybody needs is a range of an index.
+ */
+export type Visible = (kind: Kind, alias: Sql) => Sql | null;
+
+const visibleMemo = new WeakMap<Caller, Partial<Record<'get' | 'list', Visible>>>();
+
+/** The condition that keeps rows of a kind out that this caller may not know of; the same function for the same caller. */
+export function visibleTo(caller: Caller, verb: 'get' | 'list'): Visible {
+  let known = visibleMemo.get(caller);
+  if (!known) {
+    known = {};
+    visibleMemo.set(caller, known);
+  }
+  known[verb] ??= conditionFor(caller, verb);
+  return known[verb];
+}
+
+const conditionFor =
+  (caller: Caller, verb: 'get' | 'list'): Visible =>
+  (kind: Kind, alias: Sql): Sql | null => {
+    const scopes = scopesOf(caller, `${kind.name}.${verb}`);
+    if (scopes.platform) return null;
+    if (!scopes.anywhere) return sql`FALSE`;
+    const shared = sql`${alias}.id = ANY(${[...scopes.resources]}::uuid[])`;
+    const projects = [...scopes.projects];
+    // One project is compared, several are looked up: only a comparison lets a generic plan use the index of the order.
+    const inProjects =
+      projects.length === 1
+        ? sql`${alias}."projectId" = ${projects[0]}::uuid`
+        : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
+    const accounts = [...scopes.accounts];
+    const domains = [...scopes.domains];
+    if (kind.scope === 'project') {
+      const own = scopes.resources.size === 0 ? inProjects : sql`(${inProjects} OR ${shared})`;
+      return kind.catalogue ? sql`(${own} OR ${alias}.visibility = 'public')` : own;
+    }
+    if (kind.name === 'project')
+      return sql`(${alias}.id = ANY(${projects}::uuid[]) OR ${alias}."accountId" = ANY(${accounts}::uuid[]))`;
+    if (kind.name === 'apiKey')
+      return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}."userId" = ${caller.userId}::uuid)`;
+    if (kind.name === 'user')
+      return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}.id = ${caller.userId}::uuid)`;
+    if (kind.name === 'account') return sql`${alias}.id = ANY(${[...accounts, caller.accountId]}::uuid[])`;
+    if (kind.name === 'domain') return sql`${alias}.id = ANY(${domains}::uuid[])`;
+    if (kind.name === 'quota') return sql`${alias}."scopeId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[])`;
+    if (kind.name === 'roleBinding') {
+      const places = sql`${alias}."targetId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[]) OR ${alias}."subjectId" = ${caller.userId}::uuid`;
+      const shares = allKinds
+        .filter(({ scope, readOnly }) => scope === 'project' && !readOnly)
+        .map(
+          ({ name }) =>
+            sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
+        );
+      return sql`(${places} OR ${or(shares)})`;
+    }
+    if (kind.catalogue) {
+      if (kind.fields.visibility) return sql`(${alias}.visibility = 'public' OR ${shared})`;
+      return null;
+    }
+    return sql`FALSE`;
+  };
