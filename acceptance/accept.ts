@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { callbackSecretField } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
+import { wellKnown } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { seal, unseal } from '../database/secrets.ts';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
@@ -137,24 +138,24 @@ function mayUse(caller: Caller, reference: Reference, row: Row, projectId: strin
     if (projectId === null) return may(caller, permission, placeOf(kind, row));
     return row.projectId === projectId
       ? may(caller, permission, { projectId })
-      : may(caller, permission, { resourceId: row.id });
+      : may(caller, permission, { resource: { kind: kind.name, id: row.id } });
   }
   if (kind.catalogue)
     return (
       scopesOf(caller, permission).anywhere &&
-      (row.visibility !== 'private' || may(caller, permission, { resourceId: row.id }))
+      (row.visibility !== 'private' || may(caller, permission, { resource: { kind: kind.name, id: row.id } }))
     );
   return may(caller, permission, placeOf(kind, row));
 }
 
-/** The project of a create: as given, or the only one the caller can mean. */
+/** The project of a create: as given, or the only one of its own account that the caller can mean. What others share with it is never meant. */
 function projectOf(caller: Caller, kind: Kind, input: Record<string, unknown>): string | null {
   if (kind.scope !== 'project') return null;
   if (typeof input.projectId === 'string') return input.projectId;
   const scopes = scopesOf(caller, `${kind.name}.create`);
-  const [only, another] = [...scopes.projects];
+  const [only, another] = caller.homeProjects.filter((id) => scopes.projects.has(id));
   if (only && !another) return only;
-  throw new Problem('INVALID_ARGUMENT', 'projectId is needed: you may create in more than one project', {
+  throw new Problem('INVALID_ARGUMENT', 'projectId is needed: there is not exactly one project that you may mean', {
     violations: [{ field: 'projectId', message: 'is needed' }],
   });
 }
@@ -216,8 +217,6 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const { kind, verb, caller } = change;
   const permission = `${kind.name}.${verb}`;
   const creating = verb === 'create';
-  if (creating && caller.locked)
-    throw new Problem('ACCOUNT_SUSPENDED', 'the account is locked: what it has stays, new resources are refused');
   const hook = hookOf(kind.name, verb);
   const references = [...fieldReferences(kind, input), ...(hook?.references?.(input) ?? [])];
   const projectId = creating ? projectOf(caller, kind, input) : null;
@@ -252,11 +251,21 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   checkReferences(caller, references, loaded, livesIn);
   if (action.operatorOnly && !isOperator(caller, permission))
     throw new Problem('FORBIDDEN', `${permission} is for operators`);
-  for (const [name, field] of Object.entries(kind.fields))
-    if (field.operatorOnly && input[name] != null && !isOperator(caller, permission))
-      throw new Problem('FORBIDDEN', `${name} can be set by operators only`, {
-        violations: [{ field: name, message: 'is for operators' }],
-      });
+  for (const [name, { operatorOnly }] of Object.entries(kind.fields))
+    if (
+      operatorOnly &&
+      input[name] != null &&
+      (operatorOnly === true || operatorOnly.includes(String(input[name]))) &&
+      !isOperator(caller, permission)
+    )
+      throw new Problem(
+        'FORBIDDEN',
+        `${name} can be set ${operatorOnly === true ? '' : `to ${String(input[name])} `}by operators only`,
+        {
+          violations: [{ field: name, message: 'is for operators' }],
+        },
+      );
+  if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
 
   const accepting: Accepting = {
     tx,
@@ -300,7 +309,7 @@ function placeOfChange({ kind, verb }: Change, row: Row, loaded: Map<string, Row
     return home && there ? placeOf(kindOf(home.kind), there) : {};
   }
   const place = hook?.place?.(row, loaded) ?? placeOf(kind, row);
-  if (verb === 'create' && kind.scope !== 'project') delete place.resourceId;
+  if (verb === 'create') delete place.resource;
   return place;
 }
 
@@ -325,6 +334,24 @@ function authorize(change: Change, permission: string, row: Row, loaded: Map<str
       violations: [{ field: 'projectId', message: 'there is no such project' }],
     });
   throw new Problem('FORBIDDEN', `you need the permission ${permission} here`);
+}
+
+/** In a locked account nothing is made or started, whoever asks; the platform itself goes on with what runs. */
+async function refuseLocked(tx: Client, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
+  if (caller.userId === wellKnown.platform) return;
+  const user = typeof row.userId === 'string' ? loaded.get(`user/${row.userId}`) : undefined;
+  const accountId = row.accountId ?? user?.accountId ?? null;
+  if (!row.projectId && !accountId) return;
+  const [account] = await run<{ state: string }>(
+    tx,
+    `SELECT a.state FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)`,
+    [row.projectId ?? null, accountId],
+  );
+  if (account && account.state !== 'active')
+    throw new Problem(
+      'ACCOUNT_SUSPENDED',
+      `the account is ${account.state}: what it has stays, nothing new is made or started in it`,
+    );
 }
 
 function checkReferences(

@@ -2,7 +2,7 @@
 import { wellKnown } from '../database/installation.ts';
 import type { Kind } from '../model/kind.ts';
 
-interface Rule {
+export interface Rule {
   effect: 'allow' | 'deny';
   pattern: string;
 }
@@ -10,19 +10,30 @@ interface Rule {
 export interface Grant {
   targetKind: string;
   targetId: string | null;
-  rules: Rule[];
+  /** One array per role, shared by all grants of it. */
+  rules: readonly Rule[];
+  /** Milliseconds of the epoch; Infinity when it does not end by itself. */
+  endsAt: number;
+}
+
+/** What narrows a key below what its user may. */
+export interface KeyLimits {
+  patterns: string[];
+  /** IPv4 ranges it may be used from; none means anywhere. */
+  cidrs: string[];
+  /** Milliseconds of the epoch; Infinity when it does not end by itself. */
+  endsAt: number;
 }
 
 export interface Caller {
   userId: string;
   apiKeyId: string;
   accountId: string;
-  /** The account may keep what it has and make nothing new. */
-  locked: boolean;
-  /** Patterns that narrow what the key may do. */
-  keyPatterns: string[];
+  /** Living projects of the caller's own account: the only ones that a create may mean without naming them. */
+  homeProjects: string[];
+  key: KeyLimits;
   grants: Grant[];
-  /** Project → its account and the domains above, for every project that a binding reaches. */
+  /** What lies below each target that tenants live in, by `<kind>/<id>`. */
   reach: Map<string, Reach>;
   /** Memo of `scopesOf` by permission. */
   scopes: Map<string, Scopes>;
@@ -40,7 +51,8 @@ export interface Scopes {
   domains: Set<string>;
   accounts: Set<string>;
   projects: Set<string>;
-  resources: Set<string>;
+  /** Single resources by kind: an id says nothing without its kind. */
+  shares: Map<string, Set<string>>;
   /** Held anywhere at all; enough to read catalogues. */
   anywhere: boolean;
 }
@@ -55,7 +67,36 @@ const matches = (pattern: string, permission: string): boolean => {
   );
 };
 
-/** Where the caller holds a permission, or all that a pattern allows; a deny in a role takes away what that binding would give. */
+/** Whether a role gives a permission, or all that a pattern allows: whatever is denied of it is missing. Who may not delete does not hold `instance.*`. */
+export function gives(rules: readonly Rule[], permission: string): boolean {
+  if (!rules.some(({ effect, pattern }) => effect === 'allow' && matches(pattern, permission))) return false;
+  return !rules.some(
+    ({ effect, pattern }) => effect === 'deny' && (matches(pattern, permission) || matches(permission, pattern)),
+  );
+}
+
+/** Whether the key that is used allows all that the pattern does, whatever its user may. */
+export const keyAllows = ({ key }: Caller, pattern: string): boolean =>
+  key.patterns.some((held) => matches(held, pattern));
+
+/** The grants that give a permission, or all that a pattern allows. */
+function givenBy(caller: Caller, permission: string): Grant[] {
+  if (!keyAllows(caller, permission)) return [];
+  const roles = new Map<readonly Rule[], boolean>();
+  return caller.grants.filter(({ rules }) => {
+    let known = roles.get(rules);
+    if (known === undefined) {
+      known = gives(rules, permission);
+      roles.set(rules, known);
+    }
+    return known;
+  });
+}
+
+const reachOf = (caller: Caller, { targetKind, targetId }: Grant): Reach | undefined =>
+  caller.reach.get(`${targetKind}/${targetId}`);
+
+/** Where the caller holds a permission, or all that a pattern allows. */
 export function scopesOf(caller: Caller, permission: string): Scopes {
   const known = caller.scopes.get(permission);
   if (known) return known;
@@ -64,25 +105,21 @@ export function scopesOf(caller: Caller, permission: string): Scopes {
     domains: new Set(),
     accounts: new Set(),
     projects: new Set(),
-    resources: new Set(),
+    shares: new Map(),
     anywhere: false,
   };
   caller.scopes.set(permission, scopes);
-  if (!caller.keyPatterns.some((pattern) => matches(pattern, permission))) return scopes;
-  for (const grant of caller.grants) {
-    // Of a pattern, whatever is denied of it is missing: who may not delete does not hold `instance.*`.
-    const denied = grant.rules.some(
-      ({ effect, pattern }) => effect === 'deny' && (matches(pattern, permission) || matches(permission, pattern)),
-    );
-    if (denied || !grant.rules.some(({ pattern }) => matches(pattern, permission))) continue;
+  for (const grant of givenBy(caller, permission)) {
     scopes.anywhere = true;
     if (grant.targetKind === 'platform') scopes.platform = true;
     else if (grant.targetId) {
-      const reach = caller.reach.get(`${grant.targetKind}/${grant.targetId}`);
+      const reach = reachOf(caller, grant);
       for (const id of reach?.domains ?? []) scopes.domains.add(id);
       for (const id of reach?.accounts ?? []) scopes.accounts.add(id);
       for (const id of reach?.projects ?? []) scopes.projects.add(id);
-      if (!reach) scopes.resources.add(grant.targetId);
+      if (reach) continue;
+      const shared = scopes.shares.get(grant.targetKind) ?? new Set();
+      scopes.shares.set(grant.targetKind, shared.add(grant.targetId));
     }
   }
   return scopes;
@@ -92,53 +129,72 @@ export interface Place {
   projectId?: string | null;
   accountId?: string | null;
   domainId?: string | null;
-  resourceId?: string | null;
+  resource?: { kind: string; id: string } | null;
 }
 
 /** Where a record lives: what a permission must be held at to touch it. */
 export function placeOf(kind: Kind, row: Record<string, unknown> & { id: string }): Place {
   const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
-  if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resourceId: row.id };
-  if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resourceId: row.id };
-  if (kind.name === 'domain') return { domainId: row.id, resourceId: row.id };
-  return {
-    projectId: text(row.projectId),
-    accountId: text(row.accountId),
-    domainId: text(row.domainId),
-    resourceId: row.id,
-  };
+  const resource = { kind: kind.name, id: row.id };
+  if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resource };
+  if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resource };
+  if (kind.name === 'domain') return { domainId: row.id, resource };
+  return { projectId: text(row.projectId), accountId: text(row.accountId), domainId: text(row.domainId), resource };
 }
 
 /** Whether the caller holds the permission for something at this place; for a pattern, all that it allows. */
 export function may(caller: Caller, permission: string, place: Place): boolean {
   const scopes = scopesOf(caller, permission);
+  const { projectId, accountId, domainId, resource } = place;
   return (
     scopes.platform ||
-    (place.projectId != null && scopes.projects.has(place.projectId)) ||
-    (place.accountId != null && scopes.accounts.has(place.accountId)) ||
-    (place.domainId != null && scopes.domains.has(place.domainId)) ||
-    (place.resourceId != null && scopes.resources.has(place.resourceId))
+    (projectId != null && scopes.projects.has(projectId)) ||
+    (accountId != null && scopes.accounts.has(accountId)) ||
+    (domainId != null && scopes.domains.has(domainId)) ||
+    (resource != null && scopes.shares.get(resource.kind)?.has(resource.id) === true)
   );
 }
 
-/** Whether the key that is used allows all that the pattern does, whatever its user may. */
-export const keyAllows = ({ keyPatterns }: Caller, pattern: string): boolean =>
-  keyPatterns.some((held) => matches(held, pattern));
-
-/** Whether the caller's right is bound high enough to set what operators set. */
-export function isOperator(caller: Caller, permission: string): boolean {
-  const scopes = scopesOf(caller, permission);
-  return scopes.platform || scopes.domains.size > 0;
+/**
+ * Until when the caller holds all that a pattern allows at a place, in milliseconds of the epoch; 0 when it does not, Infinity when
+ * neither its grant nor its key ends. What comes from this right may not last longer.
+ */
+export function heldUntil(caller: Caller, pattern: string, place: Place): number {
+  const { projectId, accountId, domainId, resource } = place;
+  const covers = (grant: Grant): boolean => {
+    if (grant.targetKind === 'platform') return true;
+    const reach = reachOf(caller, grant);
+    if (!reach) return resource != null && grant.targetKind === resource.kind && grant.targetId === resource.id;
+    return (
+      (projectId != null && reach.projects.includes(projectId)) ||
+      (accountId != null && reach.accounts.includes(accountId)) ||
+      (domainId != null && reach.domains.includes(domainId))
+    );
+  };
+  const ends = givenBy(caller, pattern)
+    .filter(covers)
+    .map(({ endsAt }) => endsAt);
+  return Math.min(caller.key.endsAt, Math.max(0, ...ends));
 }
+
+/** Whether the caller is one of those who run the platform, for what only they may set. */
+export const isOperator = (caller: Caller, permission: string): boolean => scopesOf(caller, permission).platform;
 
 /** The platform itself, when it acts on what it observed. */
 export const systemCaller = (): Caller => ({
   userId: wellKnown.platform,
   apiKeyId: wellKnown.platform,
   accountId: wellKnown.rootAccount,
-  locked: false,
-  keyPatterns: ['*'],
-  grants: [{ targetKind: 'platform', targetId: null, rules: [{ effect: 'allow', pattern: '*.*' }] }],
+  homeProjects: [],
+  key: { patterns: ['*'], cidrs: [], endsAt: Number.POSITIVE_INFINITY },
+  grants: [
+    {
+      targetKind: 'platform',
+      targetId: null,
+      rules: [{ effect: 'allow', pattern: '*.*' }],
+      endsAt: Number.POSITIVE_INFINITY,
+    },
+  ],
   reach: new Map(),
   scopes: new Map(),
 });

@@ -60,10 +60,26 @@ export function check(name: string, schema: () => JsonSchema, value: unknown): R
   return value as Record<string, unknown>;
 }
 
+/** A moment in the past is no end that anything could have. */
+function refusePast(kind: Kind, input: Record<string, unknown>): Record<string, unknown> {
+  for (const [name, { future }] of Object.entries(kind.fields))
+    if (future && typeof input[name] === 'string' && !(Date.parse(input[name]) > Date.now()))
+      throw new Problem('INVALID_ARGUMENT', `${name} is over already`, {
+        violations: [{ field: name, message: 'must be in the future' }],
+      });
+  return input;
+}
+
 export const checkCreate = (kind: Kind, body: unknown): Record<string, unknown> =>
-  check(`${kind.name}.create`, () => createSchema(kind), body);
+  refusePast(
+    kind,
+    check(`${kind.name}.create`, () => createSchema(kind), body),
+  );
 export const checkPatch = (kind: Kind, body: unknown): Record<string, unknown> =>
-  check(`${kind.name}.update`, () => patchSchema(kind), body);
+  refusePast(
+    kind,
+    check(`${kind.name}.update`, () => patchSchema(kind), body),
+  );
 export const checkAction = (kind: Kind, verb: string, body: unknown): Record<string, unknown> =>
   check(
     `${kind.name}.${verb}`,

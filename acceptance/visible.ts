@@ -2,7 +2,7 @@
 import { identifier, or, type Sql, sql } from '../database/sql.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
-import { type Caller, scopesOf } from './caller.ts';
+import { type Caller, type Scopes, scopesOf } from './caller.ts';
 
 /**
  * What the caller may see of a kind: a condition on its table, which is aliased `alias`. Null means everything,
@@ -29,42 +29,53 @@ const conditionFor =
   (kind: Kind, alias: Sql): Sql | null => {
     const scopes = scopesOf(caller, `${kind.name}.${verb}`);
     if (scopes.platform) return null;
-    if (!scopes.anywhere) return sql`FALSE`;
-    const shared = sql`${alias}.id = ANY(${[...scopes.resources]}::uuid[])`;
-    const projects = [...scopes.projects];
+    const seen = scopes.anywhere ? seenIn(scopes, caller, kind, alias) : FALSE;
+    // What is shared one by one, by ids of this very kind.
+    const shared = [...(scopes.shares.get(kind.name) ?? [])];
+    return seen === null || shared.length === 0 ? seen : sql`(${seen} OR ${alias}.id = ANY(${shared}::uuid[]))`;
+  };
+
+const FALSE = sql`FALSE`;
+
+/** What the caller sees for where it lies. */
+function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql): Sql | null {
+  const projects = [...scopes.projects];
+  const accounts = [...scopes.accounts];
+  const domains = [...scopes.domains];
+  if (kind.scope === 'project') {
     // One project is compared, several are looked up: only a comparison lets a generic plan use the index of the order.
-    const inProjects =
+    const own =
       projects.length === 1
         ? sql`${alias}."projectId" = ${projects[0]}::uuid`
         : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
-    const accounts = [...scopes.accounts];
-    const domains = [...scopes.domains];
-    if (kind.scope === 'project') {
-      const own = scopes.resources.size === 0 ? inProjects : sql`(${inProjects} OR ${shared})`;
-      return kind.catalogue ? sql`(${own} OR ${alias}.visibility = 'public')` : own;
-    }
-    if (kind.name === 'project')
-      return sql`(${alias}.id = ANY(${projects}::uuid[]) OR ${alias}."accountId" = ANY(${accounts}::uuid[]))`;
-    if (kind.name === 'apiKey')
-      return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}."userId" = ${caller.userId}::uuid)`;
-    if (kind.name === 'user')
-      return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}.id = ${caller.userId}::uuid)`;
-    if (kind.name === 'account') return sql`${alias}.id = ANY(${[...accounts, caller.accountId]}::uuid[])`;
-    if (kind.name === 'domain') return sql`${alias}.id = ANY(${domains}::uuid[])`;
-    if (kind.name === 'quota') return sql`${alias}."scopeId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[])`;
-    if (kind.name === 'roleBinding') {
-      const places = sql`${alias}."targetId" = ANY(${[...projects, ...accounts, ...domains]}::uuid[]) OR ${alias}."subjectId" = ${caller.userId}::uuid`;
-      const shares = allKinds
-        .filter(({ scope, readOnly }) => scope === 'project' && !readOnly)
-        .map(
-          ({ name }) =>
-            sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
-        );
-      return sql`(${places} OR ${or(shares)})`;
-    }
-    if (kind.catalogue) {
-      if (kind.fields.visibility) return sql`(${alias}.visibility = 'public' OR ${shared})`;
-      return null;
-    }
-    return sql`FALSE`;
-  };
+    return kind.catalogue ? sql`(${own} OR ${alias}.visibility = 'public')` : own;
+  }
+  if (kind.name === 'project')
+    return sql`(${alias}.id = ANY(${projects}::uuid[]) OR ${alias}."accountId" = ANY(${accounts}::uuid[]))`;
+  if (kind.name === 'apiKey')
+    return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}."userId" = ${caller.userId}::uuid)`;
+  if (kind.name === 'user')
+    return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}.id = ${caller.userId}::uuid)`;
+  if (kind.name === 'account') return sql`${alias}.id = ANY(${[...accounts, caller.accountId]}::uuid[])`;
+  if (kind.name === 'domain') return sql`${alias}.id = ANY(${domains}::uuid[])`;
+  const at = (field: string): Sql =>
+    or(
+      Object.entries({ project: projects, account: accounts, domain: domains }).map(
+        ([name, ids]) =>
+          sql`(${alias}.${identifier(`${field}Kind`)} = ${name} AND ${alias}.${identifier(`${field}Id`)} = ANY(${ids}::uuid[]))`,
+      ),
+    );
+  if (kind.name === 'quota') return at('scope');
+  if (kind.name === 'roleBinding') {
+    const mine = sql`(${alias}."subjectKind" = 'user' AND ${alias}."subjectId" = ${caller.userId}::uuid)`;
+    const shares = allKinds
+      .filter(({ scope, readOnly }) => scope === 'project' && !readOnly)
+      .map(
+        ({ name }) =>
+          sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
+      );
+    return sql`(${at('target')} OR ${mine} OR ${or(shares)})`;
+  }
+  if (!kind.catalogue) return FALSE;
+  return kind.fields.visibility ? sql`${alias}.visibility = 'public'` : null;
+}

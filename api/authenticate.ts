@@ -1,6 +1,7 @@
 /** API keys, and the rights that come with them. */
 import { timingSafeEqual } from 'node:crypto';
-import type { Caller, Grant, Reach } from '../acceptance/caller.ts';
+import type { Caller, Grant, Reach, Rule } from '../acceptance/caller.ts';
+import { covers } from '../acceptance/network/cidr.ts';
 import type { Database } from '../database/database.ts';
 import { run } from '../database/database.ts';
 import { hashOf } from '../database/installation.ts';
@@ -13,12 +14,13 @@ interface KeyRow {
   accountId: string;
   permissions: string[];
   allowedCidrs: string[];
+  expiresAt: Date | null;
   accountState: string;
   userState: string;
   live: boolean;
 }
 
-/** Seconds a verified key is remembered; a change of keys, roles, bindings or tenants empties the memory at once. */
+/** Milliseconds a verified key is remembered; a change of keys, roles, bindings or tenants empties the memory at once. */
 const rememberMs = 5_000;
 
 export interface Authenticator {
@@ -28,15 +30,15 @@ export interface Authenticator {
 }
 
 export function authenticator(database: Database): Authenticator {
-  const memory = new Map<string, { known: Promise<{ caller: Caller; cidrs: string[] }>; until: number }>();
+  const memory = new Map<string, { known: Promise<Caller>; until: number }>();
 
-  async function load(accessKey: string, secret: string): Promise<{ caller: Caller; cidrs: string[] }> {
+  async function load(accessKey: string, secret: string): Promise<Caller> {
     const refuse = (): never => {
       throw new Problem('UNAUTHENTICATED', 'the API key is unknown, expired or switched off');
     };
     const [key] = await run<KeyRow>(
       database.pool,
-      `SELECT k.id, k."secretHash", k."userId", k."accountId", k.permissions, k."allowedCidrs", a.state AS "accountState", u.state AS "userState",
+      `SELECT k.id, k."secretHash", k."userId", k."accountId", k.permissions, k."allowedCidrs", k."expiresAt", a.state AS "accountState", u.state AS "userState",
               (k.enabled AND (k."expiresAt" IS NULL OR k."expiresAt" > now())) AS live
        FROM "apiKey" k JOIN "user" u ON u.id = k."userId" AND u."deletedAt" IS NULL JOIN "account" a ON a.id = k."accountId" AND a."deletedAt" IS NULL
        WHERE k."accessKey" = $1 AND k."deletedAt" IS NULL`,
@@ -51,33 +53,35 @@ export function authenticator(database: Database): Authenticator {
     )
       return refuse();
     if (key.accountState === 'disabled') throw new Problem('ACCOUNT_SUSPENDED', 'the account is disabled');
-    const grants = await run<Grant>(
-      database.pool,
-      `SELECT b."targetKind", b."targetId", r.permissions AS rules FROM "roleBinding" b JOIN "role" r ON r.id = b."roleId"
-       WHERE b."deletedAt" IS NULL AND (b."expiresAt" IS NULL OR b."expiresAt" > now())
-         AND ((b."subjectKind" = 'user' AND b."subjectId" = $1) OR (b."subjectKind" = 'account' AND b."subjectId" = $2) OR b."subjectKind" = 'everyone'
-           OR (b."subjectKind" = 'project' AND b."subjectId" IN (
-             SELECT "targetId" FROM "roleBinding" WHERE "subjectId" = $1 AND "targetKind" = 'project' AND "deletedAt" IS NULL)))`,
-      [key.userId, key.accountId],
-    );
     void run(
       database.pool,
       `UPDATE "apiKey" SET "lastUsedAt" = now() WHERE id = $1 AND ("lastUsedAt" IS NULL OR "lastUsedAt" < now() - interval '1 minute')`,
       [key.id],
     ).catch(() => {});
     return {
-      caller: {
-        userId: key.userId,
-        apiKeyId: key.id,
-        accountId: key.accountId,
-        locked: key.accountState === 'locked',
-        keyPatterns: key.permissions,
-        grants,
-        reach: await reachOf(database, grants),
-        scopes: new Map(),
-      },
-      cidrs: key.allowedCidrs,
+      userId: key.userId,
+      apiKeyId: key.id,
+      accountId: key.accountId,
+      key: { patterns: key.permissions, cidrs: key.allowedCidrs, endsAt: key.expiresAt?.getTime() ?? Infinity },
+      ...(await rightsOf(database, key.userId, key.accountId)),
+      scopes: new Map(),
     };
+  }
+
+  /** Remembers a caller for a while, and not beyond the end of anything that it may. */
+  function remember(token: string, accessKey: string, secret: string): { known: Promise<Caller>; until: number } {
+    const mine = { known: load(accessKey, secret), until: Date.now() + rememberMs };
+    if (memory.size > 10_000) memory.clear();
+    memory.set(token, mine);
+    mine.known
+      .then(({ key, grants }) => {
+        mine.until = Math.min(mine.until, key.endsAt, ...grants.map(({ endsAt }) => endsAt));
+      })
+      // What failed is not remembered; those who wait for it meet the failure themselves.
+      .catch(() => {
+        if (memory.get(token) === mine) memory.delete(token);
+      });
+    return mine;
   }
 
   return {
@@ -85,20 +89,11 @@ export function authenticator(database: Database): Authenticator {
       const match = /^Bearer belay_([0-9a-f]{20})_([A-Za-z0-9_-]{43})$/.exec(authorization ?? '');
       if (!match?.[1] || !match[2])
         throw new Problem('UNAUTHENTICATED', 'give an API key: Authorization: Bearer belay_…');
-      const token = match[0];
-      let entry = memory.get(token);
-      if (!entry || entry.until < Date.now()) {
-        const mine = { known: load(match[1], match[2]), until: Date.now() + rememberMs };
-        if (memory.size > 10_000) memory.clear();
-        memory.set(token, mine);
-        // What failed is not remembered; those who wait for it meet the failure themselves.
-        mine.known.catch(() => {
-          if (memory.get(token) === mine) memory.delete(token);
-        });
-        entry = mine;
-      }
-      const { caller, cidrs } = await entry.known;
-      if (cidrs.length > 0 && !cidrs.some((cidr) => contains(cidr, sourceAddress)))
+      const known = memory.get(match[0]);
+      const entry = known && known.until > Date.now() ? known : remember(match[0], match[1], match[2]);
+      const caller = await entry.known;
+      const { cidrs } = caller.key;
+      if (cidrs.length > 0 && !cidrs.some((cidr) => covers(cidr, sourceAddress.replace(/^::ffff:/, ''))))
         throw new Problem('UNAUTHENTICATED', 'this API key may not be used from your address');
       return caller;
     },
@@ -106,40 +101,68 @@ export function authenticator(database: Database): Authenticator {
   };
 }
 
-/** Everything below each target: a binding at a domain reaches its subdomains, their accounts and their projects. */
-async function reachOf(database: Database, grants: Grant[]): Promise<Map<string, Reach>> {
-  const reach = new Map<string, Reach>();
-  for (const { targetKind, targetId } of grants) {
-    const key = `${targetKind}/${targetId}`;
-    if (!targetId || reach.has(key) || !['domain', 'account', 'project'].includes(targetKind)) continue;
-    const rows = await run<{ domainId: string | null; accountId: string | null; projectId: string | null }>(
-      database.pool,
-      targetKind === 'domain'
-        ? `SELECT d.id AS "domainId", a.id AS "accountId", p.id AS "projectId" FROM "domain" t JOIN "domain" d ON d.path = t.path OR d.path LIKE t.path || '/%'
-           LEFT JOIN "account" a ON a."domainId" = d.id LEFT JOIN "project" p ON p."accountId" = a.id WHERE t.id = $1`
-        : targetKind === 'account'
-          ? `SELECT NULL AS "domainId", a.id AS "accountId", p.id AS "projectId" FROM "account" a LEFT JOIN "project" p ON p."accountId" = a.id WHERE a.id = $1`
-          : `SELECT NULL AS "domainId", NULL AS "accountId", p.id AS "projectId" FROM "project" p WHERE p.id = $1`,
-      [targetId],
-    );
-    const unique = (key2: 'domainId' | 'accountId' | 'projectId'): string[] => [
-      ...new Set(rows.flatMap((row) => row[key2] ?? [])),
-    ];
-    reach.set(key, { domains: unique('domainId'), accounts: unique('accountId'), projects: unique('projectId') });
-  }
-  return reach;
+interface RightsRow {
+  grants: { kind: string; id: string | null; role: string; endsAt: number | null }[];
+  roles: { id: string; rules: Rule[] }[];
+  reach: ({ kind: string; id: string } & Reach)[];
+  homeProjects: string[];
 }
 
-const numberOf = (address: string): number | null => {
-  const parts = address.replace(/^::ffff:/, '').split('.');
-  return parts.length === 4 ? parts.reduce((sum, part) => sum * 256 + Number(part), 0) : null;
-};
+/**
+ * All that a user was given, and everything below each target: a binding at a domain reaches its subdomains, their accounts and their projects.
+ * One statement, however many bindings there are. What a project was given, its members have for as long as they are members.
+ */
+const rightsStatement = `
+  WITH RECURSIVE living AS NOT MATERIALIZED (
+    SELECT *, coalesce("expiresAt", 'infinity') AS ends FROM "roleBinding" WHERE "deletedAt" IS NULL AND ("expiresAt" IS NULL OR "expiresAt" > now())
+  ), subject AS (
+    SELECT 'user' AS kind, $1::uuid AS id, 'infinity'::timestamptz AS ends UNION ALL SELECT 'account', $2::uuid, 'infinity'
+    UNION ALL SELECT 'project', "targetId", max(ends) FROM living WHERE "subjectKind" = 'user' AND "subjectId" = $1 AND "targetKind" = 'project' GROUP BY "targetId"
+  ), granted AS (
+    SELECT b."targetKind" AS kind, b."targetId" AS id, b."roleId" AS role, least(b.ends, s.ends) AS ends
+    FROM subject s JOIN living b ON b."subjectId" = s.id AND b."subjectKind" = s.kind
+    UNION ALL SELECT "targetKind", "targetId", "roleId", ends FROM living WHERE "subjectId" IS NULL AND "subjectKind" = 'everyone'
+  ), target AS (SELECT DISTINCT kind, id FROM granted WHERE kind IN ('domain', 'account', 'project')
+  ), tree AS (
+    SELECT t.id AS top, t.id FROM target t WHERE t.kind = 'domain'
+    UNION SELECT tree.top, d.id FROM tree JOIN "domain" d ON d."parentId" = tree.id
+  ), accounts AS (
+    SELECT 'domain' AS kind, tree.top AS top, a.id FROM tree JOIN "account" a ON a."domainId" = tree.id
+    UNION ALL SELECT kind, id, id FROM target WHERE kind = 'account'
+  ), below AS (
+    SELECT 'domain' AS kind, top, id AS domain, NULL::uuid AS account, NULL::uuid AS project FROM tree
+    UNION ALL SELECT kind, top, NULL, id, NULL FROM accounts
+    UNION ALL SELECT a.kind, a.top, NULL, NULL, p.id FROM accounts a JOIN "project" p ON p."accountId" = a.id
+    UNION ALL SELECT kind, id, NULL, NULL, id FROM target WHERE kind = 'project'
+  ), reach AS (
+    SELECT kind, top AS id, array_remove(array_agg(domain), NULL) AS domains, array_remove(array_agg(account), NULL) AS accounts,
+           array_remove(array_agg(project), NULL) AS projects FROM below GROUP BY kind, top
+  )
+  SELECT coalesce((SELECT json_agg(json_build_object('kind', kind, 'id', id, 'role', role,
+                     'endsAt', CASE WHEN ends < 'infinity' THEN extract(epoch FROM ends) * 1000 END)) FROM granted), '[]') AS grants,
+         coalesce((SELECT json_agg(json_build_object('id', r.id, 'rules', r.permissions)) FROM "role" r
+                   WHERE r.id IN (SELECT role FROM granted) AND r."deletedAt" IS NULL), '[]') AS roles,
+         coalesce((SELECT json_agg(reach) FROM reach), '[]') AS reach,
+         coalesce((SELECT json_agg(p.id) FROM "project" p WHERE p."accountId" = $2 AND p."deletedAt" IS NULL), '[]') AS "homeProjects"`;
 
-function contains(cidr: string, address: string): boolean {
-  const [network, bits] = cidr.split('/');
-  const a = numberOf(network ?? '');
-  const b = numberOf(address);
-  if (a === null || b === null) return false;
-  const size = 2 ** (32 - Number(bits));
-  return Math.floor(a / size) === Math.floor(b / size);
+async function rightsOf(
+  database: Database,
+  userId: string,
+  accountId: string,
+): Promise<Pick<Caller, 'grants' | 'reach' | 'homeProjects'>> {
+  const [row] = await run<RightsRow>(database.pool, rightsStatement, [userId, accountId]);
+  if (!row) throw new Error('the statement of rights answers one row');
+  const roles = new Map(row.roles.map(({ id, rules }) => [id, rules]));
+  return {
+    grants: row.grants.map(
+      ({ kind, id, role, endsAt }): Grant => ({
+        targetKind: kind,
+        targetId: id,
+        rules: roles.get(role) ?? [],
+        endsAt: endsAt ?? Infinity,
+      }),
+    ),
+    reach: new Map(row.reach.map(({ kind, id, ...below }) => [`${kind}/${id}`, below])),
+    homeProjects: row.homeProjects,
+  };
 }

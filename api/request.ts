@@ -94,6 +94,7 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
     return new Problem('NAME_IN_USE', 'a resource with this id exists already', {
       violations: [{ field: 'requestedId', message: 'is in use' }],
     });
+  if (code === '23503') return new Problem('NOT_FOUND', 'something that this names was deleted just now');
   if (isOutage(error))
     return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
   if (status === 400) return new Problem('MALFORMED_REQUEST', (error as Error).message);

@@ -1,7 +1,7 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
 import pg from 'pg';
-import { may } from '../acceptance/caller.ts';
+import { may, placeOf } from '../acceptance/caller.ts';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
@@ -50,10 +50,9 @@ async function receive(api: Api, ctx: Context): Promise<void> {
     `SELECT "projectId", state, format, checksum FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
     [id],
   );
-  if (!image || !may(caller, 'image.get', { projectId: image.projectId, resourceId: id }))
-    throw new Problem('NOT_FOUND', `there is no image ${id}`);
-  if (!may(caller, 'image.import', { projectId: image.projectId, resourceId: id }))
-    throw new Problem('FORBIDDEN', 'you need the permission image.import here');
+  const place = placeOf(kind, { ...image, id });
+  if (!image || !may(caller, 'image.get', place)) throw new Problem('NOT_FOUND', `there is no image ${id}`);
+  if (!may(caller, 'image.import', place)) throw new Problem('FORBIDDEN', 'you need the permission image.import here');
   if (image.state !== 'awaitingUpload')
     throw new Problem('INVALID_STATE', `image ${id} is ${image.state}; its bytes were uploaded already`, {
       fits: ['awaitingUpload'],

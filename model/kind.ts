@@ -29,8 +29,10 @@ export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
   ownWhen?: { field: string; value: string | boolean; unless?: string };
   /** Stored encrypted, never returned, masked in audit entries and operations. */
   secret?: boolean;
-  /** Only a caller whose right is bound at platform or domain may set it. */
-  operatorOnly?: boolean;
+  /** Only those who run the platform may set it, or give it one of these values. */
+  operatorOnly?: true | readonly string[];
+  /** A moment that must not be over yet when it is given. */
+  future?: true;
   description?: string;
 }
 
@@ -121,6 +123,8 @@ export interface Action {
   pointOfNoReturn?: string;
   cancellable?: boolean;
   operatorOnly?: boolean;
+  /** Makes, starts or enlarges something, as every create does: refused while the account is locked. */
+  adds?: true;
 }
 
 /** Something computed about one resource and stored nowhere: `GET /v1/<plural>/{id}/views/<name>`, permission `<kind>.<name>`. */

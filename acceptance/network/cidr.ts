@@ -1,3 +1,5 @@
+import { isIPv4 } from 'node:net';
+
 /** IPv4 arithmetic on numbers: 32 bits fit a double. */
 export const toNumber = (address: string): number =>
   address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
@@ -25,4 +27,13 @@ export function contains(cidr: string, address: string): boolean {
   const range = rangeOf(cidr);
   const value = toNumber(address);
   return range !== null && value > range.first && value < range.last;
+}
+
+/** Whether all addresses of `inner`, an address or a block, lie in `outer`; host bits are passed over. False for what is no IPv4. */
+export function covers(outer: string, inner: string): boolean {
+  const [network = '', bits = '32'] = outer.split('/');
+  const [other = '', otherBits = '32'] = inner.split('/');
+  if (!isIPv4(network) || !isIPv4(other) || Number(otherBits) < Number(bits)) return false;
+  const size = 2 ** (32 - Number(bits));
+  return Math.floor(toNumber(network) / size) === Math.floor(toNumber(other) / size);
 }

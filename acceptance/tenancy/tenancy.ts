@@ -4,22 +4,42 @@ import { newToken, wellKnown } from '../../database/installation.ts';
 import { writeSecret } from '../../database/secrets.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
-import { type Caller, keyAllows, may, type Place, placeOf, scopesOf } from '../caller.ts';
+import { type Caller, gives, heldUntil, keyAllows, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
 import type { Accepting, Hooks, Row } from '../change.ts';
 import { refuseDependents } from '../deletePlan.ts';
+import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
-interface Rule {
-  effect: string;
-  pattern: string;
+/**
+ * Nobody can grant what they do not hold: every allowed pattern must be held at the target. Answers until when all of them are, in
+ * milliseconds of the epoch.
+ */
+function grantableUntil(caller: Caller, rules: readonly Rule[], place: Place): number {
+  let until = caller.key.endsAt;
+  for (const { effect, pattern } of rules) {
+    if (effect !== 'allow') continue;
+    const held = heldUntil(caller, pattern, place);
+    if (held === 0) throw new Problem('FORBIDDEN', `you can not grant ${pattern} here: you do not hold it`);
+    until = Math.min(until, held);
+  }
+  return until;
 }
 
-/** Nobody can grant what they do not hold: every allowed pattern must be held at the target. */
-function refuseEscalation(caller: Caller, rules: Rule[], place: Place): void {
-  for (const { effect, pattern } of rules)
-    if (effect === 'allow' && !may(caller, pattern, place))
-      throw new Problem('FORBIDDEN', `you can not grant ${pattern} here: you do not hold it`);
+const endOf = (expiresAt: unknown): number => (expiresAt == null ? Infinity : Date.parse(String(expiresAt)));
+
+/** The end of something derived: as asked, or that of its source when nothing is said. Later than its source is refused. */
+function boundedEnd(asked: unknown, until: number): string | null {
+  if (asked === undefined && until !== Infinity) return new Date(until).toISOString();
+  if (endOf(asked) > until)
+    throw new Problem(
+      'FORBIDDEN',
+      `your own right, or your key, ends at ${new Date(until).toISOString()}: what comes of it can not last longer`,
+      {
+        violations: [{ field: 'expiresAt', message: `must not be after ${new Date(until).toISOString()}` }],
+      },
+    );
+  return asked == null ? null : String(asked);
 }
 
 /** The resource that a binding is at; null for the platform. */
@@ -28,19 +48,28 @@ const target = (row: Row): { kind: string; id: string } | null =>
 
 const isKindName = (value: unknown): value is string => allKinds.some(({ name }) => name === value);
 
+/** The place that a binding's target is; of the platform, no place in particular. */
+async function placeAt(tx: Accepting['tx'], kindName: string, id: string | null): Promise<Place> {
+  if (!isKindName(kindName) || id === null) return {};
+  const [row] = await run<Row>(tx, `SELECT * FROM "${kindOf(kindName).name}" WHERE id = $1`, [id]);
+  return row ? placeOf(kindOf(kindName), row) : {};
+}
+
 /**
- * What a key of another user would give its maker. Of what is shared with a user, and of what all of the account have, nothing new
+ * Until when the caller itself holds what a key of another user would give it, in milliseconds of the epoch. Of what is shared with a user, and of what all of the account have, nothing new
  * comes to who runs the account.
  */
-async function refuseBorrowing({ tx, caller }: Accepting, userId: string): Promise<void> {
-  const grants = await run<{ targetId: string | null; permissions: Rule[] }>(
+async function borrowableUntil({ tx, caller }: Accepting, userId: string): Promise<number> {
+  const grants = await run<{ targetKind: string; targetId: string | null; permissions: Rule[] }>(
     tx,
-    `SELECT b."targetId", r.permissions FROM "roleBinding" b JOIN "role" r ON r.id = b."roleId"
+    `SELECT b."targetKind", b."targetId", r.permissions FROM "roleBinding" b JOIN "role" r ON r.id = b."roleId"
      WHERE b."subjectKind" = 'user' AND b."subjectId" = $1 AND b."deletedAt" IS NULL AND b."targetKind" IN ('platform', 'domain', 'account', 'project')`,
     [userId],
   );
-  for (const { targetId: at, permissions } of grants)
-    refuseEscalation(caller, permissions, { projectId: at, accountId: at, domainId: at });
+  let until = caller.key.endsAt;
+  for (const { targetKind, targetId, permissions } of grants)
+    until = Math.min(until, grantableUntil(caller, permissions, await placeAt(tx, targetKind, targetId)));
+  return until;
 }
 
 /** The administrator that the installation came with, and its role, are the way back in when all keys are lost. */
@@ -74,7 +103,100 @@ async function bind(accepting: Accepting): Promise<void> {
   const at = target(row);
   const there = at ? references.get(`${at.kind}/${at.id}`) : undefined;
   const role = references.get(`role/${String(row.roleId)}`);
-  refuseEscalation(caller, (role?.permissions ?? []) as Rule[], at && there ? placeOf(kindOf(at.kind), there) : {});
+  const until = grantableUntil(
+    caller,
+    (role?.permissions ?? []) as Rule[],
+    at && there ? placeOf(kindOf(at.kind), there) : {},
+  );
+  row.expiresAt = boundedEnd(input.expiresAt, until);
+}
+
+/** Who makes a grant last longer grants it for that time: they must hold it so long. */
+async function prolong({ tx, row, input, caller }: Accepting): Promise<void> {
+  keepAdministrator(row);
+  if (input.expiresAt === undefined || endOf(input.expiresAt) <= endOf(row.expiresAt)) return;
+  const [role] = await run<{ permissions: Rule[] }>(tx, `SELECT permissions FROM "role" WHERE id = $1`, [row.roleId]);
+  const at = target(row);
+  boundedEnd(
+    input.expiresAt,
+    grantableUntil(caller, role?.permissions ?? [], await placeAt(tx, at?.kind ?? '', at?.id ?? null)),
+  );
+}
+
+/** What a role gets is granted wherever it is bound, for as long as it is bound there. */
+async function widenRole({ tx, row, input, caller }: Accepting): Promise<void> {
+  if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made; make one of your own`);
+  const before = row.permissions as Rule[];
+  const after = (input.permissions ?? before) as Rule[];
+  const added = after.filter(({ effect, pattern }) => effect === 'allow' && !gives(before, pattern));
+  if (added.length === 0) return;
+  const bindings = await run<{ targetKind: string; targetId: string | null; expiresAt: Date | null }>(
+    tx,
+    `SELECT DISTINCT "targetKind", "targetId", "expiresAt" FROM "roleBinding" WHERE "roleId" = $1 AND "deletedAt" IS NULL`,
+    [row.id],
+  );
+  for (const { targetKind, targetId, expiresAt } of bindings)
+    boundedEnd(
+      expiresAt?.toISOString() ?? null,
+      grantableUntil(caller, added, await placeAt(tx, targetKind, targetId)),
+    );
+}
+
+const isWithin = (cidrs: string[], outer: string[]): boolean =>
+  outer.length === 0 || (cidrs.length > 0 && cidrs.every((cidr) => outer.some((wider) => covers(wider, cidr))));
+
+interface Limits {
+  permissions: string[];
+  allowedCidrs: string[];
+  expiresAt: unknown;
+}
+
+/** No key gives, makes or opens another that may more than itself, or from elsewhere, or for longer. */
+function refuseWiderKey(caller: Caller, { permissions, allowedCidrs, expiresAt }: Limits): void {
+  for (const pattern of permissions)
+    if (!keyAllows(caller, pattern))
+      throw new Problem('FORBIDDEN', `you can not grant ${pattern}: your own key does not allow it`);
+  if (!isWithin(allowedCidrs, caller.key.cidrs))
+    throw new Problem(
+      'FORBIDDEN',
+      `your own key is bound to ${caller.key.cidrs.join(', ')}: another can not be used from elsewhere`,
+      {
+        violations: [{ field: 'allowedCidrs', message: `must lie in ${caller.key.cidrs.join(', ')}` }],
+      },
+    );
+  boundedEnd(expiresAt ?? null, caller.key.endsAt);
+}
+
+async function makeKey(accepting: Accepting): Promise<void> {
+  const { row, references, answer, input, caller } = accepting;
+  const user = references.get(`user/${String(input.userId)}`);
+  const until =
+    user && user.id !== caller.userId
+      ? Math.min(
+          await borrowableUntil(accepting, user.id),
+          heldUntil(caller, 'apiKey.create', { accountId: String(user.accountId) }),
+        )
+      : caller.key.endsAt;
+  row.expiresAt = boundedEnd(input.expiresAt, until);
+  if (input.allowedCidrs == null) row.allowedCidrs = caller.key.cidrs;
+  refuseWiderKey(caller, row as Row & Limits);
+  const { accessKey, token, hash } = newToken();
+  Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
+  answer.token = token;
+  answer.callbackSecret = newCallbackSecret();
+  await writeSecret(accepting.tx, row.id, callbackSecretField, String(answer.callbackSecret));
+}
+
+/** To open a key, or to let it in from more addresses, is to give what it may; to narrow it takes the permission alone. */
+async function changeKey(accepting: Accepting): Promise<void> {
+  const { row, input, caller } = accepting;
+  const before = row as Row & Limits & { enabled: boolean; userId: string };
+  const allowedCidrs = input.allowedCidrs === null ? [] : ((input.allowedCidrs ?? before.allowedCidrs) as string[]);
+  const opens = (input.enabled === true || input.enabled === null) && !before.enabled;
+  if (!opens && isWithin(allowedCidrs, before.allowedCidrs)) return;
+  refuseWiderKey(caller, { ...before, allowedCidrs });
+  if (before.userId !== caller.userId)
+    boundedEnd(before.expiresAt ?? null, await borrowableUntil(accepting, before.userId));
 }
 
 function addDefaultProject({ row, rows }: Accepting): void {
@@ -134,37 +256,16 @@ export const tenancyHooks: Hooks = {
         `UPDATE "apiKey" SET "deletedAt" = now(), enabled = false WHERE "userId" = $1 AND "deletedAt" IS NULL`,
         [row.id],
       );
-      await run(
-        tx,
-        `UPDATE "roleBinding" SET "deletedAt" = now() WHERE "subjectKind" = 'user' AND "subjectId" = $1 AND "deletedAt" IS NULL`,
-        [row.id],
-      );
     },
   },
   'apiKey.create': {
     place: (row: Row, loaded) => ({ accountId: String(loaded.get(`user/${String(row.userId)}`)?.accountId) }),
     own: (row, caller) => row.userId === caller.userId,
-    async accept(accepting) {
-      const { row, references, answer, input, caller } = accepting;
-      const user = references.get(`user/${String(input.userId)}`);
-      for (const pattern of row.permissions as string[])
-        if (!keyAllows(caller, pattern))
-          throw new Problem('FORBIDDEN', `you can not grant ${pattern}: your own key does not allow it`);
-      if (user && user.id !== caller.userId) await refuseBorrowing(accepting, user.id);
-      const { accessKey, token, hash } = newToken();
-      Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
-      answer.token = token;
-      answer.callbackSecret = newCallbackSecret();
-      await writeSecret(accepting.tx, row.id, callbackSecretField, String(answer.callbackSecret));
-    },
+    accept: makeKey,
   },
-  'apiKey.update': { own: (row, caller) => row.userId === caller.userId },
+  'apiKey.update': { own: (row, caller) => row.userId === caller.userId, accept: changeKey },
   'apiKey.delete': { own: (row, caller) => row.userId === caller.userId },
-  'role.update': {
-    accept({ row }) {
-      if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made; make one of your own`);
-    },
-  },
+  'role.update': { accept: widenRole },
   'role.delete': {
     accept({ row }) {
       if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made and can not be removed`);
@@ -178,7 +279,7 @@ export const tenancyHooks: Hooks = {
         : [],
     accept: bind,
   },
-  'roleBinding.update': { home: target, accept: ({ row }) => keepAdministrator(row) },
+  'roleBinding.update': { home: target, accept: prolong },
   'roleBinding.delete': { home: target, accept: ({ row }) => keepAdministrator(row) },
   'quota.create': {
     async accept({ tx, input }) {

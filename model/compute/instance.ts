@@ -126,6 +126,7 @@ export const instance = kind({
     update: { summary: 'Change an instance', mode: 'sync' },
     start: {
       summary: 'Start a stopped instance',
+      adds: true,
       mode: 'operation',
       from: ['stopped'],
       via: 'starting',
@@ -211,6 +212,7 @@ export const instance = kind({
     },
     recover: {
       summary: 'Bring a destroyed instance back, stopped',
+      adds: true,
       mode: 'operation',
       from: ['destroyed'],
       via: 'recovering',

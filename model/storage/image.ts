@@ -20,7 +20,7 @@ export const image = kind({
     minSizeGib: integer(1, 65_536, 'system'),
     minMemoryMib: integer(64, 1_048_576, 'patch'),
     firmware: choice(['bios', 'uefi'], 'create', { default: 'bios' }),
-    visibility: choice(['public', 'private'], 'patch', { default: 'private' }),
+    visibility: choice(['public', 'private'], 'patch', { default: 'private', operatorOnly: ['public'] }),
     enabled: boolean('patch', { default: true }),
     sizeBytes: integer(0, Number.MAX_SAFE_INTEGER, 'system'),
     objectKey: text(256, 'system'),
@@ -36,6 +36,7 @@ export const image = kind({
     },
     import: {
       summary: 'Check and publish the uploaded bytes; started by the upload itself',
+      adds: true,
       mode: 'operation',
       from: ['awaitingUpload'],
       via: 'importing',

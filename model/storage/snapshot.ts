@@ -19,7 +19,7 @@ export const snapshot = kind({
     poolId: ref('storagePool', 'system'),
     parentId: ref('snapshot', 'system', { onDelete: 'ignore' }),
     sizeGib: integer(1, 65_536, 'system'),
-    expiresAt: instant('patch'),
+    expiresAt: instant('patch', { future: true }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   orderable: ['sizeGib'],

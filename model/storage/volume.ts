@@ -89,6 +89,7 @@ export const volume = kind({
     },
     resize: {
       summary: 'Grow a volume, live when it is in use',
+      adds: true,
       mode: 'operation',
       from: ['ready'],
       via: 'resizing',
@@ -129,6 +130,7 @@ export const volume = kind({
     },
     recover: {
       summary: 'Bring a destroyed volume back',
+      adds: true,
       mode: 'operation',
       from: ['destroyed'],
       via: 'recovering',

@@ -17,7 +17,12 @@ export const account = kind({
   actions: {
     create: { summary: 'Make an account with its default project', mode: 'sync', to: 'active' },
     update: { summary: 'Change an account', mode: 'sync' },
-    lock: { summary: 'Allow no new resources; running ones stay', mode: 'sync', from: ['active'], to: 'locked' },
+    lock: {
+      summary: 'Let nothing new be made or started in its projects, by anybody; what runs stays',
+      mode: 'sync',
+      from: ['active'],
+      to: 'locked',
+    },
     unlock: { summary: 'Allow new resources again', mode: 'sync', from: ['locked'], to: 'active' },
     delete: { summary: 'Remove an empty account', mode: 'sync' },
   },

@@ -13,8 +13,14 @@ export const apiKey = kind({
     accountId: ref('account', 'system', { onDelete: 'own' }),
     accessKey: text(32, 'system'),
     secretHash: text(64, 'system', { secret: true }),
-    expiresAt: instant('create'),
-    allowedCidrs: field(Type.Array(Cidr, { maxItems: 64 }), 'patch', { default: [] }),
+    expiresAt: instant('create', {
+      future: true,
+      description: 'The end of the key that makes it, unless said; never later than that',
+    }),
+    allowedCidrs: field(Type.Array(Cidr, { maxItems: 64 }), 'patch', {
+      default: [],
+      description: 'Where it may be used from, anywhere when empty; those of the key that makes it, unless said',
+    }),
     permissions: field(Type.Array(Type.String({ maxLength: 128 }), { maxItems: 256 }), 'create', {
       default: ['*'],
       description: 'Narrower than what the user may: patterns such as `instance.*`',

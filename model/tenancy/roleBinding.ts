@@ -8,12 +8,15 @@ export const roleBinding = kind({
   scope: 'platform',
   summary: 'A role, given to a subject on a target',
   fields: {
-    subjectKind: choice(['user', 'account', 'project', 'everyone'], 'create!'),
+    subjectKind: choice(['user', 'account', 'project', 'everyone'], 'create!', { operatorOnly: ['everyone'] }),
     subjectId: field(Uuid, 'create'),
     roleId: ref('role', 'create!'),
     targetKind: text(64, 'create!', { description: 'platform, domain, account, project, or any kind' }),
     targetId: field(Uuid, 'create', { description: 'Null for the platform' }),
-    expiresAt: instant('patch'),
+    expiresAt: instant('patch', {
+      future: true,
+      description: 'Never later than the end of the right, and of the key, that it is granted with; that, unless said',
+    }),
   },
   actions: {
     create: { summary: 'Grant a role', mode: 'sync' },
