@@ -16,6 +16,8 @@ export interface Pool {
   storageClass: string;
   clusterIds: string[];
   freeGib: number;
+  /** Whether new volumes may go there. What lies in it already stays in use, as in one that is full. */
+  open: boolean;
 }
 
 export interface VolumeNeed {
@@ -33,25 +35,29 @@ export interface Eligible {
   except: string | null;
 }
 
-/** Free GiB of each pool that may take volumes: what it may promise less what living volumes were promised. */
+/**
+ * The pools of a zone, with the free GiB of each: what it may promise less what living volumes were promised. One is open that is enabled,
+ * and that a host reaches which is open itself.
+ */
 export const poolsOf = (tx: Client, zoneId: string): Promise<Pool[]> =>
   run<Pool>(
     tx,
     `SELECT p.id, p."storageClass", p."clusterIds",
-            (p."totalGib" * p.overprovision - coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0))::float8 AS "freeGib"
-     FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p.enabled AND p."deletedAt" IS NULL ORDER BY p.id`,
+            (p."totalGib" * p.overprovision - coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0))::float8 AS "freeGib",
+            p.enabled AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open
+     FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY p.id`,
     [zoneId],
   );
 
-/** The emptiest pool of the class that the cluster reaches and that has room. */
+/** Where the volume lies, or else the emptiest pool of its class that is open and has room; of those that the cluster reaches. */
 export function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | null): Pool | undefined {
   return pools
-    .filter((pool) => (need.poolId ? pool.id === need.poolId : pool.storageClass === need.storageClass))
-    .filter(
-      (pool) =>
-        (clusterId === null || pool.clusterIds.includes(clusterId)) &&
-        (need.poolId !== null || pool.freeGib >= need.sizeGib),
+    .filter((pool) =>
+      need.poolId
+        ? pool.id === need.poolId
+        : pool.storageClass === need.storageClass && pool.open && pool.freeGib >= need.sizeGib,
     )
+    .filter((pool) => clusterId === null || pool.clusterIds.includes(clusterId))
     .sort((a, b) => b.freeGib - a.freeGib)[0];
 }
 
@@ -61,10 +67,11 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
   const reached = clusters.filter((cluster) => volumes.every((volume) => choosePool(pools, volume, cluster)));
   if (volumes.length > 0 && reached.length === 0) {
     const missing = volumes.find((volume) => !choosePool(pools, volume, null)) ?? volumes[0];
-    const ofClass = pools.filter((pool) => pool.storageClass === missing?.storageClass);
+    const open = pools.filter((pool) => pool.open);
+    const ofClass = open.filter((pool) => pool.storageClass === missing?.storageClass);
     throw new Problem(
       'NO_CAPACITY',
-      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free: ${pools.length} pools are ready, ` +
+      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free: ${open.length} pools are open to new volumes, ` +
         `${ofClass.length} of that class`,
       {
         storageClass: missing?.storageClass,
@@ -118,6 +125,35 @@ export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Pr
       },
     },
   );
+}
+
+/** A host that can be given work: it answers, or did so until a moment ago. Those that do at this moment, and are open, come first. */
+const atWork = `h.connection <> 'disconnected' AND h.state IN ('active', 'maintenance') AND h."deletedAt" IS NULL`;
+const inOrder = `ORDER BY h.connection = 'connected' DESC, coalesce(c.open, false) DESC, random() LIMIT 1`;
+
+/** Any host that reaches the pool and is not that one; null when none answers. */
+export async function hostReaching(
+  client: { query: Client['query'] },
+  poolId: string,
+  except: string | null = null,
+): Promise<string | null> {
+  const [host] = await run<{ id: string }>(
+    client as Client,
+    `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
+     WHERE p.id = $1 AND ${atWork} AND h.id IS DISTINCT FROM $2::uuid ${inOrder}`,
+    [poolId, except],
+  );
+  return host?.id ?? null;
+}
+
+/** Any host of the zone; null when none answers. */
+export async function hostOfZone(client: { query: Client['query'] }, zoneId: string | null): Promise<string | null> {
+  const [host] = await run<{ id: string }>(
+    client as Client,
+    `SELECT h.id FROM "host" h LEFT JOIN "hostCapacity" c ON c."hostId" = h.id WHERE h."zoneId" = $1 AND ${atWork} ${inOrder}`,
+    [zoneId],
+  );
+  return host?.id ?? null;
 }
 
 /** Where something would go if its turn were now. */

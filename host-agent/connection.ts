@@ -48,8 +48,11 @@ export interface HostConnection {
     input: Tasks[N]['input'],
     options?: { signal?: AbortSignal; onProgress?: (percent: number) => void },
   ): Promise<Tasks[N]['result']>;
-  /** The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. */
-  events(onEvent: (event: HostEvent) => void, signal: AbortSignal): Promise<void>;
+  /**
+   * The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. `onHeard` is called
+   * whenever anything came, if only a sign of life.
+   */
+  events(onEvent: (event: HostEvent) => void, signal: AbortSignal, onHeard?: () => void): Promise<void>;
   /**
    * The raw serial log of a domain; with `follow` it goes on until the guest has left, `signal` is aborted or the stream is
    * destroyed. With `arrived` it begins with what the guest says on this host.
@@ -322,7 +325,7 @@ function overHttp(path: HttpPath): OverHttp {
       throw new AgentError(code, message, retryable, host);
     },
 
-    async events(onEvent, signal) {
+    async events(onEvent, signal, onHeard) {
       if (signal.aborted) return;
       try {
         const response = await open(path.streams, 'GET', '/v1/events', undefined, signal);
@@ -330,6 +333,7 @@ function overHttp(path: HttpPath): OverHttp {
         let rest = '';
         response.setEncoding('utf8');
         for await (const chunk of response) {
+          onHeard?.();
           const lines = (rest + chunk).split('\n');
           rest = lines.pop() ?? '';
           for (const line of lines) if (line !== '') onEvent(JSON.parse(line) as HostEvent);

@@ -7,7 +7,7 @@
  *     PUT    /v1/tasks/<taskId>        { name, input }  → 200 Task; starts it, or attaches to the one that has this id
  *     GET    /v1/tasks/<taskId>?waitSeconds=20          → 200 Task; answers early when it ends or its progress changes
  *     DELETE /v1/tasks/<taskId>                         → 200 Task; cancels, answers when it has ended
- *     GET    /v1/events                                 → 200 stream of HostEvent, one JSON object per line
+ *     GET    /v1/events                                 → 200 stream of HostEvent, one JSON object per line; empty lines are signs of life
  *     GET    /v1/domains/<id>/serial?follow=true        → 200 stream of the raw serial log; it ends when the guest has left
  *                               &arrived=true           only what it says here, for those who followed it here
  *     GET    /v1/health                                 → 200 AgentHealth
@@ -325,6 +325,9 @@ export interface AgentProblem {
   retryable: boolean;
 }
 
+/** Between two signs of life on a stream of events. */
+export const BEAT_SECONDS = 2;
+
 /** What a guest or libvirt did by itself. `sequence` rises by one within `bootId`. */
 export interface HostEvent {
   bootId: string;
@@ -333,6 +336,8 @@ export interface HostEvent {
   type: 'domain.started' | 'domain.stopped' | 'domain.crashed' | 'domain.paused' | 'domain.resumed' | 'hello';
   /** For `hello`, the first line of each stream: every domain and its state now. */
   domains?: { id: string; state: DomainState; reason: string }[];
+  /** For `hello`: an empty line comes at least so often, as a sign of life. Absent from agents that send none. */
+  beatSeconds?: number;
   domainId?: string;
   reason?: string;
 }

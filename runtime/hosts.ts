@@ -9,7 +9,13 @@ import { metrics } from './metrics.ts';
 export { AgentError };
 
 export interface HostConnections {
+  /**
+   * The open connection, or a new one. Of a host that has not answered for a few seconds, as the records say, nobody waits for an answer:
+   * @throws AgentError HOST_UNREACHABLE at once, and for good
+   */
   connect(hostId: string): Promise<HostConnection>;
+  /** The same without asking the records: who finds out whether it answers again. */
+  reach(hostId: string): Promise<HostConnection>;
   /** Closes one, so that the next use opens it anew. */
   drop(hostId: string): Promise<void>;
   closeAll(): Promise<void>;
@@ -20,6 +26,7 @@ interface HostRow {
   sshPort: number;
   sshUser: string;
   sshHostKey: string | null;
+  silent: boolean;
 }
 
 const connections = new WeakMap<Database, HostConnections>();
@@ -28,22 +35,26 @@ const connections = new WeakMap<Database, HostConnections>();
 export function hostConnections(database: Database): HostConnections {
   let known = connections.get(database);
   if (!known) {
-    known = open(database);
+    known = keepConnections(database);
     connections.set(database, known);
   }
   return known;
 }
 
-function open(database: Database): HostConnections {
+function keepConnections(database: Database): HostConnections {
   const kept = new Map<string, Promise<HostConnection>>();
 
-  async function dial(hostId: string): Promise<HostConnection> {
+  async function dial(hostId: string, anyway: boolean): Promise<HostConnection> {
+    // Nobody watches one that is being added, and one that is being connected or deleted may be about to answer again.
     const [host] = await run<HostRow>(
       database.pool,
-      `SELECT address, "sshPort", "sshUser", "sshHostKey" FROM "host" WHERE id = $1`,
+      `SELECT address, "sshPort", "sshUser", "sshHostKey", connection = 'disconnected' AND state IN ('active', 'maintenance') AS silent
+       FROM "host" WHERE id = $1`,
       [hostId],
     );
     if (!host) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);
+    if (host.silent && !anyway)
+      throw new AgentError('HOST_UNREACHABLE', `host ${hostId} does not answer`, false, hostId);
     const simulated = host.address.startsWith('sim://');
     const privateKey = simulated ? null : await readSecret(database, wellKnown.platform, 'sshPrivateKey');
     const connection = await connectHost({
@@ -56,27 +67,30 @@ function open(database: Database): HostConnections {
     return measured(connection);
   }
 
+  function open(hostId: string, anyway: boolean): Promise<HostConnection> {
+    const known = kept.get(hostId);
+    if (known) return known;
+    const dialing = dial(hostId, anyway);
+    kept.set(hostId, dialing);
+    const forget = (): void => {
+      if (kept.get(hostId) === dialing) kept.delete(hostId);
+    };
+    dialing.then((connection) => connection.closed.then(forget), forget);
+    return dialing;
+  }
+
   return {
-    connect(hostId) {
-      const open = kept.get(hostId);
-      if (open) return open;
-      const dialing = dial(hostId);
-      kept.set(hostId, dialing);
-      const forget = (): void => {
-        if (kept.get(hostId) === dialing) kept.delete(hostId);
-      };
-      dialing.then((connection) => connection.closed.then(forget), forget);
-      return dialing;
-    },
+    connect: (hostId) => open(hostId, false),
+    reach: (hostId) => open(hostId, true),
     async drop(hostId) {
-      const open = kept.get(hostId);
+      const known = kept.get(hostId);
       kept.delete(hostId);
-      await open?.then((connection) => connection.close()).catch(() => {});
+      await known?.then((connection) => connection.close()).catch(() => {});
     },
     async closeAll() {
-      const open = [...kept.values()];
+      const all = [...kept.values()];
       kept.clear();
-      await Promise.all(open.map((connection) => connection.then((c) => c.close()).catch(() => {})));
+      await Promise.all(all.map((connection) => connection.then((c) => c.close()).catch(() => {})));
     },
   };
 }

@@ -2,7 +2,7 @@
 import { acceptChange } from '../acceptance/accept.ts';
 import { systemCaller } from '../acceptance/caller.ts';
 import { run } from '../database/database.ts';
-import type { HostEvent, HostMetrics } from '../host-agent/protocol.ts';
+import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { shardOf } from '../model/shards.ts';
@@ -13,13 +13,26 @@ import type { WorkerProcess } from './worker.ts';
 
 const lookMs = 2_000;
 const measureMs = 15_000;
+/** A host that was not heard for so long does not answer: three signs of life are missing. Until then it may only be restarting its agent. */
+const silenceMs = 3 * BEAT_SECONDS * 1_000;
+const listenMs = 1_000;
 
 export interface Observer {
   stop(): void;
 }
 
+type Connection = 'connected' | 'degraded' | 'disconnected';
+
 interface Watched {
   controller: AbortController;
+  /** In this process's clock; from the beginning of the watch until anything was heard. */
+  heardAt: number;
+  /** Its agent gives signs of life, so that silence means something while the stream is open. */
+  beats: boolean;
+  isOpen: boolean;
+  /** What the records were told last. */
+  said: Connection | null;
+  saying: Promise<void>;
 }
 
 export function observeHosts(processOf: WorkerProcess, shards: () => number[]): Observer {
@@ -28,12 +41,32 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
   const watched = new Map<string, Watched>();
   let stopped = false;
 
-  const say = (hostId: string, connection: 'connected' | 'disconnected'): Promise<unknown> =>
+  /** One after the other: of two statements at once the earlier could be the one that stays. */
+  function say(hostId: string, host: Watched, connection: Connection): Promise<void> {
+    host.saying = host.saying.then(async () => {
+      try {
+        await run(
+          database.pool,
+          `UPDATE "host" SET connection = $2, "lastSeenAt" = CASE WHEN $2 = 'connected' THEN now() ELSE "lastSeenAt" END, revision = revision + CASE WHEN connection = $2 THEN 0 ELSE 1 END WHERE id = $1`,
+          [hostId, connection],
+        );
+        host.said = connection;
+        metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
+      } catch (error) {
+        log.warn({ hostId, error: String(error) }, 'could not record the state of a host');
+      }
+    });
+    return host.saying;
+  }
+
+  /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
+  const repeatConnected = (): Promise<unknown> =>
     run(
       database.pool,
-      `UPDATE "host" SET connection = $2, "lastSeenAt" = CASE WHEN $2 = 'connected' THEN now() ELSE "lastSeenAt" END, revision = revision + CASE WHEN connection = $2 THEN 0 ELSE 1 END WHERE id = $1`,
-      [hostId, connection],
-    ).catch((error: unknown) => log.warn({ hostId, error: String(error) }, 'could not record the state of a host'));
+      `UPDATE "host" SET connection = 'connected', "lastSeenAt" = now(), revision = revision + CASE WHEN connection = 'connected' THEN 0 ELSE 1 END
+       WHERE id = ANY($1::uuid[])`,
+      [[...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []))],
+    );
 
   /** A guest that stopped by itself is stopped in the records too, by the same operation that a person would ask for. */
   async function settle(hostId: string, instanceId: string, reason: string): Promise<void> {
@@ -75,32 +108,58 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
     }
   }
 
-  async function watch(hostId: string, signal: AbortSignal): Promise<void> {
+  async function watch(hostId: string, host: Watched): Promise<void> {
+    const { signal } = host.controller;
     for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 10_000)) {
       try {
-        const connection = await hosts.connect(hostId);
+        const connection = await hosts.reach(hostId);
         let work = Promise.resolve();
-        await connection.events((event) => {
-          pause = 500;
-          if (event.type === 'hello') {
-            metrics.hostUp.labels(hostId).set(1);
-            void say(hostId, 'connected');
-          }
-          work = work
-            .then(() => handle(hostId, event))
-            .catch((error: unknown) =>
-              log.warn({ hostId, error: String(error) }, 'could not follow an event of a host'),
-            );
-        }, signal);
+        await connection.events(
+          (event) => {
+            pause = 500;
+            if (event.type === 'hello') {
+              host.isOpen = true;
+              host.beats = event.beatSeconds !== undefined;
+              void say(hostId, host, 'connected');
+            }
+            work = work
+              .then(() => handle(hostId, event))
+              .catch((error: unknown) =>
+                log.warn({ hostId, error: String(error) }, 'could not follow an event of a host'),
+              );
+          },
+          signal,
+          () => {
+            host.heardAt = Date.now();
+          },
+        );
       } catch (error) {
+        host.isOpen = false;
         if (signal.aborted) return;
         log.warn({ hostId, error: error instanceof Error ? error.message : String(error) }, 'lost a host');
-        metrics.hostUp.labels(hostId).set(0);
         await hosts.drop(hostId);
-        await say(hostId, 'disconnected');
+        if (host.said === 'connected') await say(hostId, host, 'degraded');
       }
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
+  }
+
+  let listenedAt = Date.now();
+  /** Says which hosts have fallen silent, whether their stream is broken or only nothing comes through it any more. */
+  async function listenForSilence(): Promise<void> {
+    const now = Date.now();
+    const late = now - listenedAt > 2 * listenMs;
+    listenedAt = now;
+    // A process that was held up itself has not read yet what hosts have sent meanwhile.
+    if (late) return;
+    await Promise.all(
+      [...watched].map(async ([hostId, host]) => {
+        if (now - host.heardAt < silenceMs || host.said === 'disconnected' || (host.isOpen && !host.beats)) return;
+        log.warn({ hostId, silentMs: now - host.heardAt }, 'a host does not answer');
+        await say(hostId, host, 'disconnected');
+        void hosts.drop(hostId);
+      }),
+    );
   }
 
   async function look(): Promise<void> {
@@ -117,9 +176,16 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
     }
     for (const id of wanted) {
       if (watched.has(id)) continue;
-      const controller = new AbortController();
-      watched.set(id, { controller });
-      void watch(id, controller.signal);
+      const host: Watched = {
+        controller: new AbortController(),
+        heardAt: Date.now(),
+        beats: false,
+        isOpen: false,
+        said: null,
+        saying: Promise.resolve(),
+      };
+      watched.set(id, host);
+      void watch(id, host);
     }
   }
 
@@ -141,6 +207,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
   }
 
   async function measure(): Promise<void> {
+    await repeatConnected();
     const ids = [...watched.keys()];
     const rows = await run<{ id: string; projectId: string }>(
       database.pool,
@@ -175,6 +242,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
 
   void repeat(look, lookMs);
   void repeat(measure, measureMs);
+  void repeat(listenForSilence, listenMs);
   return {
     stop() {
       stopped = true;

@@ -17,6 +17,8 @@ async function create(accepting: Accepting): Promise<void> {
   const { tx, row, input, references } = accepting;
   const source = (input.source ?? {}) as { imageId?: string; snapshotId?: string };
   if (source.imageId && source.snapshotId) throw invalid('source', 'names at most one of imageId, snapshotId');
+  if (references.get(`zone/${String(input.zoneId)}`)?.enabled === false)
+    throw invalid('zoneId', 'is closed to new resources');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);
   if (from && from.zoneId !== input.zoneId) throw invalid('source', 'is in another zone');
   const least = Number(from?.minSizeGib ?? from?.sizeGib ?? 0);

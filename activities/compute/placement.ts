@@ -5,6 +5,7 @@ import {
   choosePool,
   type Eligible,
   hostParameters,
+  hostReaching,
   hostWithRoom,
   type Need,
   noCapacity,
@@ -282,14 +283,9 @@ export const placement = ({ database }: World) => ({
   }),
 });
 
-/** A connected host of a cluster that reaches the pool; any will do for work on the pool itself. */
+/** A host that reaches the pool; any will do for work on the pool itself. */
 export async function reachingHost(tx: { query: Client['query'] }, poolId: string): Promise<string> {
-  const [host] = await run<{ id: string }>(
-    tx as Client,
-    `SELECT h.id FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds")
-     WHERE p.id = $1 AND h.connection = 'connected' AND h.state = 'active' AND h."deletedAt" IS NULL ORDER BY random() LIMIT 1`,
-    [poolId],
-  );
-  if (!host) throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${poolId}`);
-  return host.id;
+  const hostId = await hostReaching(tx, poolId);
+  if (!hostId) throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${poolId}`);
+  return hostId;
 }

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { Context } from '@temporalio/activity';
-import { run, transaction } from '../../database/database.ts';
+import { run } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
@@ -44,10 +44,6 @@ interface Host {
   sshHostKey: string | null;
   agentVersion: string | null;
 }
-
-/** What placement may promise of a host `h` in its cluster `k`. */
-const promisedVcpus = `greatest(0, floor(coalesce(h.vcpus, 0) * k."vcpuOvercommit")::int - coalesce((k."reservedHostCapacity"->>'vcpus')::int, 0))`;
-const promisedMemoryMib = `greatest(0, floor(coalesce(h."memoryMib", 0) * k."memoryOvercommit")::int - coalesce((k."reservedHostCapacity"->>'memoryMib')::int, 0))`;
 
 const isSimulated = (host: Host): boolean => host.address.startsWith('sim://');
 
@@ -269,60 +265,37 @@ export const hosts = (world: World) => {
             lastSeenAt: new Date(),
           },
         });
-        await run(
-          pool,
-          `UPDATE "hostCapacity" c SET vcpus = ${promisedVcpus}, "memoryMib" = ${promisedMemoryMib} FROM "host" h JOIN "cluster" k ON k.id = h."clusterId" WHERE h.id = $1 AND c."hostId" = h.id`,
-          [hostId],
-        );
       },
     }),
 
-    /** Placement may use it. */
+    /** Placement may use it, once it is active. What may be promised of it the database says by itself. */
     enable: step({
       async do({ hostId }: HostRef) {
         await run(
           pool,
-          `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", open, vcpus, "memoryMib")
-           SELECT h.id, h."clusterId", h."zoneId", h.enabled, ${promisedVcpus}, ${promisedMemoryMib}
-           FROM "host" h JOIN "cluster" k ON k.id = h."clusterId" WHERE h.id = $1
-           ON CONFLICT ("hostId") DO UPDATE SET open = excluded.open, vcpus = excluded.vcpus, "memoryMib" = excluded."memoryMib"`,
+          `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", vcpus, "memoryMib")
+           SELECT id, "clusterId", "zoneId", 0, 0 FROM "host" WHERE id = $1 ON CONFLICT DO NOTHING`,
           [hostId],
         );
       },
+      // Nothing was placed there: a host that is being added is closed.
       async undo({ hostId }) {
-        await run(pool, `UPDATE "hostCapacity" SET open = false WHERE "hostId" = $1`, [hostId]);
-        // A claim that slipped in is still subtracted from the row when it is given back.
-        await run(
-          pool,
-          `DELETE FROM "hostCapacity" h WHERE "hostId" = $1 AND NOT EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."hostId" = h."hostId")`,
-          [hostId],
-        );
+        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
       },
     }),
 
-    /** Placement may not use it any more; refused while anything holds a claim on it. */
+    /** Placement has not used it since it is being deleted; refused while anything holds a claim on it. */
     disable: step({
       async do({ hostId }: HostRef) {
-        await transaction(database, async (tx) => {
-          await run(tx, `UPDATE "hostCapacity" SET open = false WHERE "hostId" = $1`, [hostId]);
-          const claims = await run<{ id: string; name: string }>(
-            tx,
-            `SELECT i.id, i.name FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.name, i.id LIMIT 20`,
-            [hostId],
-          );
-          if (claims.length > 0)
-            throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
-              blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
-            });
-        });
-      },
-      async undo({ hostId }, { operationId }) {
-        await run(
+        const claims = await run<{ id: string; name: string }>(
           pool,
-          `UPDATE "hostCapacity" c SET open = h.enabled AND l."fromState" = 'active' FROM "host" h JOIN "operationLock" l ON l."resourceId" = h.id
-           WHERE c."hostId" = $1 AND h.id = $1 AND l."operationId" = $2`,
-          [hostId, operationId],
+          `SELECT i.id, i.name FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.name, i.id LIMIT 20`,
+          [hostId],
         );
+        if (claims.length > 0)
+          throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
+            blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
+          });
       },
     }),
 

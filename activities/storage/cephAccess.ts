@@ -1,5 +1,6 @@
 /** Who may do what in a Ceph cluster: the administrator's key stays in the control plane, every host has a user of its own. */
 import { run } from '../../database/database.ts';
+import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import type { HostConnection } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
@@ -74,13 +75,6 @@ export async function alignAccess(world: World, hostId: string, storageClusterId
   throw tryAgain('RESOURCE_BUSY', `the pools of storage cluster ${storageClusterId} keep changing`);
 }
 
-/** A connected host of the zone; any will do for the administration of a storage cluster. */
-export async function anyHostOfZone(world: World, zoneId: string | null): Promise<string | null> {
-  const [host] = await run<{ id: string }>(
-    world.database.pool,
-    `SELECT id FROM "host" WHERE "zoneId" = $1 AND connection = 'connected' AND state IN ('active', 'maintenance') AND "deletedAt" IS NULL
-     ORDER BY random() LIMIT 1`,
-    [zoneId],
-  );
-  return host?.id ?? null;
-}
+/** A host of the zone that answers; any will do for the administration of a storage cluster. */
+export const anyHostOfZone = (world: World, zoneId: string | null): Promise<string | null> =>
+  hostOfZone(world.database.pool, zoneId);

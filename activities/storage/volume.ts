@@ -391,7 +391,7 @@ export const volumeRecords = (world: World) => ({
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
       const [claimed] = await run(
         world.database.pool,
-        `UPDATE "volume" v SET "sizeGib" = $2 FROM "storagePool" p WHERE v.id = $1 AND p.id = v."poolId" AND $2 <= (
+        `UPDATE "volume" v SET "sizeGib" = $2 FROM "storagePool" p WHERE v.id = $1 AND p.id = v."poolId" AND p.enabled AND $2 <= (
            p."totalGib" * p.overprovision - (SELECT coalesce(sum(o."sizeGib"), 0) FROM "volume" o WHERE o."poolId" = p.id AND o."deletedAt" IS NULL AND o.id <> v.id))
          RETURNING 1`,
         [volumeId, sizeGib],

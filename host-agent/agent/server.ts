@@ -1,5 +1,11 @@
 import type http from 'node:http';
-import { AGENT_PROBLEM_STATUS, type AgentHealth, type AgentProblem, type HostEvent } from '../protocol.ts';
+import {
+  AGENT_PROBLEM_STATUS,
+  type AgentHealth,
+  type AgentProblem,
+  BEAT_SECONDS,
+  type HostEvent,
+} from '../protocol.ts';
 import type { CallHandlers } from './calls.ts';
 import type { EventSource } from './events.ts';
 import { checkCallInput, checkTaskInput, isCallName, isTaskName } from './inputs.ts';
@@ -132,9 +138,16 @@ async function serveEvents(served: Served, response: http.ServerResponse) {
     response.write(`${JSON.stringify(event)}\n`);
     if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
   };
-  const unsubscribe = await served.events.subscribe(write);
-  response.on('close', unsubscribe);
-  if (response.destroyed) unsubscribe();
+  const unsubscribe = await served.events.subscribe((event) =>
+    write(event.type === 'hello' ? { ...event, beatSeconds: BEAT_SECONDS } : event),
+  );
+  const beat = setInterval(() => response.write('\n'), BEAT_SECONDS * 1_000);
+  const end = () => {
+    clearInterval(beat);
+    unsubscribe();
+  };
+  response.on('close', end);
+  if (response.destroyed) end();
 }
 
 async function serveSerial(id: string, url: URL, response: http.ServerResponse) {

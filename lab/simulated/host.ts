@@ -3,18 +3,19 @@
  * Calls are plain synchronous functions; the long work is in `tasks.ts`, the wire in `hosts.ts`.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import type {
-  Calls,
-  CephAccess,
-  DiskSpec,
-  DomainSpec,
-  DomainState,
-  HostEvent,
-  HostFacts,
-  HostInventory,
-  HostMetrics,
-  ImageAddress,
-  PoolAddress,
+import {
+  BEAT_SECONDS,
+  type Calls,
+  type CephAccess,
+  type DiskSpec,
+  type DomainSpec,
+  type DomainState,
+  type HostEvent,
+  type HostFacts,
+  type HostInventory,
+  type HostMetrics,
+  type ImageAddress,
+  type PoolAddress,
 } from '../../host-agent/protocol.ts';
 import { type CephCluster, contentOf, findImage, foreign, type Image, type Pool } from './ceph.ts';
 import { ProblemError, refuse } from './problem.ts';
@@ -164,6 +165,7 @@ export function hello(host: Host): HostEvent {
     sequence: host.sequence,
     at: new Date().toISOString(),
     type: 'hello',
+    beatSeconds: BEAT_SECONDS,
     domains: [...host.domains.values()].map(({ spec, state, reason }) => ({ id: spec.id, state, reason })),
   };
 }

@@ -3,6 +3,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import {
   AGENT_PROBLEM_STATUS,
   type AgentHealth,
+  BEAT_SECONDS,
   type CallName,
   type HostEvent,
   type HostInventory,
@@ -58,6 +59,12 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
   /** Answers that are still open, by host: a crash or partition cuts them. */
   const open = new Map<Host, Set<ServerResponse>>();
 
+  /** Every stream of events. One timer gives all of them their sign of life. */
+  const streams = new Set<ServerResponse>();
+  const beat = setInterval(() => {
+    for (const stream of streams) stream.write('\n');
+  }, BEAT_SECONDS * 1_000).unref();
+
   const server = http.createServer((request, response) => {
     serve(request, response).catch((error: unknown) => {
       if (!response.headersSent) answerProblem(response, error);
@@ -67,6 +74,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
   // Clients keep their connections; a server that closes idle ones first would race with their next request.
   server.keepAliveTimeout = 600_000;
   server.requestTimeout = 0;
+  server.on('close', () => clearInterval(beat));
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = request.url ?? '/';
@@ -159,7 +167,11 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
     listener(hello(host));
     host.listeners.add(listener);
-    response.on('close', () => host.listeners.delete(listener));
+    streams.add(response);
+    response.on('close', () => {
+      host.listeners.delete(listener);
+      streams.delete(response);
+    });
   }
 
   function serveSerialLog(host: Host, id: string, query: URLSearchParams, response: ServerResponse): void {

@@ -36,7 +36,11 @@ export const host = kind({
     memoryMib: integer(0, 67_108_864, 'system'),
     kvm: boolean('system', { description: 'A guest really booted with KVM; otherwise QEMU emulates' }),
     inventory: json(Type.Unknown(), 'system'),
-    connection: choice(['connected', 'degraded', 'disconnected'], 'system', { default: 'disconnected' }),
+    connection: choice(['connected', 'degraded', 'disconnected'], 'system', {
+      default: 'disconnected',
+      description:
+        'degraded: the connection broke; disconnected: no answer for six seconds, nothing new is placed there',
+    }),
     lastSeenAt: instant('system'),
     agentVersion: text(64, 'system'),
   },
@@ -89,7 +93,7 @@ export const host = kind({
       to: 'deleted',
       pointOfNoReturn: 'hosts.clean',
       steps: [
-        { name: 'hosts.disable', system: 'record', undo: 'enable' },
+        { name: 'hosts.disable', system: 'record', undo: null },
         { name: 'hosts.clean', system: 'host', undo: null },
         { name: 'hosts.uninstall', system: 'host', undo: null },
         { name: 'hosts.forget', system: 'record', undo: null },

@@ -1,0 +1,163 @@
+/** Where new things go: nowhere that is closed, and to no host that does not answer. */
+import pg from 'pg';
+import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { type Api, ApiError, type Resource } from '../../lab/api.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
+import { joinCloud } from '../support/cloud.ts';
+
+const address = inject('cloud');
+const { admin, cloud, wrong, deploy, removeInstance } = joinCloud(address);
+const { tenant } = cloud;
+
+/** How a request was answered: `accepted`, or status and code. */
+async function answer(api: Api, path: string, body: unknown): Promise<string> {
+  try {
+    await api.call('POST', path, body);
+    return 'accepted';
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return `${error.problem.status} ${error.problem.code}`;
+  }
+}
+const deployable = (more: Record<string, unknown> = {}, api = tenant): Promise<string> =>
+  answer(api, '/v1/instances?dryRun=true', instanceBody(cloud, 'would-be', { projectId: cloud.project.id, ...more }));
+const volumeBody = { name: 'would-be', zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[1]?.id, sizeGib: 1 };
+const volumeMakable = (): Promise<string> => answer(tenant, '/v1/volumes?dryRun=true', volumeBody);
+
+const act = (id: string, verb: string, body: unknown = {}): Promise<unknown> =>
+  tenant.done('POST', `/v1/instances/${id}/actions/${verb}`, body);
+const instanceOf = (id: string): Promise<Resource> => tenant.call('GET', `/v1/instances/${id}`);
+
+/** What a test has closed or cut off; it is opened again whatever becomes of the test. */
+const restore: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const again of restore.splice(0).reverse()) await again();
+});
+
+async function close(plural: string, id: string): Promise<() => Promise<unknown>> {
+  await admin.call('PATCH', `/v1/${plural}/${id}`, { enabled: false });
+  const open = (): Promise<unknown> => admin.call('PATCH', `/v1/${plural}/${id}`, { enabled: true });
+  restore.push(open);
+  return open;
+}
+
+/** A host answers, or does not, and the records say so. */
+async function network(hostId: string, what: 'partition' | 'heal'): Promise<void> {
+  const { name } = await admin.call('GET', `/v1/hosts/${hostId}`);
+  await fetch(`${address.simulatorUrl}/_sim/hosts/${name}/${what}`, { method: 'POST' });
+  const wanted = what === 'heal' ? 'connected' : 'disconnected';
+  while ((await admin.call('GET', `/v1/hosts/${hostId}`)).connection !== wanted)
+    await new Promise((resolve) => setTimeout(resolve, 100));
+}
+async function cutOff(hostId: string): Promise<void> {
+  restore.push(() => network(hostId, 'heal'));
+  await network(hostId, 'partition');
+}
+
+/** The first deploy leaves a cached image in the pool, on purpose. */
+beforeAll(async () => removeInstance((await deploy('first')).id));
+
+test('a closed zone, pod or cluster takes no instance and no volume, and opened again it does', async () => {
+  const { podId } = await admin.call('GET', `/v1/clusters/${cloud.cluster.id}`);
+  const { id } = await deploy('stopped');
+  await act(id, 'stop', { mode: 'force' });
+  for (const [plural, place, refused] of [
+    ['zones', cloud.zone.id, '422 INVALID_ARGUMENT'],
+    ['pods', String(podId), '409 NO_CAPACITY'],
+    ['clusters', cloud.cluster.id, '409 NO_CAPACITY'],
+  ] as const) {
+    const open = await close(plural, place);
+    expect([plural, await deployable(), await volumeMakable()]).toEqual([plural, refused, refused]);
+    await expect(act(id, 'start')).rejects.toThrow('NO_CAPACITY');
+    await open();
+    expect([plural, await deployable(), await volumeMakable()]).toEqual([plural, 'accepted', 'accepted']);
+  }
+  await act(id, 'start');
+  await removeInstance(id);
+});
+
+test('a closed host is no place to deploy, to start or to move to; its own guests run on', async () => {
+  const { id } = await deploy('guest');
+  const home = String((await instanceOf(id)).hostId);
+  const other = await deploy('mover');
+  await close('hosts', home);
+  expect(await deployable({ requestedHostId: home }, admin)).toBe('409 NO_CAPACITY');
+  const moved = String((await instanceOf(other.id)).hostId);
+  if (moved !== home)
+    expect(await answer(admin, `/v1/instances/${other.id}/actions/migrate?dryRun=true`, { hostId: home })).toBe(
+      '409 NO_CAPACITY',
+    );
+  expect((await instanceOf(id)).state).toBe('running');
+  await act(id, 'stop', { mode: 'force' });
+  await act(id, 'start');
+  expect((await instanceOf(id)).hostId).not.toBe(home);
+  expect(await wrong()).toEqual([]);
+  await Promise.all([removeInstance(id), removeInstance(other.id)]);
+});
+
+test('what a cluster promises of its hosts changes with the cluster', async () => {
+  const { reservedHostCapacity } = await admin.call('GET', `/v1/clusters/${cloud.cluster.id}`);
+  restore.push(() => admin.call('PATCH', `/v1/clusters/${cloud.cluster.id}`, { reservedHostCapacity }));
+  await admin.call('PATCH', `/v1/clusters/${cloud.cluster.id}`, {
+    reservedHostCapacity: { vcpus: 0, memoryMib: 262_144 },
+  });
+  expect(await deployable()).toBe('409 NO_CAPACITY');
+});
+
+test('a host that has not answered for a few seconds is chosen by nothing, until it answers again', async () => {
+  const stopped = await deploy('was-there');
+  const silent = String((await instanceOf(stopped.id)).hostId);
+  await act(stopped.id, 'stop', { mode: 'force' });
+  const mover = await deploy('would-move');
+  if ((await instanceOf(mover.id)).hostId === silent) await act(mover.id, 'migrate');
+  await cutOff(silent);
+  expect(await deployable({ requestedHostId: silent }, admin)).toBe('409 NO_CAPACITY');
+  expect(await answer(admin, `/v1/instances/${mover.id}/actions/migrate?dryRun=true`, { hostId: silent })).toBe(
+    '409 NO_CAPACITY',
+  );
+  // Its last host would be the first choice.
+  await act(stopped.id, 'start');
+  expect((await instanceOf(stopped.id)).hostId).not.toBe(silent);
+  // Work on the pool is done by those that answer: many, so that chance would find the silent one.
+  for (let round = 0; round < 6; round++) {
+    const { id } = await make(tenant, 'volumes', volumeBody);
+    await tenant.done('DELETE', `/v1/volumes/${id}`);
+    await tenant.done('POST', `/v1/volumes/${id}/actions/expunge`, {});
+  }
+  await network(silent, 'heal');
+  expect(await deployable({ requestedHostId: silent }, admin)).toBe('accepted');
+  expect(await wrong()).toEqual([]);
+  await Promise.all([removeInstance(stopped.id), removeInstance(mover.id)]);
+});
+
+test('disabling a pool is as if it were full: what lies there is used, nothing new goes in, nothing grows', async () => {
+  const { id } = await deploy('in-the-pool');
+  const { rootVolumeId } = await instanceOf(id);
+  const { poolId } = await tenant.call('GET', `/v1/volumes/${String(rootVolumeId)}`);
+  const volume = await make(tenant, 'volumes', volumeBody);
+  await act(id, 'stop', { mode: 'force' });
+  const tries = async (): Promise<string[]> => {
+    const grown = await tenant.call<{ id: string }>('POST', `/v1/volumes/${volume.id}/actions/resize`, { sizeGib: 2 });
+    const { error } = await admin.settled(grown.id);
+    await act(id, 'start');
+    const { state } = await instanceOf(id);
+    await act(id, 'stop', { mode: 'force' });
+    return [await deployable(), await volumeMakable(), String(error?.code), String(state)];
+  };
+  const refused = ['409 NO_CAPACITY', '409 NO_CAPACITY', 'NO_CAPACITY', 'running'];
+  const pools = [String(poolId), String((await tenant.call('GET', `/v1/volumes/${volume.id}`)).poolId)];
+  const open = await Promise.all([...new Set(pools)].map((pool) => close('storage-pools', pool)));
+  expect(await tries()).toEqual(refused);
+  for (const again of open) await again();
+  const client = new pg.Client({ connectionString: address.databaseUrl });
+  await client.connect();
+  restore.push(async () => {
+    await client.query(`UPDATE "storagePool" SET "totalGib" = -"totalGib" WHERE id = ANY($1)`, [pools]);
+    await client.end();
+  });
+  await client.query(`UPDATE "storagePool" SET "totalGib" = -"totalGib" WHERE id = ANY($1)`, [pools]);
+  expect(await tries()).toEqual(refused);
+  await removeInstance(id);
+  await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
