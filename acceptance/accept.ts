@@ -25,8 +25,11 @@ const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', '
 
 /** Keeps a transaction from committing: the dry run has seen what it wanted. */
 class DryRun extends Error {
-  constructor(readonly plan: unknown) {
+  readonly plan: unknown;
+
+  constructor(plan: unknown) {
     super('dry run');
+    this.plan = plan;
   }
 }
 
@@ -627,9 +630,9 @@ async function acceptOperation(
             id: operationId,
             type,
             input: workflowInput,
-            summary: `${verb} ${kind.name} ${String(row.name ?? row.id)}`,
             targetKind: kind.name,
             targetId: row.id,
+            targetName: String(row.name ?? row.id),
             projectId,
           },
         }),

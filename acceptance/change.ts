@@ -84,9 +84,9 @@ export interface Outcome {
     id: string;
     type: string;
     input: Record<string, unknown>;
-    summary: string;
     targetKind: string;
     targetId: string;
+    targetName: string;
     projectId: string | null;
   };
   /** Rights may have changed. */

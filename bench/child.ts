@@ -1,7 +1,7 @@
 /** Programs of the benchmark that run beside it: started with an open channel, asked, ended. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { nodeArguments } from '../runtime/node.ts';
+import { nodeArguments, nodeCommand } from '../runtime/node.mjs';
 
 export interface Child {
   pid: number;
@@ -22,6 +22,7 @@ export function endWithUs(child: ChildProcess): void {
 /** Starts `bench/<program>`. It answers each message with `{ result }` or `{ error }`. */
 export function startChild(program: string, environment: Record<string, string> = {}): Child {
   const child: ChildProcess = fork(fileURLToPath(new URL(program, import.meta.url)), [], {
+    execPath: nodeCommand(),
     execArgv: [...nodeArguments],
     env: { ...process.env, NODE_ENV: 'production', ...environment },
   });

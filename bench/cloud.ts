@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { type Api, openApi } from '../lab/api.ts';
-import { type Cloud, provision, type Underlay } from '../lab/provision.ts';
+import { freePorts } from '../lab/ports.ts';
+import { type Cloud, provision, timing, type Underlay } from '../lab/provision.ts';
 import type { Simulator } from '../lab/simulated/simulator.ts';
-import { freePorts, type Stack, startStack, stopStack } from '../lab/stack.ts';
+import { type Stack, startStack, stopStack } from '../lab/stack.ts';
 import { simulatedUnderlay } from '../lab/underlay.ts';
-import { nodeArguments } from '../runtime/node.ts';
+import { nodeArguments, nodeCommand } from '../runtime/node.mjs';
 import { endWithUs } from './child.ts';
 
 export interface BenchCloud {
@@ -35,7 +36,7 @@ interface SimulatorAddress extends Pick<Simulator, 'ovn' | 'ceph' | 's3'> {
 
 async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & { stop(): Promise<void> }> {
   const program = fileURLToPath(new URL('../lab/simulated/simulator.ts', import.meta.url));
-  const child = spawn(process.execPath, [...nodeArguments, program, '--hosts', String(hosts)], {
+  const child = spawn(nodeCommand(), [...nodeArguments, program, '--hosts', String(hosts)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   endWithUs(child);
@@ -104,10 +105,14 @@ export async function startBenchStack(options: {
   const make = async (): Promise<BenchCloud> => {
     let hostSeconds = 0;
     const admin = openApi(stack.apiUrl, stack.token);
-    const cloud = await provision(admin, underlay, (what, ms) => {
-      log(`${what} ${(ms / 1000).toFixed(1)} s`);
-      if (what.includes('hosts')) hostSeconds = ms / 1000;
-    });
+    const cloud = await provision(
+      admin,
+      underlay,
+      timing((what, ms) => {
+        log(`${what} ${(ms / 1000).toFixed(1)} s`);
+        if (what.includes('hosts')) hostSeconds = ms / 1000;
+      }),
+    );
     return { stack, cloud, admin, hostSeconds };
   };
   return {

@@ -18,12 +18,14 @@ export type BelayClient = Client<paths> & { readonly connection: Connection };
 
 /** The API said no. */
 export class Refused extends Error {
-  constructor(
-    readonly status: number,
-    readonly problem: ProblemDocument,
-  ) {
+  readonly status: number;
+  readonly problem: ProblemDocument;
+
+  constructor(status: number, problem: ProblemDocument) {
     super(problem.detail);
     this.name = 'Refused';
+    this.status = status;
+    this.problem = problem;
   }
 }
 
@@ -37,13 +39,13 @@ export class Unreachable extends Error {
 
 /** The operation goes on, but nobody waits for it any longer. */
 export class TimedOut extends Error {
-  constructor(
-    message: string,
-    /** As it was last seen; null when it never was. */
-    readonly operation: Operation | null,
-  ) {
+  /** As it was last seen; null when it never was. */
+  readonly operation: Operation | null;
+
+  constructor(message: string, operation: Operation | null) {
     super(message);
     this.name = 'TimedOut';
+    this.operation = operation;
   }
 }
 

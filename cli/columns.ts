@@ -11,7 +11,7 @@ const chosen: Record<string, readonly string[]> = {
   event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
   host: ['address', 'clusterId', 'enabled', 'vcpus', 'memoryMib'],
   image: ['format', 'sizeBytes', 'visibility', 'architecture', 'enabled'],
-  instance: ['vcpus', 'memoryMib', 'hostId', 'createdAt'],
+  instance: ['instanceTypeId', 'hostId', 'source.imageId', 'createdAt'],
   instanceType: ['vcpus', 'memoryMib', 'rootSizeGib', 'enabled'],
   keyPair: ['type', 'fingerprint'],
   network: ['zoneId', 'type', 'createdAt'],
@@ -38,5 +38,5 @@ const chosen: Record<string, readonly string[]> = {
 /** Only what the kind really has, so that a column never is empty because it was renamed. */
 export function columnsFor({ kind, properties }: Resource): string[] {
   const wanted = ['id', 'name', 'state', ...(chosen[kind] ?? ['createdAt'])];
-  return wanted.filter((name) => Object.hasOwn(properties, name));
+  return wanted.filter((name) => Object.hasOwn(properties, name.split('.')[0] ?? name));
 }

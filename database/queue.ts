@@ -1,4 +1,5 @@
 /** Whose turn it is. */
+import { kindOf } from '../model/kinds.ts';
 import { type Database, run } from './database.ts';
 
 /** An operation whose workflow has not begun is asked for again after so long: who was about to ask may have died. */
@@ -37,3 +38,21 @@ export const readyStatement = `WITH ready AS MATERIALIZED (
 /** Takes the operations whose turn it is, at most `readyAtOnce`; nobody else gets them for the next ten seconds. */
 export const readyOperations = ({ pool }: Database): Promise<ReadyOperation[]> =>
   run<ReadyOperation>(pool, readyStatement, [askAgainSeconds]);
+
+/** What the targets of these operations are called, by id. */
+export async function targetNames(
+  { pool }: Database,
+  operations: readonly ReadyOperation[],
+): Promise<Map<string, string>> {
+  const names = new Map<string, string>();
+  for (const kind of new Set(operations.map(({ targetKind }) => targetKind))) {
+    const ids = operations.flatMap(({ targetKind, targetId }) => (targetKind === kind ? [targetId] : []));
+    const rows = await run<{ id: string; name: string | null }>(
+      pool,
+      `SELECT id, to_jsonb(t) ->> 'name' AS name FROM "${kindOf(kind).name}" t WHERE id = ANY($1::uuid[])`,
+      [ids],
+    );
+    for (const { id, name } of rows) if (name !== null) names.set(id, name);
+  }
+  return names;
+}

@@ -9,12 +9,14 @@ export interface ApiProblem {
 }
 
 export class ApiError extends Error {
-  constructor(
-    readonly problem: ApiProblem,
-    readonly request: string,
-  ) {
+  readonly problem: ApiProblem;
+  readonly request: string;
+
+  constructor(problem: ApiProblem, request: string) {
     super(`${request}: ${problem.detail} (${problem.code})`);
     this.name = 'ApiError';
+    this.problem = problem;
+    this.request = request;
   }
 }
 

@@ -10,12 +10,15 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { claimPidFile, stopByPidFile, writeOwnPidFile } from '../postgres/owned-process.ts';
+import { openBoard } from '../runtime/progress.mjs';
+import { soonestTemporal } from '../temporal/binaries.ts';
 import { type Api, type OperationView, openApi, type Resource } from './api.ts';
+import { choosePorts } from './ports.ts';
 import { type Cloud, instanceBody, provision, type Underlay } from './provision.ts';
-import { downLab, upLab } from './real/lab.ts';
+import { downLab, hasLab, upLab } from './real/lab.ts';
 import { serialUntil } from './serial.ts';
 import { startSimulator } from './simulated/simulator.ts';
-import { configuredPorts, type Stack, startStack, stopStack } from './stack.ts';
+import { type Stack, startStack, stopStack } from './stack.ts';
 import { realUnderlay, simulatedUnderlay } from './underlay.ts';
 
 const home = process.env.BELAY_HOME ?? fileURLToPath(new URL('../.belay', import.meta.url));
@@ -27,7 +30,8 @@ const pidFile = join(home, 'demo.pid');
 const stateDirectory = join(home, simulated ? 'demo-simulated' : 'demo');
 
 const bold = (text: string): string => (process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text);
-const say = (text: string): void => console.log(text);
+const board = openBoard();
+const say = (text: string): void => board.say(text);
 const heading = (text: string): void => say(`\n${bold(text)}`);
 
 interface Row {
@@ -37,13 +41,22 @@ interface Row {
 }
 const rows: Row[] = [];
 
+/** Of what takes longer than a moment, on two cores; shown while it is at work. */
+const controlPlane = 'PostgreSQL, Temporal, API, workers';
+const usualSeconds: Record<string, number> = { lab: 20, [controlPlane]: 15, 'web-1 boots': 8, 'web-2 boots': 8 };
+
 async function timed<T>(what: string, work: () => Promise<T>, note: (result: T) => string = () => ''): Promise<T> {
   const started = performance.now();
-  const result = await work();
-  const seconds = (performance.now() - started) / 1000;
-  rows.push({ what, seconds, note: note(result) });
-  say(`  ${what.padEnd(44)} ${seconds.toFixed(1).padStart(6)} s  ${note(result)}`);
-  return result;
+  const part = board.begin(what, { seconds: usualSeconds[what] ?? 0 });
+  try {
+    const result = await work();
+    rows.push({ what, seconds: (performance.now() - started) / 1000, note: note(result) });
+    part.end(note(result));
+    return result;
+  } catch (error) {
+    part.drop();
+    throw error;
+  }
 }
 
 /** The machines below: what the API is told of them, and what only the show does to them. */
@@ -59,7 +72,7 @@ async function machines(): Promise<Machines> {
     const hosts = simulator.hostNames().map((name, index) => ({ name, address: simulator.hostAddress(index) }));
     return { underlay: simulatedUnderlay(simulator, hosts), ovn: simulator.ovn, stop: () => simulator.stop() };
   }
-  const lab = await upLab(home, (line) => say(`  ${line}`));
+  const lab = await upLab(home, (line) => say(`  ${line}`), board);
   return { underlay: realUnderlay(lab), ovn: lab.ovn, stop: () => downLab(home, { keep: !once }) };
 }
 
@@ -114,10 +127,7 @@ const beatsOf = (line: string): number => Number(/\d+/.exec(line)?.[0] ?? 0);
 async function show(stack: Stack, underlay: Underlay): Promise<Cloud> {
   const admin = openApi(stack.apiUrl, stack.token);
   heading('A cloud, through the public API and nothing else');
-  const cloud = await provision(admin, underlay, (what, ms) => {
-    rows.push({ what, seconds: ms / 1000, note: '' });
-    say(`  ${what.padEnd(44)} ${(ms / 1000).toFixed(1).padStart(6)} s`);
-  });
+  const cloud = await provision(admin, underlay, timed);
   const { tenant } = cloud;
   const inOrder = [...cloud.hosts];
 
@@ -261,7 +271,8 @@ async function down(): Promise<void> {
     await stopStack(join(home, directory));
     rmSync(join(home, directory), { recursive: true, force: true });
   }
-  if (isRoot) await downLab(home, { keep: false });
+  // The lab that is up may be another checkout's: nothing of ours.
+  if (isRoot && hasLab(home)) await downLab(home, { keep: false });
   say('all traces of the demo are gone');
 }
 
@@ -295,6 +306,7 @@ async function main(): Promise<number> {
     // A demo always begins with an empty cloud; what a run before it left is cleared away.
     await stopStack(stateDirectory);
     rmSync(stateDirectory, { recursive: true, force: true });
+    const ports = await choosePorts(process.env, say);
     if (!simulated) await downLab(home, { keep: false });
     heading(
       simulated
@@ -303,12 +315,11 @@ async function main(): Promise<number> {
     );
     below = await timed(simulated ? 'simulator' : 'lab', machines);
     heading('The control plane');
-    const ports = configuredPorts();
     const { ovn, underlay } = below;
-    stack = await timed('PostgreSQL, Temporal, API, workers', () =>
+    stack = await timed(controlPlane, () =>
       startStack({
         home: stateDirectory,
-        toolHome: home,
+        temporal: () => soonestTemporal(home, board),
         ports,
         ovn,
         allowSimulatedHosts: simulated,

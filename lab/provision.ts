@@ -70,18 +70,20 @@ async function upload(api: Api, imageId: string, image: Underlay['image']): Prom
   if (ended.state !== 'succeeded') throw new Error(`the image could not be imported: ${ended.error?.message}`);
 }
 
-/** `report` is told each thing when it is there, with how long it took. */
-export async function provision(
-  admin: Api,
-  underlay: Underlay,
-  report: (what: string, ms: number) => void = () => {},
-): Promise<Cloud> {
-  const timed = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
+export type Timed = <T>(what: string, work: () => Promise<T>) => Promise<T>;
+
+/** Runs work and reports how long it took. */
+export const timing =
+  (report: (what: string, ms: number) => void): Timed =>
+  async (what, work) => {
     const started = performance.now();
     const result = await work();
     report(what, performance.now() - started);
     return result;
   };
+
+/** `timed` runs each part, and may tell how long it took. */
+export async function provision(admin: Api, underlay: Underlay, timed: Timed = (_, work) => work()): Promise<Cloud> {
   const { zone, cluster } = await timed('zone, pod, cluster', async () => {
     const made = await admin.call('POST', '/v1/zones', { name: 'home', dnsServers: ['9.9.9.9'] });
     const pod = await admin.call('POST', '/v1/pods', { name: 'rack-1', zoneId: made.id });

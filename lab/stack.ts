@@ -11,18 +11,13 @@ import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
 import { ensureDatabase, postgresPidFile, startPostgres } from '../postgres/embedded.ts';
-import {
-  assertPortFree,
-  freePort,
-  logTail,
-  type OwnedProcess,
-  startOwnedProcess,
-  stopByPidFile,
-} from '../postgres/owned-process.ts';
+import { logTail, type OwnedProcess, startOwnedProcess, stopByPidFile } from '../postgres/owned-process.ts';
 import { migrate } from '../prisma/migrate.ts';
-import { nodeArguments } from '../runtime/node.ts';
+import { nodeArguments, nodeCommand, nodeEnvironment } from '../runtime/node.mjs';
+import { boardOf } from '../runtime/progress.mjs';
 import { ensureTemporalBinaries, type TemporalBinaries } from '../temporal/binaries.ts';
 import { startTemporal, startTemporalUi, temporalPidFiles } from '../temporal/server.ts';
+import { assertPortsFree, type Ports } from './ports.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -34,63 +29,6 @@ export const roles = {
 } as const;
 export type Role = keyof typeof roles;
 
-export interface Ports {
-  postgres: number;
-  temporal: number;
-  temporalMetrics: number;
-  temporalUi: number;
-  /** First of seven. */
-  temporalInternal: number;
-  api: number;
-  controlMetrics: number;
-  hostMetrics: number;
-  dispatcherMetrics: number;
-}
-
-export const usualPorts: Ports = {
-  postgres: 15432,
-  temporal: 17233,
-  temporalMetrics: 17234,
-  temporalUi: 18233,
-  temporalInternal: 17240,
-  api: 18080,
-  controlMetrics: 18081,
-  hostMetrics: 18082,
-  dispatcherMetrics: 18083,
-};
-
-const fromEnvironment: Partial<Record<keyof Ports, string>> = {
-  postgres: 'BELAY_POSTGRES_PORT',
-  temporal: 'BELAY_TEMPORAL_PORT',
-  temporalMetrics: 'BELAY_TEMPORAL_METRICS_PORT',
-  temporalUi: 'BELAY_TEMPORAL_UI_PORT',
-  temporalInternal: 'BELAY_TEMPORAL_INTERNAL_PORT',
-  api: 'BELAY_API_PORT',
-  controlMetrics: 'BELAY_CONTROL_METRICS_PORT',
-  hostMetrics: 'BELAY_HOST_METRICS_PORT',
-  dispatcherMetrics: 'BELAY_DISPATCHER_METRICS_PORT',
-};
-
-/** The usual ports, each replaced by the environment's. */
-export function configuredPorts(): Ports {
-  const ports = { ...usualPorts };
-  for (const [name, setting] of Object.entries(fromEnvironment)) {
-    const value = Number(process.env[setting] ?? '');
-    if (Number.isInteger(value) && value > 0) ports[name as keyof Ports] = value;
-  }
-  return ports;
-}
-
-/** Ports nobody uses right now, for tests side by side with other work. */
-export async function freePorts(): Promise<Ports> {
-  const ports = { ...usualPorts };
-  const names = (Object.keys(ports) as (keyof Ports)[]).filter((name) => name !== 'temporalInternal');
-  const first = await freePort(names.length + 7);
-  for (const [index, name] of names.entries()) ports[name] = first + index;
-  ports.temporalInternal = first + names.length;
-  return ports;
-}
-
 export interface StackOptions {
   home: string;
   ports: Ports;
@@ -98,8 +36,8 @@ export interface StackOptions {
   allowSimulatedHosts: boolean;
   faultInjection: boolean;
   environment?: Record<string, string>;
-  /** Where Temporal's binaries are built and kept; the project's own state directory unless said. */
-  toolHome?: string;
+  /** The Temporal that serves; the compiled one unless said, which takes minutes where it was never compiled. */
+  temporal?: () => Promise<TemporalBinaries>;
   log(line: string): void;
 }
 
@@ -142,8 +80,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const logDirectory = join(home, 'logs');
   mkdirSync(logDirectory, { recursive: true });
   await stopStack(home);
-  for (const [name, port] of Object.entries(ports))
-    await assertPortFree(name, port, fromEnvironment[name as keyof Ports] ?? 'its setting');
+  await assertPortsFree(ports);
   const timed = async <T>(what: string, work: Promise<T>): Promise<T> => {
     const started = Date.now();
     const result = await work;
@@ -153,7 +90,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
   const binaries = await timed(
     'Temporal binaries',
-    ensureTemporalBinaries(options.toolHome ?? join(root, '.belay'), log),
+    options.temporal?.() ?? ensureTemporalBinaries(join(root, '.belay'), boardOf(log)),
   );
   const bundling = timed('workflows bundled', bundleWorkflows(home));
   let postgres = await timed('PostgreSQL', startPostgres({ dir: join(home, 'postgres'), port: ports.postgres }));
@@ -176,6 +113,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const workflowBundle = await bundling;
 
   const environment: NodeJS.ProcessEnv = {
+    ...nodeEnvironment,
     ...process.env,
     NODE_ENV: 'production',
     BELAY_HOME: home,
@@ -203,7 +141,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   function launch(role: Role): OwnedProcess {
     const started = startOwnedProcess({
       name: role,
-      command: process.execPath,
+      command: nodeCommand(),
       args: [...nodeArguments, join(root, roles[role])],
       cwd: root,
       env: {

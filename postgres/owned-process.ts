@@ -272,7 +272,7 @@ export async function assertPortFree(name: string, port: number, setting: string
     throw new Error(`port ${port} for ${name} is in use on 127.0.0.1; free it or choose another with ${setting}`);
 }
 
-const isPortTaken = (port: number): Promise<boolean> =>
+export const isPortTaken = (port: number): Promise<boolean> =>
   new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) =>

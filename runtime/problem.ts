@@ -54,13 +54,14 @@ export interface ProblemDetails {
 
 /** What went wrong, for the person or program that asked: what was wanted, what was found, what to do. Never a stack trace. */
 export class Problem extends Error {
-  constructor(
-    readonly code: ProblemCode,
-    message: string,
-    readonly details: ProblemDetails = {},
-  ) {
+  readonly code: ProblemCode;
+  readonly details: ProblemDetails;
+
+  constructor(code: ProblemCode, message: string, details: ProblemDetails = {}) {
     super(message);
     this.name = 'Problem';
+    this.code = code;
+    this.details = details;
   }
   get status(): number {
     return problemStatus[this.code];

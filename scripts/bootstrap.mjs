@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /**
- * Makes a fresh clone runnable: installs the packages that package-lock.json names, then writes the code that is made from the
- * model. Does nothing, within 50 ms, when both are up to date. Needs Node alone, so it runs before any package is installed.
+ * Makes a fresh clone runnable: fetches a Node where the machine's is too old, installs the packages that package-lock.json names, then
+ * writes the code that is made from the model. Does nothing, within 50 ms, when all is up to date. Needs any Node alone, so it runs before
+ * anything is installed.
  *
- * `npm run demo`, `npm test` and `npm run bench` begin with it; `node scripts/bootstrap.mjs` runs it by itself.
+ * `npm run demo`, `npm test` and `npm run bench` begin with it; `node scripts/bootstrap.mjs` runs it by itself, and
+ * `node scripts/bootstrap.mjs <program> …` runs a TypeScript program of the project behind it.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,9 +22,14 @@ import {
 import { constants } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ensureNode, isNewEnough, nodeEnvironment } from '../runtime/node.mjs';
+import { openBoard, relay } from '../runtime/progress.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const OLDEST_NODE = [20, 11];
+/** The oldest that the packages' own installation bears (Prisma's refuses others). */
+const OLDEST_NODE_OF_PACKAGES = [20, 19];
+/** Seconds on two cores with nothing in npm's cache; shown until it is known how far the packages are. */
+const PACKAGES_SECONDS = 40;
 /** Below the checkout and not below BELAY_HOME: what two runs must not write at the same time lies in the checkout. */
 const lockPath = join(root, '.belay/bootstrap.lock');
 const logFolder = join(root, '.belay/logs');
@@ -33,7 +40,7 @@ const generators = [
   {
     output: 'prisma/schema.prisma',
     inputs: ['model', 'prisma/tables.prisma', 'scripts/generate-schema.ts'],
-    argv: ['--import', 'tsx', 'scripts/generate-schema.ts'],
+    argv: ['scripts/generate-schema.ts'],
   },
   {
     output: 'generated/prisma/client.ts',
@@ -43,87 +50,158 @@ const generators = [
   {
     output: 'generated/cli.mjs',
     inputs: ['model', 'api/openapi.ts', 'runtime/problem.ts', 'cli', 'scripts/generate-client.ts', 'package-lock.json'],
-    argv: ['--import', 'tsx', 'scripts/generate-client.ts'],
+    argv: ['scripts/generate-client.ts'],
+  },
+  {
+    output: 'generated/api.ts',
+    inputs: ['generated/openapi.json', 'scripts/generate-types.ts', 'package-lock.json'],
+    argv: ['scripts/generate-types.ts'],
+    // Nothing that runs reads types.
+    tests: true,
   },
 ];
 
 /**
- * Installs and generates what is missing or out of date. Two at once do it once: the second waits for the first.
+ * Installs and generates what is missing or out of date, and answers the Node that runs the project. Two at once do it once: the second
+ * waits for the first.
  *
  * Throws one line that says what to do.
- * @param {{ log(line: string): void }} options gets one line per step, with its seconds
+ * @param {import('../runtime/progress.mjs').Board} board
+ * @param {{ tests?: boolean, meanwhile?: string[] }} options `tests: false` leaves out the packages that only tests need; `meanwhile` is a
+ *   program of the project that needs no packages, with its arguments, run beside their installation when something is installed
  */
-export async function prepare({ log }) {
-  refuseUnknownMachine();
-  if (isInstalled() && !generators.some(isOutdated)) return;
-  const release = await lock(log);
+export async function prepare(board, { tests = true, meanwhile } = {}) {
+  if (process.platform !== 'linux') throw new Error(`Belay runs on Linux; this is ${process.platform}`);
+  const wanted = generators.filter((generator) => tests || !generator.tests);
+  const isPrepared = isInstalled(tests) && !wanted.some(isOutdated);
+  const besides = (node) => (meanwhile ? runBeside(node, meanwhile, board) : undefined);
+  if (isPrepared) {
+    const node = await ensureNode(board.begin);
+    await besides(node);
+    return node;
+  }
+  const release = await lock(board.say);
   try {
-    if (!isInstalled()) await timed('packages installed', log, installPackages);
-    for (const generator of generators) {
-      if (isOutdated(generator)) await timed(`${generator.output} written`, log, () => generate(generator));
+    const fetched = ensureNode(board.begin);
+    const beside = fetched.then(besides);
+    // Whoever fails first is told; the others are awaited all the same.
+    const [node] = await all([fetched, installPackages(board, tests, fetched), beside]);
+    for (const generator of wanted) {
+      if (!isOutdated(generator)) continue;
+      const part = board.begin(`${generator.output} written`, { seconds: 4 });
+      try {
+        await generate(generator, node);
+      } catch (error) {
+        part.drop();
+        throw error;
+      }
+      part.end();
     }
+    return node;
   } finally {
     release();
   }
 }
 
+async function all(works) {
+  const results = await Promise.allSettled(works);
+  const failed = results.find(({ status }) => status === 'rejected');
+  if (failed) throw failed.reason;
+  return results.map(({ value }) => value);
+}
+
+/** What it could not do it has said, and whoever needs it tries again. */
+async function runBeside(node, [program, ...args], board) {
+  const options = { cwd: root, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] };
+  await new Promise((resolve) => {
+    const child = spawn(node, [program, ...args], options);
+    relay(child, board);
+    child.once('error', resolve);
+    child.once('close', resolve);
+  });
+}
+
 /**
  * Prepares, then runs a TypeScript program of the project in this terminal and ends as it ends: same signal, same exit code.
  * @param {string} program path from the project's root
- * @param {{ whenUnprepared?: () => void }} [options] called after the reason was printed, when preparing has failed
+ * @param {{ args?: string[], tests?: boolean, meanwhile?: string[], whenUnprepared?: () => void }} [options] `whenUnprepared` is called
+ *   after the reason was printed, when preparing has failed
  */
-export async function launch(program, { whenUnprepared } = {}) {
-  const args = process.argv.slice(2);
+export async function launch(program, { args = process.argv.slice(2), whenUnprepared, ...options } = {}) {
+  let node;
   try {
-    await prepare({ log: (line) => console.log(line) });
+    node = await prepare(openBoard(), options);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     whenUnprepared?.();
     process.exitCode = 1;
     return;
   }
-  const { code, signal } = await run(process.execPath, ['--import', 'tsx', program, ...args], { stdio: 'inherit' });
+  const env = { ...nodeEnvironment, ...process.env };
+  const { code, signal } = await run(node, [program, ...args], { stdio: 'inherit', env });
   process.exitCode = signal === null ? code : 128 + constants.signals[signal];
-}
-
-function refuseUnknownMachine() {
-  if (process.platform !== 'linux') throw new Error(`Belay runs on Linux; this is ${process.platform}`);
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  const [oldestMajor, oldestMinor] = OLDEST_NODE;
-  if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor))
-    throw new Error(`Belay needs Node.js ${OLDEST_NODE.join('.')} or newer; this is ${process.versions.node}`);
 }
 
 /**
  * Whether node_modules holds what package-lock.json asks for. npm writes its own record of what it has installed when it is
  * done, so neither an interrupted installation nor one that was made by hand is taken for something else.
  */
-function isInstalled() {
-  const record = join(root, 'node_modules/.package-lock.json');
-  if (!existsSync(record)) return false;
-  const { packages: installed } = JSON.parse(readFileSync(record, 'utf8'));
-  const { packages: wanted } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  // Optional packages are mostly those of other platforms; they change together with the package that wants them.
-  return Object.entries(wanted).every(
-    ([path, { version, optional }]) => path === '' || optional || installed[path]?.version === version,
-  );
+function isInstalled(tests) {
+  return wantedPackages(tests).every(([path, { version }]) => recordedPackages()[path]?.version === version);
 }
 
-async function installPackages() {
+const packagesIn = (path) => JSON.parse(readFileSync(join(root, path), 'utf8')).packages;
+let recorded;
+function recordedPackages() {
+  const path = 'node_modules/.package-lock.json';
+  recorded ??= existsSync(join(root, path)) ? packagesIn(path) : {};
+  return recorded;
+}
+
+/** Optional packages are mostly those of other platforms; they change together with the package that wants them. */
+const wantedPackages = (tests) =>
+  Object.entries(packagesIn('package-lock.json')).filter(
+    ([path, { optional, dev }]) => path !== '' && !optional && (tests || !dev),
+  );
+
+async function installPackages(board, tests, fetchedNode) {
+  if (isInstalled(tests)) return;
+  // An older one at hand waits for the pinned one; npm runs on the first Node of the path.
+  const node = isNewEnough(process.versions.node, OLDEST_NODE_OF_PACKAGES) ? process.execPath : await fetchedNode;
+  const wanted = wantedPackages(tests);
+  const part = board.begin('packages installed', { seconds: PACKAGES_SECONDS });
+  const there = () => wanted.filter(([path]) => existsSync(join(root, path, 'package.json'))).length;
+  const look = setInterval(() => part.at(there() / wanted.length), 1_000);
+  // What runs from a checkout must not lose its packages when those of the tests are added: npm ci would take all away first.
+  const fresh = !isInstalled(false);
   // The test tools are needed even where NODE_ENV=production leaves them out. Prisma would download an engine that is not used here.
-  const args = ['ci', '--include=dev', '--no-audit', '--no-fund'];
-  await runLogged('npm ci', 'npm', args, { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true' });
+  const args = [fresh ? 'ci' : 'install', ...(fresh ? [] : ['--no-save']), tests ? '--include=dev' : '--omit=dev'];
+  try {
+    await runLogged('npm ci', 'npm', [...args, '--no-audit', '--no-fund'], {
+      PATH: `${dirname(node)}:${process.env.PATH}`,
+      PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true',
+      // One of the packages would count its installations.
+      SCARF_ANALYTICS: 'false',
+    });
+  } catch (error) {
+    part.drop();
+    throw error;
+  } finally {
+    clearInterval(look);
+  }
+  recorded = undefined;
+  part.end(`${there()}`);
 }
 
 function isOutdated(generator) {
   return !existsSync(join(root, generator.output)) || readStamps()[generator.output] !== hashOf(generator);
 }
 
-async function generate(generator) {
+async function generate(generator, node) {
   const { output, argv } = generator;
   // Taken before: what is edited meanwhile is generated again next time.
   const hash = hashOf(generator);
-  await runLogged(output, process.execPath, argv, { CHECKPOINT_DISABLE: '1', PRISMA_HIDE_UPDATE_MESSAGE: '1' });
+  await runLogged(output, node, argv, { CHECKPOINT_DISABLE: '1', PRISMA_HIDE_UPDATE_MESSAGE: '1' });
   mkdirSync(dirname(stampsPath), { recursive: true });
   writeFileSync(stampsPath, `${JSON.stringify({ ...readStamps(), [output]: hash }, null, 2)}\n`);
 }
@@ -150,12 +228,6 @@ function filesBelow(path) {
   return readdirSync(path)
     .sort()
     .flatMap((name) => filesBelow(join(path, name)));
-}
-
-async function timed(what, log, work) {
-  const started = performance.now();
-  await work();
-  log(`${what.padEnd(34)} ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
 /** Runs a program whose output is worth reading only when it fails. */
@@ -222,10 +294,11 @@ async function lock(log) {
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  try {
-    await prepare({ log: (line) => console.log(line) });
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+  const [program, ...args] = process.argv.slice(2);
+  if (program !== undefined) await launch(program, { args });
+  else
+    await prepare(openBoard()).catch((error) => {
+      console.error(error instanceof Error ? error.message : error);
+      process.exitCode = 1;
+    });
 }

@@ -1,12 +1,11 @@
 /**
- * Writes what clients of the API are made from: `generated/openapi.json` (the document), `generated/api.ts` (its types) and
- * `generated/cli.mjs` (the command line in one file, which starts in a third of the time).
+ * Writes what clients of the API are made from: `generated/openapi.json` (the document) and `generated/cli.mjs` (the command line in one
+ * file, which starts in a third of the time).
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import openapiTypescript, { astToString } from 'openapi-typescript';
 import { openApiDocument } from '../api/openapi.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -21,12 +20,7 @@ async function write(name: string, text: string): Promise<void> {
 
 export async function generateClient(): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const document = openApiDocument();
-  const text = JSON.stringify(document);
-  await write('openapi.json', text);
-  // A default is what the server fills in, so it does not make a property of a body one that must be named.
-  const types = await openapiTypescript(text, { defaultNonNullable: false });
-  await write('api.ts', astToString(types));
+  await write('openapi.json', JSON.stringify(openApiDocument()));
   const { outputFiles } = await build({
     absWorkingDir: root,
     entryPoints: ['cli/main.ts'],
@@ -47,5 +41,5 @@ export async function generateClient(): Promise<void> {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const started = performance.now();
   await generateClient();
-  console.log(`generated/: openapi.json, api.ts, cli.mjs in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  console.log(`generated/: openapi.json, cli.mjs in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }

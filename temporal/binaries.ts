@@ -1,6 +1,6 @@
 /**
  * The Temporal programs for one machine, compiled from the Go modules that `go.mod` and `go.sum` here pin:
- * server, schema tool and web page. Where there is no Go, a `temporal` command on the path serves instead.
+ * server, schema tool and web page. Where they can not be compiled, or nobody wants to wait, the `temporal` command serves instead.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -8,7 +8,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from
 import { rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ensureGo, findOnPath, type Go } from './go.ts';
+import type { Board } from '../runtime/progress.mjs';
+import { ensureCommand, findCommand } from './command.ts';
+import { ensureGo, type Go } from './go.ts';
 
 export interface BuiltBinaries {
   server: string;
@@ -28,7 +30,8 @@ const PACKAGES: Readonly<Record<keyof BuiltBinaries, string>> = {
 };
 /** Without symbol tables and debug information: 215 MB instead of 320. */
 const BUILD_FLAGS = ['-ldflags', '-s -w'];
-const PROGRESS_INTERVAL_MS = 15_000;
+/** On two cores that do nothing else. */
+const BUILD_SECONDS = 265;
 const moduleDir = dirname(fileURLToPath(import.meta.url));
 
 /**
@@ -37,7 +40,8 @@ const moduleDir = dirname(fileURLToPath(import.meta.url));
  *
  * With neither Go nor the `temporal` command, root on Debian gets Debian's Go. Throws one line that says what to install otherwise.
  */
-export async function ensureTemporalBinaries(home: string, log: (line: string) => void): Promise<TemporalBinaries> {
+export async function ensureTemporalBinaries(home: string, board: Board): Promise<TemporalBinaries> {
+  const log = board.say;
   const bin = join(home, 'temporal/bin');
   const stamp = pinnedVersionsHash();
   if (isBuilt(bin, stamp)) return pathsIn(bin);
@@ -46,12 +50,12 @@ export async function ensureTemporalBinaries(home: string, log: (line: string) =
   const release = await lockFile(join(home, 'temporal/build.lock'));
   try {
     if (!isBuilt(bin, stamp)) {
-      const go = await ensureGo({ mayInstall: findOnPath('temporal') === undefined, log });
-      await build(go, bin, stamp, log);
+      const go = await ensureGo({ mayInstall: findCommand(home) === undefined, log });
+      await build(go, bin, stamp, board);
     }
     return pathsIn(bin);
   } catch (error) {
-    return cliOrThrow(error instanceof Error ? error.message : String(error), log);
+    return commandOrThrow(home, error instanceof Error ? error.message : String(error), board);
   } finally {
     release();
   }
@@ -78,39 +82,51 @@ const pathsIn = (bin: string): BuiltBinaries => ({
   ui: join(bin, 'ui'),
 });
 
-function cliOrThrow(reason: string, log: (line: string) => void): CliBinary {
-  const cli = findOnPath('temporal');
+async function commandOrThrow(home: string, reason: string, board: Board): Promise<CliBinary> {
+  const cli = await ensureCommand(home, board);
   if (cli === undefined) {
     throw new Error(
       `there is no Temporal server: ${reason}. Install Go (Debian's will do), put the "temporal" command on the PATH, or set BELAY_TEMPORAL_ADDRESS to a running Temporal Service`,
     );
   }
-  log(`${reason}: using the development server of ${cli}`);
+  board.say(`${reason}: using the development server of ${cli}`);
   return { cli };
 }
 
+/**
+ * What is there soonest: the programs that were compiled before, else the `temporal` command, which is fetched where it is missing. They
+ * are compiled only when there is no other way.
+ */
+export async function soonestTemporal(home: string, board: Board): Promise<TemporalBinaries> {
+  if (areCompiled(home)) return pathsIn(join(home, 'temporal/bin'));
+  const cli = await ensureCommand(home, board);
+  return cli === undefined ? ensureTemporalBinaries(home, board) : { cli };
+}
+
+/** Whether the programs were compiled before. */
+export const areCompiled = (home: string): boolean => isBuilt(join(home, 'temporal/bin'), pinnedVersionsHash());
+
 /** Builds beside the final place and moves the whole directory, so that a broken build is never used. */
-async function build(go: Go, bin: string, stamp: string, log: (line: string) => void): Promise<void> {
+async function build(go: Go, bin: string, stamp: string, board: Board): Promise<void> {
   const unfinished = `${bin}.new`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { recursive: true });
-  const startedAt = Date.now();
-  const elapsedS = () => Math.round((Date.now() - startedAt) / 1000);
-  log('compiling Temporal from its Go modules (once; about 3 minutes on two cores)');
-  const progress = setInterval(() => log(`compiling Temporal … ${elapsedS()} s`), PROGRESS_INTERVAL_MS);
+  board.say('  compiling Temporal from its Go modules (once; four to five minutes on two cores)');
+  const part = board.begin('Temporal compiled', { seconds: BUILD_SECONDS });
   try {
     for (const [name, goPackage] of Object.entries(PACKAGES)) {
       await run(go, ['build', ...BUILD_FLAGS, '-o', join(unfinished, name), goPackage]);
     }
-  } finally {
-    clearInterval(progress);
+  } catch (error) {
+    part.drop();
+    throw error;
   }
   await writeFile(join(unfinished, 'stamp'), stamp);
   rmSync(`${bin}.old`, { recursive: true, force: true });
   if (existsSync(bin)) await rename(bin, `${bin}.old`);
   await rename(unfinished, bin);
   rmSync(`${bin}.old`, { recursive: true, force: true });
-  log(`compiled Temporal in ${elapsedS()} s`);
+  part.end();
 }
 
 function run({ command, env }: Go, args: readonly string[]): Promise<void> {

@@ -3,10 +3,11 @@
  * older ones fetch and check like any other. Debian's Go is enough to begin with.
  */
 import { execFile } from 'node:child_process';
-import { accessSync, chmodSync, constants, readdirSync, readFileSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { chmodSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { findOnPath } from './path.ts';
 
 const execute = promisify(execFile);
 const moduleDir = dirname(fileURLToPath(import.meta.url));
@@ -35,20 +36,6 @@ export async function ensureGo({ mayInstall, log }: EnsureGoOptions): Promise<Go
   if (isAtLeast(found, wanted)) return go;
   log(`Go ${found} is installed and ${wanted} is needed: fetching it as a Go module (once; 80 MB)`);
   return fetchToolchain(go, wanted);
-}
-
-/** The first executable file of that name on the PATH. */
-export function findOnPath(command: string): string | undefined {
-  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
-    if (dir === '') continue;
-    try {
-      accessSync(join(dir, command), constants.X_OK);
-      return join(dir, command);
-    } catch {
-      // Not in this one.
-    }
-  }
-  return undefined;
 }
 
 function wantedVersion(): string {

@@ -6,16 +6,17 @@ import {
 } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
 import { config } from '../runtime/config.ts';
-import { belayOperation, belayProject, belayResource } from './search-attributes.ts';
+import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
 export interface StartOperation {
   id: string;
   /** `instance.create`; runs the workflow `createInstance`. */
   type: string;
   input: Record<string, unknown>;
-  summary: string;
   targetKind: string;
   targetId: string;
+  /** As it is called now; its id says it where it has no name. */
+  targetName: string;
   projectId: string | null;
 }
 
@@ -23,6 +24,16 @@ export interface StartOperation {
 export function workflowName(type: string): string {
   const [kind = '', verb = ''] = type.split('.');
   return `${verb}${kind.charAt(0).toUpperCase()}${kind.slice(1)}`;
+}
+
+/** `securityGroup.setRules` → `set rules security group`. */
+const words = (text: string): string => text.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
+/** What a person reads of a run in Temporal: `create instance web-1`. Names go there, nothing else that a tenant wrote. */
+export function titleOf({ type, targetKind, targetName }: StartOperation): string {
+  const [, verb = type] = type.split('.');
+  // It is shown as Markdown.
+  return `${words(verb)} ${words(targetKind)} ${targetName}`.replace(/[`*_[\]<>]/g, ' ').slice(0, 190);
 }
 
 /** A client that connects at its first use, so that an API server starts while Temporal is away. */
@@ -61,9 +72,10 @@ async function start(client: Client, operation: StartOperation): Promise<void> {
       taskQueue: 'control',
       args: [operation.input],
       workflowIdReusePolicy: 'REJECT_DUPLICATE',
-      staticSummary: operation.summary.replace(/[`*_[\]<>]/g, ' ').slice(0, 190),
+      staticSummary: titleOf(operation),
       typedSearchAttributes: new TypedSearchAttributes([
         { key: belayOperation, value: operation.type },
+        { key: belayTarget, value: `${operation.targetKind} ${operation.targetName}`.slice(0, 255) },
         { key: belayResource, value: `${operation.targetKind}/${operation.targetId}` },
         ...(operation.projectId ? [{ key: belayProject, value: operation.projectId }] : []),
       ]),

@@ -8,7 +8,7 @@ import { acceptChange } from '../acceptance/accept.ts';
 import { systemCaller } from '../acceptance/caller.ts';
 import { askAgainIn, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
-import { type ReadyOperation, readyAtOnce, readyOperations } from '../database/queue.ts';
+import { type ReadyOperation, readyAtOnce, readyOperations, targetNames } from '../database/queue.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kindOf } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -33,9 +33,9 @@ const trustSeconds = 60;
 const retrySeconds = 2;
 
 /** The workflow's own input is what acceptance wrote into the operation. */
-function startOf(operation: ReadyOperation): StartOperation {
+function startOf(operation: ReadyOperation, names: ReadonlyMap<string, string>): StartOperation {
   const { id, type, targetKind, targetId, projectId, input } = operation;
-  const [kindName = '', verb = ''] = type.split('.');
+  const [kindName = ''] = type.split('.');
   return {
     id,
     type,
@@ -43,18 +43,19 @@ function startOf(operation: ReadyOperation): StartOperation {
     targetId,
     projectId,
     input: { ...input, [`${kindName}Id`]: targetId },
-    summary: `${verb} ${kindName} ${targetId}`,
+    targetName: names.get(targetId) ?? targetId,
   };
 }
 
 /** How many had their turn at once; a full batch may not be the last. */
 async function dispatch(): Promise<number> {
   const ready = await readyOperations(database);
+  const names = await targetNames(database, ready);
   const taken: string[] = [];
   const refused: string[] = [];
   await Promise.all(
     ready.map(async (operation) => {
-      const start = startOf(operation);
+      const start = startOf(operation, names);
       try {
         await startOperation(temporal, start);
         taken.push(operation.id);

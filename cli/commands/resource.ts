@@ -7,6 +7,7 @@ import { Usage } from '../exit-codes.ts';
 import { idOf, isId, projectIdOf, quoted, resolveReferences } from '../names.ts';
 import { type Page, printList, printOne, valueAt } from '../output.ts';
 import { watchOperation } from '../progress.ts';
+import { kindBeside, readable } from '../readable.ts';
 import { type Session, send } from '../session.ts';
 import { bodyFromFile, type Property, propertiesOf, setAt } from '../values.ts';
 import {
@@ -73,18 +74,28 @@ function listCommand(command: Command, session: Session, resource: Resource, ver
   addConnectionOptions(addOutputOptions(command));
   return command.action(async (options: Options) => {
     const format = formatOf(options);
-    const columns = columnsOf(options) ?? fieldsOf(options) ?? columnsFor(resource);
+    const chosen = columnsOf(options) ?? fieldsOf(options);
+    const columns = chosen ?? columnsFor(resource);
     const parameters = queryOf(query, options);
     const filter = await scopedFilter(session, resource, options);
     if (filter) parameters.filter = filter;
     // Nothing is asked for that will not be shown.
     if (parameters.fields === undefined && (format === 'table' || format === 'id'))
-      parameters.fields = format === 'id' ? 'id' : maskOf(resource, columns);
+      parameters.fields = format === 'id' ? 'id' : maskOf(resource, chosen ?? withKinds(resource, columns));
     const page = await pagesOf(session, verb.path, parameters, options);
-    await printList(session.terminal, page, { format, columns });
+    const shown = format === 'table' && !chosen ? await readable(session, resource, page.items, columns) : null;
+    await printList(session.terminal, shown ? { ...page, items: shown.rows } : page, {
+      format,
+      columns: shown?.columns ?? columns,
+    });
     tellRest(session, resource, page);
   });
 }
+
+/** The columns, and of those that hold ids of any kind the kind beside them. */
+const withKinds = ({ properties }: Resource, columns: readonly string[]): string[] => [
+  ...new Set(columns.flatMap((column) => (properties[kindBeside(column)] ? [column, kindBeside(column)] : [column]))),
+];
 
 const fieldsOf = (options: Options): string[] | null =>
   textOption(options, 'fields')

@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import type { Board } from '../../runtime/progress.mjs';
 import { labPaths } from './layout.ts';
 import { must } from './processes.ts';
 
@@ -49,7 +50,7 @@ const kernelOptions =
  * its first interface, serves HTTP on 80 and SSH on 22, runs qemu-guest-agent, and writes `READY <host name> <ip> …` to the serial line, then
  * `TICK <n> disk=ok …` each second. In it: busybox (nc, httpd, ping), mkfs.ext4, resize2fs, `hget`.
  */
-export async function buildGuestImage(home: string, log: (line: string) => void): Promise<string> {
+export async function buildGuestImage(home: string, board: Board): Promise<string> {
   const { guest, guestImage } = labPaths(home);
   const recipe = join(guest, 'recipe');
   const wanted = recipeDigest();
@@ -60,7 +61,8 @@ export async function buildGuestImage(home: string, log: (line: string) => void)
   }
   const work = mkdtempSync(join(guest, 'build-'));
   try {
-    const packages = await unpackPackages(join(guest, 'packages'), log);
+    const packages = await fetchGuestPackages(home, board);
+    await must(['depmod', '-b', packages.kernel, packages.kernelVersion]);
     const root = join(work, 'root');
     await makeRootTree(root, packages);
     await makeDisk(work, root, packages);
@@ -70,7 +72,6 @@ export async function buildGuestImage(home: string, log: (line: string) => void)
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  log(`guest image: ${guestImage}`);
   return guestImage;
 }
 
@@ -88,7 +89,9 @@ interface Packages {
   programs: string;
 }
 
-async function unpackPackages(directory: string, log: (line: string) => void): Promise<Packages> {
+/** Fetches and unpacks what the guest is made of, unless it is there. Needs an apt that knows its packages, and nothing installed. */
+export async function fetchGuestPackages(home: string, board: Board): Promise<Packages> {
+  const directory = join(labPaths(home).guest, 'packages');
   const depends = await must(['apt-cache', 'depends', kernelMetaPackage]);
   const kernelPackage = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
   if (kernelPackage === undefined) throw new Error(`lab: apt knows no ${kernelMetaPackage}; run apt-get update`);
@@ -103,18 +106,20 @@ async function unpackPackages(directory: string, log: (line: string) => void): P
   if (existsSync(done)) return packages;
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  log(`guest image: downloading ${kernelPackage} and ${guestPackages.length} more`);
+  const part = board.begin("the guest's kernel and programs", { seconds: 10 });
   // The sandbox user of apt may not enter this directory.
-  await must(['apt-get', '-qq', '-o', 'APT::Sandbox::User=root', 'download', kernelPackage, ...guestPackages], {
-    cwd: directory,
+  const download = ['apt-get', '-qq', '-o', 'APT::Sandbox::User=root', 'download', kernelPackage, ...guestPackages];
+  await must(download, { cwd: directory }).catch((error: unknown) => {
+    part.drop();
+    throw error;
   });
   for (const file of readdirSync(directory).filter((name) => name.endsWith('.deb'))) {
     const name = file.split('_')[0] ?? file;
     await must(['dpkg-deb', '-x', join(directory, file), target[name] ?? packages.programs]);
     rmSync(join(directory, file));
   }
-  await must(['depmod', '-b', packages.kernel, packages.kernelVersion]);
   writeFileSync(done, '');
+  part.end();
   return packages;
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Board, boardOf } from '../../runtime/progress.mjs';
 import { type CephAccess, cephAccess, downCeph, upCeph } from './ceph.ts';
 import { buildGuestImage } from './guest-image.ts';
 import {
@@ -63,7 +64,7 @@ type Log = (line: string) => void;
  *
  * @param home Belay's state directory; the lab's is `<home>/lab`
  */
-export async function upLab(home: string, log: Log): Promise<Lab> {
+export async function upLab(home: string, log: Log, board: Board = boardOf(log)): Promise<Lab> {
   const paths = labPaths(home);
   const startedMs = performance.now();
   const timed = async <Result>(what: string, work: Promise<Result>): Promise<Result> => {
@@ -75,10 +76,7 @@ export async function upLab(home: string, log: Log): Promise<Lab> {
   // The path stands in mount options and in Ceph's configuration, which both give a meaning to spaces, commas and colons.
   if (/[^\w./@+-]/.test(paths.root))
     throw new Error(`lab: ${paths.root} has characters beyond letters, digits and ./@+-_`);
-  await timed(
-    'packages',
-    ensurePackages((line) => log(`lab: ${line}`)),
-  );
+  await timed('packages', ensurePackages(board));
   mkdirSync(paths.sockets, { recursive: true });
   await withLabLock(paths, async () => {
     own(paths);
@@ -88,10 +86,7 @@ export async function upLab(home: string, log: Log): Promise<Lab> {
       await Promise.all(hostNumbers.map((host) => startHost(paths, host)));
     };
     await settled([
-      timed(
-        'guest image',
-        buildGuestImage(home, () => {}),
-      ),
+      timed('guest image', buildGuestImage(home, board)),
       timed('ceph', upCeph(paths)),
       timed('ovn', upOvn(paths)),
       timed('hosts', hosts()),
@@ -184,6 +179,10 @@ async function settled(work: Promise<unknown>[]): Promise<void> {
 function owner(): string | undefined {
   return existsSync(ownerFile) ? readFileSync(ownerFile, 'utf8').trim() : undefined;
 }
+
+/** Whether there is anything of a lab of this home: running, or left on the disk. */
+export const hasLab = (home: string): boolean =>
+  owner() === labPaths(home).root || (owner() === undefined && existsSync(labPaths(home).root));
 
 function own(paths: LabPaths): void {
   const other = owner();

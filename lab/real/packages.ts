@@ -1,4 +1,5 @@
 import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { Board } from '../../runtime/progress.mjs';
 import { must, run } from './processes.ts';
 
 /** What a hypervisor host needs. In the lab the hosts share the machine's /usr, so these are installed on the machine. */
@@ -37,30 +38,67 @@ export function isDebian12(): boolean {
   return /^ID=debian$/m.test(release) && /^VERSION_ID="?12"?$/m.test(release);
 }
 
+/** On two cores, with nothing in apt's cache. */
+const INSTALL_SECONDS = 120;
+/** apt first fetches, then unpacks and sets up; the second takes longer. */
+const FETCH_SHARE = 0.3;
+
+/** Another apt-get may be at work: wait for its lock instead of failing. */
+const apt = ['apt-get', '-qq', '-o', 'DPkg::Lock::Timeout=600'];
+const quiet = { DEBIAN_FRONTEND: 'noninteractive', APT_LISTCHANGES_FRONTEND: 'none' };
+
+let updated: Promise<void> | undefined;
+/** Once per process. */
+export function aptUpdate(): Promise<void> {
+  updated ??= must([...apt, 'update'], { env: quiet }).then(() => {});
+  return updated;
+}
+
+/** Tells how far it is, from 0 to 1. */
+export async function aptInstall(
+  names: readonly string[],
+  progress: (fraction: number) => void = () => {},
+): Promise<void> {
+  const onOutput = (text: string): void => {
+    for (const [, phase, percent] of text.matchAll(/^(dl|pm)status:[^:]*:([\d.]+):/gm)) {
+      const share = Number(percent) / 100;
+      progress(phase === 'dl' ? share * FETCH_SHARE : FETCH_SHARE + share * (1 - FETCH_SHARE));
+    }
+  };
+  const options = ['-o', 'APT::Status-Fd=1', '-y', '--no-install-recommends', 'install'];
+  await must([...apt, ...options, ...names], { env: quiet, onOutput });
+}
+
+/** What the lab needs and the machine does not have. */
+export async function missingPackages(): Promise<string[]> {
+  const wanted = [...hostPackages, ...cloudPackages, ...labPackages, ...(await missingNode()), ...initFlavour()];
+  return notInstalled(wanted);
+}
+
 /** Installs with apt-get what the lab needs and the machine does not have. No service is started by it. Throws one clear line otherwise. */
-export async function ensurePackages(log: (line: string) => void): Promise<void> {
+export async function ensurePackages(board: Board): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('lab: must run as root (it makes network and mount namespaces)');
   if (!isDebian12()) {
     throw new Error(
       'lab: needs Debian 12 (bookworm); its packages of libvirt, Ceph and OVN are what the lab is made of',
     );
   }
-  const wanted = [...hostPackages, ...cloudPackages, ...labPackages, ...(await missingNode()), ...initFlavour()];
-  const missing = await notInstalled(wanted);
+  const missing = await missingPackages();
   if (missing.length === 0) return;
-  log(`installing ${missing.length} packages (${missing.slice(0, 4).join(', ')}${missing.length > 4 ? ', …' : ''})`);
+  const part = board.begin("Debian's packages", { seconds: INSTALL_SECONDS });
   const restorePolicy = forbidServiceStarts();
   try {
-    // Another apt-get may be at work: wait for its lock instead of failing.
-    const apt = ['apt-get', '-qq', '-o', 'DPkg::Lock::Timeout=600'];
-    const env = { DEBIAN_FRONTEND: 'noninteractive', APT_LISTCHANGES_FRONTEND: 'none' };
-    await must([...apt, 'update'], { env });
-    await must([...apt, '-y', '--no-install-recommends', 'install', ...missing], { env });
+    await aptUpdate();
+    await aptInstall(missing, part.at);
+  } catch (error) {
+    part.drop();
+    throw error;
   } finally {
     restorePolicy();
   }
   const stillMissing = await notInstalled(missing);
   if (stillMissing.length > 0) throw new Error(`lab: apt-get did not install ${stillMissing.join(', ')}`);
+  part.end(`${missing.length} and what they need`);
 }
 
 async function notInstalled(names: readonly string[]): Promise<string[]> {

@@ -12,6 +12,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
   timeoutMs?: number;
+  /** Told what it prints, as it prints it. */
+  onOutput?: (text: string) => void;
 }
 
 export interface RunResult {
@@ -32,7 +34,10 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
     });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout.push(chunk);
+      options.onOutput?.(chunk.toString());
+    });
     child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
     child.stdin.on('error', () => {}); // the command may end without reading its input; its exit code tells
     child.stdin.end(options.input);

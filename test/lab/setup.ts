@@ -2,9 +2,10 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { openApi } from '../../lab/api.ts';
-import { type Cloud, provision } from '../../lab/provision.ts';
+import { freePorts } from '../../lab/ports.ts';
+import { type Cloud, provision, timing } from '../../lab/provision.ts';
 import { downLab, upLab } from '../../lab/real/lab.ts';
-import { freePorts, type Stack, startStack } from '../../lab/stack.ts';
+import { type Stack, startStack } from '../../lab/stack.ts';
 import { realUnderlay } from '../../lab/underlay.ts';
 import { hostFiles } from './hostFiles.ts';
 
@@ -53,8 +54,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
       faultInjection: true,
       log,
     });
-    const { tenant: _, ...cloud } = await provision(openApi(stack.apiUrl, stack.token), realUnderlay(lab), (what, ms) =>
-      log(`${what} ${(ms / 1000).toFixed(1)} s`),
+    const { tenant: _, ...cloud } = await provision(
+      openApi(stack.apiUrl, stack.token),
+      realUnderlay(lab),
+      timing((what, ms) => log(`${what} ${(ms / 1000).toFixed(1)} s`)),
     );
     const { apiUrl, token, databaseUrl } = stack;
     project.provide('lab', { home, apiUrl, token, databaseUrl, cloud, untouchedHost });

@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Api, openApi } from '../../lab/api.ts';
-import { type Cloud, instanceBody, make, provision, type Underlay } from '../../lab/provision.ts';
+import { freePorts } from '../../lab/ports.ts';
+import { type Cloud, instanceBody, make, provision, timing, type Underlay } from '../../lab/provision.ts';
 import { startSimulator } from '../../lab/simulated/simulator.ts';
-import { freePorts, type Stack, startStack } from '../../lab/stack.ts';
+import { type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
 import { realityOf, simulatorInventory } from './simulated.ts';
 import { differences, records, withoutRuns } from './world.ts';
@@ -62,7 +63,7 @@ export async function startSimulatedCloud(options: {
     const { tenant: _, ...cloud } = await provision(
       openApi(stack.apiUrl, stack.token),
       simulatedUnderlay(simulator, hosts),
-      (what, ms) => lines.push(`${what} ${Math.round(ms)} ms`),
+      timing((what, ms) => lines.push(`${what} ${Math.round(ms)} ms`)),
     );
     return {
       address: {
