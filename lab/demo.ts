@@ -21,7 +21,8 @@ import { startSimulator } from './simulated/simulator.ts';
 import { type Stack, startStack, stopStack } from './stack.ts';
 import { realUnderlay, simulatedUnderlay } from './underlay.ts';
 
-const home = process.env.BELAY_HOME ?? fileURLToPath(new URL('../.belay', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const home = process.env.BELAY_HOME ?? join(root, '.belay');
 const args = new Set(process.argv.slice(2));
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 const simulated = args.has('--simulated') || !isRoot;
@@ -360,14 +361,14 @@ function addresses(stack: Stack, cloud: Cloud): void {
   say(`  Temporal       ${stack.temporalUrl}`);
   say(`  metrics        ${stack.apiUrl}/metrics`);
   heading('Go on with');
-  say(`  export BELAY_URL=${stack.apiUrl} BELAY_TOKEN=${cloud.tenantToken}`);
-  say('  npx belay instances list');
+  say(`  export PATH=${root}bin:$PATH BELAY_URL=${stack.apiUrl} BELAY_TOKEN=${cloud.tenantToken}`);
+  say('  belay instances list');
   say(
-    `  npx belay instances create --name web-4 --zone-id home --instance-type-id tiny --source.image-id tiny --network-interfaces '[{"subnetId":"${cloud.subnet.id}"}]' --wait`,
+    `  belay instances create --name web-4 --zone-id home --instance-type-id tiny --source.image-id tiny --network-interfaces '[{"subnetId":"${cloud.subnet.id}"}]' --wait`,
   );
-  say('  npx belay console web-1');
-  say('  npx belay instances migrate web-1 --wait');
-  say('  npx belay instances delete web-2 --wait');
+  say('  belay console web-1');
+  say('  belay instances migrate web-1 --wait');
+  say('  belay instances delete web-2 --wait');
 }
 
 process.exit(

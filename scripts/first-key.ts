@@ -1,5 +1,5 @@
 /**
- * `npx tsx scripts/first-key.ts`: prints the first API key of the administrator, once. Brings the database at `DATABASE_URL` up to
+ * `node scripts/first-key.ts`: prints the first API key of the administrator, once. Brings the database at `DATABASE_URL` up to
  * date before, so that it may run before any server does. Prints nothing and ends with 1 when the administrator has a key already.
  */
 import { openDatabase } from '../database/database.ts';

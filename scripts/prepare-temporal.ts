@@ -1,5 +1,5 @@
 /**
- * `npx tsx scripts/prepare-temporal.ts`: makes the namespace and the search attributes in the Temporal Service at
+ * `node scripts/prepare-temporal.ts`: makes the namespace and the search attributes in the Temporal Service at
  * `BELAY_TEMPORAL_ADDRESS`, and waits until they can be used. Changes nothing when they are there.
  */
 import { config } from '../runtime/config.ts';

@@ -1,6 +1,6 @@
 /**
  * Records what every workflow does, for the proof that changed workflows still run what an older version has begun:
- * `npx tsx scripts/record-histories.ts` writes test/history/*.json from a simulated cloud; with names of files behind it, such as
+ * `node scripts/record-histories.ts` writes test/history/*.json from a simulated cloud; with names of files behind it, such as
  * `stopInstance`, those alone.
  *
  * Record anew only what a change breaks on purpose, in an installation where nothing of the old version runs any more.

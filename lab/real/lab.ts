@@ -100,7 +100,7 @@ export async function upLab(home: string, log: Log, board: Board = boardOf(log))
 export async function attachLab(home: string): Promise<Lab> {
   const paths = labPaths(home);
   if (owner() !== paths.root)
-    throw new Error(`lab: none is up at ${paths.root}; start it with: npx tsx lab/real/lab.ts up`);
+    throw new Error(`lab: none is up at ${paths.root}; start it with: node lab/real/lab.ts up`);
   return labOf(paths);
 }
 

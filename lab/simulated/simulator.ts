@@ -2,7 +2,7 @@
  * A whole cloud's outside world in one process: hosts that speak the agent's protocol, the Ceph cluster they share, the OVN
  * databases and an S3 store. The control plane meets the real ones in the same words; only the addresses differ.
  *
- *     npx tsx lab/simulated/simulator.ts --hosts 100 --port 9400
+ *     node lab/simulated/simulator.ts --hosts 100 --port 9400
  */
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo, Server, Socket } from 'node:net';

@@ -4,7 +4,7 @@
  *
  * Needs `schemathesis` (PyPI) on the path, or its path in SCHEMATHESIS. Ends with one line that says whether there was a failure.
  *
- * `npx tsx test/schemathesis/run.ts [examples per operation]`
+ * `node test/schemathesis/run.ts [examples per operation]`
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

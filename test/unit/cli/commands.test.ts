@@ -141,14 +141,51 @@ describe('commands made from the document', () => {
 
 describe('lists', () => {
   it('a table has the columns of the kind, and asks for no more', async () => {
-    api.add('instances', { id: zone, name: 'web', state: 'running', vcpus: 2, memoryMib: 1024, hostId: null });
-    const { out } = await belay(api, ['instances', 'list']);
+    api.add('volumes', {
+      id: zone,
+      name: 'disk',
+      state: 'ready',
+      sizeGib: 2,
+      createdAt: '2026-01-02T03:04:05.000000Z',
+    });
+    const { out } = await belay(api, ['volumes', 'list']);
     expect(out.split('\n').map((line) => line.trimEnd())).toEqual([
-      'id                                    name  state    vcpus  memoryMib  hostId  createdAt',
-      `${zone}  web   running  2      1024       -       2026-01-02 03:04:05Z`,
+      'id                                    name  state  sizeGib  volumeType  instance  createdAt',
+      `${zone}  disk  ready  2        -           -         2026-01-02 03:04:05Z`,
       '',
     ]);
-    expect(last('GET')?.query.fields).toBe('id,name,state,vcpus,memoryMib,hostId,createdAt');
+    expect(api.requests[0]?.query.fields).toBe('id,name,state,sizeGib,volumeTypeId,instanceId,createdAt');
+  });
+
+  it('a list of instances shows addresses, and type, host and image by name', async () => {
+    api.add('instance-types', { id: other, name: 'small' });
+    api.add('images', { id: project, name: 'debian' });
+    api.add('instances', {
+      id: zone,
+      name: 'web',
+      state: 'running',
+      instanceTypeId: other,
+      hostId: '44444444-4444-4444-8444-444444444444',
+      source: { imageId: project },
+    });
+    api.add('network-interfaces', { instanceId: zone, address: '10.0.0.5' });
+    api.add('network-interfaces', { instanceId: zone, address: '10.1.0.5' });
+    api.handle('GET /v1/hosts', () => problem(403, 'FORBIDDEN', 'not yours'));
+    const { out } = await belay(api, ['instances', 'list']);
+    const [head, line] = out.split('\n').map((text) => text.trim().split(/ {2,}/));
+    expect(head).toEqual(['id', 'name', 'state', 'addresses', 'instanceType', 'host', 'image', 'createdAt']);
+    // What may not be listed stays an id.
+    const shown = ['10.0.0.5,10.1.0.5', 'small', '44444444-4444-4444-8444-444444444444', 'debian'];
+    expect(line?.slice(0, 7)).toEqual([zone, 'web', 'running', ...shown]);
+    expect(api.faults).toEqual([]);
+  });
+
+  it('ids whose kind stands beside them are shown by name; programs and chosen columns get the ids', async () => {
+    api.add('operations', { id: zone, type: 'subnet.create', targetKind: 'subnet', targetId: other, progress: 100 });
+    api.add('subnets', { id: other, name: 'front' });
+    expect((await belay(api, ['operations', 'list'])).out).toMatch(/ target .*\n.* front /);
+    expect((await belay(api, ['operations', 'list', '--columns', 'targetId'])).out).toContain(other);
+    expect(JSON.parse((await belay(api, ['operations', 'list', '-o', 'json'])).out).items[0].targetId).toBe(other);
   });
 
   it('--all follows the pages, 500 at a time; without it the rest is pointed at', async () => {
