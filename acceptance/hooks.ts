@@ -3,6 +3,7 @@
 import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
+import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { hostHooks } from './platform/host.ts';
@@ -16,6 +17,7 @@ import { tenancyHooks } from './tenancy/tenancy.ts';
 const hooks: Hooks = {
   ...instanceHooks,
   ...keyPairHooks,
+  ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,
   ...hostHooks,

@@ -1,6 +1,5 @@
-import { isIP } from 'node:net';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
-import formats from 'ajv-formats';
+import { forms, wordsOfPattern } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { createSchema, type JsonSchema, patchSchema } from '../model/schemas.ts';
 import { Problem, type Violation } from '../runtime/problem.ts';
@@ -8,13 +7,7 @@ import { Problem, type Violation } from '../runtime/problem.ts';
 const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false, maxErrors: 20 } as ConstructorParameters<
   typeof Ajv2020
 >[0]);
-(formats as unknown as (on: Ajv2020) => void)(ajv);
-/** A network of either family, such as 10.0.0.0/8 or fd00::/8. */
-ajv.addFormat('cidr', (text) => {
-  const [, network = '', bits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
-  const most = { 0: -1, 4: 32, 6: 128 }[isIP(network)] ?? -1;
-  return Number(bits) <= most && bits !== '';
-});
+for (const [name, { fits }] of Object.entries(forms)) ajv.addFormat(name, fits);
 
 const compiled = new Map<string, ValidateFunction>();
 
@@ -28,7 +21,13 @@ function validator(name: string, schema: () => JsonSchema): ValidateFunction {
 }
 
 function violation(error: ErrorObject): Violation {
-  const path = error.instancePath.slice(1).replaceAll('/', '.');
+  // Of a key that breaks a rule, the key's own place is meant.
+  const path = [
+    ...error.instancePath.split('/').slice(1),
+    ...(error.propertyName === undefined ? [] : [error.propertyName]),
+  ]
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .join('.');
   const extra =
     error.keyword === 'additionalProperties'
       ? String(error.params.additionalProperty)
@@ -40,6 +39,10 @@ function violation(error: ErrorObject): Violation {
   if (error.keyword === 'required') return { field, message: 'is needed' };
   if (error.keyword === 'enum')
     return { field, message: `must be one of ${(error.params.allowedValues as string[]).join(', ')}` };
+  if (error.keyword === 'pattern')
+    return { field, message: wordsOfPattern(String(error.params.pattern)) ?? 'is not written as it must be' };
+  if (error.keyword === 'format')
+    return { field, message: forms[String(error.params.format)]?.words ?? 'is not written as it must be' };
   return { field: field || 'body', message: error.message ?? 'is not valid' };
 }
 
@@ -49,7 +52,8 @@ export function check(name: string, schema: () => JsonSchema, value: unknown): R
   if (!validate(value)) {
     // A union adds an error per branch; the branch for null tells the reader nothing.
     const errors = (validate.errors ?? []).filter(
-      (error) => error.keyword !== 'anyOf' && !(error.keyword === 'type' && error.params.type === 'null'),
+      ({ keyword, params }) =>
+        keyword !== 'anyOf' && keyword !== 'propertyNames' && !(keyword === 'type' && params.type === 'null'),
     );
     const violations = (errors.length > 0 ? errors : (validate.errors ?? [])).map(violation);
     const first = violations[0];
@@ -57,7 +61,28 @@ export function check(name: string, schema: () => JsonSchema, value: unknown): R
       violations,
     });
   }
-  return value as Record<string, unknown>;
+  return canonical(schema(), value) as Record<string, unknown>;
+}
+
+/** The same value, each text in it in the one form in which it is kept. */
+function canonical(schema: JsonSchema, value: unknown): unknown {
+  if (schema.anyOf) {
+    const one = (schema.anyOf as JsonSchema[]).filter(({ type }) => type !== 'null');
+    return value !== null && one.length === 1 && one[0] ? canonical(one[0], value) : value;
+  }
+  if (typeof value === 'string') return forms[String(schema.format)]?.canonical?.(value) ?? value;
+  if (Array.isArray(value)) {
+    const { items } = schema as { items?: JsonSchema };
+    return items ? value.map((item) => canonical(items, item)) : value;
+  }
+  if (value === null || typeof value !== 'object') return value;
+  const { properties = {} } = schema as { properties?: Record<string, JsonSchema> };
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => {
+      const of = Object.hasOwn(properties, name) ? properties[name] : undefined;
+      return [name, of ? canonical(of, member) : member];
+    }),
+  );
 }
 
 /** A moment in the past is no end that anything could have. */

@@ -3,6 +3,7 @@
  * derived from these descriptions; nothing else says them again.
  */
 import { type Static, type TObject, type TSchema, Type } from 'typebox';
+import { pattern } from './forms.ts';
 
 export type Area = 'platform' | 'compute' | 'storage' | 'network' | 'tenancy';
 
@@ -46,14 +47,13 @@ export const field = <S extends TSchema, W extends SetBy>(schema: S, set: W, opt
 
 export const Uuid = Type.String({ format: 'uuid' });
 export const Ip = Type.String({ format: 'ipv4' });
-const octet = '(25[0-5]|2[0-4]\\d|1?\\d?\\d)';
-export const Cidr = Type.String({ pattern: `^${octet}(\\.${octet}){3}/(3[0-2]|[12]?\\d)$`, maxLength: 18 });
+export const Cidr = Type.String({ format: 'ipv4-network', maxLength: 18 });
 export const Instant = Type.String({ format: 'date-time' });
-export const Labels = Type.Record(
-  Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),
-  Type.String({ maxLength: 255 }),
-  { maxProperties: 64 },
+export const labelKey = pattern(
+  '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$',
+  'must have 1 to 63 letters, digits, dots, underscores, slashes or hyphens, and begin with a letter or digit',
 );
+export const maxLabels = 64;
 
 /** JSON Schema `enum` with its union type. */
 export const oneOf = <const V extends readonly string[]>(...values: V) =>

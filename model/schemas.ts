@@ -1,5 +1,5 @@
 import { type Column, columnsOf } from './columns.ts';
-import type { Field, Kind } from './kind.ts';
+import { type Field, type Kind, labelKey, maxLabels } from './kind.ts';
 
 export type JsonSchema = Record<string, unknown>;
 
@@ -20,9 +20,9 @@ const common = {
   description: { type: 'string', maxLength: 1024 },
   labels: {
     type: 'object',
-    propertyNames: { pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' },
+    propertyNames: { pattern: labelKey },
     additionalProperties: { type: 'string', maxLength: 255 },
-    maxProperties: 64,
+    maxProperties: maxLabels,
   },
 } satisfies Record<string, JsonSchema>;
 

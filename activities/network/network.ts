@@ -5,15 +5,36 @@ import {
   type OvsdbOperation,
   type OvsdbResult,
   type OvsdbRow,
+  present,
   rowTags,
   set,
   taggedWith,
 } from './northbound.ts';
+import { portsOf } from './ports.ts';
+import { type Acl, priorities } from './securityGroup.ts';
 
 const hex = (id: string): string => id.replaceAll('-', '');
 export const switchName = (networkId: string): string => `network-${networkId}`;
 /** All ports of a network: inbound is closed unless a security group opens it, outbound is open and tracked. */
 export const networkGroup = (networkId: string): string => `net_${hex(networkId)}`;
+
+/** What holds on every port of a network, whatever security groups it carries. */
+export const networkAcls = (group: string): Record<'inbound' | 'outbound' | 'foreign', Acl> => ({
+  inbound: { direction: 'to-lport', priority: priorities.network, match: `outport == @${group} && ip`, action: 'drop' },
+  outbound: {
+    direction: 'from-lport',
+    priority: priorities.network,
+    match: `inport == @${group} && ip4`,
+    action: 'allow-related',
+  },
+  // Port security refuses what is not the port's own IPv4 address; this does not depend on it.
+  foreign: {
+    direction: 'from-lport',
+    priority: priorities.network,
+    match: `inport == @${group} && ip6`,
+    action: 'drop',
+  },
+});
 
 const remove = (networkId: string): OvsdbOperation[] => [
   { op: 'delete', table: 'Port_Group', where: taggedWith('network', networkId) },
@@ -30,25 +51,27 @@ async function write(world: World, networkId: string): Promise<void> {
   ]);
   const group = networkGroup(networkId);
   const external_ids = rowTags('network', networkId);
-  const acl = (name: string, direction: string, match: string, action: string): OvsdbOperation => ({
-    op: 'insert',
-    table: 'ACL',
-    'uuid-name': name,
-    row: { direction, priority: 1000, match, action, external_ids },
-  });
-  const acls = set([
-    ['named-uuid', 'inbound'],
-    ['named-uuid', 'outbound'],
-  ]);
+  const acls = networkAcls(group);
+  const references = set(Object.keys(acls).map((name) => ['named-uuid', name]));
+  const ports = (groups?.rows?.length ?? 0) > 0 ? null : set(await portsOf(world, 'networkId', networkId));
   const put = (table: string, found: OvsdbResult | undefined, row: OvsdbRow): OvsdbOperation[] =>
     (found?.rows?.length ?? 0) > 0
-      ? [{ op: 'update', table, where, row }]
+      ? [
+          present(table, where, `the ${table} row of network ${networkId} has gone from OVN meanwhile`),
+          { op: 'update', table, where, row },
+        ]
       : [absent(table, where), { op: 'insert', table, row: { ...row, external_ids } }];
   await world.northbound.transact(`make network ${networkId}`, [
     ...put('Logical_Switch', switches, { name: switchName(networkId) }),
-    acl('inbound', 'to-lport', `outport == @${group} && ip`, 'drop'),
-    acl('outbound', 'from-lport', `inport == @${group} && ip`, 'allow-related'),
-    ...put('Port_Group', groups, { name: group, acls }),
+    ...Object.entries(acls).map(
+      ([name, acl]): OvsdbOperation => ({
+        op: 'insert',
+        table: 'ACL',
+        'uuid-name': name,
+        row: { ...acl, external_ids },
+      }),
+    ),
+    ...put('Port_Group', groups, { name: group, acls: references, ...(ports ? { ports } : {}) }),
   ]);
 }
 

@@ -1,10 +1,10 @@
 import { setTimeout } from 'node:timers/promises';
 import { run } from '../../database/database.ts';
-import { tryAgain } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { networkGroup } from './network.ts';
-import { map, members, type OvsdbOperation, rowTags, set, taggedWith } from './northbound.ts';
+import { type Condition, map, members, type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
 import { securityGroupName } from './securityGroup.ts';
 
 interface InstanceRef {
@@ -21,20 +21,32 @@ interface Port {
   mac: string | null;
   address: string | null;
   securityGroupIds: string[];
+  dhcp: boolean | null;
 }
 
 const living = (world: World, instanceId: string): Promise<Port[]> =>
   run<Port>(
     world.database.pool,
-    `SELECT id, "networkId", "subnetId", mac, address, "securityGroupIds" FROM "networkInterface"
-     WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY index`,
+    `SELECT n.id, n."networkId", n."subnetId", n.mac, n.address, n."securityGroupIds", s.dhcp
+     FROM "networkInterface" n LEFT JOIN "subnet" s ON s.id = n."subnetId"
+     WHERE n."instanceId" = $1 AND n."deletedAt" IS NULL ORDER BY n.index`,
     [instanceId],
   );
 
 const portOf = (id: string): [string, string, unknown][] => [['name', '==', id]];
 
-/** The chassis a port may be bound to; with two, the second takes over at the guest's first RARP after its switch-over. */
-async function request(world: World, instanceId: string, chassis: string[]): Promise<void> {
+const again = 'the action repair of its network writes it anew';
+
+/**
+ * The chassis a port may be bound to; with two, the second takes over at the guest's first RARP after its switch-over. `must`: a port that
+ * is not there is an error, and not merely bound to nothing.
+ */
+async function request(
+  world: World,
+  instanceId: string,
+  chassis: string[],
+  { must }: { must: boolean },
+): Promise<void> {
   const ports = await living(world, instanceId);
   if (ports.length === 0) return;
   const drop = (column: string): [string, string, unknown] => ['options', 'delete', set([column])];
@@ -42,77 +54,73 @@ async function request(world: World, instanceId: string, chassis: string[]): Pro
   if (chassis.length > 1) options['activation-strategy'] = 'rarp';
   await world.northbound.transact(
     `bind ports of ${instanceId} to ${chassis.join(', ') || 'no host'}`,
-    ports.map((port) => ({
-      op: 'mutate',
-      table: 'Logical_Switch_Port',
-      where: portOf(port.id),
-      mutations: [
-        drop('requested-chassis'),
-        drop('activation-strategy'),
-        ...(chassis.length > 0 ? ([['options', 'insert', map(options)]] as [string, string, unknown][]) : []),
-      ],
-    })),
+    ports.flatMap((port): OvsdbOperation[] => [
+      ...(must
+        ? [present('Logical_Switch_Port', portOf(port.id), `OVN has no switch port of interface ${port.id}; ${again}`)]
+        : []),
+      {
+        op: 'mutate',
+        table: 'Logical_Switch_Port',
+        where: portOf(port.id),
+        mutations: [
+          drop('requested-chassis'),
+          drop('activation-strategy'),
+          ...(chassis.length > 0 ? ([['options', 'insert', map(options)]] as [string, string, unknown][]) : []),
+        ],
+      },
+    ]),
   );
 }
 
+/** Writes the ports of an instance, whether they are there or not: a port is in its switch and in all its groups, or it is not made. */
 async function plug(world: World, instanceId: string, chassis: string | null): Promise<void> {
   const ports = await living(world, instanceId);
   if (ports.length === 0) return;
+  const columns = ['_uuid'];
   const lookups = await world.northbound.transact(`look for ports of ${instanceId}`, [
     ...ports.map(
-      (port): OvsdbOperation => ({
-        op: 'select',
-        table: 'Logical_Switch_Port',
-        where: portOf(port.id),
-        columns: ['_uuid'],
-      }),
+      (port): OvsdbOperation => ({ op: 'select', table: 'Logical_Switch_Port', where: portOf(port.id), columns }),
     ),
     ...ports.map(
       (port): OvsdbOperation => ({
         op: 'select',
         table: 'DHCP_Options',
         where: taggedWith('subnet', port.subnetId ?? ''),
-        columns: ['_uuid'],
+        columns,
       }),
     ),
   ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
-    if ((lookups[index]?.rows?.length ?? 0) > 0) return [];
     const name = `port${index}`;
-    const addresses = `${port.mac} ${port.address}`;
+    const known = lookups[index]?.rows?.[0]?._uuid;
     const dhcp = lookups[ports.length + index]?.rows?.[0]?._uuid;
-    const join = (group: string): OvsdbOperation => ({
-      op: 'mutate',
-      table: 'Port_Group',
-      where: [['name', '==', group]],
-      mutations: [['ports', 'insert', set([['named-uuid', name]])]],
-    });
+    if (port.dhcp && !dhcp)
+      throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
+    const addresses = `${port.mac} ${port.address}`;
+    const row = {
+      addresses,
+      port_security: addresses,
+      dhcpv4_options: port.dhcp && dhcp ? dhcp : set([]),
+      ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
+      external_ids: rowTags('networkInterface', port.id),
+    };
+    const join = (table: string, where: Condition[], what: string): OvsdbOperation[] => [
+      present(table, where, `OVN has no ${what}; ${again}`),
+      { op: 'mutate', table, where, mutations: [['ports', 'insert', set([known ?? ['named-uuid', name]])]] },
+    ];
+    const network = port.networkId ?? '';
     return [
-      {
-        op: 'insert',
-        table: 'Logical_Switch_Port',
-        'uuid-name': name,
-        row: {
-          name: port.id,
-          addresses,
-          port_security: addresses,
-          ...(dhcp ? { dhcpv4_options: dhcp } : {}),
-          ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
-          external_ids: rowTags('networkInterface', port.id),
-        },
-      },
-      {
-        op: 'mutate',
-        table: 'Logical_Switch',
-        where: taggedWith('network', port.networkId ?? ''),
-        mutations: [['ports', 'insert', set([['named-uuid', name]])]],
-      },
-      join(networkGroup(port.networkId ?? '')),
-      ...port.securityGroupIds.map((id) => join(securityGroupName(id))),
+      known
+        ? { op: 'update', table: 'Logical_Switch_Port', where: portOf(port.id), row }
+        : { op: 'insert', table: 'Logical_Switch_Port', 'uuid-name': name, row: { name: port.id, ...row } },
+      ...join('Logical_Switch', taggedWith('network', network), `switch of network ${network}`),
+      ...join('Port_Group', [['name', '==', networkGroup(network)]], `port group of network ${network}`),
+      ...port.securityGroupIds.flatMap((id) =>
+        join('Port_Group', [['name', '==', securityGroupName(id)]], `port group of security group ${id}`),
+      ),
     ];
   });
-  if (operations.length > 0) await world.northbound.transact(`plug ports of ${instanceId}`, operations);
-  else if (chassis) await request(world, instanceId, [chassis]);
+  await world.northbound.transact(`plug ports of ${instanceId}`, operations);
 }
 
 /** Ports leave their switch and groups; OVSDB collects what nobody refers to. */
@@ -161,11 +169,11 @@ export const networkInterfaces = (world: World) => ({
   }),
 
   bind: step({
-    do: ({ instanceId, hostId }: OnHost) => request(world, instanceId, [hostId]),
-    undo: ({ instanceId }) => request(world, instanceId, []),
+    do: ({ instanceId, hostId }: OnHost) => request(world, instanceId, [hostId], { must: true }),
+    undo: ({ instanceId }) => request(world, instanceId, [], { must: false }),
   }),
 
-  unbind: step({ do: ({ instanceId }: InstanceRef) => request(world, instanceId, []) }),
+  unbind: step({ do: ({ instanceId }: InstanceRef) => request(world, instanceId, [], { must: false }) }),
 
   /** Bounded: a port that does not come up in time is an unreachable guest, and no success. */
   awaitUp: step({
@@ -192,14 +200,14 @@ export const networkInterfaces = (world: World) => ({
 
   bindToBoth: step({
     do: ({ instanceId, sourceHostId, targetHostId }: InstanceRef & { sourceHostId: string; targetHostId: string }) =>
-      request(world, instanceId, [sourceHostId, targetHostId]),
-    undo: ({ instanceId, sourceHostId }) => request(world, instanceId, [sourceHostId]),
+      request(world, instanceId, [sourceHostId, targetHostId], { must: true }),
+    undo: ({ instanceId, sourceHostId }) => request(world, instanceId, [sourceHostId], { must: false }),
   }),
 
   /** Only once the port is up at the target: clearing the second chassis earlier can lose the guest's announcement. */
   bindToTarget: step({
     async do({ instanceId, targetHostId }: InstanceRef & { targetHostId: string }) {
-      await request(world, instanceId, [targetHostId]);
+      await request(world, instanceId, [targetHostId], { must: true });
     },
   }),
 });

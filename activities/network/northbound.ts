@@ -3,7 +3,7 @@
  * `belay:revision` in external_ids. Nothing here waits for hypervisors.
  */
 import { connect, type Socket } from 'node:net';
-import { tryAgain } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
 
 export type Uuid = ['uuid', string] | ['named-uuid', string];
 export type OvsdbRow = Record<string, unknown>;
@@ -23,6 +23,8 @@ export type OvsdbOperation =
       until: '==' | '!=';
       rows: OvsdbRow[];
       timeout: 0;
+      /** What the operation's owner is told when it does not hold; OVN is not sent it. */
+      otherwise?: string;
     }
   | { op: 'comment'; comment: string };
 
@@ -157,7 +159,12 @@ export function openNorthbound(remote: string): Northbound {
       if (!address)
         throw tryAgain('BACKEND_UNAVAILABLE', "BELAY_OVN_NORTHBOUND names no address of OVN's northbound database");
       if (!channel?.open) channel = new Channel(address);
-      const whole: OvsdbOperation[] = [...operations, { op: 'comment', comment: `belay ${comment}` }];
+      const sent = operations.map((operation) => {
+        if (operation.op !== 'wait') return operation;
+        const { otherwise: _, ...wait } = operation;
+        return wait;
+      });
+      const whole: OvsdbOperation[] = [...sent, { op: 'comment', comment: `belay ${comment}` }];
       let results: OvsdbResult[];
       try {
         results = await channel.request('transact', ['OVN_Northbound', ...whole]);
@@ -168,7 +175,10 @@ export function openNorthbound(remote: string): Northbound {
           `OVN northbound ${address}: ${error instanceof Error ? error.message : String(error)}`,
         );
       }
-      const refused = results.find((result) => result?.error);
+      const at = results.findIndex((result) => result?.error);
+      const refused = results[at];
+      const asked = operations[at];
+      if (refused && asked?.op === 'wait' && asked.otherwise) throw refuse('PRECONDITION_FAILED', asked.otherwise);
       if (refused)
         throw tryAgain('BACKEND_UNAVAILABLE', `OVN refused "${comment}": ${refused.error} ${refused.details ?? ''}`);
       return results;
@@ -194,4 +204,19 @@ export const absent = (table: string, where: Condition[]): OvsdbOperation => ({
   until: '==',
   rows: [],
   timeout: 0,
+});
+
+/**
+ * Lets a transaction go through only while such a row exists. A mutation or update that meets no row changes nothing and is no error to
+ * OVSDB; whoever needs it to have an effect says so with this, in the same transaction. `otherwise` says what is missing.
+ */
+export const present = (table: string, where: Condition[], otherwise: string): OvsdbOperation => ({
+  op: 'wait',
+  table,
+  where,
+  columns: ['_uuid'],
+  until: '!=',
+  rows: [],
+  timeout: 0,
+  otherwise,
 });

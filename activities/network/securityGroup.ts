@@ -1,61 +1,113 @@
 import type { Static } from 'typebox';
-import type { SecurityRule } from '../../model/network/securityGroup.ts';
+import { forms } from '../../model/forms.ts';
+import { contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { type OvsdbOperation, rowTags, set, taggedWith } from './northbound.ts';
+import { type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
+import { portsOf } from './ports.ts';
 
 export type Rule = Static<typeof SecurityRule>;
 
 export const securityGroupName = (id: string): string => `sg_${id.replaceAll('-', '')}`;
 
+/** A row of OVN's table ACL, as ovn-nb(5) describes it: the highest priority that matches decides; without a match a packet passes. */
+export interface Acl {
+  direction: 'to-lport' | 'from-lport';
+  priority: number;
+  match: string;
+  action: 'allow' | 'allow-related' | 'drop';
+}
+
+/** Ports of a network and what its security groups say of them, each above what it makes exceptions from. */
+export const priorities = { network: 1000, closedOutbound: 1500, addressRequest: 1600, rule: 2000 } as const;
+
 /** OVN's match of an allow rule, as ovn-sb(5) describes the expression language. */
-export function ruleMatch(group: string, rule: Rule): string {
-  const parts = [rule.direction === 'in' ? `outport == @${group}` : `inport == @${group}`, 'ip4'];
-  if (rule.remoteCidr) parts.push(`ip4.${rule.direction === 'in' ? 'src' : 'dst'} == ${rule.remoteCidr}`);
-  if (rule.protocol === 'icmp') parts.push('icmp4');
+function ruleMatch(group: string, rule: Rule): string {
+  const inbound = rule.direction === 'in';
+  const parts = [inbound ? `outport == @${group}` : `inport == @${group}`, 'ip4'];
+  if (rule.remoteCidr && !rule.remoteCidr.endsWith('/0'))
+    parts.push(`ip4.${inbound ? 'src' : 'dst'} == ${rule.remoteCidr}`);
+  if (rule.protocol === 'icmp') {
+    parts.push('icmp4');
+    if (rule.icmpType !== undefined) parts.push(`icmp4.type == ${rule.icmpType}`);
+    if (rule.icmpCode !== undefined) parts.push(`icmp4.code == ${rule.icmpCode}`);
+  }
   if (rule.protocol === 'tcp' || rule.protocol === 'udp') {
     parts.push(rule.protocol);
-    const from = rule.fromPort ?? 1;
-    const to = rule.toPort ?? rule.fromPort ?? 65_535;
-    parts.push(
-      from === to
-        ? `${rule.protocol}.dst == ${from}`
-        : `${rule.protocol}.dst >= ${from} && ${rule.protocol}.dst <= ${to}`,
-    );
+    const port = `${rule.protocol}.dst`;
+    const to = rule.toPort ?? rule.fromPort;
+    if (rule.fromPort !== undefined)
+      parts.push(rule.fromPort === to ? `${port} == ${to}` : `${port} >= ${rule.fromPort} && ${port} <= ${to}`);
   }
   return parts.join(' && ');
 }
 
-function acls(id: string, rules: Rule[]): { inserts: OvsdbOperation[]; references: unknown } {
-  const group = securityGroupName(id);
-  return {
-    inserts: rules.map((rule, index) => ({
-      op: 'insert',
-      table: 'ACL',
-      'uuid-name': `rule${index}`,
-      row: {
-        direction: rule.direction === 'in' ? 'to-lport' : 'from-lport',
-        priority: 2000,
-        match: ruleMatch(group, rule),
-        action: 'allow-related',
-        external_ids: rowTags('securityGroup', id),
-      },
-    })),
-    references: set(rules.map((_, index) => ['named-uuid', `rule${index}`])),
-  };
+/**
+ * What the rules of a group come to. A rule for outbound traffic closes what no rule opens, on every interface that carries the group;
+ * asking for an address stays possible. A stored rule that contradicts itself opens nothing.
+ */
+export function aclsOf(group: string, rules: readonly Rule[]): Acl[] {
+  const allowed = rules.filter(
+    (rule) => contradictionsOf(rule).length === 0 && (!rule.remoteCidr || forms['ipv4-network']?.fits(rule.remoteCidr)),
+  );
+  const closing: Acl[] = rules.some(({ direction }) => direction === 'out')
+    ? [
+        {
+          direction: 'from-lport',
+          priority: priorities.closedOutbound,
+          match: `inport == @${group} && ip`,
+          action: 'drop',
+        },
+        {
+          direction: 'from-lport',
+          priority: priorities.addressRequest,
+          match: `inport == @${group} && ip4 && ip4.dst == 255.255.255.255 && udp && udp.src == 68 && udp.dst == 67`,
+          action: 'allow',
+        },
+      ]
+    : [];
+  const opening = allowed.map(
+    (rule): Acl => ({
+      direction: rule.direction === 'in' ? 'to-lport' : 'from-lport',
+      priority: priorities.rule,
+      match: ruleMatch(group, rule),
+      action: 'allow-related',
+    }),
+  );
+  // Rules that differ in their notes only are one to OVN.
+  return [...closing, ...new Map(opening.map((acl) => [`${acl.direction} ${acl.match}`, acl])).values()];
 }
 
 async function write(world: World, id: string, rules: Rule[]): Promise<void> {
+  const where = taggedWith('securityGroup', id);
   const [found] = await world.northbound.transact(`look for security group ${id}`, [
-    { op: 'select', table: 'Port_Group', where: taggedWith('securityGroup', id), columns: ['_uuid'] },
+    { op: 'select', table: 'Port_Group', where, columns: ['_uuid'] },
   ]);
-  const { inserts, references } = acls(id, rules);
-  const row = { name: securityGroupName(id), acls: references, external_ids: rowTags('securityGroup', id) };
+  const name = securityGroupName(id);
+  const external_ids = rowTags('securityGroup', id);
+  const acls = aclsOf(name, rules);
+  const references = set(acls.map((_, index) => ['named-uuid', `rule${index}`]));
   await world.northbound.transact(`write security group ${id}`, [
-    ...inserts,
-    (found?.rows?.length ?? 0) > 0
-      ? { op: 'update', table: 'Port_Group', where: taggedWith('securityGroup', id), row: { acls: references } }
-      : { op: 'insert', table: 'Port_Group', row },
+    ...acls.map(
+      (acl, index): OvsdbOperation => ({
+        op: 'insert',
+        table: 'ACL',
+        'uuid-name': `rule${index}`,
+        row: { ...acl, external_ids },
+      }),
+    ),
+    ...((found?.rows?.length ?? 0) > 0
+      ? [
+          present('Port_Group', where, `the port group of security group ${id} has gone from OVN meanwhile`),
+          { op: 'update' as const, table: 'Port_Group', where, row: { acls: references } },
+        ]
+      : [
+          {
+            op: 'insert' as const,
+            table: 'Port_Group',
+            row: { name, acls: references, external_ids, ports: set(await portsOf(world, 'securityGroupIds', id)) },
+          },
+        ]),
   ]);
 }
 

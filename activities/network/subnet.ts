@@ -1,6 +1,6 @@
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { absent, map, rowTags, taggedWith } from './northbound.ts';
+import { absent, map, present, rowTags, taggedWith } from './northbound.ts';
 
 /** Guests see 1500 whatever the tunnel costs; the underlay carries the difference. */
 const guestMtu = '1500';
@@ -26,27 +26,31 @@ export const subnets = (world: World) => ({
       const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
         { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
       ]);
-      if (!subnet.dhcp || (found?.rows?.length ?? 0) > 0) return;
+      if (!subnet.dhcp) return;
       const dns = subnet.dnsServers as string[];
-      await world.northbound.transact(`make subnet ${subnetId}`, [
-        absent('DHCP_Options', taggedWith('subnet', subnetId)),
-        {
-          op: 'insert',
-          table: 'DHCP_Options',
-          row: {
-            cidr: subnet.cidr,
-            options: map({
-              server_id: subnet.gateway ?? '',
-              server_mac: serverMac(subnetId),
-              router: subnet.gateway ?? '',
-              lease_time: String(subnet.leaseSeconds),
-              mtu: guestMtu,
-              ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
-            }),
-            external_ids: rowTags('subnet', subnetId),
-          },
-        },
-      ]);
+      const row = {
+        cidr: subnet.cidr,
+        options: map({
+          server_id: subnet.gateway ?? '',
+          server_mac: serverMac(subnetId),
+          router: subnet.gateway ?? '',
+          lease_time: String(subnet.leaseSeconds),
+          mtu: guestMtu,
+          ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
+        }),
+        external_ids: rowTags('subnet', subnetId),
+      };
+      const where = taggedWith('subnet', subnetId);
+      const table = 'DHCP_Options';
+      await world.northbound.transact(
+        `make subnet ${subnetId}`,
+        (found?.rows?.length ?? 0) > 0
+          ? [
+              present(table, where, `the DHCP options of subnet ${subnetId} have gone from OVN meanwhile`),
+              { op: 'update', table, where, row },
+            ]
+          : [absent(table, where), { op: 'insert', table, row }],
+      );
     },
     undo: ({ subnetId }) => remove(world, subnetId),
   }),

@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, choice, field, Ip, integer, json, kind, object, ref, refs, text, Uuid } from '../kind.ts';
 import { instanceMetrics } from '../views.ts';
 
@@ -69,9 +70,18 @@ export const instance = kind({
       'input!',
     ),
     requestedHostId: ref('host', 'input', { operatorOnly: true, onDelete: 'ignore' }),
-    guestHostname: field(Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }), 'create', {
-      description: 'Made from the name when not given',
-    }),
+    guestHostname: field(
+      Type.String({
+        pattern: pattern(
+          '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
+          'must have 1 to 63 lowercase letters, digits or hyphens, and neither begin nor end with a hyphen',
+        ),
+      }),
+      'create',
+      {
+        description: 'Made from the name when not given',
+      },
+    ),
     keyPairIds: refs('keyPair', 'create', { onDelete: 'ignore' }),
     userData: text(65_536, 'create', { secret: true, description: 'Script or cloud-config for the first boot' }),
     firmware: choice(['bios', 'uefi'], 'create', { default: 'bios' }),

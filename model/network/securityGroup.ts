@@ -1,16 +1,50 @@
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { boolean, Cidr, json, kind, object, oneOf } from '../kind.ts';
+
+const port = Type.Integer({ minimum: 1, maximum: 65_535 });
+const byte = Type.Integer({ minimum: 0, maximum: 255 });
 
 export const SecurityRule = object({
   direction: oneOf('in', 'out'),
   protocol: oneOf('any', 'tcp', 'udp', 'icmp'),
-  fromPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
-  toPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
-  remoteCidr: Type.Optional(Cidr),
+  fromPort: Type.Optional({ ...port, description: 'Of tcp and udp; all ports when not given' }),
+  toPort: Type.Optional({ ...port, description: 'fromPort when not given' }),
+  icmpType: Type.Optional({ ...byte, description: 'Of icmp; all types when not given' }),
+  icmpCode: Type.Optional({ ...byte, description: 'All codes of the type when not given' }),
+  remoteCidr: Type.Optional({ ...Cidr, description: 'IPv4; where it comes from, or goes to; anywhere when not given' }),
   note: Type.Optional(Type.String({ maxLength: 255 })),
 });
 
-/** Stateful allow rules on interfaces; everything else inbound is dropped. Outbound is open unless a rule names it. */
+type Rule = Static<typeof SecurityRule>;
+
+/** What of a rule can not be meant together with the rest of it. */
+export function contradictionsOf(rule: Rule): { field: keyof Rule; message: string }[] {
+  const { protocol, fromPort, toPort, icmpType, icmpCode } = rule;
+  const foreign = (fields: (keyof Rule)[], owners: string[]): { field: keyof Rule; message: string }[] =>
+    owners.includes(protocol)
+      ? []
+      : fields
+          .filter((field) => rule[field] !== undefined)
+          .map((field) => ({
+            field,
+            message: `goes with the protocol ${owners.join(' or ')} only, not with ${protocol}`,
+          }));
+  return [
+    ...foreign(['fromPort', 'toPort'], ['tcp', 'udp']),
+    ...foreign(['icmpType', 'icmpCode'], ['icmp']),
+    ...(toPort !== undefined && fromPort === undefined
+      ? [{ field: 'toPort' as const, message: 'needs fromPort beside it' }]
+      : []),
+    ...(toPort !== undefined && fromPort !== undefined && toPort < fromPort
+      ? [{ field: 'toPort' as const, message: `must be at least fromPort, which is ${fromPort}` }]
+      : []),
+    ...(icmpCode !== undefined && icmpType === undefined
+      ? [{ field: 'icmpCode' as const, message: 'needs icmpType beside it' }]
+      : []),
+  ];
+}
+
+/** Stateful allow rules on interfaces; everything else inbound is dropped. Outbound is open unless a carried group has a rule for it. */
 export const securityGroup = kind({
   name: 'securityGroup',
   plural: 'security-groups',

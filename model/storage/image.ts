@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, choice, field, instant, integer, kind, ref, text } from '../kind.ts';
 
 export const image = kind({
@@ -12,9 +13,13 @@ export const image = kind({
     zoneId: ref('zone', 'create!'),
     type: choice(['root'], 'create', { default: 'root' }),
     format: choice(['raw', 'qcow2'], 'create', { description: 'Detected from the bytes when not given' }),
-    checksum: field(Type.String({ pattern: '^[0-9a-f]{64}$' }), 'create', {
-      description: 'sha256; verified when given, computed else',
-    }),
+    checksum: field(
+      Type.String({ pattern: pattern('^[0-9a-f]{64}$', 'must be a SHA-256 in 64 lowercase hexadecimal digits') }),
+      'create',
+      {
+        description: 'sha256; verified when given, computed else',
+      },
+    ),
     backupStoreId: ref('backupStore', 'create', { description: "The zone's only store when not given" }),
     architecture: choice(['x86_64', 'aarch64'], 'create', { default: 'x86_64' }),
     minSizeGib: integer(1, 65_536, 'system'),

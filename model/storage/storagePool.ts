@@ -1,7 +1,13 @@
 import { Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, choice, field, integer, json, kind, ref, refs } from '../kind.ts';
 
 const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
+
+const className = pattern(
+  '^[a-z][a-z0-9-]{0,31}$',
+  'must have 1 to 32 lowercase letters, digits or hyphens, and begin with a letter',
+);
 
 export const storagePool = kind({
   name: 'storagePool',
@@ -14,13 +20,22 @@ export const storagePool = kind({
     storageClusterId: ref('storageCluster', 'create!'),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     clusterIds: refs('cluster', 'create!'),
-    pool: field(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$' }), 'create!', {
-      description: 'Name of the pool in Ceph',
-    }),
-    storageClass: field(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), 'create!', {
+    pool: field(
+      Type.String({
+        pattern: pattern(
+          '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$',
+          'must have 1 to 63 letters, digits, underscores, dots or hyphens, and begin with a letter or digit',
+        ),
+      }),
+      'create!',
+      {
+        description: 'Name of the pool in Ceph',
+      },
+    ),
+    storageClass: field(Type.String({ pattern: className }), 'create!', {
       description: 'fast, flow, bulk, or your own',
     }),
-    deviceClass: field(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), 'create', {
+    deviceClass: field(Type.String({ pattern: className }), 'create', {
       description: 'CRUSH device class; null: any',
     }),
     replicas: integer(1, 6, 'create', { default: 3 }),

@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, choice, field, kind, object, text } from '../kind.ts';
 
 export const role = kind({
@@ -12,7 +13,13 @@ export const role = kind({
       Type.Array(
         object({
           effect: Type.Unsafe<'allow' | 'deny'>({ type: 'string', enum: ['allow', 'deny'] }),
-          pattern: Type.String({ maxLength: 128, pattern: '^[A-Za-z*]+(\\.[A-Za-z*]+)?$' }),
+          pattern: Type.String({
+            maxLength: 128,
+            pattern: pattern(
+              '^[A-Za-z*]+(\\.[A-Za-z*]+)?$',
+              'must be a permission such as instance.start, or a pattern such as instance.* or *',
+            ),
+          }),
         }),
         { maxItems: 512 },
       ),

@@ -1,0 +1,157 @@
+/** A port is in its switch and in all its groups, or it is not made: what OVN lacks is told, not passed over. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { networks } from '../../../activities/network/network.ts';
+import { networkInterfaces } from '../../../activities/network/networkInterface.ts';
+import { type Northbound, openNorthbound } from '../../../activities/network/northbound.ts';
+import { securityGroups } from '../../../activities/network/securityGroup.ts';
+import { subnets } from '../../../activities/network/subnet.ts';
+import type { StepContext } from '../../../activities/step.ts';
+import type { World } from '../../../activities/world.ts';
+import type { Simulator } from '../../../lab/simulated/simulator.ts';
+import { cloud } from '../simulator/cloud.ts';
+
+const networkId = '10000000-0000-4000-8000-000000000001';
+const subnetId = '20000000-0000-4000-8000-000000000001';
+const groupId = '30000000-0000-4000-8000-000000000001';
+const instanceId = '40000000-0000-4000-8000-000000000001';
+const portId = '50000000-0000-4000-8000-000000000001';
+const hex = (id: string): string => id.replaceAll('-', '');
+const context = {} as StepContext;
+
+const port = {
+  id: portId,
+  networkId,
+  subnetId,
+  mac: '02:00:00:00:00:01',
+  address: '10.0.0.2',
+  securityGroupIds: [groupId],
+  dhcp: true,
+};
+const records = {
+  subnet: { cidr: '10.0.0.0/24', gateway: '10.0.0.1', dhcp: true, dnsServers: [], leaseSeconds: 3600 },
+  securityGroup: { rules: [{ direction: 'out', protocol: 'tcp', fromPort: 443 }] },
+};
+
+let simulator: Simulator;
+let northbound: Northbound;
+let world: World;
+beforeEach(async () => {
+  simulator = await cloud({ hosts: 1 });
+  northbound = openNorthbound(simulator.ovn.nbRemote);
+  world = {
+    northbound,
+    // What the steps ask of the records: the interfaces of the instance, of the network, of the group.
+    database: {
+      pool: { query: async () => ({ rows: [port] }) },
+      prisma: {
+        subnet: { findUniqueOrThrow: async () => records.subnet },
+        securityGroup: { findUniqueOrThrow: async () => records.securityGroup },
+      },
+    },
+  } as unknown as World;
+  await networks(world).make.do({ networkId }, context);
+  await subnets(world).make.do({ subnetId }, context);
+  await securityGroups(world).make.do({ securityGroupId: groupId }, context);
+});
+afterEach(async () => {
+  northbound.close();
+  await simulator.stop();
+});
+
+const rows = (table: string): Record<string, unknown>[] =>
+  (simulator.inventory().ovn.OVN_Northbound?.[table] ?? []) as Record<string, unknown>[];
+const portsIn = (table: string, name: string): unknown =>
+  rows(table).find((row) => row.name === name)?.ports ?? 'no such row';
+const plug = () => networkInterfaces(world).plug.do({ instanceId, hostId: 'chassis-1' }, context);
+const drop = (table: string, name: string) =>
+  northbound.transact('drop', [{ op: 'delete', table, where: [['name', '==', name]] }]);
+
+const members: [string, string, RegExp][] = [
+  ['Logical_Switch', `network-${networkId}`, /no switch of network/],
+  ['Port_Group', `net_${hex(networkId)}`, /no port group of network/],
+  ['Port_Group', `sg_${hex(groupId)}`, /no port group of security group/],
+];
+
+describe('plug', () => {
+  test('puts the port into its switch, the group of its network, and its security groups, however often it runs', async () => {
+    await plug();
+    const once = simulator.inventory().ovn;
+    await plug();
+    expect(simulator.inventory().ovn).toEqual(once);
+    for (const [table, name] of members) expect(portsIn(table, name)).toEqual([portId]);
+  });
+
+  test.each(members)('does not bring a port up without its %s %s', async (table, name, message) => {
+    await drop(table, name);
+    const before = simulator.inventory().ovn;
+    await expect(plug()).rejects.toMatchObject({
+      type: 'PRECONDITION_FAILED',
+      nonRetryable: true,
+      message: expect.stringMatching(message),
+    });
+    expect(simulator.inventory().ovn).toEqual(before);
+  });
+
+  test('does not bring a port up without the DHCP options of its subnet', async () => {
+    await subnets(world).remove.do({ subnetId }, context);
+    await expect(plug()).rejects.toMatchObject({ type: 'PRECONDITION_FAILED' });
+    expect(rows('Logical_Switch_Port')).toEqual([]);
+  });
+
+  test('returns a port that is there to a group that it was lost from', async () => {
+    await plug();
+    const whole = simulator.inventory().ovn;
+    await northbound.transact('lose', [
+      {
+        op: 'update',
+        table: 'Port_Group',
+        where: [['name', '==', `net_${hex(networkId)}`]],
+        row: { ports: ['set', []] },
+      },
+    ]);
+    await plug();
+    expect(simulator.inventory().ovn).toEqual(whole);
+  });
+});
+
+describe('a port group that is made anew', () => {
+  test.each([
+    [`net_${hex(networkId)}`, () => networks(world).make.do({ networkId }, context)],
+    [`sg_${hex(groupId)}`, () => securityGroups(world).make.do({ securityGroupId: groupId }, context)],
+  ])('has at once all ports that the records say are in it: %s', async (name, make) => {
+    await plug();
+    const whole = simulator.inventory().ovn;
+    await drop('Port_Group', name);
+    expect(portsIn('Port_Group', name)).toBe('no such row');
+    await make();
+    expect(simulator.inventory().ovn).toEqual(whole);
+  });
+});
+
+describe('binding', () => {
+  const steps = () => networkInterfaces(world);
+  const hosts = { instanceId, sourceHostId: 'a', targetHostId: 'b' };
+  test('a port that is not there is refused', async () => {
+    for (const bound of [
+      steps().bind.do({ instanceId, hostId: 'a' }, context),
+      steps().bindToBoth.do(hosts, context),
+      steps().bindToTarget.do(hosts, context),
+    ])
+      await expect(bound).rejects.toMatchObject({ type: 'PRECONDITION_FAILED' });
+  });
+
+  test('is undone whether the port is there or not', async () => {
+    await steps().bind.undo?.({ instanceId, hostId: 'a' }, context);
+    await steps().bindToBoth.undo?.(hosts, context);
+    await steps().unbind.do({ instanceId }, context);
+    expect(rows('Logical_Switch_Port')).toEqual([]);
+  });
+});
+
+test('new rules replace the old ones in the rows of OVN', async () => {
+  const count = rows('ACL').length;
+  await securityGroups(world).replaceRules.do({ securityGroupId: groupId, rules: [] }, context);
+  expect(rows('ACL')).toHaveLength(count - 3);
+  await securityGroups(world).replaceRules.undo?.({ securityGroupId: groupId, rules: [] }, context);
+  expect(rows('ACL')).toHaveLength(count);
+});

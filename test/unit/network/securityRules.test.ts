@@ -1,0 +1,274 @@
+/**
+ * What security groups let through: an oracle written from docs/api.md alone, compared with what the rows written to OVN mean by
+ * ovn-nb(5) and ovn-sb(5).
+ */
+import type { Static } from 'typebox';
+import { describe, expect, test } from 'vitest';
+import { meant } from '../../../acceptance/network/securityGroup.ts';
+import { checkAction, checkCreate } from '../../../acceptance/validate.ts';
+import { networkAcls } from '../../../activities/network/network.ts';
+import { type Acl, aclsOf } from '../../../activities/network/securityGroup.ts';
+import { kinds } from '../../../model/kinds.ts';
+import type { SecurityRule } from '../../../model/network/securityGroup.ts';
+import { Problem } from '../../../runtime/problem.ts';
+import { randomFrom } from '../../support/random.ts';
+
+type Rule = Static<typeof SecurityRule>;
+
+interface Packet {
+  direction: 'in' | 'out';
+  family: 4 | 6;
+  protocol: 'tcp' | 'udp' | 'icmp' | 'gre';
+  fromPort?: number;
+  toPort?: number;
+  icmpType?: number;
+  icmpCode?: number;
+  source: string;
+  destination: string;
+}
+
+const bits = (address: string): bigint => address.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n);
+function within(address: string, network: string): boolean {
+  const [base = '', length = ''] = network.split('/');
+  const shift = BigInt(32 - Number(length));
+  return bits(address) >> shift === bits(base) >> shift;
+}
+
+/** docs/api.md, "Security groups", of the first packet of a connection. */
+function documented(groups: readonly (readonly Rule[])[], packet: Packet): boolean {
+  if (packet.family === 6) return false;
+  const rules = groups.flat().filter(({ direction }) => direction === packet.direction);
+  if (packet.direction === 'out') {
+    if (rules.length === 0) return true;
+    if (packet.protocol === 'udp' && packet.fromPort === 68 && packet.toPort === 67) {
+      if (packet.destination === '255.255.255.255') return true;
+    }
+  }
+  return rules.some((rule) => {
+    if (rule.protocol !== 'any' && rule.protocol !== packet.protocol) return false;
+    const remote = packet.direction === 'in' ? packet.source : packet.destination;
+    if (rule.remoteCidr && !within(remote, rule.remoteCidr)) return false;
+    if (rule.fromPort !== undefined) {
+      const port = packet.toPort ?? -1;
+      if (port < rule.fromPort || port > (rule.toPort ?? rule.fromPort)) return false;
+    }
+    if (rule.icmpType !== undefined && rule.icmpType !== packet.icmpType) return false;
+    return rule.icmpCode === undefined || rule.icmpCode === packet.icmpCode;
+  });
+}
+
+/** One comparison or predicate of OVN's expression language; those with which rules are written. */
+function holds(term: string, packet: Packet, groups: ReadonlySet<string>): boolean {
+  const group = /^(inport|outport) == @(\w+)$/.exec(term);
+  if (group) return (group[1] === 'outport') === (packet.direction === 'in') && groups.has(group[2] ?? '');
+  const four = packet.family === 4;
+  const predicates: Record<string, boolean> = {
+    ip: true,
+    ip4: four,
+    ip6: !four,
+    icmp4: four && packet.protocol === 'icmp',
+    tcp: packet.protocol === 'tcp',
+    udp: packet.protocol === 'udp',
+  };
+  const predicate = predicates[term];
+  if (predicate !== undefined) return predicate;
+  const [, field = '', operator = '', value = ''] = /^([\w.]+) (==|<=|>=) (\S+)$/.exec(term) ?? [];
+  // A field's own prerequisites hold with it: tcp.dst is a field of tcp only.
+  if (field === 'ip4.src' || field === 'ip4.dst') {
+    const address = field === 'ip4.src' ? packet.source : packet.destination;
+    const network = value.includes('/') ? value : `${value}/32`;
+    const [base = '', length = ''] = network.split('/');
+    if (bits(base) % (1n << BigInt(32 - Number(length))) !== 0n) throw new Error(`OVN refuses host bits: ${term}`);
+    return four && within(address, network);
+  }
+  const fields: Record<string, [boolean, number | undefined]> = {
+    'tcp.dst': [packet.protocol === 'tcp', packet.toPort],
+    'udp.dst': [packet.protocol === 'udp', packet.toPort],
+    'udp.src': [packet.protocol === 'udp', packet.fromPort],
+    'icmp4.type': [four && packet.protocol === 'icmp', packet.icmpType],
+    'icmp4.code': [four && packet.protocol === 'icmp', packet.icmpCode],
+  };
+  const found = fields[field];
+  if (!found) throw new Error(`not a term of the rules: ${term}`);
+  const [exists, own = Number.NaN] = found;
+  const wanted = Number(value);
+  return exists && (operator === '==' ? own === wanted : operator === '<=' ? own <= wanted : own >= wanted);
+}
+
+/** ovn-nb(5), table ACL: of those that match, the highest priority decides; without one the packet passes. */
+function passes(acls: readonly Acl[], packet: Packet, groups: ReadonlySet<string>): boolean {
+  const direction = packet.direction === 'in' ? 'to-lport' : 'from-lport';
+  const matching = acls.filter(
+    (acl) => acl.direction === direction && acl.match.split(' && ').every((term) => holds(term, packet, groups)),
+  );
+  const highest = Math.max(...matching.map(({ priority }) => priority));
+  const actions = new Set(matching.filter(({ priority }) => priority === highest).map(({ action }) => action));
+  if (actions.has('drop') && actions.size > 1) throw new Error('which of two of one priority decides is not defined');
+  return !actions.has('drop');
+}
+
+const onOvn = (groups: readonly (readonly Rule[])[], packet: Packet): boolean =>
+  passes(
+    [...Object.values(networkAcls('net')), ...groups.flatMap((rules, index) => aclsOf(`sg${index}`, rules))],
+    packet,
+    new Set(['net', ...groups.map((_, index) => `sg${index}`)]),
+  );
+
+const tcp = (direction: 'in' | 'out', toPort: number, more: Partial<Packet> = {}): Packet => ({
+  direction,
+  family: 4,
+  protocol: 'tcp',
+  fromPort: 40_000,
+  toPort,
+  source: '10.0.0.1',
+  destination: '10.0.0.2',
+  ...more,
+});
+const icmp = (icmpType: number, icmpCode = 0): Packet => {
+  const { fromPort: _, toPort: __, ...rest } = tcp('in', 0);
+  return { ...rest, protocol: 'icmp', icmpType, icmpCode };
+};
+
+describe('what is accepted does exactly what is documented', () => {
+  test.each<[string, Rule[], Packet, boolean]>([
+    ['out tcp 443 alone: 443', [{ direction: 'out', protocol: 'tcp', fromPort: 443 }], tcp('out', 443), true],
+    ['out tcp 443 alone: 22', [{ direction: 'out', protocol: 'tcp', fromPort: 443 }], tcp('out', 22), false],
+    ['an in rule leaves outbound open', [{ direction: 'in', protocol: 'tcp', fromPort: 443 }], tcp('out', 22), true],
+    ['icmp type 8: echo', [{ direction: 'in', protocol: 'icmp', icmpType: 8 }], icmp(8), true],
+    ['icmp type 8: a redirect', [{ direction: 'in', protocol: 'icmp', icmpType: 8 }], icmp(5, 1), false],
+    ['icmp 3/4: 3/1', [{ direction: 'in', protocol: 'icmp', icmpType: 3, icmpCode: 4 }], icmp(3, 1), false],
+    ['fromPort alone: it', [{ direction: 'in', protocol: 'tcp', fromPort: 80 }], tcp('in', 80), true],
+    ['fromPort alone: the next', [{ direction: 'in', protocol: 'tcp', fromPort: 80 }], tcp('in', 81), false],
+    ['any, from one network', [{ direction: 'in', protocol: 'any', remoteCidr: '10.0.0.0/31' }], tcp('in', 1), true],
+    [
+      'any, from another network',
+      [{ direction: 'in', protocol: 'any', remoteCidr: '10.0.1.0/24' }],
+      tcp('in', 1),
+      false,
+    ],
+    ['IPv6 comes in by no rule', [{ direction: 'in', protocol: 'any' }], tcp('in', 1, { family: 6 }), false],
+    ['IPv6 goes out by no rule', [{ direction: 'out', protocol: 'any' }], tcp('out', 1, { family: 6 }), false],
+    ['IPv6 does not go out where all is open', [], tcp('out', 1, { family: 6 }), false],
+    [
+      'an address is asked for though outbound is closed',
+      [{ direction: 'out', protocol: 'tcp', fromPort: 443 }],
+      tcp('out', 67, { protocol: 'udp', fromPort: 68, destination: '255.255.255.255' }),
+      true,
+    ],
+  ])('%s', (_, rules, packet, expected) => {
+    expect(documented([rules], packet)).toBe(expected);
+    expect(onOvn([meant(rules)], packet)).toBe(expected);
+  });
+
+  test('for any rules of any groups, and packets at their edges', () => {
+    const draw = randomFrom(8);
+    const random = (below: number): number => Math.floor(draw() * below);
+    const pick = <T>(...values: readonly [T, ...T[]]): T => values[random(values.length)] ?? values[0];
+    const networks = ['0.0.0.0/0', '10.0.0.0/8', '10.0.0.0/30', '10.0.0.4/32', '192.168.1.0/24'] as const;
+    const addresses = ['10.0.0.1', '10.0.0.4', '10.0.0.5', '10.255.255.255', '11.0.0.0', '192.168.1.7'] as const;
+    const portNumbers = [1, 21, 22, 23, 67, 68, 442, 443, 444, 65_535] as const;
+    const rule = (): Rule => {
+      const protocol = pick<Rule['protocol']>('any', 'tcp', 'udp', 'icmp');
+      const made: Rule = { direction: pick('in', 'out'), protocol };
+      if (random(2) === 0) made.remoteCidr = pick(...networks);
+      if ((protocol === 'tcp' || protocol === 'udp') && random(3) > 0) {
+        const [low, high] = [pick(...portNumbers), pick(...portNumbers)].sort((a, b) => a - b) as [number, number];
+        made.fromPort = low;
+        if (random(2) === 0) made.toPort = high;
+      }
+      if (protocol === 'icmp' && random(3) > 0) {
+        made.icmpType = pick(0, 3, 8, 255);
+        if (random(2) === 0) made.icmpCode = pick(0, 1, 4, 255);
+      }
+      return made;
+    };
+    const packet = (): Packet => {
+      const protocol = pick<Packet['protocol']>('tcp', 'udp', 'icmp', 'gre');
+      return {
+        direction: pick('in', 'out'),
+        family: pick(4, 4, 4, 6),
+        protocol,
+        ...(protocol === 'tcp' || protocol === 'udp'
+          ? { fromPort: pick(68, 40_000), toPort: pick(...portNumbers) }
+          : {}),
+        ...(protocol === 'icmp' ? { icmpType: pick(0, 3, 5, 8, 255), icmpCode: pick(0, 1, 4, 255) } : {}),
+        source: pick(...addresses),
+        destination: pick('255.255.255.255', ...addresses),
+      };
+    };
+    const seen = { passed: 0, dropped: 0 };
+    for (let run = 0; run < 4000; run++) {
+      const groups = Array.from({ length: random(4) }, () => Array.from({ length: random(4) }, rule));
+      const kept = groups.map(meant);
+      for (let tries = 0; tries < 8; tries++) {
+        const one = packet();
+        const expected = documented(groups, one);
+        if (onOvn(kept, one) !== expected)
+          expect.fail(`${expected} by the documentation: ${JSON.stringify({ groups, packet: one })}`);
+        seen[expected ? 'passed' : 'dropped'] += 1;
+      }
+    }
+    expect(Math.min(seen.passed, seen.dropped)).toBeGreaterThan(5000);
+  });
+});
+
+describe('what can not be meant is refused with its field', () => {
+  const zoneId = '11111111-1111-4111-8111-111111111111';
+  const refusalOf = (act: () => unknown): Problem => {
+    try {
+      act();
+    } catch (error) {
+      if (error instanceof Problem) return error;
+      throw error;
+    }
+    throw new Error('it was accepted');
+  };
+  const cases: [string, Record<string, unknown>, string][] = [
+    ['any with ports', { protocol: 'any', fromPort: 22, toPort: 22 }, 'fromPort'],
+    ['any with one port', { protocol: 'any', toPort: 22 }, 'toPort'],
+    ['icmp with ports', { protocol: 'icmp', fromPort: 8, toPort: 8 }, 'fromPort'],
+    ['tcp with a type', { protocol: 'tcp', icmpType: 8 }, 'icmpType'],
+    ['any with a code', { protocol: 'any', icmpCode: 0 }, 'icmpCode'],
+    ['a code without its type', { protocol: 'icmp', icmpCode: 0 }, 'icmpCode'],
+    ['a type that does not exist', { protocol: 'icmp', icmpType: 256 }, 'icmpType'],
+    ['a range upside down', { protocol: 'tcp', fromPort: 443, toPort: 80 }, 'toPort'],
+    ['an end without a beginning', { protocol: 'udp', toPort: 80 }, 'toPort'],
+    ['port 0', { protocol: 'tcp', fromPort: 0 }, 'fromPort'],
+    ['port 65536', { protocol: 'tcp', fromPort: 1, toPort: 65_536 }, 'toPort'],
+    ['host bits', { protocol: 'tcp', remoteCidr: '10.0.0.5/24' }, 'remoteCidr'],
+    ['leading zeros', { protocol: 'tcp', remoteCidr: '10.01.0.0/16' }, 'remoteCidr'],
+    ['a leading zero of the length', { protocol: 'tcp', remoteCidr: '10.0.0.0/08' }, 'remoteCidr'],
+    ['an address without a length', { protocol: 'tcp', remoteCidr: '10.0.0.0' }, 'remoteCidr'],
+    ['IPv6', { protocol: 'tcp', remoteCidr: '::/0' }, 'remoteCidr'],
+    ['a prefix of 33', { protocol: 'tcp', remoteCidr: '10.0.0.0/33' }, 'remoteCidr'],
+  ];
+  for (const direction of ['in', 'out'])
+    test.each(cases)(`${direction}: %s`, (_, rule, field) => {
+      const body = {
+        rules: [
+          { direction: 'in', protocol: 'any' },
+          { direction, ...rule },
+        ],
+      };
+      const created = refusalOf(() => {
+        const input = checkCreate(kinds.securityGroup as never, { name: 'web', zoneId, ...body });
+        meant(input.rules as Rule[]);
+      });
+      const set = refusalOf(() => meant(checkAction(kinds.securityGroup as never, 'setRules', body).rules as Rule[]));
+      for (const problem of [created, set]) {
+        expect(problem.code).toBe('INVALID_ARGUMENT');
+        const violations = problem.details.violations ?? [];
+        expect(violations.map((violation) => violation.field)).toContain(`rules.1.${field}`);
+        for (const { message } of violations) expect(message).not.toMatch(/[\\^$]|NOT|match/);
+      }
+    });
+
+  test('a stored rule that contradicts itself opens nothing', () => {
+    const old: Rule[] = [
+      { direction: 'in', protocol: 'any', fromPort: 22, toPort: 22 },
+      { direction: 'in', protocol: 'icmp', fromPort: 8, toPort: 8 },
+      { direction: 'in', protocol: 'tcp', remoteCidr: '10.0.0.5/24' },
+    ];
+    expect(aclsOf('sg', old)).toEqual([]);
+  });
+});
