@@ -9,7 +9,8 @@ import { eventRow } from '../database/events.ts';
 import { wellKnown } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { seal, unseal } from '../database/secrets.ts';
-import { columnsOf, isLocked, isStored } from '../model/columns.ts';
+import { columnsOf, isLocked } from '../model/columns.ts';
+import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -18,6 +19,7 @@ import type { Accepting, Change, Hold, Outcome, Reference, Row } from './change.
 import { refuseDependents } from './deletePlan.ts';
 import { checkUniqueName } from './guards.ts';
 import { hookOf } from './hooks.ts';
+import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 
@@ -203,17 +205,6 @@ export function masked(kind: Kind, input: Record<string, unknown>): Record<strin
   return Object.fromEntries(
     Object.entries(input).map(([name, value]) => [name, kind.fields[name]?.secret && value != null ? '***' : value]),
   );
-}
-
-function mergePatch(current: unknown, patch: unknown): unknown {
-  if (patch === null || typeof patch !== 'object' || Array.isArray(patch)) return patch;
-  const base: Record<string, unknown> =
-    current !== null && typeof current === 'object' && !Array.isArray(current) ? { ...current } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete base[key];
-    else base[key] = mergePatch(base[key], value);
-  }
-  return base;
 }
 
 async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
@@ -676,7 +667,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
     const secrets = secretRows(kind, input, row.id);
     if (secrets.length > 0) rows.secret = secrets;
-    await finish(row, 'created');
+    await finish(row, happenedOf(verb));
     const owner = ownerOf(kind, row);
     plan(owner ? await enforceQuota(tx, owner, rows) : {});
     return { status: 201, body: JSON.stringify({ ...told(kind, row), ...accepting.answer }), revision: 1, rights };
@@ -690,16 +681,14 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
       [row.id],
     );
     await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [row.id]);
-    await finish(row, 'deleted');
+    await finish(row, happenedOf(verb));
     plan();
     return { status: 204, body: '', rights };
   }
 
   // An update, or an action that only changes the record. The hook may have changed the row already.
   const next: Row = { ...row };
-  if (verb === 'update')
-    for (const [name, value] of Object.entries(input))
-      next[name] = name === 'labels' ? mergePatch(row[name], value) : stored(kind, name, value, row[name]);
+  if (verb === 'update') Object.assign(next, patched(kind, row, input));
   else if (action.from && !action.from.includes(String(row.state)))
     throw new Problem(
       'INVALID_STATE',
@@ -710,7 +699,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
   next.revision = row.revision + 1;
   next.updatedAt = new Date().toISOString();
   await writeRow(tx, kind, next);
-  await finish(next, verb === 'update' ? 'updated' : `${verb}${verb.endsWith('e') ? 'd' : 'ed'}`);
+  await finish(next, happenedOf(verb));
   plan();
   return {
     status: 200,
@@ -718,15 +707,6 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     revision: next.revision,
     rights,
   };
-}
-
-/** A patched field's new value: objects are merged, null clears or returns to the default, of a whole field and of a member alike. */
-function stored(kind: Kind, name: string, value: unknown, current: unknown): unknown {
-  const field = kind.fields[name];
-  if (value === null) return field?.default ?? null;
-  return field && isStored(field) && typeof value === 'object' && !Array.isArray(value)
-    ? { ...(field.default as Record<string, unknown> | undefined), ...(mergePatch(current, value) as object) }
-    : value;
 }
 
 /** Writes all columns of one row back. */

@@ -21,6 +21,7 @@ import { askAgainIn, waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
+import { unstorable } from './storable.ts';
 
 export interface Api {
   database: Database;
@@ -58,22 +59,33 @@ export async function jsonBody(request: IncomingMessage): Promise<unknown> {
   if (!/^application\/(merge-patch\+)?json\b/.test(type))
     throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'send application/json');
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
-    if (text.includes('\\u0000'))
-      throw new Problem('INVALID_ARGUMENT', 'text may not hold the character U+0000', {
-        violations: [{ field: 'body', message: 'holds U+0000' }],
-      });
-    return JSON.parse(text, (key, value: unknown) => {
+    const value: unknown = JSON.parse(textOf(Buffer.concat(chunks)), (key, member: unknown) => {
       if (key === '__proto__') throw new Problem('MALFORMED_REQUEST', 'the body has a member named __proto__');
-      return value;
+      return member;
     });
+    const violations = unstorable(value);
+    const [first] = violations;
+    if (first) throw new Problem('INVALID_ARGUMENT', `${first.field} ${first.message}`, { violations });
+    return value;
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem(
-      'MALFORMED_REQUEST',
-      `the body is no JSON: ${error instanceof Error ? error.message : 'unreadable'}`,
-    );
+    throw new Problem('MALFORMED_REQUEST', `the body is no JSON: ${whereReadingStopped(error)}`);
   }
+}
+
+function textOf(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Problem('MALFORMED_REQUEST', 'the body is no JSON: its bytes are not UTF-8');
+  }
+}
+
+/** The runtime's own words change from one version to the next, and repeat what was sent; only the place is taken from them. */
+function whereReadingStopped(error: unknown): string {
+  if (error instanceof RangeError) return 'it is nested too deeply';
+  const at = /position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
+  return at ? `reading stopped at character ${at}, counted from 0` : 'it ends too early, or is none at all';
 }
 
 export function send(ctx: Context, status: number, json: string): void {
@@ -88,8 +100,10 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
   if (error instanceof ProblemInput) return new Problem(error.code, error.message, { violations: error.violations });
   const { code, status } = error as { code?: string; status?: number };
   // What PostgreSQL refuses of a value that the schema let through: characters it can not hold, numbers out of range.
-  if (typeof code === 'string' && /^22/.test(code))
-    return new Problem('INVALID_ARGUMENT', `a value can not be stored: ${(error as Error).message}`);
+  if (typeof code === 'string' && /^22/.test(code)) {
+    log.warn({ requestId, error: (error as Error).message }, 'the database refused a value');
+    return new Problem('INVALID_ARGUMENT', 'a value is beyond what can be stored');
+  }
   if (code === '23505')
     return new Problem('NAME_IN_USE', 'a resource with this id exists already', {
       violations: [{ field: 'requestedId', message: 'is in use' }],
@@ -97,7 +111,7 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
   if (code === '23503') return new Problem('NOT_FOUND', 'something that this names was deleted just now');
   if (isOutage(error))
     return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });
-  if (status === 400) return new Problem('MALFORMED_REQUEST', (error as Error).message);
+  if (status === 400) return new Problem('MALFORMED_REQUEST', 'the request can not be read');
   log.error(
     { requestId, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
     'request failed',
@@ -217,7 +231,7 @@ async function auditRefusal(api: Api, change: Change, problem: Problem): Promise
         permission: `${change.kind.name}.${change.verb}`,
         resourceKind: change.kind.name,
         resourceId: change.targetId,
-        input: text.length > 8192 || text.includes('\\u0000') ? { truncated: true } : body,
+        input: text.length > 8192 ? { truncated: true } : body,
         outcome: 'denied',
         code: problem.code,
         requestId: change.requestId,

@@ -23,7 +23,7 @@ export async function takeAddress(
     if (!taken) throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`);
     return taken.address;
   }
-  for (let refills = 0; ; refills++) {
+  for (let looks = 0; ; ) {
     const [taken] = await run<{ address: string }>(
       tx,
       `UPDATE "subnetAddress" SET "networkInterfaceId" = $2 WHERE "subnetId" = $1 AND address = (
@@ -34,15 +34,33 @@ export async function takeAddress(
     if (taken) return taken.address;
     const added = await run(
       tx,
-      `WITH cursor AS (SELECT next, last FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last FOR UPDATE),
-            moved AS (UPDATE "subnetCursor" c SET next = cursor.next + least($2::bigint, cursor.last - cursor.next + 1) FROM cursor WHERE c."subnetId" = $1 RETURNING 1)
+      `WITH cursor AS (SELECT place, next, last FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last ORDER BY place LIMIT 1 FOR UPDATE),
+            moved AS (UPDATE "subnetCursor" c SET next = cursor.next + least($2::bigint, cursor.last - cursor.next + 1) FROM cursor
+                      WHERE c."subnetId" = $1 AND c.place = cursor.place RETURNING 1)
        INSERT INTO "subnetAddress" ("subnetId", address)
        SELECT $1, cursor.next + n FROM cursor, generate_series(0, least($2::bigint, cursor.last - cursor.next + 1) - 1) AS n
        ON CONFLICT DO NOTHING RETURNING 1`,
       [subnetId, chunk],
     );
     if (added.length > 0) continue;
+    // All that was written now may have been asked for by name before; then what comes behind it is next.
+    const more = await run(tx, 'SELECT 1 FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last LIMIT 1', [
+      subnetId,
+    ]);
+    if (more.length > 0) continue;
     // Another change may have refilled it while this one waited for the cursor: one more look, then it is full.
-    if (refills > 0) throw new Problem('ADDRESS_EXHAUSTED', `subnet ${subnetId} has no free address left`);
+    if (looks++ > 0) throw new Problem('ADDRESS_EXHAUSTED', `subnet ${subnetId} has no free address left`);
   }
+}
+
+/** Gives the address of an interface back. One that was asked for by name and lies in no range of the subnet is none to give out again. */
+export async function freeAddress(tx: Client, networkInterfaceId: string): Promise<void> {
+  await run(
+    tx,
+    `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $1),
+          outside AS (DELETE FROM "subnetAddress" a USING given g WHERE a."subnetId" = g."subnetId" AND a.address = g.address
+            AND NOT EXISTS (SELECT 1 FROM "subnetCursor" c WHERE c."subnetId" = g."subnetId" AND g.address BETWEEN c.first AND c.last) RETURNING a.address)
+     UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1 AND address NOT IN (SELECT address FROM outside)`,
+    [networkInterfaceId],
+  );
 }

@@ -1,4 +1,4 @@
-import type { Field, Kind, OnDelete } from './kind.ts';
+import { type Field, type Kind, maxLabels, maxNameLength, type OnDelete } from './kind.ts';
 import { allKinds } from './kinds.ts';
 
 export type ColumnType =
@@ -29,7 +29,11 @@ export interface Column {
 
 const uuid = { type: 'string', format: 'uuid' };
 const instantSchema = { type: 'string', format: 'date-time' };
-const labelsSchema = { type: 'object', additionalProperties: { type: 'string', maxLength: 255 }, maxProperties: 64 };
+const labelsSchema = {
+  type: 'object',
+  additionalProperties: { type: 'string', maxLength: 255 },
+  maxProperties: maxLabels,
+};
 
 function implied(kind: Kind): Column[] {
   const column = (
@@ -51,7 +55,7 @@ function implied(kind: Kind): Column[] {
     ...(kind.scope === 'project'
       ? [column('projectId', 'uuid', uuid, { nullable: kind.readOnly === true, ref: 'project' })]
       : []),
-    ...(named ? [column('name', 'text', { type: 'string', minLength: 1, maxLength: 128 })] : []),
+    ...(named ? [column('name', 'text', { type: 'string', minLength: 1, maxLength: maxNameLength })] : []),
     ...(named ? [column('description', 'text', { type: 'string', maxLength: 1024 }, { default: '' })] : []),
     ...(kind.readOnly
       ? []

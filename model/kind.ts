@@ -54,6 +54,7 @@ export const labelKey = pattern(
   'must have 1 to 63 letters, digits, dots, underscores, slashes or hyphens, and begin with a letter or digit',
 );
 export const maxLabels = 64;
+export const maxNameLength = 128;
 
 /** JSON Schema `enum` with its union type. */
 export const oneOf = <const V extends readonly string[]>(...values: V) =>

@@ -1,5 +1,5 @@
 import { type Column, columnsOf } from './columns.ts';
-import { type Field, type Kind, labelKey, maxLabels } from './kind.ts';
+import { type Field, type Kind, labelKey, maxLabels, maxNameLength } from './kind.ts';
 
 export type JsonSchema = Record<string, unknown>;
 
@@ -16,7 +16,7 @@ const sizedBody = (properties: Record<string, JsonSchema>, required: string[]): 
 });
 
 const common = {
-  name: { type: 'string', minLength: 1, maxLength: 128 },
+  name: { type: 'string', minLength: 1, maxLength: maxNameLength },
   description: { type: 'string', maxLength: 1024 },
   labels: {
     type: 'object',
@@ -66,17 +66,34 @@ export function createSchema(kind: Kind): JsonSchema {
   );
 }
 
+/** Null takes a label away; what is there already is not counted here. */
+const labelsPatch: JsonSchema = orNull({
+  ...common.labels,
+  additionalProperties: orNull(common.labels.additionalProperties),
+  maxProperties: 2 * maxLabels,
+});
+
+/** Of an object any members may be named; null takes one back. */
+function patchOf(schema: JsonSchema): JsonSchema {
+  if (schema.type !== 'object' || !schema.properties) return schema;
+  const members = Object.entries(schema.properties as Record<string, JsonSchema>);
+  return {
+    ...schema,
+    properties: Object.fromEntries(members.map(([name, member]) => [name, orNull(patchOf(member))])),
+    required: [],
+  };
+}
+
 /** Body of `PATCH /v1/<plural>/{id}` (RFC 7396 merge patch). */
 export function patchSchema(kind: Kind): JsonSchema {
   const patchable = Object.entries(kind.fields).filter(([, field]) => field.set.startsWith('patch'));
   return sizedBody(
     {
-      ...(kind.readOnly ? {} : common),
+      ...(kind.readOnly ? {} : { ...common, description: orNull(common.description), labels: labelsPatch }),
       ...Object.fromEntries(
         patchable.map(([name, field]) => {
-          const schema = field.schema as unknown as JsonSchema;
-          const clearable = field.default === undefined && !field.set.endsWith('!');
-          return [name, described(field, clearable ? orNull(schema) : schema)];
+          const schema = patchOf(field.schema as unknown as JsonSchema);
+          return [name, described(field, field.set.endsWith('!') ? schema : orNull(schema))];
         }),
       ),
     },

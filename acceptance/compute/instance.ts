@@ -3,7 +3,7 @@ import { run } from '../../database/database.ts';
 import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
-import type { CreateInput } from '../../model/kind.ts';
+import { type CreateInput, maxNameLength } from '../../model/kind.ts';
 import { kinds } from '../../model/kinds.ts';
 import type { Accepting, Hold, Hooks, Reference, Row } from '../change.ts';
 import { contains } from '../network/cidr.ts';
@@ -32,12 +32,17 @@ function references(input: Record<string, unknown>): Reference[] {
 }
 
 /** A host name from a display name: what DNS labels allow (RFC 1123). */
-const hostnameFrom = (name: string, id: string): string =>
+export const hostnameFrom = (name: string, id: string): string =>
   name
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, '-')
-    .replace(/^-+|-+$/g, '')
-    .slice(0, 63) || `i-${id.slice(0, 8)}`;
+    .replace(/^-+/, '')
+    .slice(0, 63)
+    .replace(/-+$/, '') || `i-${id.slice(0, 8)}`;
+
+/** A name made from another: cut where both together would be longer than a name may be, and never through a character. */
+export const nameWith = (name: string, ending: string): string =>
+  `${[...name].slice(0, maxNameLength - ending.length).join('')}${ending}`;
 
 /** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the index below. */
 const newMac = (): string =>
@@ -93,14 +98,14 @@ async function accept(accepting: Accepting): Promise<void> {
 
   const volumes = [
     {
-      name: `${input.name} root`,
+      name: nameWith(input.name, ' root'),
       sizeGib,
       volumeTypeId,
       role: 'root',
       source: image ? { imageId: image.id } : { snapshotId: snapshot?.id },
     },
     ...(input.dataVolumes ?? []).map((data, index) => ({
-      name: data.name ?? `${input.name} data ${index + 1}`,
+      name: data.name ?? nameWith(input.name, ` data ${index + 1}`),
       sizeGib: data.sizeGib,
       volumeTypeId: data.volumeTypeId ?? volumeTypeId,
       role: 'data',
@@ -127,7 +132,7 @@ async function accept(accepting: Accepting): Promise<void> {
     interfaces.push(
       blank('networkInterface', accepting, {
         id,
-        name: `${input.name} ${index}`,
+        name: nameWith(input.name, ` ${index}`),
         instanceId: row.id,
         networkId: subnet?.networkId,
         subnetId: subnet?.id,

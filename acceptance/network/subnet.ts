@@ -2,45 +2,86 @@ import { run } from '../../database/database.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { rangeOf, toAddress, toNumber } from './cidr.ts';
+import { type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
 
 interface Input {
   networkId: string;
   cidr: string;
   gateway?: string | null;
-  allocationRanges?: { from: string; to: string }[];
+  allocationRanges?: { from: string; to: string }[] | null;
 }
 
-async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
-  const { networkId, cidr, gateway, allocationRanges = [] } = input as unknown as Input;
+/** Addresses that no guest can have (RFC 6890, RFC 5771, RFC 1112). */
+const reserved: [string, string][] = [
+  ['0.0.0.0/8', 'this network'],
+  ['127.0.0.0/8', 'loopback'],
+  ['169.254.0.0/16', 'link-local'],
+  ['224.0.0.0/4', 'multicast'],
+  ['240.0.0.0/4', 'reserved, and broadcast'],
+];
+
+const overlap = (one: Range, other: Range): boolean => one.first <= other.last && other.first <= one.last;
+
+/** The network of a subnet as numbers. Throws INVALID_ARGUMENT. */
+function networkRange(cidr: string): Range {
   const range = rangeOf(cidr);
   const bits = Number(cidr.split('/')[1]);
   if (!range) throw invalid('cidr', 'is no IPv4 network: the host part must be zero');
   if (bits < 8 || bits > 29) throw invalid('cidr', 'must be between /8 and /29');
-  const router = gateway ?? toAddress(range.first + 1);
-  const inside = (address: string): boolean => toNumber(address) > range.first && toNumber(address) < range.last;
-  if (!inside(router)) throw invalid('gateway', `is no address of ${cidr}`);
-  const [overlap] = await run<{ id: string; cidr: string }>(
+  for (const [network, what] of reserved) {
+    const other = rangeOf(network);
+    if (other && overlap(range, other))
+      throw invalid('cidr', `overlaps ${network} (${what}), whose addresses are nobody's`);
+  }
+  return range;
+}
+
+/** Where automatic addresses come from, lowest first. Throws INVALID_ARGUMENT for ranges that overlap, lie elsewhere, or hold nothing to give. */
+export function subnetPlan({ cidr, gateway, allocationRanges }: Omit<Input, 'networkId'>): {
+  gateway: string;
+  ranges: Range[];
+} {
+  const { first, last } = networkRange(cidr);
+  const router = gateway ?? toAddress(first + 1);
+  const inside = (address: number): boolean => address > first && address < last;
+  if (!inside(toNumber(router))) throw invalid('gateway', `is no address of ${cidr}`);
+  const wanted = (allocationRanges ?? []).map(({ from, to }) => ({ first: toNumber(from), last: toNumber(to) }));
+  for (const [index, range] of wanted.entries()) {
+    const at = `allocationRanges.${index}`;
+    if (!inside(range.first)) throw invalid(`${at}.from`, `is no address of ${cidr}`);
+    if (!inside(range.last)) throw invalid(`${at}.to`, `is no address of ${cidr}`);
+    if (range.first > range.last) throw invalid(`${at}.to`, 'must not be below from');
+    if (range.first === range.last && range.first === toNumber(router))
+      throw invalid(at, 'holds the gateway and nothing else');
+    const other = wanted.findIndex((before, place) => place < index && overlap(before, range));
+    if (other >= 0) throw invalid(at, `overlaps allocationRanges.${other}`);
+  }
+  const ranges = wanted.length > 0 ? wanted.sort((a, b) => a.first - b.first) : [{ first: first + 1, last: last - 1 }];
+  return { gateway: router, ranges };
+}
+
+async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
+  const { networkId, cidr } = input as unknown as Input;
+  const { gateway, ranges } = subnetPlan(input as unknown as Input);
+  const [other] = await run<{ id: string; cidr: string }>(
     tx,
-    `SELECT id, cidr FROM "subnet" WHERE "networkId" = $1 AND "deletedAt" IS NULL AND cidr::cidr && $2::cidr LIMIT 1`,
+    `SELECT id, cidr FROM "subnet" WHERE "networkId" = $1 AND "deletedAt" IS NULL AND cidr::inet && $2::inet LIMIT 1`,
     [networkId, cidr],
   );
-  if (overlap)
-    throw new Problem('ADDRESS_IN_USE', `cidr ${cidr} overlaps ${overlap.cidr} of subnet ${overlap.id}`, {
-      violations: [{ field: 'cidr', message: `overlaps ${overlap.cidr}` }],
+  if (other)
+    throw new Problem('ADDRESS_IN_USE', `cidr ${cidr} overlaps ${other.cidr} of subnet ${other.id}`, {
+      violations: [{ field: 'cidr', message: `overlaps ${other.cidr}` }],
     });
-  const parts =
-    allocationRanges.length > 0
-      ? allocationRanges
-      : [{ from: toAddress(range.first + 1), to: toAddress(range.last - 1) }];
-  for (const [index, part] of parts.entries())
-    if (!inside(part.from) || !inside(part.to) || toNumber(part.from) > toNumber(part.to))
-      throw invalid(`allocationRanges.${index}`, `does not lie in ${cidr}`);
-  if (parts.length > 1) throw invalid('allocationRanges', 'may hold one range');
-  Object.assign(row, { gateway: router, zoneId: references.get(`network/${networkId}`)?.zoneId });
-  rows.subnetCursor = parts.map((part) => ({ subnetId: row.id, next: part.from, last: part.to }));
+  Object.assign(row, { gateway, zoneId: references.get(`network/${networkId}`)?.zoneId });
+  rows.subnetCursor = ranges.map((range, place) => ({
+    subnetId: row.id,
+    place,
+    first: toAddress(range.first),
+    next: toAddress(range.first),
+    last: toAddress(range.last),
+  }));
   // The gateway is nobody's: it is taken for the subnet itself.
-  rows.subnetAddress = [{ subnetId: row.id, address: router, networkInterfaceId: row.id }];
+  rows.subnetAddress = [{ subnetId: row.id, address: gateway, networkInterfaceId: row.id }];
 }
 
 export const subnetHooks: Hooks = { 'subnet.create': { accept } };

@@ -1,9 +1,11 @@
 /** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
 
+import { freeAddress } from '../../database/addresses.ts';
 import type { Client } from '../../database/database.ts';
 import { insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { columnsOf } from '../../model/columns.ts';
+import { happenedOf } from '../../model/happened.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
@@ -149,24 +151,9 @@ async function leave(
       await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [id]);
       await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [id]);
     }
-    if (kind.name === 'networkInterface')
-      await run(tx, 'UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1', [id]);
+    if (kind.name === 'networkInterface') await freeAddress(tx, id);
   }
 }
-
-const pastParticiples: Record<string, string> = {
-  create: 'created',
-  delete: 'deleted',
-  stop: 'stopped',
-  recover: 'recovered',
-  expunge: 'expunged',
-  attach: 'attached',
-  detach: 'detached',
-  setRules: 'rulesSet',
-  import: 'imported',
-};
-const pastParticiple = (verb: string): string =>
-  pastParticiples[verb] ?? (verb.endsWith('e') ? `${verb}d` : `${verb}ed`);
 
 async function conclude(
   tx: Client,
@@ -200,7 +187,7 @@ async function conclude(
   metrics.operations.labels(operation.type, end.state).inc();
   const verb = operation.type.split('.')[1] ?? '';
   const happened =
-    end.state === 'succeeded' ? pastParticiple(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
+    end.state === 'succeeded' ? happenedOf(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
   await insertAll(tx, {
     event: [
       eventRow({

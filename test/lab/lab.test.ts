@@ -19,7 +19,7 @@ const admin = openApi(apiUrl, token);
 const tenant = admin.as(provisioned.tenantToken);
 const cloud = { ...provisioned, tenant };
 const { hosts } = cloud;
-const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA${'B'.repeat(44)}`;
+const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'B'.repeat(43)}`;
 
 let lab: Lab;
 let inventory: Inventory;
