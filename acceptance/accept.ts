@@ -1,6 +1,8 @@
 /**
- * One change, from a checked body to a committed transaction. Everything an action does to the records at acceptance happens
- * here, in one transaction: identity, rows, locks, operation, quota, audit – all or nothing.
+ * How a change becomes a committed transaction: identity, rows, locks, operation, quota, audit – all or nothing. In phases:
+ *
+ * load what the request names → the action says all it holds, from that alone → lock all in one order → look at the line and load
+ * again; other holds now: start over → authorize → refine (quota, placement, rows) → write.
  */
 import { createHash } from 'node:crypto';
 import { callbackSecretField } from '../database/callbacks.ts';
@@ -8,19 +10,23 @@ import { type Client, type Database, insertAll, run, transaction } from '../data
 import { eventRow } from '../database/events.ts';
 import { wellKnown } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
-import { seal, unseal } from '../database/secrets.ts';
-import { columnsOf, isLocked } from '../model/columns.ts';
+import { forgetSecrets, seal, unseal } from '../database/secrets.ts';
+import { isLocked } from '../model/columns.ts';
 import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
-import type { Accepting, Change, Hold, Outcome, Reference, Row } from './change.ts';
+import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseDependents } from './deletePlan.ts';
 import { checkUniqueName } from './guards.ts';
+import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet } from './holds.ts';
 import { hookOf } from './hooks.ts';
+import { refuseTakenId } from './identity.ts';
+import { loadAll } from './load.ts';
 import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
+import { changedColumns, masked, newRow, secretRows, told, writeColumns } from './records.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
@@ -35,29 +41,51 @@ class DryRun extends Error {
   }
 }
 
+/** What the change relied on is different now that it is locked: it starts over with what there is. */
+class Moved extends Error {
+  readonly on: Key;
+
+  constructor(on: Key) {
+    super(`${keyOf(on)} was changed meanwhile`);
+    this.on = on;
+  }
+}
+
+/** So often is a change started over before its caller is asked to come again. */
+const maxStarts = 10;
+
 export async function acceptChange(database: Database, change: Change): Promise<Outcome> {
   const action = change.kind.actions[change.verb];
   if (!action) throw new Problem('NOT_FOUND', `${change.kind.name} has no action ${change.verb}`);
   const input = checked(change);
-  try {
-    return await transaction(database, async (tx) => {
-      const replay = await replayed(tx, change);
-      if (replay) return replay;
-      const outcome = await accept(tx, change, action, structuredClone(input));
-      if (change.idempotencyKey)
-        // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
-        await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
-          change.caller.apiKeyId,
-          change.idempotencyKey,
-          outcome.status,
-          seal(change.caller.apiKeyId, change.idempotencyKey, outcome.body),
-        ]);
-      return outcome;
-    });
-  } catch (error) {
-    if (error instanceof DryRun) return { status: 200, body: JSON.stringify(error.plan) };
-    throw error;
+  for (let start = 1; ; start++) {
+    try {
+      return await transaction(database, (tx) => once(tx, change, action, structuredClone(input)));
+    } catch (error) {
+      if (error instanceof DryRun) return { status: 200, body: JSON.stringify(error.plan) };
+      if (!(error instanceof Moved)) throw error;
+      if (start === maxStarts)
+        throw new Problem('RESOURCE_BUSY', `${error.on.kind} ${error.on.id} is being changed by others; try again`, {
+          resource: error.on,
+          retryAfterSeconds: 1,
+        });
+    }
   }
+}
+
+async function once(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
+  const replay = await replayed(tx, change);
+  if (replay) return replay;
+  const outcome = await accept(tx, change, action, input);
+  if (change.idempotencyKey)
+    // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
+    await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
+      change.caller.apiKeyId,
+      change.idempotencyKey,
+      outcome.status,
+      seal(change.caller.apiKeyId, change.idempotencyKey, outcome.body),
+    ]);
+  return outcome;
 }
 
 function checked(change: Change): Record<string, unknown> {
@@ -88,39 +116,6 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   if (first?.requestHash !== hash)
     throw new Problem('IDEMPOTENCY_MISMATCH', 'this Idempotency-Key was used with another request');
   return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
-}
-
-/** Locks in the order of their ids what the change touches, so that queue positions are in commit order and no two changes wait in a circle. */
-async function lockAll(tx: Client, locks: { id: string; mode: LockMode }[]): Promise<void> {
-  const strongest = new Map<string, boolean>();
-  for (const { id, mode } of locks) strongest.set(id, (strongest.get(id) ?? false) || mode !== 'S');
-  const ids = [...strongest.keys()].sort();
-  await run(
-    tx,
-    `SELECT CASE WHEN x THEN pg_advisory_xact_lock(hashtextextended(id, 1)) ELSE pg_advisory_xact_lock_shared(hashtextextended(id, 1)) END
-     FROM (SELECT id, x FROM unnest($1::text[], $2::boolean[]) AS t(id, x) ORDER BY id) ordered`,
-    [ids, ids.map((id) => strongest.get(id))],
-  );
-}
-
-/** Living rows of the named resources, in one statement. */
-async function loadAll(tx: Client, wanted: { kind: string; id: string }[]): Promise<Map<string, Row>> {
-  const byKind = new Map<string, string[]>();
-  for (const { kind, id } of wanted) byKind.set(kind, [...(byKind.get(kind) ?? []), id]);
-  const kinds = [...byKind.keys()].sort();
-  if (kinds.length === 0) return new Map();
-  const text = kinds
-    .map(
-      (kind, index) =>
-        `SELECT '${kindOf(kind).name}' AS kind, row_to_json(t) AS row FROM "${kindOf(kind).name}" t WHERE t.id = ANY($${index + 1}::uuid[]) AND t."deletedAt" IS NULL`,
-    )
-    .join(' UNION ALL ');
-  const rows = await run<{ kind: string; row: Row }>(
-    tx,
-    text,
-    kinds.map((kind) => byKind.get(kind)),
-  );
-  return new Map(rows.map(({ kind, row }) => [`${kind}/${row.id}`, row]));
 }
 
 function fieldReferences(kind: Kind, input: Record<string, unknown>): Reference[] {
@@ -165,46 +160,24 @@ function projectOf(caller: Caller, kind: Kind, input: Record<string, unknown>): 
   });
 }
 
-function newRow(
-  kind: Kind,
-  input: Record<string, unknown>,
-  projectId: string | null,
-  operationId: string | null,
-  state: string | undefined,
-): Row {
-  const now = new Date().toISOString();
-  const implied: Record<string, unknown> = {
-    id: input.requestedId ?? crypto.randomUUID(),
-    projectId,
-    name: input.name,
-    description: input.description ?? '',
-    labels: input.labels ?? {},
-    systemLabels: {},
-    managedBy: null,
-    state,
-    fault: null,
-    currentOperationId: operationId,
-    createdAt: now,
-    updatedAt: now,
-    deletedAt: null,
-    revision: 1,
+/** What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. */
+function holdsOf(action: Action, verb: string, scene: Scene, references: Reference[]): Hold[] {
+  const hook = hookOf(scene.kind.name, verb);
+  const target: Hold = {
+    kind: scene.kind.name,
+    id: scene.row.id,
+    mode: action.lock ?? (verb === 'delete' ? 'D' : 'X'),
+    ...(action.from ? { from: action.from } : {}),
+    conditions: hook?.conditions?.(scene) ?? [],
+    via: action.via ?? null,
+    to: action.to ?? null,
+    fresh: verb === 'create',
   };
-  const row: Record<string, unknown> = {};
-  for (const column of columnsOf(kind))
-    row[column.name] = column.name in implied ? implied[column.name] : (input[column.name] ?? column.default ?? null);
-  return row as Row;
-}
-
-const told = (kind: Kind, row: Row): Record<string, unknown> => {
-  const hidden = new Set(columnsOf(kind).flatMap((column) => (column.hidden ? [column.name] : [])));
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !hidden.has(name)));
-};
-
-/** The body as it may be kept: secrets masked. */
-export function masked(kind: Kind, input: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(input).map(([name, value]) => [name, kind.fields[name]?.secret && value != null ? '***' : value]),
-  );
+  const pins = references
+    .filter(({ kind }) => isLocked(kindOf(kind)))
+    .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
+  const all = [target, ...(hook?.holds?.(scene) ?? []), ...pins];
+  return all.filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index);
 }
 
 async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
@@ -214,27 +187,47 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const hook = hookOf(kind.name, verb);
   const references = [...fieldReferences(kind, input), ...(hook?.references?.(input) ?? [])];
   const projectId = creating ? projectOf(caller, kind, input) : null;
-  const targetMode: LockMode = action.lock ?? (verb === 'delete' ? 'D' : 'X');
-
-  await lockAll(tx, [
-    ...(change.targetId ? [{ id: change.targetId, mode: targetMode }] : []),
-    ...(projectId ? [{ id: projectId, mode: 'S' as const }] : []),
-    ...references.map(({ id, mode }) => ({ id, mode: mode ?? 'S' })),
-  ]);
-  const loaded = await loadAll(tx, [
+  const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
+  const fresh = creating ? newRow(kind, input, projectId, operationId, action.via ?? action.to) : null;
+  const named: Key[] = [
     ...(change.targetId ? [{ kind: kind.name, id: change.targetId }] : []),
     ...(projectId ? [{ kind: 'project', id: projectId }] : []),
     ...references,
-  ]);
-  const target = change.targetId ? loaded.get(`${kind.name}/${change.targetId}`) : undefined;
-  if (change.targetId && !target) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${change.targetId}`);
-  const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
-  const row = target ?? newRow(kind, input, projectId, operationId, action.via ?? action.to);
-  const home = hook?.home?.(row);
-  if (home) for (const [key, found] of await loadAll(tx, [home])) loaded.set(key, found);
+  ];
+
+  /** The scene as it is now: what the request names, and what the command wants to know beside it. */
+  const look = async (): Promise<Scene & { loaded: Map<string, Row> }> => {
+    const loaded = await loadAll(tx, named);
+    const row = fresh ?? loaded.get(`${kind.name}/${change.targetId}`);
+    if (!row) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${change.targetId}`);
+    const scene = { kind, input, row, loaded };
+    const home = hook?.home?.(row);
+    const related = [...(home ? [home] : []), ...(hook?.related?.(scene) ?? [])];
+    for (const [key, found] of await loadAll(tx, related)) loaded.set(key, found);
+    return scene;
+  };
+  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references);
+  const locksFor = (holds: Hold[]): Map<string, LockMode> =>
+    strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
+
+  // Only holds that follow from rows have to be looked up before the locks.
+  const foretold: Scene = hook?.related
+    ? await look()
+    : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
+  const locked = locksFor(claim(foretold));
+  await lockAll(tx, locked);
+  // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
+  const line = await lineOf(
+    tx,
+    claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
+  );
+  const scene = await look();
+  const { row, loaded } = scene;
+  const holds = claim(scene);
+  if (!covers(locked, holds)) throw new Moved({ kind: kind.name, id: row.id });
   authorize(change, permission, row, loaded);
 
-  const livesIn = (target?.projectId as string | null | undefined) ?? projectId;
+  const livesIn = creating ? projectId : ((row.projectId as string | null | undefined) ?? null);
   const project = projectId ? (loaded.get(`project/${projectId}`) ?? null) : null;
   if (projectId && !project)
     throw new Problem('NOT_FOUND', `there is no project ${projectId}`, {
@@ -260,6 +253,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
         },
       );
   if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
+  if (creating && typeof input.requestedId === 'string') await refuseTakenId(tx, input.requestedId);
 
   const accepting: Accepting = {
     tx,
@@ -267,31 +261,67 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     kind,
     verb,
     input,
-    row,
+    row: { ...row },
     project,
     references: loaded,
     operationId,
     rows: {},
-    holds: [],
+    makes: [],
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
     workflowInput: { ...(creating ? {} : input), ...change.facts },
     placement: null,
     answer: {},
     warnings: [],
   };
-  if (target) {
-    if (target.managedBy && !['update'].includes(verb))
+  if (creating) {
+    await checkUniqueName(tx, kind, row);
+  } else {
+    if (row.managedBy && !['update'].includes(verb))
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
-        managedBy: target.managedBy,
+        managedBy: row.managedBy,
       });
     if (verb === 'delete') await guardDelete(tx, caller, kind, row);
-  } else {
-    await checkUniqueName(tx, kind, row);
   }
+  if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
+  else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'
-    ? acceptOperation(change, action, accepting, references)
-    : acceptRecord(change, action, accepting);
+    ? acceptOperation(change, action, accepting, holds, line)
+    : acceptRecord(change, action, accepting, row);
+}
+
+/** Refuses what can not begin: conditions on what is free right now. Whatever others change first is looked at when its turn comes. */
+function refuseUnfit(change: Change, holds: Hold[], line: Line, loaded: ReadonlyMap<string, Row>): void {
+  const action = `${change.kind.name}.${change.verb}`;
+  if (line.waitsFor && change.onBusy === 'fail')
+    throw new Problem(
+      'RESOURCE_BUSY',
+      `another operation holds or waits for ${line.waitsFor.kind} ${line.waitsFor.id}`,
+      {
+        resource: line.waitsFor,
+        retryAfterSeconds: 1,
+      },
+    );
+  for (const hold of holds) {
+    if (hold.fresh || hold.mode === 'S') continue;
+    const row = loaded.get(keyOf(hold));
+    // A fault stays until a person has looked, so nobody waits behind it.
+    const refused = unmet(
+      line.busy.has(keyOf(hold)) ? { kind: hold.kind, id: hold.id, mode: hold.mode } : hold,
+      row,
+      action,
+    );
+    if (refused) throw new Problem(refused.code, refused.message, refused.details);
+  }
+}
+
+/** A change of records alone does not wait: what is about to go is not named by something new. */
+function refuseEnding(key: Key, line: Line): void {
+  if (line.ending.has(keyOf(key)))
+    throw new Problem('RESOURCE_BUSY', `${key.kind} ${key.id} is about to be deleted`, {
+      resource: key,
+      retryAfterSeconds: 1,
+    });
 }
 
 /** Where the permission must be held. Of what is about to be made, its own id is no place yet. */
@@ -360,30 +390,12 @@ function checkReferences(
       throw new Problem('NOT_FOUND', `${reference.field}: there is no ${reference.kind} ${reference.id}`, {
         violations: [{ field: reference.field, message: `there is no ${reference.kind} ${reference.id}` }],
       });
-    if (row.fault)
-      throw new Problem('RESOURCE_FAULTED', `${reference.kind} ${reference.id} is held by a stuck operation`, {
-        resource: { kind: reference.kind, id: reference.id },
+    const refused = unmet({ kind: reference.kind, id: reference.id, mode: 'S' }, row, 'the request');
+    if (refused)
+      throw new Problem(refused.code, `${reference.field}: ${refused.message}`, {
+        ...refused.details,
+        violations: [{ field: reference.field, message: `is ${String(row.state)}` }],
       });
-    const unfit = [
-      'creating',
-      'adding',
-      'failed',
-      'deleting',
-      'destroyed',
-      'destroying',
-      'expunging',
-      'awaitingUpload',
-      'importing',
-    ].includes(String(row.state));
-    if (unfit)
-      throw new Problem(
-        'INVALID_STATE',
-        `${reference.field}: ${reference.kind} ${reference.id} is ${String(row.state)}`,
-        {
-          resource: { kind: reference.kind, id: reference.id },
-          violations: [{ field: reference.field, message: `is ${String(row.state)}` }],
-        },
-      );
   }
 }
 
@@ -424,35 +436,17 @@ function auditRow(
   };
 }
 
-/** Which resources others are changing, and whether any of the holds has to wait for others. */
-async function queueOf(tx: Client, holds: Hold[]): Promise<{ busy: Set<string>; waits: boolean }> {
-  const known = holds.filter(({ fresh }) => !fresh);
-  // Those who only need it to stay may be thousands: they are asked for only where that matters.
-  const locks = await run<{ id: string; mode: LockMode }>(
-    tx,
-    `SELECT DISTINCT "resourceId" AS id, mode FROM "operationLock" WHERE "resourceId" = ANY($1::uuid[]) AND mode <> 'S'
-     UNION ALL SELECT m.id, 'S' FROM unnest($2::uuid[]) AS m(id) WHERE EXISTS (SELECT 1 FROM "operationLock" l WHERE l."resourceId" = m.id AND l.mode = 'S')`,
-    [known.map(({ id }) => id), known.flatMap(({ id, mode }) => (mode === 'D' ? [id] : []))],
-  );
-  const modes = new Map(known.map(({ id, mode }) => [id, mode]));
-  return {
-    busy: new Set(locks.flatMap(({ id, mode }) => (mode === 'S' ? [] : [id]))),
-    waits: locks.some(
-      ({ id, mode }) => mode === 'D' || modes.get(id) === 'D' || (mode === 'X' && modes.get(id) === 'X'),
-    ),
-  };
-}
-
 async function callbackRow(
   tx: Client,
   { apiKeyId }: Caller,
   operationId: string,
   url: string,
 ): Promise<Record<string, unknown>> {
-  const [secret] = await run(tx, 'SELECT 1 FROM "secret" WHERE "ownerId" = $1 AND field = $2', [
-    apiKeyId,
-    callbackSecretField,
-  ]);
+  const [secret] = await run(
+    tx,
+    `SELECT 1 FROM "secret" WHERE "ownerKind" = 'apiKey' AND "ownerId" = $1 AND field = $2`,
+    [apiKeyId, callbackSecretField],
+  );
   if (!secret)
     throw new Problem('INVALID_ARGUMENT', 'this API key has no secret to sign callbacks with; make a new key', {
       violations: [{ field: 'Belay-Callback-Url', message: 'the API key has no callback secret' }],
@@ -467,72 +461,26 @@ function ownerOf(kind: Kind, row: Row): Owner | null {
   return typeof row.accountId === 'string' ? { accountId: row.accountId } : null;
 }
 
-/** Rows of the secrets that a create brings along. */
-function secretRows(kind: Kind, input: Record<string, unknown>, ownerId: string): Record<string, unknown>[] {
-  return Object.entries(kind.fields).flatMap(([name, field]) =>
-    field.secret && field.set !== 'system' && typeof input[name] === 'string'
-      ? [{ ownerId, field: name, ciphertext: seal(ownerId, name, String(input[name])) }]
-      : [],
-  );
-}
-
 async function acceptOperation(
   change: Change,
   action: Action,
   accepting: Accepting,
-  references: Reference[],
+  standing: Hold[],
+  line: Line,
 ): Promise<Outcome> {
-  const { tx, kind, verb, row, input, rows } = accepting;
+  const { tx, kind, verb, row, input, rows, references } = accepting;
   const operationId = accepting.operationId ?? '';
   const creating = verb === 'create';
   revisionFits(change, row);
-  if (row.fault)
-    throw new Problem('RESOURCE_FAULTED', `${kind.name} ${row.id} is held by a stuck operation`, {
-      resource: { kind: kind.name, id: row.id },
-    });
+  const waits = line.waitsFor !== null;
   const holds: Hold[] = [
-    {
-      kind: kind.name,
-      id: row.id,
-      mode: action.lock ?? 'X',
-      ...(action.from ? { from: action.from } : {}),
-      via: action.via ?? null,
-      to: accepting.to ?? action.to ?? null,
-      fresh: creating,
-    },
-    ...accepting.holds,
-    ...references
-      .filter(
-        ({ kind: name, mode }) => mode === undefined && isLocked(kindOf(name)) && kindOf(name).scope === 'project',
-      )
-      .map(({ kind: name, id }): Hold => ({ kind: name, id, mode: 'S' })),
-  ].filter((hold, index, all) => all.findIndex((other) => other.id === hold.id) === index);
-  // Conditions on what is free right now; whatever queues is checked again when its turn comes.
-  const { busy, waits } = await queueOf(tx, holds);
-  if (waits && change.onBusy === 'fail')
-    throw new Problem('RESOURCE_BUSY', `another operation holds or waits for ${kind.name} ${row.id}`, {
-      resource: { kind: kind.name, id: row.id },
-      retryAfterSeconds: 1,
-    });
-  const states = new Map<string, string | null>();
-  for (const hold of holds) {
-    if (hold.mode === 'S' || hold.fresh) continue;
-    const held = hold.id === row.id ? row : accepting.references.get(`${hold.kind}/${hold.id}`);
-    const state = held ? ((held.state as string | undefined) ?? null) : null;
-    states.set(hold.id, state);
-    if (busy.has(hold.id)) continue;
-    if (hold.from && hold.from.length > 0 && !hold.from.includes(state ?? ''))
-      throw new Problem(
-        'INVALID_STATE',
-        `${hold.kind} ${hold.id} is ${state}; ${kind.name}.${verb} needs ${hold.from.join(' or ')}`,
-        {
-          resource: { kind: hold.kind, id: hold.id },
-          state,
-          fits: hold.from,
-        },
-      );
-  }
-  const enters = (hold: Hold): boolean => hold.fresh === true || (!waits && hold.mode !== 'S');
+    ...standing.map((hold) =>
+      hold.kind === kind.name && hold.id === row.id && accepting.to ? { ...hold, to: accepting.to } : hold,
+    ),
+    ...accepting.makes.map((made): Hold => ({ ...made, mode: 'X', fresh: true })),
+  ];
+  const enters = (hold: Hold): boolean => hold.fresh === true || !waits;
+  const stateOf = (hold: Hold): string => String(references.get(keyOf(hold))?.state ?? '');
   if (creating) rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
   const projectId = (row.projectId as string | null | undefined) ?? null;
   const now = new Date().toISOString();
@@ -563,8 +511,9 @@ async function acceptOperation(
     mode: hold.mode,
     entered: enters(hold),
     fromStates: hold.from ?? [],
+    conditions: hold.conditions ?? [],
     viaState: hold.via ?? null,
-    fromState: enters(hold) && !hold.fresh ? (states.get(hold.id) ?? '') : null,
+    fromState: enters(hold) && !hold.fresh && hold.mode !== 'S' ? stateOf(hold) : null,
     toState: hold.to ?? null,
   }));
   rows.auditEntry = [auditRow(change, row, projectId, operationId, input)];
@@ -575,13 +524,15 @@ async function acceptOperation(
   if (change.callbackUrl) rows.callback = [await callbackRow(tx, change.caller, operationId, change.callbackUrl)];
   await insertAll(tx, rows);
   for (const hold of holds) {
-    if (!enters(hold) || hold.fresh) continue;
-    const table = kindOf(hold.kind).name;
-    await run(
+    if (!enters(hold) || hold.fresh || hold.mode === 'S') continue;
+    // Whoever could change it now would be in the line; that it is as it was read is asked all the same.
+    const [entered] = await run(
       tx,
-      `UPDATE "${table}" SET ${hold.via ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
-      hold.via ? [hold.id, operationId, hold.via] : [hold.id, operationId],
+      `UPDATE "${kindOf(hold.kind).name}" SET ${hold.via ? 'state = $4,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now()
+       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NULL AND "deletedAt" IS NULL RETURNING 1`,
+      [hold.id, operationId, references.get(keyOf(hold))?.revision, ...(hold.via ? [hold.via] : [])],
     );
+    if (!entered) throw new Moved({ kind: hold.kind, id: hold.id });
   }
   const quotaDelta = projectId ? await enforceQuota(tx, { projectId }, rows) : {};
   if (change.dryRun)
@@ -630,7 +581,7 @@ async function acceptOperation(
   };
 }
 
-async function acceptRecord(change: Change, action: Action, accepting: Accepting): Promise<Outcome> {
+async function acceptRecord(change: Change, action: Action, accepting: Accepting, before: Row): Promise<Outcome> {
   const { tx, kind, verb, row, input, rows } = accepting;
   const projectId = (row.projectId as string | null | undefined) ?? null;
   const audit = auditRow(change, row, projectId, null, input);
@@ -674,13 +625,14 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
   }
 
   revisionFits(change, row);
+  const write = async (next: Row, columns: readonly string[]): Promise<Row> => {
+    const written = await writeColumns(tx, kind, next, columns);
+    if (!written) throw new Moved({ kind: kind.name, id: row.id });
+    return written;
+  };
   if (verb === 'delete') {
-    await run(
-      tx,
-      `UPDATE "${kind.name}" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-      [row.id],
-    );
-    await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [row.id]);
+    await write({ ...row, deletedAt: new Date().toISOString() }, ['deletedAt']);
+    await forgetSecrets(tx, { kind: kind.name, id: row.id });
     await finish(row, happenedOf(verb));
     plan();
     return { status: 204, body: '', rights };
@@ -696,28 +648,13 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
       { fits: action.from },
     );
   else if (action.to) next.state = action.to;
-  next.revision = row.revision + 1;
-  next.updatedAt = new Date().toISOString();
-  await writeRow(tx, kind, next);
-  await finish(next, happenedOf(verb));
+  const now = await write(next, changedColumns(kind, before, next));
+  await finish(now, happenedOf(verb));
   plan();
   return {
     status: 200,
-    body: JSON.stringify({ ...told(kind, next), ...accepting.answer }),
-    revision: next.revision,
+    body: JSON.stringify({ ...told(kind, now), ...accepting.answer }),
+    revision: now.revision,
     rights,
   };
-}
-
-/** Writes all columns of one row back. */
-async function writeRow(tx: Client, kind: Kind, row: Row): Promise<void> {
-  const names = columnsOf(kind)
-    .map((column) => column.name)
-    .filter((name) => !['id', 'createdAt'].includes(name));
-  const columns = names.map((name) => `"${name}"`).join(', ');
-  await run(
-    tx,
-    `UPDATE "${kind.name}" SET (${columns}) = (SELECT ${columns} FROM json_populate_record(NULL::"${kind.name}", $2::json)) WHERE id = $1`,
-    [row.id, JSON.stringify(row)],
-  );
 }

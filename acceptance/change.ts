@@ -2,9 +2,13 @@
 import type { Client, Rows } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
+import type { ProblemCode } from '../runtime/problem.ts';
 import type { Caller, Place } from './caller.ts';
 
 export type Row = Record<string, unknown> & { id: string; revision: number };
+
+/** Rows by `<kind>/<id>`. */
+export type Loaded = ReadonlyMap<string, Row>;
 
 /** A resource that the request names. */
 export interface Reference {
@@ -12,20 +16,40 @@ export interface Reference {
   id: string;
   /** Where in the body it stands, for the violation when it is not there. */
   field: string;
-  /** S unless the action changes it too. */
-  mode?: LockMode;
 }
 
+/** Rows that the holds of an action follow from, beside those that the request names: one by its id, or `by` a field all that refer to it. */
+export type Related = { kind: string; id: string; by?: string };
+
+/** Something that must be true of a held resource, when it is accepted and again when its turn comes. */
+export interface Condition {
+  field: string;
+  is: string | null;
+  code: ProblemCode;
+  message: string;
+}
+
+/** What an action needs of a resource while it runs: S, that it stays; X, that nobody else changes it; D, that nobody else uses it. */
 export interface Hold {
   kind: string;
   id: string;
   mode: LockMode;
   /** States it may be in; empty: any. */
   from?: readonly string[];
+  conditions?: readonly Condition[];
   via?: string | null;
   to?: string | null;
   /** Made by this operation: if it fails, a tombstone is all that stays. */
   fresh?: boolean;
+}
+
+/** What the holds of an action are told from; nothing else, so that they are known before anything is locked. */
+export interface Scene {
+  kind: Kind;
+  input: Record<string, unknown>;
+  /** The resource acted on; of a create, the row about to be inserted. */
+  row: Row;
+  loaded: Loaded;
 }
 
 /** What a command's hook reads and fills while a change is accepted. */
@@ -38,11 +62,13 @@ export interface Accepting {
   /** The resource acted on; of a create, the row about to be inserted. */
   row: Row;
   project: Row | null;
-  references: Map<string, Row>;
+  /** Living rows of what the request names and of what is related, as they are under the locks. */
+  references: Loaded;
   operationId: string | null;
   /** Further rows to insert, by table. */
   rows: Rows;
-  holds: Hold[];
+  /** Further resources that the operation makes. What is there already is held by `Hook.holds` alone. */
+  makes: { kind: string; id: string; via: string; to: string }[];
   /** What the workflow is told beside the target's id. No secret. */
   workflowInput: Record<string, unknown>;
   /** State after success, where it is not the action's own. */
@@ -93,12 +119,18 @@ export interface Outcome {
   rights?: boolean;
 }
 
-/** What a single action adds to the general way of a change. */
+/** What a single action adds to the general way of a change, in the order in which it is asked. */
 export interface Hook {
   /** Ids inside the body that the fields alone do not show. */
   references?(input: Record<string, unknown>): Reference[];
+  /** Further rows that its holds follow from, told from what the request names. Pure, as `holds`. */
+  related?(scene: Scene): Related[];
+  /** What it holds beside its target, and beside S on what the request names. Pure: it is asked before the locks and again under them. */
+  holds?(scene: Scene): Hold[];
+  /** What must be true of its target beside the states of the model. Pure, as `holds`. */
+  conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */
-  place?(row: Row, loaded: Map<string, Row>): Place;
+  place?(row: Row, loaded: Loaded): Place;
   /** The resource whose place counts instead; null for the platform itself. */
   home?(row: Row): { kind: string; id: string } | null;
   /** Whether it is the caller's own, for which holding the permission anywhere is enough. */

@@ -6,6 +6,7 @@ import { createSchema, type JsonSchema } from '../model/schemas.ts';
 import { builtInRoles } from '../model/tenancy/builtInRoles.ts';
 import type { Database } from './database.ts';
 import { insertAll, run, transaction } from './database.ts';
+import { ensureGuards } from './guards.ts';
 
 const fixed = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
 
@@ -18,6 +19,9 @@ export const wellKnown = {
   admin: fixed(5),
   adminBinding: fixed(6),
 };
+
+/** Whose the platform's own secrets are. No resource has this kind, so no resource's end can take them along. */
+export const platformOwner = { kind: 'platform', id: wellKnown.platform };
 
 /** The same name always gives the same id (RFC 9562 version 8, from SHA-256). */
 export function idOf(name: string): string {
@@ -38,6 +42,7 @@ export function newToken(): { accessKey: string; token: string; hash: string } {
 export async function ensureInstallation(database: Database): Promise<void> {
   await transaction(database, async (tx) => {
     await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
+    await ensureGuards(tx);
     const upsert = async (table: string, rows: Record<string, unknown>[], refreshed: string[]): Promise<void> => {
       if (rows.length === 0) return;
       const columns = Object.keys(rows[0] ?? {})

@@ -27,10 +27,10 @@ export const readyStatement = `WITH ready AS MATERIALIZED (
        WHERE o.state = 'queued' AND (o."dispatchAt" IS NULL OR o."dispatchAt" < now())
          AND NOT EXISTS (
            SELECT 1 FROM "operationLock" mine WHERE mine."operationId" = o.id AND (
-             EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId" AND earlier.ticket < mine.ticket
-               AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D') OFFSET 0)
+             EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId" AND earlier."resourceKind" = mine."resourceKind"
+               AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D') OFFSET 0)
              OR (mine.mode = 'D' AND EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId"
-               AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" OFFSET 0))) OFFSET 0)
+               AND earlier."resourceKind" = mine."resourceKind" AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" OFFSET 0))) OFFSET 0)
        ORDER BY o."createdAt" LIMIT ${readyAtOnce} FOR UPDATE SKIP LOCKED)
      UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $1) FROM ready WHERE o.id = ready.id
      RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input`;

@@ -30,25 +30,36 @@ function open(ownerId: string, field: string, sealed: Buffer): string {
 export const unseal = (ownerId: string, field: string, sealed: string): string =>
   open(ownerId, field, Buffer.from(sealed.slice(2), 'hex'));
 
+/** Whose a secret is. One id alone is not enough: what one resource's end takes along must never be another's. */
+export interface Owner {
+  kind: string;
+  id: string;
+}
+
 /** The secret of an owner, or null. */
-export async function readSecret(database: Database, ownerId: string, field: string): Promise<string | null> {
+export async function readSecret(database: Database, owner: Owner, field: string): Promise<string | null> {
   const rows = await run<{ ciphertext: Buffer }>(
     database.pool,
-    'SELECT ciphertext FROM "secret" WHERE "ownerId" = $1 AND field = $2',
-    [ownerId, field],
+    'SELECT ciphertext FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = $3',
+    [owner.kind, owner.id, field],
   );
-  return rows[0] ? open(ownerId, field, rows[0].ciphertext) : null;
+  return rows[0] ? open(owner.id, field, rows[0].ciphertext) : null;
 }
 
-export async function writeSecret(on: Queryable, ownerId: string, field: string, value: string): Promise<void> {
+export async function writeSecret(on: Queryable, owner: Owner, field: string, value: string): Promise<void> {
   await run(
     on,
-    `INSERT INTO "secret" ("ownerId", field, ciphertext) VALUES ($1, $2, $3::bytea)
-     ON CONFLICT ("ownerId", field) DO UPDATE SET ciphertext = excluded.ciphertext`,
-    [ownerId, field, seal(ownerId, field, value)],
+    `INSERT INTO "secret" ("ownerKind", "ownerId", field, ciphertext) VALUES ($1, $2, $3, $4::bytea)
+     ON CONFLICT ("ownerKind", "ownerId", field) DO UPDATE SET ciphertext = excluded.ciphertext`,
+    [owner.kind, owner.id, field, seal(owner.id, field, value)],
   );
 }
 
-export async function forgetSecrets(on: Queryable, ownerId: string): Promise<void> {
-  await run(on, 'DELETE FROM "secret" WHERE "ownerId" = $1', [ownerId]);
+/** Forgets the secrets of an owner; all of them, or those of the named fields. */
+export async function forgetSecrets(on: Queryable, owner: Owner, fields: string[] | null = null): Promise<void> {
+  await run(
+    on,
+    'DELETE FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND ($3::text[] IS NULL OR field = ANY($3))',
+    [owner.kind, owner.id, fields],
+  );
 }

@@ -1,6 +1,6 @@
 /** Kept connections to host agents: one per host and process, opened at first use, opened again when it broke. */
 import { type Database, run } from '../database/database.ts';
-import { wellKnown } from '../database/installation.ts';
+import { platformOwner } from '../database/installation.ts';
 import { readSecret } from '../database/secrets.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../host-agent/connection.ts';
@@ -56,7 +56,7 @@ function keepConnections(database: Database): HostConnections {
     if (host.silent && !anyway)
       throw new AgentError('HOST_UNREACHABLE', `host ${hostId} does not answer`, false, hostId);
     const simulated = host.address.startsWith('sim://');
-    const privateKey = simulated ? null : await readSecret(database, wellKnown.platform, 'sshPrivateKey');
+    const privateKey = simulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');
     const connection = await connectHost({
       address: host.address,
       port: host.sshPort,

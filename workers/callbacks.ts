@@ -101,7 +101,7 @@ export function post(address: string, headers: Record<string, string>, body: str
 
 async function deliver(database: Database, denied: BlockList, callback: Due): Promise<void> {
   const { operationId, apiKeyId, url } = callback;
-  const secret = await readSecret(database, apiKeyId, callbackSecretField);
+  const secret = await readSecret(database, { kind: 'apiKey', id: apiKeyId }, callbackSecretField);
   if (secret === null) throw new Error('the API key that asked for it is gone');
   const operation = await readById(database.pool, kindOf('operation') as Kind, operationId, {
     visible: everything,

@@ -5,7 +5,8 @@ import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
 import { type CreateInput, maxNameLength } from '../../model/kind.ts';
 import { kinds } from '../../model/kinds.ts';
-import type { Accepting, Hold, Hooks, Reference, Row } from '../change.ts';
+import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../change.ts';
+import { loadedOf } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
 import { invalid } from '../violation.ts';
@@ -157,11 +158,10 @@ async function accept(accepting: Accepting): Promise<void> {
   });
   accepting.rows.volume = volumes;
   accepting.rows.networkInterface = interfaces;
-  accepting.holds.push(
-    ...volumes.map(({ id }): Hold => ({ kind: 'volume', id, mode: 'X', via: 'creating', to: 'ready', fresh: true })),
-    ...interfaces.map(
-      ({ id }): Hold => ({ kind: 'networkInterface', id, mode: 'X', via: 'creating', to: 'ready', fresh: true }),
-    ),
+  const fresh = { via: 'creating', to: 'ready' };
+  accepting.makes.push(
+    ...volumes.map(({ id }) => ({ kind: 'volume', id, ...fresh })),
+    ...interfaces.map(({ id }) => ({ kind: 'networkInterface', id, ...fresh })),
   );
   accepting.workflowInput = { requestedHostId: input.requestedHostId ?? null, startOnCreate };
   // What fits nowhere is refused at once; what fits now is placed when its turn comes, and may find the room taken.
@@ -203,30 +203,23 @@ async function findMove({ tx, row, input }: Accepting): Promise<Accepting['place
   return { hostId, pools: [] };
 }
 
-interface Part {
-  id: string;
-  kind: string;
-  state: string;
-  role: string | null;
-}
+const relatedParts = ({ row: { id } }: Scene): Related[] => [
+  { kind: 'volume', by: 'instanceId', id },
+  { kind: 'networkInterface', by: 'instanceId', id },
+];
 
 /** The disks and ports of an instance, held with it; `states` says what becomes of each kind. */
-async function holdParts(
-  accepting: Accepting,
+function parts(
+  { row, loaded }: Scene,
   states: { root?: Partial<Hold>; data?: Partial<Hold>; port?: Partial<Hold> },
-): Promise<void> {
-  const parts = await run<Part>(
-    accepting.tx,
-    `SELECT id, 'volume' AS kind, state, role FROM "volume" WHERE "instanceId" = $1 AND "deletedAt" IS NULL
-     UNION ALL SELECT id, 'networkInterface', state, NULL FROM "networkInterface" WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY 1`,
-    [accepting.row.id],
-  );
-  for (const { id, kind, state, role } of parts) {
-    const wanted = kind === 'networkInterface' ? states.port : role === 'root' ? states.root : states.data;
-    if (!wanted) continue;
-    accepting.references.set(`${kind}/${id}`, { id, state, revision: 0 });
-    accepting.holds.push({ kind, id, mode: 'X', ...wanted });
-  }
+): Hold[] {
+  const own = (kind: string): Row[] => loadedOf(loaded, kind).filter(({ instanceId }) => instanceId === row.id);
+  const held = (kind: string, { id }: Row, wanted: Partial<Hold> | undefined): Hold[] =>
+    wanted ? [{ kind, id, mode: 'X', ...wanted }] : [];
+  return [
+    ...own('volume').flatMap((volume) => held('volume', volume, volume.role === 'root' ? states.root : states.data)),
+    ...own('networkInterface').flatMap((port) => held('networkInterface', port, states.port)),
+  ];
 }
 
 const gone = { via: 'deleting', to: 'deleted' };
@@ -257,24 +250,26 @@ export const instanceHooks: Hooks = {
     },
   },
   'instance.delete': {
-    accept: (accepting) =>
-      holdParts(
-        accepting,
-        accepting.row.keepRootVolume ? { data: {} } : { root: { via: 'destroying', to: 'destroyed' }, data: {} },
+    related: relatedParts,
+    holds: (scene) =>
+      parts(
+        scene,
+        scene.row.keepRootVolume ? { data: {} } : { root: { via: 'destroying', to: 'destroyed' }, data: {} },
       ),
   },
   'instance.recover': {
-    async accept(accepting) {
-      const { tx, row } = accepting;
-      await holdParts(accepting, { root: row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } });
+    related: relatedParts,
+    holds: (scene) => parts(scene, { root: scene.row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } }),
+    async accept({ tx, row }) {
       const wanted = { vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
       await enforce(tx, { projectId: String(row.projectId) }, wanted, { recorded: false });
     },
   },
   'instance.expunge': {
-    accept: (accepting) =>
-      holdParts(accepting, {
-        root: accepting.row.keepRootVolume ? {} : { via: 'expunging', to: 'expunged' },
+    related: relatedParts,
+    holds: (scene) =>
+      parts(scene, {
+        root: scene.row.keepRootVolume ? {} : { via: 'expunging', to: 'expunged' },
         port: gone,
       }),
   },

@@ -1,24 +1,48 @@
-import type { Hooks } from '../change.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Condition, Hold, Hooks, Related, Row } from '../change.ts';
+
+/** What the holds were told from must still be so when the turn has come: a volume that was attached meanwhile needs its instance held too. */
+export const stillAttachedTo = (volume: Row): Condition => ({
+  field: 'instanceId',
+  is: volume.instanceId ? String(volume.instanceId) : null,
+  code: 'INVALID_STATE',
+  message: volume.instanceId
+    ? `volume ${volume.id} is not attached to instance ${String(volume.instanceId)} any more`
+    : `volume ${volume.id} was attached to an instance meanwhile`,
+});
+
+/** The instance that a volume is attached to, when it is. */
+export const instanceOf = (volume: Row | undefined): Hold[] =>
+  volume?.instanceId ? [{ kind: 'instance', id: String(volume.instanceId), mode: 'X' }] : [];
+
+/** For `Hook.related`: its row, too, is needed then. */
+export const relatedInstance = (volume: Row | undefined): Related[] =>
+  instanceOf(volume).map(({ kind, id }) => ({ kind, id }));
 
 export const snapshotHooks: Hooks = {
   'snapshot.create': {
-    references: (input) => [{ kind: 'volume', id: String(input.volumeId), field: 'volumeId', mode: 'X' }],
-    accept({ row, input, references, holds, workflowInput }) {
+    related: ({ input, loaded }) => relatedInstance(loaded.get(`volume/${String(input.volumeId)}`)),
+    holds({ input, loaded }) {
+      const volume = loaded.get(`volume/${String(input.volumeId)}`);
+      if (!volume) return [];
+      return [
+        { kind: 'volume', id: volume.id, mode: 'X', from: ['ready'], conditions: [stillAttachedTo(volume)] },
+        ...instanceOf(volume),
+      ];
+    },
+    accept({ row, input, references, workflowInput }) {
       const volume = references.get(`volume/${String(input.volumeId)}`);
       Object.assign(row, { zoneId: volume?.zoneId, sizeGib: volume?.sizeGib, poolId: volume?.poolId });
-      holds.push({ kind: 'volume', id: String(input.volumeId), mode: 'X', from: ['ready'] });
-      if (volume?.instanceId) {
-        references.set(`instance/${String(volume.instanceId)}`, { id: String(volume.instanceId), revision: 0 });
-        holds.push({ kind: 'instance', id: String(volume.instanceId), mode: 'X' });
-      }
       workflowInput.volumeId = input.volumeId;
       workflowInput.quiesce = input.quiesce ?? false;
     },
   },
   'snapshot.delete': {
-    accept({ row, holds, references, workflowInput }) {
-      references.set(`volume/${String(row.volumeId)}`, { id: String(row.volumeId), revision: 0 });
-      holds.push({ kind: 'volume', id: String(row.volumeId), mode: 'X' });
+    related: ({ row }) => [{ kind: 'volume', id: String(row.volumeId) }],
+    holds: ({ row }) => [{ kind: 'volume', id: String(row.volumeId), mode: 'X' }],
+    accept({ row, references, workflowInput }) {
+      if (!references.has(`volume/${String(row.volumeId)}`))
+        throw new Problem('INVALID_STATE', `the volume of snapshot ${row.id} is gone`);
       workflowInput.volumeId = row.volumeId;
     },
   },

@@ -1,9 +1,10 @@
 import { run } from '../../database/database.ts';
 import { findSpace } from '../../database/placement.ts';
 import { Problem } from '../../runtime/problem.ts';
-import type { Accepting, Hooks, Row } from '../change.ts';
+import type { Accepting, Condition, Hooks, Row } from '../change.ts';
 import { enforce, sizeToBe } from '../quota.ts';
 import { invalid } from '../violation.ts';
+import { instanceOf, relatedInstance, stillAttachedTo } from './snapshot.ts';
 
 function typeAllows(type: Row | undefined, sizeGib: number): void {
   if (sizeGib < Number(type?.minSizeGib ?? 1) || sizeGib > Number(type?.maxSizeGib ?? 65_536))
@@ -33,12 +34,12 @@ async function create(accepting: Accepting): Promise<void> {
   accepting.placement = await findSpace(tx, String(input.zoneId), need);
 }
 
-const notAttached = (row: Row): void => {
-  if (row.instanceId)
-    throw new Problem('ALREADY_ATTACHED', `volume ${row.id} is attached to instance ${String(row.instanceId)}`, {
-      resource: { kind: 'instance', id: String(row.instanceId) },
-    });
-};
+const notAttached = (volume: Row): Condition => ({
+  field: 'instanceId',
+  is: null,
+  code: 'ALREADY_ATTACHED',
+  message: `volume ${volume.id} is attached to an instance`,
+});
 
 const attachedTo = (row: Row): string => {
   if (!row.instanceId) throw new Problem('INVALID_STATE', `volume ${row.id} is not attached`);
@@ -57,34 +58,39 @@ export const volumeHooks: Hooks = {
     accept: create,
   },
   'volume.attach': {
-    references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId', mode: 'X' }],
-    accept({ row, input, references, holds, workflowInput }) {
-      notAttached(row);
+    references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId' }],
+    conditions: ({ row }) => [notAttached(row)],
+    holds: ({ input }) => [{ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] }],
+    accept({ row, input, references, workflowInput }) {
       const instance = references.get(`instance/${String(input.instanceId)}`);
       if (instance?.zoneId !== row.zoneId) throw invalid('instanceId', 'is in another zone');
-      holds.push({ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] });
       workflowInput.instanceId = input.instanceId;
     },
   },
   'volume.detach': {
-    accept({ row, holds, references, workflowInput }) {
-      const instanceId = attachedTo(row);
-      if (row.role === 'root')
-        throw new Problem('NOT_SUPPORTED', `volume ${row.id} is the root of instance ${instanceId} and goes with it`);
-      holds.push({ kind: 'instance', id: instanceId, mode: 'X' });
-      references.set(`instance/${instanceId}`, { id: instanceId, revision: 0 });
-      workflowInput.instanceId = instanceId;
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [
+      stillAttachedTo(row),
+      {
+        field: 'role',
+        is: 'data',
+        code: 'NOT_SUPPORTED',
+        message: `volume ${row.id} is the root of instance ${String(row.instanceId)} and goes with it`,
+      },
+    ],
+    holds: ({ row }) => instanceOf(row),
+    accept({ row, workflowInput }) {
+      workflowInput.instanceId = attachedTo(row);
     },
   },
   'volume.resize': {
-    async accept({ tx, row, input, holds, workflowInput, references }) {
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    holds: ({ row }) => instanceOf(row),
+    async accept({ tx, row, input, workflowInput }) {
       const sizeGib = Number(input.sizeGib);
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
-      if (row.instanceId) {
-        holds.push({ kind: 'instance', id: String(row.instanceId), mode: 'X' });
-        references.set(`instance/${String(row.instanceId)}`, { id: String(row.instanceId), revision: 0 });
-      }
       workflowInput.sizeGib = sizeGib;
       // The growth is not in the records yet, so it is asked of the limit as if it were; what another resize was promised is.
       const [promised] = await run<{ sizeGib: number }>(
@@ -98,12 +104,12 @@ export const volumeHooks: Hooks = {
   },
   'volume.revert': {
     references: (input) => [{ kind: 'snapshot', id: String(input.snapshotId), field: 'snapshotId' }],
+    conditions: ({ row }) => [notAttached(row)],
     accept({ row, input, references, workflowInput }) {
-      notAttached(row);
       if (references.get(`snapshot/${String(input.snapshotId)}`)?.volumeId !== row.id)
         throw invalid('snapshotId', 'is of another volume');
       workflowInput.snapshotId = input.snapshotId;
     },
   },
-  'volume.delete': { accept: ({ row }) => notAttached(row) },
+  'volume.delete': { conditions: ({ row }) => [notAttached(row)] },
 };

@@ -184,7 +184,7 @@ async function makeKey(accepting: Accepting): Promise<void> {
   Object.assign(row, { accessKey, secretHash: hash, accountId: user?.accountId });
   answer.token = token;
   answer.callbackSecret = newCallbackSecret();
-  await writeSecret(accepting.tx, row.id, callbackSecretField, String(answer.callbackSecret));
+  await writeSecret(accepting.tx, { kind: 'apiKey', id: row.id }, callbackSecretField, String(answer.callbackSecret));
 }
 
 /** To open a key, or to let it in from more addresses, is to give what it may; to narrow it takes the permission alone. */

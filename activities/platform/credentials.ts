@@ -6,19 +6,19 @@ import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import ssh2 from 'ssh2';
 import { type Database, run, transaction } from '../../database/database.ts';
-import { wellKnown } from '../../database/installation.ts';
-import { readSecret, writeSecret } from '../../database/secrets.ts';
+import { platformOwner } from '../../database/installation.ts';
+import { type Owner, readSecret, writeSecret } from '../../database/secrets.ts';
 import { type Issued, issueAuthority, issueForHost } from './certificate.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first. */
 async function keep<Field extends string>(
   database: Database,
-  ownerId: string,
+  owner: Owner,
   fields: readonly Field[],
   make: () => Promise<Record<Field, string>>,
 ): Promise<Record<Field, string>> {
   const read = async (): Promise<Record<Field, string> | null> => {
-    const values = await Promise.all(fields.map((field) => readSecret(database, ownerId, field)));
+    const values = await Promise.all(fields.map((field) => readSecret(database, owner, field)));
     if (values.includes(null)) return null;
     return Object.fromEntries(fields.map((field, index) => [field, values[index]])) as Record<Field, string>;
   };
@@ -26,10 +26,16 @@ async function keep<Field extends string>(
   if (known) return known;
   const made = await make();
   const won = await transaction(database, async (tx) => {
-    await run(tx, 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`${ownerId}/${fields.join()}`]);
-    const [first] = await run(tx, 'SELECT 1 FROM "secret" WHERE "ownerId" = $1 AND field = $2', [ownerId, fields[0]]);
+    await run(tx, 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+      `${owner.kind}/${owner.id}/${fields.join()}`,
+    ]);
+    const [first] = await run(tx, 'SELECT 1 FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = $3', [
+      owner.kind,
+      owner.id,
+      fields[0],
+    ]);
     if (first) return false;
-    for (const field of fields) await writeSecret(tx, ownerId, field, made[field]);
+    for (const field of fields) await writeSecret(tx, owner, field, made[field]);
     return true;
   });
   return won ? made : ((await read()) ?? made);
@@ -47,7 +53,7 @@ export interface SshKey {
 export async function platformSshKey(database: Database): Promise<SshKey> {
   const { sshPrivateKey, sshPublicKey } = await keep(
     database,
-    wellKnown.platform,
+    platformOwner,
     ['sshPrivateKey', 'sshPublicKey'],
     async () => {
       const pair = ssh2.utils.generateKeyPairSync('ed25519');
@@ -65,7 +71,7 @@ const authorityName = 'Belay migration';
 async function migrationAuthority(database: Database): Promise<Issued> {
   const { migrationCaCertificate, migrationCaKey } = await keep(
     database,
-    wellKnown.platform,
+    platformOwner,
     ['migrationCaCertificate', 'migrationCaKey'],
     async () => {
       const { certificate, key } = await issueAuthority(authorityName);
@@ -95,7 +101,7 @@ export async function migrationCertificate(
   const names = isIP(address) || isHostname(address) ? [hostId, address] : [hostId];
   const { migrationCertificate: certificate, migrationKey } = await keep(
     database,
-    hostId,
+    { kind: 'host', id: hostId },
     ['migrationCertificate', 'migrationKey'],
     async () => {
       const made = await issueForHost(hostId, names, authority);

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import { readSecret } from '../../database/secrets.ts';
+import { forgetSecrets, readSecret } from '../../database/secrets.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
 import {
@@ -75,8 +75,8 @@ export const hosts = (world: World) => {
 
   /** The credential that came with the host, until the platform's own key has taken its place. */
   async function callersCredential(hostId: string): Promise<Credential | null> {
-    const privateKey = await readSecret(database, hostId, 'sshPrivateKey');
-    const password = await readSecret(database, hostId, 'sshPassword');
+    const privateKey = await readSecret(database, { kind: 'host', id: hostId }, 'sshPrivateKey');
+    const password = await readSecret(database, { kind: 'host', id: hostId }, 'sshPassword');
     if (privateKey === null && password === null) return null;
     return { ...(privateKey === null ? {} : { privateKey }), ...(password === null ? {} : { password }) };
   }
@@ -157,9 +157,7 @@ export const hosts = (world: World) => {
         await overSsh(host, (connection) => authorizeKey(connection, { publicKey, comment }));
         // Only once the new key has opened the door the old one may be thrown away.
         await overSsh(host, async () => {}, await platformCredential());
-        await run(pool, `DELETE FROM "secret" WHERE "ownerId" = $1 AND field IN ('sshPrivateKey', 'sshPassword')`, [
-          hostId,
-        ]);
+        await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
       },
       undo: ({ hostId }) => closeDoor(hostId),
     }),

@@ -1,11 +1,15 @@
 /** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
 
+import type { Condition } from '../../acceptance/change.ts';
+import { unmet } from '../../acceptance/holds.ts';
 import { freeAddress } from '../../database/addresses.ts';
 import type { Client } from '../../database/database.ts';
 import { insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
+import { forgetSecrets } from '../../database/secrets.ts';
 import { columnsOf } from '../../model/columns.ts';
 import { happenedOf } from '../../model/happened.ts';
+import type { LockMode } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
@@ -14,8 +18,10 @@ import type { World } from '../world.ts';
 interface Held {
   resourceKind: string;
   resourceId: string;
+  mode: LockMode;
   entered: boolean;
   fromStates: string[];
+  conditions: Condition[];
   viaState: string | null;
   fromState: string | null;
   toState: string | null;
@@ -33,7 +39,7 @@ interface OperationRow {
   cancelRequestedAt: Date | null;
   requestId: string | null;
   createdAt: Date;
-  /** What it holds alone, in the order in which it asked. */
+  /** What it holds, in the order in which it asked. */
   held: Held[];
 }
 
@@ -47,9 +53,9 @@ const stepsFrom = (parameter: string): string =>
 const finals = new Set(['succeeded', 'failed', 'cancelled']);
 const ends = new Set(['deleted', 'expunged']);
 
-const heldJson = `(SELECT coalesce(json_agg(json_build_object('resourceKind', l."resourceKind", 'resourceId', l."resourceId", 'entered', l.entered,
-    'fromStates', l."fromStates", 'viaState', l."viaState", 'fromState', l."fromState", 'toState', l."toState") ORDER BY l.ticket), '[]')
-  FROM "operationLock" l WHERE l."operationId" = "operation".id AND l.mode <> 'S')`;
+const heldJson = `(SELECT coalesce(json_agg(json_build_object('resourceKind', l."resourceKind", 'resourceId', l."resourceId", 'mode', l.mode, 'entered', l.entered,
+    'fromStates', l."fromStates", 'conditions', l.conditions, 'viaState', l."viaState", 'fromState', l."fromState", 'toState', l."toState") ORDER BY l.ticket), '[]')
+  FROM "operationLock" l WHERE l."operationId" = "operation".id)`;
 
 async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
   const [row] = await run<OperationRow>(
@@ -63,41 +69,35 @@ async function lockOperation(tx: Client, operationId: string): Promise<Operation
   return row;
 }
 
-/** Moves a resource into the state that says who holds it; refuses when its own state does not fit any more. */
-async function enter(tx: Client, operationId: string, held: Held): Promise<OperationProblem | null> {
-  const table = `"${kindOf(held.resourceKind).name}"`;
-  const [row] = await run<{ state: string; fault: unknown; deletedAt: Date | null }>(
+/**
+ * Takes a resource: what it only needs to stay is looked at, what it changes is moved into the state that says who holds it. Refuses when
+ * the resource is not as the operation needs it any more.
+ */
+async function enter(
+  tx: Client,
+  { id: operationId, type }: OperationRow,
+  held: Held,
+): Promise<OperationProblem | null> {
+  const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions } = held;
+  const table = `"${kindOf(kind).name}"`;
+  const [found] = await run<{ row: Record<string, unknown> }>(
     tx,
-    `SELECT ${kindOf(held.resourceKind).states ? 'state' : "'' AS state"}, fault, "deletedAt" FROM ${table} WHERE id = $1 FOR UPDATE`,
-    [held.resourceId],
+    `SELECT row_to_json(t) AS row FROM ${table} t WHERE id = $1 ${mode === 'S' ? '' : 'FOR UPDATE'}`,
+    [id],
   );
-  const resource = { kind: held.resourceKind, id: held.resourceId };
-  if (!row || row.deletedAt)
-    return { code: 'NOT_FOUND', message: `${held.resourceKind} ${held.resourceId} is gone`, step: null, resource };
-  if (row.fault)
-    return {
-      code: 'RESOURCE_FAULTED',
-      message: `${held.resourceKind} ${held.resourceId} is held by a stuck operation`,
-      step: null,
-      resource,
-    };
-  if (held.fromStates.length > 0 && !held.fromStates.includes(row.state))
-    return {
-      code: 'INVALID_STATE',
-      message: `${held.resourceKind} ${held.resourceId} is ${row.state}; this needs ${held.fromStates.join(' or ')}`,
-      step: null,
-      resource,
-    };
+  const refused = unmet({ kind, id, mode, from, conditions }, found?.row, type);
+  if (refused) return { ...refused.details, code: refused.code, message: refused.message, step: null };
   await run(
     tx,
-    `UPDATE "operationLock" SET entered = true, "fromState" = $3 WHERE "operationId" = $1 AND "resourceId" = $2`,
-    [operationId, held.resourceId, row.state],
+    `UPDATE "operationLock" SET entered = true, "fromState" = $4 WHERE "operationId" = $1 AND "resourceKind" = $2 AND "resourceId" = $3`,
+    [operationId, kind, id, mode === 'S' ? null : String(found?.row.state ?? '')],
   );
-  await run(
-    tx,
-    `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
-    held.viaState ? [held.resourceId, operationId, held.viaState] : [held.resourceId, operationId],
-  );
+  if (mode !== 'S')
+    await run(
+      tx,
+      `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
+      held.viaState ? [id, operationId, held.viaState] : [id, operationId],
+    );
   return null;
 }
 
@@ -111,7 +111,8 @@ async function leave(
   held: Held[],
   stateOf: (held: Held) => string | null,
 ): Promise<void> {
-  const left = held.map((entry) => {
+  const left = held.flatMap((entry) => {
+    if (entry.mode === 'S') return [];
     // Empty where the kind has no states.
     const state = stateOf(entry) || null;
     return {
@@ -126,17 +127,17 @@ async function leave(
     ({ name, states }, index) => `
        left${index} AS (UPDATE "${name}" t SET ${states ? 'state = coalesce(e.state, t.state),' : ''} "currentOperationId" = NULL, fault = NULL,
          revision = t.revision + 1, "updatedAt" = now(), "deletedAt" = CASE WHEN e.dies THEN now() ELSE t."deletedAt" END
-         FROM json_to_recordset($${index + 2}::json) AS e(id uuid, state text, dies boolean) WHERE t.id = e.id),`,
+         FROM json_to_recordset($${index + 2}::json) AS e(id uuid, state text, dies boolean) WHERE t.id = e.id AND t."currentOperationId" = $1),`,
   );
   await run(
     tx,
     `WITH ${updates.join('')}
-       gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceId", mode)
+       gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceKind", "resourceId", mode)
      SELECT pg_notify('belay_queue', '') WHERE EXISTS (
-       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId")
+       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceKind", "resourceId")
        WHERE waiting."operationId" <> $1 AND waiting.mode <> 'S' AND (gone.mode <> 'S' OR waiting.mode = 'D'))
      OR EXISTS (
-       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceId") WHERE waiting."operationId" <> $1 AND gone.mode = 'D')`,
+       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceKind", "resourceId") WHERE waiting."operationId" <> $1 AND gone.mode = 'D')`,
     [
       operationId,
       ...kinds.map((kind) =>
@@ -146,7 +147,7 @@ async function leave(
   );
   for (const { kind, id, dies } of left) {
     if (!dies) continue;
-    await run(tx, 'DELETE FROM "secret" WHERE "ownerId" = $1', [id]);
+    await forgetSecrets(tx, { kind: kind.name, id });
     if (kind.name === 'subnet') {
       await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [id]);
       await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [id]);
@@ -228,7 +229,7 @@ export const operations = ({ database }: World) => ({
       const [begun] = await run<{ createdAt: Date }>(
         database.pool,
         `UPDATE "operation" SET ${nowRunning} WHERE id = $1 AND state = 'queued' AND "cancelRequestedAt" IS NULL
-           AND NOT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND mode <> 'S' AND NOT entered) RETURNING "createdAt"`,
+           AND NOT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND NOT entered) RETURNING "createdAt"`,
         [operationId],
       );
       if (begun) {
@@ -246,7 +247,7 @@ export const operations = ({ database }: World) => ({
           : null;
         for (const entry of held) {
           if (refused || entry.entered) continue;
-          refused = await enter(tx, operationId, entry);
+          refused = await enter(tx, operation, entry);
         }
         if (refused) {
           const { held: now } = await lockOperation(tx, operationId);
@@ -349,8 +350,9 @@ export const operations = ({ database }: World) => ({
         );
         await run(
           tx,
-          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-          [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId })],
+          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
+           WHERE id = $1 AND "currentOperationId" = $3`,
+          [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId }), at.operationId],
         );
         await insertAll(tx, {
           event: [
@@ -384,8 +386,9 @@ export const operations = ({ database }: World) => ({
         ]);
         await run(
           tx,
-          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-          [operation.targetId],
+          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1
+           WHERE id = $1 AND "currentOperationId" = $2`,
+          [operation.targetId, at.operationId],
         );
       });
     },

@@ -37,7 +37,7 @@ export const backupStores = (world: World) => ({
   /** Keys that are no longer needed are no longer kept; what lies in the bucket stays. */
   forget: step({
     async do({ backupStoreId }: BackupStoreRef) {
-      await forgetSecrets(world.database.pool, backupStoreId);
+      await forgetSecrets(world.database.pool, { kind: 'backupStore', id: backupStoreId });
     },
   }),
 });

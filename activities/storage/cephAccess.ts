@@ -27,7 +27,7 @@ export async function adminAccess(world: World, storageClusterId: string): Promi
       `SELECT monitors, fsid, "adminUser" FROM "storageCluster" WHERE id = $1`,
       [storageClusterId],
     ),
-    readSecret(world.database, storageClusterId, 'adminKey'),
+    readSecret(world.database, { kind: 'storageCluster', id: storageClusterId }, 'adminKey'),
   ]);
   if (!cluster || !key)
     throw refuse('PRECONDITION_FAILED', `storage cluster ${storageClusterId} has no administrator's key`);

@@ -45,7 +45,7 @@ export async function openStore(database: Database, backupStoreId: string): Prom
   const { id, bucket, readOnly, revision } = store;
   const kept = clients.get(id);
   if (kept?.revision === revision) return { id, bucket, readOnly, client: kept.client };
-  const secretKey = await readSecret(database, id, 'secretKey');
+  const secretKey = await readSecret(database, { kind: 'backupStore', id }, 'secretKey');
   if (!secretKey) throw new Problem('PRECONDITION_FAILED', `backup store ${id} has no secret key`);
   const client = objectStoreClient({
     endpoint: store.endpoint,

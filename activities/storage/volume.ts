@@ -128,7 +128,7 @@ async function makeSeed(
     instanceId,
     hostname: instance.guestHostname ?? instanceId,
     sshKeys: instance.sshKeys,
-    userData: await readSecret(world.database, instanceId, 'userData'),
+    userData: await readSecret(world.database, { kind: 'instance', id: instanceId }, 'userData'),
   });
 }
 

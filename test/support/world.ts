@@ -55,7 +55,7 @@ export async function records(databaseUrl: string): Promise<Picture> {
     );
     picture.locks = await rows(`SELECT row_to_json(t) AS row FROM (SELECT * FROM "operationLock" ORDER BY ticket) t`);
     picture.secrets = await rows(
-      `SELECT json_build_object('owner', "ownerId", 'field', field) AS row FROM "secret" ORDER BY "ownerId", field`,
+      `SELECT json_build_object('kind', "ownerKind", 'owner', "ownerId", 'field', field) AS row FROM "secret" ORDER BY "ownerId", field`,
     );
     return picture;
   } finally {

@@ -1,0 +1,285 @@
+/** A database with one of everything, and acceptance on it without API, workers or Temporal: for tests of what the database decides. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import pg from 'pg';
+import { acceptChange } from '../../acceptance/accept.ts';
+import { systemCaller } from '../../acceptance/caller.ts';
+import type { Change, Outcome } from '../../acceptance/change.ts';
+import { type Client, type Database, insertAll, openDatabase } from '../../database/database.ts';
+import { ensureInstallation, wellKnown } from '../../database/installation.ts';
+import { columnsOf } from '../../model/columns.ts';
+import type { Action, Kind } from '../../model/kind.ts';
+import { allKinds, kindOf } from '../../model/kinds.ts';
+import { createSchema } from '../../model/schemas.ts';
+import { startPostgres } from '../../postgres/embedded.ts';
+import { freePort } from '../../postgres/owned-process.ts';
+import { migrate } from '../../prisma/migrate.ts';
+import { Problem } from '../../runtime/problem.ts';
+
+type Json = Record<string, unknown>;
+
+export interface Scene {
+  database: Database;
+  /** Past the guards of the tables: for setting the scene, and for breaking it. */
+  stage: pg.Client;
+  ids: Record<string, string>;
+  /** All as at the beginning: no operation, no lock, every resource at rest. */
+  reset(): Promise<void>;
+  accept(type: string, more?: Partial<Change>, on?: Database): Promise<Outcome>;
+  /** Brings the resources into the states in which the action is accepted, as its refusals say. Answers whether it is. */
+  fit(type: string, tries?: number): Promise<boolean>;
+  stop(): Promise<void>;
+}
+
+/** `instance.migrate` → its kind and verb. */
+export function typeOf(type: string): { kind: Kind; verb: string; action: Action } {
+  const [kindName = '', verb = ''] = type.split('.');
+  const kind = kindOf(kindName);
+  const action = kind.actions[verb];
+  if (!action) throw new Error(`there is no action ${type}`);
+  return { kind, verb, action };
+}
+
+/** Every action that runs as an operation, from the model. */
+export const operationTypes: readonly string[] = allKinds.flatMap((kind) =>
+  Object.entries(kind.actions).flatMap(([verb, action]) =>
+    action.mode === 'operation' ? [`${kind.name}.${verb}`] : [],
+  ),
+);
+
+let count = 0;
+
+/** A value that a schema takes; ids are those of the scene, by the name of the member. */
+function sample(name: string, schema: Json, ids: Record<string, string>): unknown {
+  if (Array.isArray(schema.anyOf)) return sample(name, schema.anyOf[0] as Json, ids);
+  if (schema.default !== undefined) return schema.default;
+  if (Array.isArray(schema.enum)) return schema.enum[0];
+  if (schema.type === 'boolean') return false;
+  // More than what is there: sizes grow.
+  if (schema.type === 'integer' || schema.type === 'number') return Math.max(Number(schema.minimum ?? 0), 9);
+  if (schema.type === 'array')
+    return Number(schema.minItems ?? 0) > 0 || /Ids$/.test(name)
+      ? [sample(name.replace(/s$/, ''), schema.items as Json, ids)]
+      : [];
+  if (schema.type === 'object') return objectOf(schema, ids);
+  if (schema.format === 'uuid') return ids[name.replace(/Id$/, '')] ?? ids[name] ?? crypto.randomUUID();
+  if (schema.format === 'ipv4') return '10.0.0.9';
+  if (schema.format === 'date-time') return '2100-01-01T00:00:00Z';
+  if (/cidr/i.test(name)) return `10.${++count % 200}.0.0/24`;
+  return `${name.toLowerCase()}${++count}`;
+}
+
+function objectOf(schema: Json, ids: Record<string, string>): Json {
+  const required = new Set((schema.required as string[] | undefined) ?? []);
+  return Object.fromEntries(
+    Object.entries((schema.properties as Record<string, Json> | undefined) ?? {}).flatMap(([name, property]) =>
+      required.has(name) || ids[name.replace(/Id$/, '')] ? [[name, sample(name, property, ids)]] : [],
+    ),
+  );
+}
+
+/** What the schema alone does not say of a request. */
+const particular: Record<string, (ids: Record<string, string>) => Json> = {
+  'instance.create': (ids) => ({ source: { imageId: ids.image }, networkInterfaces: [{ subnetId: ids.subnet }] }),
+  'volume.create': (ids) => ({ source: { snapshotId: ids.snapshot }, sizeGib: 9 }),
+  'host.create': () => ({ address: `10.9.0.${++count % 250}`, sshPassword: 'secret' }),
+  'storagePool.create': (ids) => ({ clusterIds: [ids.cluster] }),
+  'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
+};
+
+function bodyOf(type: string, ids: Record<string, string>): Json {
+  const { kind, verb, action } = typeOf(type);
+  const schema = verb === 'create' ? createSchema(kind) : ((action.input as unknown as Json | undefined) ?? {});
+  const body = objectOf(schema, ids);
+  if (verb === 'create') {
+    delete body.requestedId;
+    body.name = `${kind.name} ${++count}`;
+  }
+  return { ...body, ...particular[type]?.(ids) };
+}
+
+/** Rows of the scene, beside what columns have by default. `another` has a second of a kind where actions need two. */
+function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
+  const own = { projectId: wellKnown.rootProject };
+  const free = { instanceId: null, deviceIndex: null, role: 'data', sizeGib: 2 };
+  return {
+    zone: [{ id: ids.zone }],
+    pod: [{ id: ids.pod }],
+    cluster: [{ id: ids.cluster }],
+    storageCluster: [{ id: ids.storageCluster }],
+    storagePool: [
+      { id: ids.storagePool, clusterIds: [ids.cluster], totalGib: 10_000, overprovision: 1, storageClass: 'ssd' },
+    ],
+    backupStore: [{ id: ids.backupStore }],
+    host: [
+      { id: ids.host, connection: 'connected', address: '10.9.1.1' },
+      { id: ids.otherHost, connection: 'connected', address: '10.9.1.2' },
+    ],
+    volumeType: [{ id: ids.volumeType, storageClass: 'ssd', minSizeGib: 1, maxSizeGib: 1000 }],
+    instanceType: [{ id: ids.instanceType, vcpus: 1, memoryMib: 128, rootVolumeTypeId: ids.volumeType }],
+    network: [{ id: ids.network, ...own }],
+    subnet: [{ id: ids.subnet, ...own, cidr: '10.250.0.0/24', gateway: '10.250.0.1' }],
+    securityGroup: [{ id: ids.securityGroup, ...own, rules: [] }],
+    image: [{ id: ids.image, ...own, minSizeGib: 1, format: 'raw' }],
+    instance: [{ id: ids.instance, ...own, hostId: ids.host, rootVolumeId: ids.root, vcpus: 1, memoryMib: 128 }],
+    networkInterface: [{ id: ids.networkInterface, ...own, address: '10.250.0.7', mac: '02:00:00:00:00:07' }],
+    volume: [
+      { id: ids.root, ...own, ...free, instanceId: ids.instance, deviceIndex: 0, role: 'root' },
+      { id: ids.attached, ...own, ...free, instanceId: ids.instance, deviceIndex: 1 },
+      { id: ids.volume, ...own, ...free },
+    ],
+    snapshot: [
+      { id: ids.snapshot, ...own, volumeId: ids.volume, sizeGib: 2 },
+      { id: ids.attachedSnapshot, ...own, volumeId: ids.attached, sizeGib: 2 },
+    ],
+  };
+}
+
+/** A whole row: what was given, then defaults, then a sample of what must be there. */
+function filled(kind: Kind, given: Json, ids: Record<string, string>): Json {
+  const now = new Date().toISOString();
+  const rest = kind.states?.find((state) => ['active', 'ready', 'running'].includes(state));
+  const implied: Json = {
+    createdAt: now,
+    updatedAt: now,
+    name: `${kind.name} ${String(given.id).slice(0, 8)}`,
+    state: rest,
+  };
+  return Object.fromEntries(
+    columnsOf(kind).map((column) => {
+      if (column.name in given) return [column.name, given[column.name]];
+      if (implied[column.name] !== undefined) return [column.name, implied[column.name]];
+      if (column.default !== undefined) return [column.name, column.default];
+      if (column.nullable && !(column.ref && ids[column.ref] && column.name === `${column.ref}Id`))
+        return [column.name, null];
+      if (column.name === 'currentOperationId') return [column.name, null];
+      return [column.name, column.ref && ids[column.ref] ? ids[column.ref] : sample(column.name, column.schema, ids)];
+    }),
+  );
+}
+
+const machinery = [
+  'operation',
+  'operationLock',
+  'event',
+  'auditEntry',
+  'callback',
+  'hostClaim',
+  'subnetAddress',
+  'subnetCursor',
+  'secret',
+];
+
+export async function setScene(): Promise<Scene> {
+  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
+  const home = resolve(process.env.BELAY_HOME ?? '.belay');
+  mkdirSync(home, { recursive: true });
+  const dir = mkdtempSync(join(home, 'test-scene-'));
+  const postgres = await startPostgres({ dir, port: await freePort(), settings: { fsync: 'off' } });
+  await migrate(postgres.url());
+  const database = openDatabase(postgres.url(), 8);
+  await ensureInstallation(database);
+  const stage = new pg.Client({
+    connectionString: postgres.url(),
+    options: '-c timezone=UTC -c session_replication_role=replica',
+  });
+  await stage.connect();
+  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot'];
+  const ids = Object.fromEntries(names.map((name) => [name, crypto.randomUUID()]));
+  await stage.query(`INSERT INTO "identity" (id, kind) SELECT id::uuid, 'zone' FROM unnest($1::text[]) AS id`, [
+    Object.values(ids),
+  ]);
+
+  async function reset(): Promise<void> {
+    const rows = rowsOf(ids);
+    await stage.query(`TRUNCATE ${[...machinery, ...Object.keys(rows)].map((table) => `"${table}"`).join(', ')}`);
+    await insertAll(stage as unknown as Client, {
+      ...Object.fromEntries(
+        Object.entries(rows).map(([kind, list]) => [kind, list.map((row) => filled(kindOf(kind), row, ids))]),
+      ),
+      subnetCursor: [{ subnetId: ids.subnet, next: '10.250.0.10', last: '10.250.0.250' }],
+      hostCapacity: [],
+    });
+    await stage.query('TRUNCATE "hostCapacity"');
+    for (const hostId of [ids.host, ids.otherHost])
+      await stage.query(
+        `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", open, vcpus, "memoryMib") VALUES ($1, $2, $3, true, 64, 65536)`,
+        [hostId, ids.cluster, ids.zone],
+      );
+  }
+
+  const targetOf = (type: string): string | null => {
+    const { kind, verb } = typeOf(type);
+    if (verb === 'create') return null;
+    return (type === 'volume.detach' ? ids.attached : ids[kind.name]) ?? null;
+  };
+
+  const accept = (type: string, more: Partial<Change> = {}, on: Database = database): Promise<Outcome> => {
+    const { kind, verb } = typeOf(type);
+    return acceptChange(on, {
+      kind,
+      verb,
+      targetId: targetOf(type),
+      body:
+        verb === 'delete'
+          ? undefined
+          : {
+              ...bodyOf(type, ids),
+              ...(verb === 'create' && kind.scope === 'project' ? { projectId: wellKnown.rootProject } : {}),
+            },
+      caller: systemCaller(),
+      requestId: 'test',
+      sourceAddress: 'test',
+      dryRun: false,
+      idempotencyKey: null,
+      onBusy: 'queue',
+      ifMatch: null,
+      undispatched: true,
+      ...more,
+    });
+  };
+
+  async function fit(type: string, tries = 6): Promise<boolean> {
+    for (let n = 0; n < tries; n++) {
+      try {
+        await accept(type, { dryRun: true });
+        return true;
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        const { resource, fits, blockers } = error.details as {
+          resource?: { kind: string; id: string };
+          fits?: string[];
+          blockers?: { kind: string; id: string }[];
+        };
+        if (resource && fits?.[0])
+          await stage.query(`UPDATE "${kindOf(resource.kind).name}" SET state = $2 WHERE id = $1`, [
+            resource.id,
+            fits[0],
+          ]);
+        else if (blockers && blockers.length > 0)
+          for (const blocker of blockers)
+            await stage.query(`UPDATE "${kindOf(blocker.kind).name}" SET "deletedAt" = now() WHERE id = $1`, [
+              blocker.id,
+            ]);
+        else return false;
+      }
+    }
+    return false;
+  }
+
+  await reset();
+  return {
+    database,
+    stage,
+    ids,
+    reset,
+    accept,
+    fit,
+    async stop() {
+      await stage.end();
+      await database.close();
+      await postgres.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
