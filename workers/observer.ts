@@ -16,6 +16,7 @@ const measureMs = 15_000;
 /** A host that was not heard for so long does not answer: three signs of life are missing. Until then it may only be restarting its agent. */
 const silenceMs = 3 * BEAT_SECONDS * 1_000;
 const listenMs = 1_000;
+const askMs = 1_000;
 
 export interface Observer {
   stop(): void;
@@ -68,43 +69,64 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
       [[...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []))],
     );
 
-  /** A guest that stopped by itself is stopped in the records too, by the same operation that a person would ask for. */
-  async function settle(hostId: string, instanceId: string, reason: string): Promise<void> {
-    const [instance] = await run<{ id: string }>(
-      database.pool,
-      `UPDATE "instance" SET "stateReason" = $3 WHERE id = $1 AND "hostId" = $2 AND state = 'running' AND "currentOperationId" IS NULL AND "deletedAt" IS NULL RETURNING id`,
-      [instanceId, hostId, reason],
-    );
-    if (!instance) return;
-    try {
-      await acceptChange(database, {
-        kind: kinds.instance as unknown as Kind,
-        verb: 'stop',
-        targetId: instanceId,
-        body: { mode: 'force' },
-        caller: systemCaller(),
-        requestId: `observer-${hostId}`,
-        sourceAddress: 'system',
-        dryRun: false,
-        idempotencyKey: null,
-        onBusy: 'fail',
-        ifMatch: null,
-        undispatched: true,
-      });
-      log.info({ hostId, instanceId, reason }, 'a guest stopped by itself');
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-    }
-  }
-
+  /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
   async function handle(hostId: string, event: HostEvent): Promise<void> {
     if (event.type === 'hello') {
-      for (const domain of event.domains ?? [])
-        if (domain.state === 'off' || domain.state === 'crashed')
-          await settle(hostId, domain.id, domain.state === 'crashed' ? 'crashed' : domain.reason);
-    } else if (event.domainId && (event.type === 'domain.stopped' || event.type === 'domain.crashed')) {
-      if (event.reason !== 'migrated')
-        await settle(hostId, event.domainId, event.type === 'domain.crashed' ? 'crashed' : 'guestPowerOff');
+      const alive = (event.domains ?? []).filter(({ state }) => state === 'running' || state === 'paused');
+      await run(
+        database.pool,
+        `UPDATE "hostClaim" SET "doubtedAt" = now(), "askAfter" = NULL WHERE "hostId" = $1 AND "instanceId" <> ALL($2::uuid[])`,
+        [hostId, alive.map(({ id }) => id)],
+      );
+    } else if (event.domainId && (event.type === 'domain.stopped' || event.type === 'domain.crashed'))
+      await run(
+        database.pool,
+        `UPDATE "hostClaim" SET "doubtedAt" = now(), "askAfter" = NULL WHERE "hostId" = $1 AND "instanceId" = $2`,
+        [hostId, event.domainId],
+      );
+    else return;
+    await askAboutDoubted();
+  }
+
+  /**
+   * What a host says of a guest may be long over when it is heard, and may be the doing of an operation. So it is only a reason to ask, once
+   * no operation is at work on the instance: by one that holds it, so that nothing changes between the answer and what comes of it.
+   */
+  async function askAboutDoubted(): Promise<void> {
+    // Whoever takes one has ten seconds for it; then it is asked about again, because the host did not answer or nobody lived to ask.
+    const doubted = await run<{ instanceId: string; hostId: string }>(
+      database.pool,
+      `UPDATE "hostClaim" c SET "askAfter" = now() + interval '10 seconds' FROM "instance" i, "host" h
+       WHERE c."doubtedAt" IS NOT NULL AND c."hostId" = ANY($1::uuid[]) AND (c."askAfter" IS NULL OR c."askAfter" < now())
+         AND i.id = c."instanceId" AND i."hostId" = c."hostId" AND i.state = 'running' AND i."currentOperationId" IS NULL AND i."deletedAt" IS NULL
+         AND h.id = c."hostId" AND h.connection = 'connected'
+       RETURNING c."instanceId", c."hostId"`,
+      [[...watched.keys()]],
+    );
+    for (const { instanceId, hostId } of doubted) {
+      try {
+        await acceptChange(database, {
+          kind: kinds.instance as unknown as Kind,
+          verb: 'settle',
+          targetId: instanceId,
+          body: {},
+          caller: systemCaller(),
+          requestId: `observer-${hostId}`,
+          sourceAddress: 'system',
+          dryRun: false,
+          idempotencyKey: null,
+          onBusy: 'fail',
+          ifMatch: null,
+          undispatched: true,
+        });
+        log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        await run(database.pool, `UPDATE "hostClaim" SET "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2`, [
+          instanceId,
+          hostId,
+        ]);
+      }
     }
   }
 
@@ -243,6 +265,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
   void repeat(look, lookMs);
   void repeat(measure, measureMs);
   void repeat(listenForSilence, listenMs);
+  void repeat(askAboutDoubted, askMs);
   return {
     stop() {
       stopped = true;

@@ -5,6 +5,7 @@ export { expungeInstance } from './compute/expungeInstance.ts';
 export { migrateInstance } from './compute/migrateInstance.ts';
 export { rebootInstance } from './compute/rebootInstance.ts';
 export { recoverInstance } from './compute/recoverInstance.ts';
+export { settleInstance } from './compute/settleInstance.ts';
 export { startInstance } from './compute/startInstance.ts';
 export { stopInstance } from './compute/stopInstance.ts';
 export { createNetwork } from './network/createNetwork.ts';

@@ -93,6 +93,10 @@ async function carrySerialLog(source: HostConnection, target: HostConnection, id
 /** Whether a guest is there, though it may hold still. */
 const alive = ({ state }: DomainStatus): boolean => state === 'running' || state === 'paused';
 
+/** Why a guest does not run, as the instance's `stateReason` tells. */
+const reasonOf = ({ state, reason }: DomainStatus): string =>
+  state === 'crashed' ? 'crashed' : reason === 'shutdown' ? 'guestPowerOff' : reason;
+
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
@@ -139,6 +143,15 @@ export const hypervisor = (world: World) => ({
       const agent = await world.host(hostId);
       await endTask(agent, 'domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds });
       await agent.call('domain.ensureRunning', { id: instanceId });
+    },
+  }),
+
+  /** What the guest is doing, and the instant, in the database's time, at which it was asked. Whatever was heard before is answered with it. */
+  observe: step({
+    async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
+      const [now] = await run<{ askedAt: string }>(world.database.pool, `SELECT now()::text AS "askedAt"`);
+      const status = await (await world.host(hostId)).call('domain.status', { id: instanceId });
+      return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
     },
   }),
 

@@ -1,3 +1,7 @@
+import { insertAll, run, transaction } from '../../database/database.ts';
+import { eventRow } from '../../database/events.ts';
+import { columnsOf } from '../../model/columns.ts';
+import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -10,6 +14,12 @@ export interface Located {
   storageHostId: string;
   volumeIds: string[];
 }
+
+/** What clients are told of an instance. */
+const told = columnsOf(kindOf('instance'))
+  .filter((column) => !column.hidden)
+  .map((column) => `"${column.name}"`)
+  .join(', ');
 
 export const instances = (world: World) => ({
   /** What the records say of where an instance and its own volumes are. */
@@ -26,6 +36,50 @@ export const instances = (world: World) => ({
         storageHostId: instance.hostId ?? (await reachingHost(pool, root.poolId)),
         volumeIds: instance.keepRootVolume ? [] : [root.id],
       };
+    },
+  }),
+
+  /** The host has said that the guest runs: what was heard before it was asked is answered. */
+  trust: step({
+    async do({ instanceId, hostId, askedAt }: { instanceId: string; hostId: string; askedAt: string }) {
+      await run(
+        world.database.pool,
+        `UPDATE "hostClaim" SET "doubtedAt" = NULL, "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2 AND "doubtedAt" <= $3::timestamptz`,
+        [instanceId, hostId, askedAt],
+      );
+    },
+  }),
+
+  /** The operation, which found the guest off, leaves the instance stopped; those who follow stopped instances are told. */
+  becomeStopped: step({
+    async do({ instanceId, reason }: { instanceId: string; reason: string }, { operationId }) {
+      await transaction(world.database, async (tx) => {
+        const [first] = await run(
+          tx,
+          `UPDATE "operationLock" SET "toState" = 'stopped' WHERE "operationId" = $1 AND "resourceKind" = 'instance' AND "resourceId" = $2
+             AND "toState" IS DISTINCT FROM 'stopped' RETURNING 1`,
+          [operationId, instanceId],
+        );
+        if (!first) return;
+        const [row] = await run<{ projectId: string }>(
+          tx,
+          `UPDATE "instance" SET "stateReason" = $2 WHERE id = $1 RETURNING ${told}`,
+          [instanceId, reason],
+        );
+        if (!row) return;
+        await insertAll(tx, {
+          event: [
+            eventRow({
+              type: 'instance.stopped',
+              resourceKind: 'instance',
+              resourceId: instanceId,
+              projectId: row.projectId,
+              operationId,
+              payload: { ...row, state: 'stopped' },
+            }),
+          ],
+        });
+      });
     },
   }),
 

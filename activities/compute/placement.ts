@@ -101,7 +101,7 @@ export const placement = ({ database }: World) => ({
           await run(
             tx,
             `WITH placed AS (UPDATE "volume" v SET "poolId" = p."poolId" FROM unnest($3::uuid[], $4::uuid[]) AS p(id, "poolId") WHERE v.id = p.id)
-             UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on' WHERE id = $1`,
+             UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on', "stateReason" = NULL WHERE id = $1`,
             [
               instanceId,
               hostId,
@@ -138,7 +138,7 @@ export const placement = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         await run(
           tx,
-          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL, "desiredPower" = 'off' WHERE id = $1`,
+          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL, "desiredPower" = 'off', "stateReason" = NULL WHERE id = $1`,
           [instanceId],
         );
         await dropClaims(tx, '"instanceId" = $1', [instanceId]);

@@ -42,6 +42,8 @@ export interface Admin {
   restartAgent(name: string): void;
   guestPowerOff(name: string, domainId: string): void;
   guestCrash(name: string, domainId: string): void;
+  /** Tells those who follow the host's events something, true or not: such as what was so before, and is told late. */
+  tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void;
   writeToImage(pool: string, image: string, content: string): void;
   inventory(): unknown;
 }
@@ -231,6 +233,9 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
           case 'guestCrash':
             guestCrash(second, word('domainId'));
             return answer(response, {});
+          case 'tellEvent':
+            tellEvent(second, body as unknown as HostEvent);
+            return answer(response, {});
         }
     }
     throw refuse('NOT_SUPPORTED', `Unknown path ${request.method} /_sim/${path.join('/')}`);
@@ -286,6 +291,11 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     halt(host, activeDomain(host, domainId), 'crashed', 'crashed');
   }
 
+  function tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void {
+    const host = declared(name);
+    for (const listener of host.listeners) listener({ ...hello(host), ...event });
+  }
+
   function hold(host: Host, response: ServerResponse): void {
     const held = open.get(host);
     if (held) held.add(response);
@@ -307,7 +317,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     return records;
   }
 
-  return { server, crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, record };
+  return { server, crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, tellEvent, record };
 }
 
 function checkRule(body: Record<string, unknown>): Rule {

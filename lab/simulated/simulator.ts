@@ -117,7 +117,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const hostsAddress = `sim://${loopback}:${hostsPort}`;
   const ovnRemote = `tcp:${loopback}:${ovnPort}`;
 
-  const { crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash } = hostServer;
+  const { crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, tellEvent } = hostServer;
   const simulator: Simulator = {
     url: `http://${loopback}:${hostsPort}`,
     hostNames: () => Array.from({ length: hostCount }, (_, n) => `${namePrefix}${n}`),
@@ -132,6 +132,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     restartAgent,
     guestPowerOff,
     guestCrash,
+    tellEvent,
     writeToImage(poolName, imageName, content) {
       const pool = ceph.pools.get(poolName);
       if (!pool) throw refuse('NOT_FOUND', `There is no pool ${poolName}`);

@@ -169,6 +169,22 @@ export const instance = kind({
         { name: 'placement.release', system: 'placement', undo: null },
       ],
     },
+    settle: {
+      summary: 'Ask the host what the guest is doing, and let the record follow',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['running'],
+      pointOfNoReturn: 'networkInterfaces.unbind',
+      steps: [
+        locate,
+        { name: 'hypervisor.observe', system: 'libvirt', undo: null },
+        { name: 'instances.trust', system: 'record', undo: null, when: 'the guest runs' },
+        { name: 'hypervisor.turnOff', system: 'libvirt', undo: null, when: 'the guest is off' },
+        { name: 'networkInterfaces.unbind', system: 'ovn', undo: null, when: 'the guest is off' },
+        { name: 'placement.release', system: 'placement', undo: null, when: 'the guest is off' },
+        { name: 'instances.becomeStopped', system: 'record', undo: null, when: 'the guest is off' },
+      ],
+    },
     reboot: {
       summary: 'Reboot the guest, or reset it',
       mode: 'operation',

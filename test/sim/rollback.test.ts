@@ -267,6 +267,14 @@ const subjects: Subject[] = [
     clean: removeInstance,
   },
   { type: 'instance.stop', prepare: onInstance('stop', { timeoutSeconds: 5 }), clean: removeInstance },
+  {
+    type: 'instance.settle',
+    operator: true,
+    prepare: onInstance('settle'),
+    clean: removeInstance,
+    // Of a guest that runs; one that is off is in guests.test.ts.
+    absent: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
+  },
   { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), clean: removeInstance },
   { type: 'instance.migrate', prepare: onInstance('migrate'), clean: removeInstance },
   {
