@@ -92,7 +92,6 @@ function checked(change: Change): Record<string, unknown> {
   const { kind, verb, body } = change;
   if (verb === 'create') return checkCreate(kind, body);
   if (verb === 'update') return checkPatch(kind, body);
-  if (verb === 'delete') return checkAction(kind, verb, undefined);
   return checkAction(kind, verb, body);
 }
 
@@ -280,7 +279,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,
       });
-    if (verb === 'delete') await guardDelete(tx, caller, kind, row);
+    if (verb === 'delete') await guardDelete(tx, caller, kind, row, hook?.dependentsGo?.(input) ?? false);
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
@@ -399,10 +398,10 @@ function checkReferences(
   }
 }
 
-async function guardDelete(tx: Client, caller: Caller, kind: Kind, row: Row): Promise<void> {
+async function guardDelete(tx: Client, caller: Caller, kind: Kind, row: Row, dependentsGo: boolean): Promise<void> {
   if (row.deleteProtection === true)
     throw new Problem('PROTECTED', `${kind.name} ${row.id} is protected; set deleteProtection to false first`);
-  await refuseDependents(tx, caller, kind, row.id);
+  if (!dependentsGo) await refuseDependents(tx, caller, kind, row.id);
 }
 
 const revisionFits = (change: Change, row: Row): void => {

@@ -135,6 +135,8 @@ export interface Hook {
   home?(row: Row): { kind: string; id: string } | null;
   /** Whether it is the caller's own, for which holding the permission anywhere is enough. */
   own?(row: Row, caller: Caller): boolean;
+  /** Of a delete: what hangs on the resource does not hold it up, because the operation itself frees it. */
+  dependentsGo?(input: Record<string, unknown>): boolean;
   accept?(accepting: Accepting): Promise<void> | void;
 }
 

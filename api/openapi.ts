@@ -172,7 +172,13 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               operationId: `delete${name}`,
               summary: remove.summary,
               tags,
-              parameters: [...changeParameters, ...(remove.mode === 'operation' ? [preferWait, callbackUrl] : [])],
+              parameters: [
+                ...changeParameters,
+                ...Object.entries((remove.input as unknown as JsonSchema | undefined)?.properties ?? {}).map(
+                  ([parameter, { description, ...schema }]) => query(parameter, schema, String(description ?? '')),
+                ),
+                ...(remove.mode === 'operation' ? [preferWait, callbackUrl] : []),
+              ],
               responses: { ...changed(remove.mode, { '204': answer('Gone') }), ...changeProblems },
             },
           }

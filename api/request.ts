@@ -170,10 +170,17 @@ function callbackUrlOf(given: string): string | null {
   return url.href;
 }
 
+/** What a delete may be told beside what every change may: there is no body, so it stands in the query. */
+const deleteInputs = (kind: Kind, verb: string): string[] =>
+  verb === 'delete'
+    ? Object.keys((kind.actions.delete?.input as { properties?: object } | undefined)?.properties ?? {})
+    : [];
+
 /** Everything a change needs from a request; refuses parameters that mean nothing. */
 export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
+  const inputs = deleteInputs(kind, verb);
   for (const name of Object.keys(ctx.query))
-    if (!changeParameters.includes(name) && !(verb === 'delete' && name in deleteParameters))
+    if (!changeParameters.includes(name) && !inputs.includes(name) && !(verb === 'delete' && name in deleteParameters))
       throw new Problem('INVALID_ARGUMENT', `there is no parameter ${name.slice(0, 64)}`, {
         violations: [{ field: name.slice(0, 64), message: 'there is no such parameter' }],
       });
@@ -202,7 +209,10 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
     kind,
     verb,
     targetId,
-    body: ctx.method === 'DELETE' ? undefined : await jsonBody(ctx.req),
+    body:
+      ctx.method === 'DELETE'
+        ? Object.fromEntries(inputs.flatMap((name) => (flag(ctx.query[name], name) ? [[name, true]] : [])))
+        : await jsonBody(ctx.req),
     caller: ctx.state.caller,
     requestId: ctx.state.requestId,
     sourceAddress: ctx.ip,

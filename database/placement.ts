@@ -131,30 +131,40 @@ export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Pr
 const atWork = `h.connection <> 'disconnected' AND h.state IN ('active', 'maintenance') AND h."deletedAt" IS NULL`;
 const inOrder = `ORDER BY h.connection = 'connected' DESC, coalesce(c.open, false) DESC, random() LIMIT 1`;
 
-/** Any host that reaches the pool and is not that one; null when none answers. */
+/** Any host that reaches the pool and is none of those; null when none answers. */
 export async function hostReaching(
   client: { query: Client['query'] },
   poolId: string,
-  except: string | null = null,
+  except: string[] = [],
 ): Promise<string | null> {
   const [host] = await run<{ id: string }>(
     client as Client,
     `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
-     WHERE p.id = $1 AND ${atWork} AND h.id IS DISTINCT FROM $2::uuid ${inOrder}`,
+     WHERE p.id = $1 AND ${atWork} AND h.id <> ALL($2::uuid[]) ${inOrder}`,
     [poolId, except],
   );
   return host?.id ?? null;
 }
 
-/** Any host of the zone; null when none answers. */
-export async function hostOfZone(client: { query: Client['query'] }, zoneId: string | null): Promise<string | null> {
+/** Any host of the zone that is none of those; null when none answers. */
+export async function hostOfZone(
+  client: { query: Client['query'] },
+  zoneId: string | null,
+  except: string[] = [],
+): Promise<string | null> {
   const [host] = await run<{ id: string }>(
     client as Client,
-    `SELECT h.id FROM "host" h LEFT JOIN "hostCapacity" c ON c."hostId" = h.id WHERE h."zoneId" = $1 AND ${atWork} ${inOrder}`,
-    [zoneId],
+    `SELECT h.id FROM "host" h LEFT JOIN "hostCapacity" c ON c."hostId" = h.id WHERE h."zoneId" = $1 AND ${atWork} AND h.id <> ALL($2::uuid[]) ${inOrder}`,
+    [zoneId, except],
   );
   return host?.id ?? null;
 }
+
+/**
+ * Of a host `h`: nobody waits for its answer. It has not answered for a few seconds, or is dead. One that is being added, connected or
+ * deleted may be about to answer, and nobody watches it.
+ */
+export const silent = `(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND h.state IN ('active', 'maintenance')))`;
 
 /** Where something would go if its turn were now. */
 export interface Placement {

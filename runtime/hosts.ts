@@ -1,6 +1,7 @@
 /** Kept connections to host agents: one per host and process, opened at first use, opened again when it broke. */
 import { type Database, run } from '../database/database.ts';
 import { platformOwner } from '../database/installation.ts';
+import { silent } from '../database/placement.ts';
 import { readSecret } from '../database/secrets.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../host-agent/connection.ts';
@@ -45,11 +46,9 @@ function keepConnections(database: Database): HostConnections {
   const kept = new Map<string, Promise<HostConnection>>();
 
   async function dial(hostId: string, anyway: boolean): Promise<HostConnection> {
-    // Nobody watches one that is being added, and one that is being connected or deleted may be about to answer again.
     const [host] = await run<HostRow>(
       database.pool,
-      `SELECT address, "sshPort", "sshUser", "sshHostKey", connection = 'disconnected' AND state IN ('active', 'maintenance') AS silent
-       FROM "host" WHERE id = $1`,
+      `SELECT address, "sshPort", "sshUser", "sshHostKey", ${silent} AS silent FROM "host" h WHERE id = $1`,
       [hostId],
     );
     if (!host) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { acceptChange } from '../acceptance/accept.ts';
 import { systemCaller } from '../acceptance/caller.ts';
-import { askAgainIn, passOnCancel } from '../api/operations.ts';
+import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import { type ReadyOperation, readyAtOnce, readyOperations, targetNames } from '../database/queue.ts';
 import type { Kind } from '../model/kind.ts';
@@ -92,6 +92,29 @@ async function repeatCancels(): Promise<void> {
       }),
     ),
   );
+}
+
+/** What is stuck because a host did not answer goes on by itself when that answers again, or is dead: then nothing has to be done on it. */
+async function retryWhereHostsAnswer(): Promise<void> {
+  const rows = await run<{ id: string }>(
+    database.pool,
+    `SELECT o.id FROM "operation" o WHERE o.state = 'stuck' AND o.error->>'code' = 'HOST_UNREACHABLE' AND o."updatedAt" < now() - interval '5 seconds'
+       AND NOT EXISTS (
+         SELECT 1 FROM "operationLock" l JOIN "hostClaim" c ON c."instanceId" = l."resourceId" JOIN "host" h ON h.id = c."hostId"
+         WHERE l."operationId" = o.id AND h.connection = 'disconnected' AND h."deadAt" IS NULL) LIMIT 100`,
+  );
+  const { userId, apiKeyId } = systemCaller();
+  for (const { id } of rows)
+    await askOperation(
+      database,
+      temporal,
+      id,
+      'retry',
+      { userId, apiKeyId, requestId: 'host-answers', sourceAddress: 'system' },
+      {},
+    ).catch((error: unknown) => {
+      if (!(error instanceof Problem)) throw error;
+    });
 }
 
 const sealOrder = `ORDER BY "createdAt", id LIMIT 1000`;
@@ -255,6 +278,7 @@ await Promise.all([
   listen(),
   repeat('dispatching', dispatch, (started) => (started === readyAtOnce ? 0 : 1_000), true),
   repeat('repeating cancels', repeatCancels, () => 5_000),
+  repeat('retrying what waits for hosts', retryWhereHostsAnswer, () => 3_000),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
   repeat(

@@ -1,14 +1,10 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
-import { acceptChange } from '../acceptance/accept.ts';
-import { systemCaller } from '../acceptance/caller.ts';
+import { askToSettle } from '../acceptance/compute/settle.ts';
 import { run } from '../database/database.ts';
 import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
-import type { Kind } from '../model/kind.ts';
-import { kinds } from '../model/kinds.ts';
 import { shardOf } from '../model/shards.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { metrics } from '../runtime/metrics.ts';
-import { Problem } from '../runtime/problem.ts';
 import type { WorkerProcess } from './worker.ts';
 
 const lookMs = 2_000;
@@ -26,6 +22,8 @@ type Connection = 'connected' | 'degraded' | 'disconnected';
 
 interface Watched {
   controller: AbortController;
+  /** Its address, under which it is listened to. */
+  place: string;
   /** In this process's clock; from the beginning of the watch until anything was heard. */
   heardAt: number;
   /** Its agent gives signs of life, so that silence means something while the stream is open. */
@@ -104,29 +102,13 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
       [[...watched.keys()]],
     );
     for (const { instanceId, hostId } of doubted) {
-      try {
-        await acceptChange(database, {
-          kind: kinds.instance as unknown as Kind,
-          verb: 'settle',
-          targetId: instanceId,
-          body: {},
-          caller: systemCaller(),
-          requestId: `observer-${hostId}`,
-          sourceAddress: 'system',
-          dryRun: false,
-          idempotencyKey: null,
-          onBusy: 'fail',
-          ifMatch: null,
-          undispatched: true,
-        });
+      if (await askToSettle(database, instanceId, `observer-${hostId}`))
         log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
-      } catch (error) {
-        if (!(error instanceof Problem)) throw error;
+      else
         await run(database.pool, `UPDATE "hostClaim" SET "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2`, [
           instanceId,
           hostId,
         ]);
-      }
     }
   }
 
@@ -136,6 +118,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
       try {
         const connection = await hosts.reach(hostId);
         let work = Promise.resolve();
+        const stream = new AbortController();
         await connection.events(
           (event) => {
             pause = 500;
@@ -146,11 +129,13 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
             }
             work = work
               .then(() => handle(hostId, event))
-              .catch((error: unknown) =>
-                log.warn({ hostId, error: String(error) }, 'could not follow an event of a host'),
-              );
+              .catch((error: unknown) => {
+                log.warn({ hostId, error: String(error) }, 'could not follow an event of a host');
+                // A new stream begins with the states of all guests, so that nothing is missed.
+                stream.abort();
+              });
           },
-          signal,
+          AbortSignal.any([signal, stream.signal]),
           () => {
             host.heardAt = Date.now();
           },
@@ -186,20 +171,23 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
 
   async function look(): Promise<void> {
     const mine = new Set(shards());
-    const rows = await run<{ id: string }>(
+    const rows = await run<{ id: string; place: string }>(
       database.pool,
-      `SELECT id FROM "host" WHERE state IN ('active', 'connecting', 'maintenance') AND "deletedAt" IS NULL`,
+      `SELECT id, address || ' ' || "sshPort" AS place FROM "host" WHERE state IN ('active', 'connecting', 'maintenance') AND "deletedAt" IS NULL`,
     );
-    const wanted = new Set(rows.map(({ id }) => id).filter((id) => mine.has(shardOf(id))));
-    for (const [id, { controller }] of watched) {
-      if (wanted.has(id)) continue;
+    const wanted = new Map(rows.flatMap(({ id, place }) => (mine.has(shardOf(id)) ? [[id, place] as const] : [])));
+    for (const [id, { controller, place }] of watched) {
+      if (wanted.get(id) === place) continue;
       controller.abort();
       watched.delete(id);
+      // Whoever goes on with it finds it at its new address.
+      if (wanted.has(id)) void hosts.drop(id);
     }
-    for (const id of wanted) {
+    for (const [id, place] of wanted) {
       if (watched.has(id)) continue;
       const host: Watched = {
         controller: new AbortController(),
+        place,
         heardAt: Date.now(),
         beats: false,
         isOpen: false,

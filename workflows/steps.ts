@@ -67,6 +67,9 @@ export const hosts = refs<Area<typeof Hosts>>('hosts', 'host', {
   probe: { deadlineSeconds: 120 },
   enable: { where: 'record' },
   disable: { where: 'record' },
+  declareDead: { where: 'record' },
+  // As long as operations on its guests take to end.
+  freeGuests: { deadlineSeconds: 600 },
   clean: { deadlineSeconds: 600 },
   uninstall: { deadlineSeconds: 1800 },
   forget: { where: 'record' },

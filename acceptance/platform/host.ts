@@ -1,31 +1,64 @@
-import { run } from '../../database/database.ts';
+import { type Client, run } from '../../database/database.ts';
+import { forgetSecrets } from '../../database/secrets.ts';
 import { config } from '../../runtime/config.ts';
 import { Problem } from '../../runtime/problem.ts';
-import type { Hooks } from '../change.ts';
+import type { Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
+
+/** An address that a host can have, and that no other has. */
+async function checkAddress(tx: Client, row: Row, address: string, sshPort: unknown): Promise<void> {
+  const simulated = address.startsWith('sim://');
+  if (simulated && !config.allowSimulatedHosts)
+    throw invalid('address', 'names a simulated host, which this installation does not allow');
+  if (!simulated && !/^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/.test(address))
+    throw invalid('address', 'is neither an IP address nor a host name');
+  const [taken] = await run(
+    tx,
+    `SELECT id FROM "host" WHERE address = $1 AND "sshPort" = $2 AND id <> $3 AND "deletedAt" IS NULL LIMIT 1`,
+    [address, sshPort, row.id],
+  );
+  if (taken)
+    throw new Problem('ADDRESS_IN_USE', `host ${String(taken.id)} has the address ${address} already`, {
+      violations: [{ field: 'address', message: 'is in use' }],
+    });
+}
 
 export const hostHooks: Hooks = {
   'host.create': {
     async accept({ tx, row, input, references }) {
       const address = String(input.address);
-      const simulated = address.startsWith('sim://');
-      if (simulated && !config.allowSimulatedHosts)
-        throw invalid('address', 'names a simulated host, which this installation does not allow');
-      if (!simulated && !/^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/.test(address))
-        throw invalid('address', 'is neither an IP address nor a host name');
-      if (!simulated && !input.sshPrivateKey && !input.sshPassword)
+      await checkAddress(tx, row, address, row.sshPort);
+      if (!address.startsWith('sim://') && !input.sshPrivateKey && !input.sshPassword)
         throw invalid('sshPrivateKey', 'or sshPassword is needed for the first log-in');
-      const taken = await run(
-        tx,
-        `SELECT id FROM "host" WHERE address = $1 AND "sshPort" = $2 AND "deletedAt" IS NULL LIMIT 1`,
-        [address, row.sshPort],
-      );
-      if (taken.length > 0)
-        throw new Problem('ADDRESS_IN_USE', `host ${String(taken[0]?.id)} has the address ${address} already`, {
-          violations: [{ field: 'address', message: 'is in use' }],
-        });
       const cluster = references.get(`cluster/${String(input.clusterId)}`);
       Object.assign(row, { podId: cluster?.podId, zoneId: cluster?.zoneId });
+    },
+  },
+  // The host is found there from now on, by the key that it always had; its action connect brings its own settings in line.
+  'host.update': {
+    async accept({ tx, row, input }) {
+      const address = String(input.address ?? row.address);
+      if (address === row.address && (input.sshPort ?? row.sshPort) === row.sshPort) return;
+      if (address.startsWith('sim://') !== String(row.address).startsWith('sim://'))
+        throw invalid('address', 'does not make a simulated host of a real one, or the other way round');
+      await checkAddress(tx, row, address, input.sshPort ?? row.sshPort);
+      // Its certificate for migrations names its address.
+      await forgetSecrets(tx, { kind: 'host', id: row.id }, ['migrationCertificate', 'migrationKey']);
+    },
+  },
+  'host.delete': {
+    dependentsGo({ force, confirmDead }) {
+      if (confirmDead && !force) throw invalid('confirmDead', 'goes with force');
+      return confirmDead === true;
+    },
+    accept({ row, input, workflowInput }) {
+      const { force = false, confirmDead = false } = input;
+      if (force && row.connection !== 'disconnected')
+        throw new Problem(
+          'PRECONDITION_FAILED',
+          `host ${row.id} is ${String(row.connection)}: force is for one that has not answered for a few seconds`,
+        );
+      Object.assign(workflowInput, { force, confirmDead });
     },
   },
 };

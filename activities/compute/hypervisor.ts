@@ -8,6 +8,7 @@ import { cephUsers } from '../storage/cephAccess.ts';
 import { seedImage } from '../storage/names.ts';
 import { diskOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
+import { holdsNothing, isDead, isUnreachable, noteReached, unlessDead } from './silence.ts';
 
 interface OnHost {
   instanceId: string;
@@ -62,15 +63,20 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
 }
 
 async function boot(world: World, { instanceId, hostId }: OnHost, context: StepContext): Promise<void> {
-  const spec = await specOf(world, instanceId, context);
   const agent = await world.host(hostId);
+  const [spec] = await Promise.all([specOf(world, instanceId, context), noteReached(world, instanceId, hostId)]);
   await agent.call('domain.ensureDefined', spec);
   await agent.call('domain.ensureRunning', { id: instanceId });
 }
 
-const leave = async (world: World, { instanceId, hostId }: OnHost): Promise<void> => {
-  await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
-};
+/** Off the host. What can not be there needs no host that answers. */
+async function leave(world: World, { instanceId, hostId }: OnHost): Promise<void> {
+  try {
+    await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
+  } catch (error) {
+    if (!isUnreachable(error) || !(await holdsNothing(world, instanceId, hostId))) throw error;
+  }
+}
 
 /** As much of a serial log as goes along with a guest; escaped in JSON, an agent takes up to eight times that. */
 const carriedBytes = 512 * 1024;
@@ -93,9 +99,9 @@ async function carrySerialLog(source: HostConnection, target: HostConnection, id
 /** Whether a guest is there, though it may hold still. */
 const alive = ({ state }: DomainStatus): boolean => state === 'running' || state === 'paused';
 
-/** Why a guest does not run, as the instance's `stateReason` tells. */
+/** Why a guest does not run, as the instance's `stateReason` tells. libvirt says "failed" of a QEMU that ended without a word. */
 const reasonOf = ({ state, reason }: DomainStatus): string =>
-  state === 'crashed' ? 'crashed' : reason === 'shutdown' ? 'guestPowerOff' : reason;
+  state === 'crashed' || reason === 'failed' ? 'crashed' : reason === 'shutdown' ? 'guestPowerOff' : reason;
 
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
@@ -113,6 +119,15 @@ async function endTask<N extends TaskName>(
   } catch (error) {
     if (error !== cancelled) throw error;
   }
+}
+
+/** The source of a migration is dead. A guest that has arrived is at home where it is; of any other nothing is left anywhere. */
+async function forgetSource(world: World, instanceId: string, targetHostId: string): Promise<void> {
+  await unlessDead(world, targetHostId, async (target) => {
+    if (alive(await target.call('domain.status', { id: instanceId })))
+      await run(world.database.pool, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, targetHostId]);
+    else await target.call('domain.ensureAbsent', { id: instanceId });
+  });
 }
 
 export const hypervisor = (world: World) => ({
@@ -140,15 +155,17 @@ export const hypervisor = (world: World) => ({
     },
     /** A guest that did shut down, for a stop that failed afterwards, is started again. */
     async undo({ instanceId, hostId, timeoutSeconds }, { operationId }) {
-      const agent = await world.host(hostId);
-      await endTask(agent, 'domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds });
-      await agent.call('domain.ensureRunning', { id: instanceId });
+      await unlessDead(world, hostId, async (agent) => {
+        await endTask(agent, 'domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds });
+        await agent.call('domain.ensureRunning', { id: instanceId });
+      });
     },
   }),
 
   /** What the guest is doing, and the instant, in the database's time, at which it was asked. Whatever was heard before is answered with it. */
   observe: step({
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
+      if (await isDead(world, hostId)) return { running: false, reason: 'hostFailed', askedAt: '' };
       const [now] = await run<{ askedAt: string }>(world.database.pool, `SELECT now()::text AS "askedAt"`);
       const status = await (await world.host(hostId)).call('domain.status', { id: instanceId });
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
@@ -160,7 +177,7 @@ export const hypervisor = (world: World) => ({
   /** A destroyed instance leaves its host; the undo boots it again, as after a power failure. */
   leave: step({
     do: (input: OnHost) => leave(world, input),
-    undo: (input, context) => boot(world, input, context),
+    undo: (input, context) => unlessDead(world, input.hostId, () => boot(world, input, context)),
   }),
 
   reboot: step({
@@ -201,6 +218,7 @@ export const hypervisor = (world: World) => ({
         if (alive(there)) return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
+      await noteReached(world, instanceId, targetHostId);
       return source.runTask(
         'domain.migrate',
         `${operationId}-migrate`,
@@ -222,8 +240,8 @@ export const hypervisor = (world: World) => ({
       );
     },
     async undo({ instanceId, hostId, targetHostId }, context) {
+      if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId);
       const source = await world.host(hostId);
-      const target = await world.host(targetHostId);
       const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.
       await endTask(source, 'domain.migrate', `${context.operationId}-migrate`, {
@@ -234,7 +252,16 @@ export const hypervisor = (world: World) => ({
         autoConverge: true,
       });
       const here = await source.call('domain.status', { id: instanceId });
-      const there = await target.call('domain.status', { id: instanceId });
+      let target: HostConnection;
+      let there: DomainStatus;
+      try {
+        target = await world.host(targetHostId);
+        there = await target.call('domain.status', { id: instanceId });
+      } catch (error) {
+        // The guest has never left, and what would have received it ends with the connection that fed it.
+        if (isUnreachable(error) && (alive(here) || (await holdsNothing(world, instanceId, targetHostId)))) return;
+        throw error;
+      }
       // A failure or a cancel after the switch-over: the guest is over there, and only there. It is brought back the way it went.
       if (!alive(here) && alive(there)) {
         const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });

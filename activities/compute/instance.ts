@@ -6,6 +6,7 @@ import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { reachingHost } from './placement.ts';
+import { mustAnswer } from './silence.ts';
 
 export interface Located {
   /** Where it runs; null when it does not. */
@@ -22,11 +23,12 @@ const told = columnsOf(kindOf('instance'))
   .join(', ');
 
 export const instances = (world: World) => ({
-  /** What the records say of where an instance and its own volumes are. */
+  /** What the records say of where an instance and its own volumes are. Whoever asks is about to work on its host, so that has to answer. */
   locate: step({
     async do({ instanceId }: { instanceId: string }): Promise<Located> {
       const { prisma, pool } = world.database;
       const instance = await prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+      await mustAnswer(world.database.pool, instance.hostId);
       const root = instance.rootVolumeId
         ? await prisma.volume.findUnique({ where: { id: instance.rootVolumeId } })
         : null;

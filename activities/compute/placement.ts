@@ -16,6 +16,7 @@ import {
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { mustAnswer } from './silence.ts';
 
 interface InstanceNeed extends Need {
   instanceId: string;
@@ -187,6 +188,7 @@ export const placement = ({ database }: World) => ({
         const need = await needOf(tx, instanceId);
         const source = need.hostId;
         if (!source) throw refuse('INVALID_STATE', `instance ${instanceId} is on no host`);
+        await mustAnswer(tx, source);
         if (hostId === source)
           throw refuse('INVALID_ARGUMENT', `instance ${instanceId} already runs on host ${hostId}`);
         const [claimed] = await run<{ hostId: string }>(

@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { run } from '../../database/database.ts';
+import { mustAnswer } from '../compute/silence.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -177,7 +178,7 @@ export const networkInterfaces = (world: World) => ({
 
   /** Bounded: a port that does not come up in time is an unreachable guest, and no success. */
   awaitUp: step({
-    async do({ instanceId }: OnHost) {
+    async do({ instanceId, hostId }: OnHost) {
       const ports = await living(world, instanceId);
       if (ports.length === 0) return;
       const lookups = ports.map(
@@ -192,6 +193,7 @@ export const networkInterfaces = (world: World) => ({
         const results = await world.northbound.transact(`are the ports of ${instanceId} up`, lookups);
         const down = ports.find((_, index) => members(results[index]?.rows?.[0]?.up)[0] !== true);
         if (!down) return;
+        await mustAnswer(world.database.pool, hostId);
         if (Date.now() > until) throw tryAgain('TIMEOUT', `port ${down.id} did not come up on its host within 20 s`);
         await setTimeout(100);
       }
@@ -201,7 +203,11 @@ export const networkInterfaces = (world: World) => ({
   bindToBoth: step({
     do: ({ instanceId, sourceHostId, targetHostId }: InstanceRef & { sourceHostId: string; targetHostId: string }) =>
       request(world, instanceId, [sourceHostId, targetHostId], { must: true }),
-    undo: ({ instanceId, sourceHostId }) => request(world, instanceId, [sourceHostId], { must: false }),
+    /** Where the guest is now: its source, unless that is dead and the guest had left it. */
+    async undo({ instanceId, sourceHostId }) {
+      const { hostId } = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+      await request(world, instanceId, [hostId ?? sourceHostId], { must: false });
+    },
   }),
 
   /** Only once the port is up at the target: clearing the second chassis earlier can lose the guest's announcement. */

@@ -1,6 +1,8 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
+import { askToSettle } from '../../acceptance/compute/settle.ts';
 import { run } from '../../database/database.ts';
 import { forgetSecrets, readSecret } from '../../database/secrets.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
@@ -237,7 +239,10 @@ export const hosts = (world: World) => {
     /** Rights in, and the way to, every storage cluster with a pool for this host's cluster. */
     connectStorage: step({
       async do({ hostId }: HostRef) {
-        for (const id of await storageClusterIds(await find(hostId))) await alignAccess(world, hostId, id);
+        const host = await find(hostId);
+        // Only itself can be connected.
+        await world.host(hostId);
+        for (const id of await storageClusterIds(host)) await alignAccess(world, hostId, id, host.zoneId);
       },
       async undo({ hostId }) {
         const host = await find(hostId);
@@ -282,9 +287,9 @@ export const hosts = (world: World) => {
       },
     }),
 
-    /** Placement has not used it since it is being deleted; refused while anything holds a claim on it. */
+    /** Placement has not used it since it is being deleted; refused while anything holds a claim on it, or when nobody is there to be cleaned. */
     disable: step({
-      async do({ hostId }: HostRef) {
+      async do({ hostId, force }: HostRef & { force?: boolean }) {
         const claims = await run<{ id: string; name: string }>(
           pool,
           `SELECT i.id, i.name FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.name, i.id LIMIT 20`,
@@ -294,6 +299,45 @@ export const hosts = (world: World) => {
           throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
             blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
           });
+        const [away] = await run(pool, `SELECT 1 FROM "host" WHERE id = $1 AND connection = 'disconnected'`, [hostId]);
+        if (away && !force)
+          throw refuse(
+            'HOST_UNREACHABLE',
+            `host ${hostId} does not answer and can not be cleaned: connect it again, or delete it with force`,
+          );
+      },
+    }),
+
+    /** From now on nothing waits for it, and nothing is taken to be on it. */
+    declareDead: step({
+      async do({ hostId }: HostRef) {
+        const [dead] = await run(
+          pool,
+          `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $1 AND connection = 'disconnected' RETURNING 1`,
+          [hostId],
+        );
+        if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
+      },
+      async undo({ hostId }) {
+        await run(pool, `UPDATE "host" SET "deadAt" = NULL WHERE id = $1`, [hostId]);
+      },
+    }),
+
+    /** The guests of a dead host are stopped by operations of their own, each as soon as no other is at work on its instance. */
+    freeGuests: step({
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal } = Context.current();
+        for (;;) {
+          const guests = await run<{ id: string; idle: boolean }>(
+            pool,
+            `SELECT i.id, i.state = 'running' AND i."currentOperationId" IS NULL AS idle
+             FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.id`,
+            [hostId],
+          );
+          if (guests.length === 0) return;
+          for (const { id, idle } of guests) if (idle) await askToSettle(database, id, `dead-host-${hostId}`);
+          await setTimeout(500, undefined, { signal });
+        }
       },
     }),
 

@@ -4,8 +4,10 @@ import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import type { HostConnection } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
+import { isUnreachable } from '../compute/silence.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import type { World } from '../world.ts';
+import { zoneAgent } from './poolHost.ts';
 
 /** One user per host, so that a lost host loses its rights alone. */
 export const cephUser = (hostId: string): string => `belay-${hostId}`;
@@ -51,22 +53,38 @@ export async function revokeAccess(agent: HostConnection, hostId: string, admin:
   await agent.call('ceph.ensureUserAbsent', { access: admin, user: cephUser(hostId) });
 }
 
+/** The host itself, or null when it does not answer. */
+const ifItAnswers = (world: World, hostId: string): Promise<HostConnection | null> =>
+  world.host(hostId).catch((error: unknown) => {
+    if (isUnreachable(error)) return null;
+    throw error;
+  });
+
 /**
- * Makes a host's rights in a storage cluster what the records say: `profile rbd` on the pools it reaches, or none at all.
+ * Makes a host's rights in a storage cluster what the records say: `profile rbd` on the pools it reaches, or none at all. One that does not
+ * answer is given its rights, or loses them, from another host of its zone; what it keeps of the cluster is renewed when it is connected.
  *
  * Pools come and go while others do, and each change aligns the hosts. So the records are read again after the rights are set:
  * whoever writes last has seen them all.
  */
-export async function alignAccess(world: World, hostId: string, storageClusterId: string): Promise<void> {
+export async function alignAccess(
+  world: World,
+  hostId: string,
+  storageClusterId: string,
+  zoneId: string | null,
+): Promise<void> {
   const admin = await adminAccess(world, storageClusterId);
-  const agent = await world.host(hostId);
+  const own = await ifItAnswers(world, hostId);
+  const agent = own ?? (await zoneAgent(world, hostId, zoneId));
+  const user = cephUser(hostId);
   let pools = await poolsOf(world, hostId, storageClusterId);
   for (let turn = 0; turn < 5; turn++) {
-    if (pools.length === 0) await revokeAccess(agent, hostId, admin);
-    else {
-      const user = cephUser(hostId);
+    if (pools.length === 0) {
+      await own?.call('storage.ensureDisconnected', { storageClusterId });
+      await agent.call('ceph.ensureUserAbsent', { access: admin, user });
+    } else {
       const { key } = await agent.call('ceph.ensureUser', { access: admin, user, pools });
-      await agent.call('storage.ensureConnected', { ...admin, user, key });
+      await own?.call('storage.ensureConnected', { ...admin, user, key });
     }
     const now = await poolsOf(world, hostId, storageClusterId);
     if (now.join() === pools.join()) return;

@@ -1,10 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostConnection } from '../../host-agent/connection.ts';
 import type { ImageAddress } from '../../host-agent/protocol.ts';
-import { reachingHost } from '../compute/placement.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -21,6 +19,7 @@ import {
   type UploadedImage,
 } from './objects.ts';
 import { poolAddress } from './pool.ts';
+import { poolAgent } from './poolHost.ts';
 
 interface ImageRef {
   imageId: string;
@@ -60,16 +59,6 @@ async function claim(world: World, { imageId, poolId }: CachedCopy, operationId:
     [imageId, poolId],
   );
   return ready ? 'ready' : 'elsewhere';
-}
-
-/** A host that is gone must not keep the whole pool waiting: any other that reaches it can remove what was left there. */
-async function anyHost(world: World, hostId: string, poolId: string): Promise<HostConnection> {
-  try {
-    return await world.host(hostId);
-  } catch (error) {
-    if (!(error instanceof AgentError) || error.code !== 'HOST_UNREACHABLE') throw error;
-    return world.host(await reachingHost(world.database.pool, poolId));
-  }
 }
 
 /** Cancels the import and waits for its end. Answers whether it had succeeded before. */
@@ -176,7 +165,7 @@ export const images = (world: World) => ({
       if (!checksum || !objectKey || (format !== 'raw' && format !== 'qcow2'))
         throw refuse('INVALID_STATE', `image ${imageId} has no bytes yet`);
       const store = await storeOfImage(world.database, imageId);
-      const agent = await world.host(hostId);
+      const agent = await poolAgent(world, hostId, poolId);
       await agent.runTask(
         'image.import',
         importTask(operationId, input),
@@ -209,7 +198,7 @@ export const images = (world: World) => ({
       const [caching] = await run(world.database.pool, `SELECT 1 FROM "imageCache" WHERE ${own}`, values);
       if (!caching) return;
       const address = { ...(await poolAddress(world, poolId)), image: cachedImage(imageId) };
-      const agent = await anyHost(world, hostId, poolId);
+      const agent = await poolAgent(world, hostId, poolId);
       if (await cancelImport(agent, importTask(operationId, input), address)) {
         await run(world.database.pool, `UPDATE "imageCache" SET state = 'ready' WHERE ${own}`, values);
         return;

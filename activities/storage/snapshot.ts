@@ -1,9 +1,11 @@
 import { run } from '../../database/database.ts';
 import { reachingHost } from '../compute/placement.ts';
+import { isDead, mustAnswer } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { snapshotName } from './names.ts';
+import { poolAgent } from './poolHost.ts';
 import { addressOf, volumeRows } from './volume.ts';
 
 interface SnapshotRef {
@@ -29,7 +31,9 @@ export const snapshots = (world: World) => {
     const snapshot = await prisma.snapshot.findUniqueOrThrow({ where: { id: snapshotId } });
     const [volume] = await volumeRows(world, [snapshot.volumeId]);
     if (!volume) throw refuse('INVALID_STATE', `volume ${snapshot.volumeId} is in no pool`);
-    return { snapshot, address: { ...addressOf(volume), snapshot: snapshotName(snapshotId) } };
+    const { poolId } = volume;
+    if (!poolId) throw refuse('INVALID_STATE', `volume ${volume.id} is in no pool`);
+    return { snapshot, poolId, address: { ...addressOf(volume), snapshot: snapshotName(snapshotId) } };
   }
 
   return {
@@ -42,11 +46,13 @@ export const snapshots = (world: World) => {
         const instance = volume.instanceId
           ? await prisma.instance.findUnique({ where: { id: volume.instanceId } })
           : null;
+        const freezeInstanceId = snapshot.quiesce && instance?.hostId ? instance.id : null;
+        if (freezeInstanceId) await mustAnswer(world.database.pool, instance?.hostId ?? null);
         return {
           hostId: instance?.hostId ?? (await reachingHost(pool, volume.poolId)),
           volumeId: volume.id,
           sizeGib: snapshot.sizeGib ?? volume.sizeGib ?? 0,
-          freezeInstanceId: snapshot.quiesce && instance?.hostId ? instance.id : null,
+          freezeInstanceId,
         };
       },
     }),
@@ -57,14 +63,14 @@ export const snapshots = (world: World) => {
         { snapshotId, hostId, freezeInstanceId }: OnHost & { freezeInstanceId: string | null },
         { operationId },
       ): Promise<{ frozen: boolean }> {
-        const { snapshot, address } = await imageOf(snapshotId);
-        const agent = await world.host(hostId);
+        const { snapshot, poolId, address } = await imageOf(snapshotId);
         const { id, projectId, revision } = snapshot;
         const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
         if (!freezeInstanceId) {
-          await agent.call('rbd.ensureSnapshot', { ...address, tags });
+          await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshot', { ...address, tags });
           return { frozen: false };
         }
+        const agent = await world.host(hostId);
         try {
           const { frozen } = await agent.call('domain.freeze', { id: freezeInstanceId });
           await agent.call('rbd.ensureSnapshot', { ...address, tags });
@@ -74,10 +80,11 @@ export const snapshots = (world: World) => {
         }
       },
       async undo({ snapshotId, hostId, freezeInstanceId }) {
-        const { address } = await imageOf(snapshotId);
-        const agent = await world.host(hostId);
-        if (freezeInstanceId) await agent.call('domain.thaw', { id: freezeInstanceId });
-        await agent.call('rbd.ensureSnapshotAbsent', address);
+        const { poolId, address } = await imageOf(snapshotId);
+        await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshotAbsent', address);
+        // A guest that was frozen on a host that is away is thawed when that is back; on a dead one there is none.
+        if (freezeInstanceId && !(await isDead(world, hostId)))
+          await (await world.host(hostId)).call('domain.thaw', { id: freezeInstanceId });
       },
     }),
 
@@ -97,8 +104,8 @@ export const snapshots = (world: World) => {
 
     remove: step({
       async do({ snapshotId, hostId }: OnHost) {
-        const { address } = await imageOf(snapshotId);
-        await (await world.host(hostId)).call('rbd.ensureSnapshotAbsent', address);
+        const { poolId, address } = await imageOf(snapshotId);
+        await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshotAbsent', address);
       },
     }),
 

@@ -3,6 +3,7 @@ import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { adminAccess, anyHostOfZone, cephUser } from './cephAccess.ts';
+import { zoneAgent } from './poolHost.ts';
 
 interface StorageClusterRef {
   storageClusterId: string;
@@ -26,7 +27,8 @@ export const storageClusters = (world: World) => {
     check: step({
       async do({ storageClusterId, hostId }: OnHost) {
         const access = await adminAccess(world, storageClusterId);
-        const status = await (await world.host(hostId)).call('ceph.status', { access });
+        const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
+        const status = await (await zoneAgent(world, hostId, zoneId)).call('ceph.status', { access });
         if (status.fsid !== access.fsid)
           throw refuse(
             'PRECONDITION_FAILED',
@@ -44,7 +46,8 @@ export const storageClusters = (world: World) => {
     leave: step({
       async do({ storageClusterId, hostId }: OnHost) {
         const access = await adminAccess(world, storageClusterId);
-        const agent = await world.host(hostId);
+        const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
+        const agent = await zoneAgent(world, hostId, zoneId);
         const away = await run<{ id: string }>(
           pool,
           `SELECT h.id FROM "host" h JOIN "storageCluster" c ON c."zoneId" = h."zoneId"

@@ -6,6 +6,7 @@ import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { adminAccess, alignAccess, anyHostOfZone } from './cephAccess.ts';
+import { poolAgent, zoneAgent } from './poolHost.ts';
 
 interface StoragePoolRef {
   storagePoolId: string;
@@ -33,13 +34,13 @@ export const storagePools = (world: World) => {
       [storagePoolId],
     );
   const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> => {
-    const [record] = await run<{ storageClusterId: string }>(
+    const [record] = await run<{ storageClusterId: string; zoneId: string | null }>(
       pool,
-      `SELECT "storageClusterId" FROM "storagePool" WHERE id = $1`,
+      `SELECT "storageClusterId", "zoneId" FROM "storagePool" WHERE id = $1`,
       [storagePoolId],
     );
     if (!record) throw refuse('NOT_FOUND', `there is no storage pool ${storagePoolId}`);
-    await alignAccess(world, hostId, record.storageClusterId);
+    await alignAccess(world, hostId, record.storageClusterId, record.zoneId);
   };
 
   return {
@@ -78,7 +79,7 @@ export const storagePools = (world: World) => {
       async do({ storagePoolId, hostId }: OnHost, context) {
         const record = await find(storagePoolId);
         const access = await adminAccess(world, record.storageClusterId);
-        const agent = await world.host(hostId);
+        const agent = await zoneAgent(world, hostId, record.zoneId);
         const { made } = await agent.call('ceph.ensurePool', {
           access,
           pool: record.pool,
@@ -101,7 +102,8 @@ export const storagePools = (world: World) => {
         const record = await find(storagePoolId);
         const access = await adminAccess(world, record.storageClusterId);
         const tags = tagsOf(record, context);
-        await (await world.host(hostId)).call('ceph.ensurePoolAbsent', { access, pool: record.pool, tags });
+        const agent = await zoneAgent(world, hostId, record.zoneId);
+        await agent.call('ceph.ensurePoolAbsent', { access, pool: record.pool, tags });
         await forgetCapacity(storagePoolId);
       },
     }),
@@ -122,7 +124,7 @@ export const storagePools = (world: World) => {
         const record = await find(storagePoolId);
         const { pool: name, storageClusterId } = record;
         const access = await adminAccess(world, storageClusterId);
-        const agent = await world.host(hostId);
+        const agent = await poolAgent(world, hostId, storagePoolId);
         const { images } = await agent
           .call('rbd.inventory', { storageClusterId, pool: name })
           .catch((error: unknown) => {

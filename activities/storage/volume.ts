@@ -1,13 +1,16 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
+import type { HostConnection } from '../../host-agent/connection.ts';
 import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
 import { reachingHost } from '../compute/placement.ts';
+import { mustAnswer, unlessDead } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { baseSnapshot, cachedImage, seedImage, snapshotName, volumeImage } from './names.ts';
 import { poolAddress } from './pool.ts';
+import { poolAgent } from './poolHost.ts';
 
 interface Volumes {
   hostId: string;
@@ -78,8 +81,14 @@ async function oneOf(world: World, volumeId: string): Promise<VolumeRow> {
   return volume;
 }
 
+/** Whoever does the work on a volume's pool. */
+const agentFor = (world: World, hostId: string, { id, poolId }: VolumeRow): Promise<HostConnection> => {
+  if (!poolId) throw refuse('INVALID_STATE', `volume ${id} is in no pool`);
+  return poolAgent(world, hostId, poolId);
+};
+
 async function makeOne(world: World, hostId: string, volume: VolumeRow, context: StepContext): Promise<void> {
-  const agent = await world.host(hostId);
+  const agent = await agentFor(world, hostId, volume);
   const address = addressOf(volume);
   const tags = tagsOf(volume, 'volume', context);
   if (volume.source?.imageId) {
@@ -119,7 +128,7 @@ async function makeSeed(
     [instanceId],
   );
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
-  const agent = await world.host(hostId);
+  const agent = await agentFor(world, hostId, root);
   await agent.call('seed.ensure', {
     storageClusterId: root.storageClusterId,
     pool: root.pool,
@@ -137,8 +146,9 @@ const longCallMs = 3_500_000;
 
 const rollBack = async (world: World, { hostId, volumeId }: OneVolume, snapshot: string): Promise<void> => {
   const { cancellationSignal: signal } = Context.current();
-  const address = addressOf(await oneOf(world, volumeId));
-  await (await world.host(hostId)).call('rbd.rollBack', { ...address, snapshot }, { signal, timeoutMs: longCallMs });
+  const volume = await oneOf(world, volumeId);
+  const agent = await agentFor(world, hostId, volume);
+  await agent.call('rbd.rollBack', { ...addressOf(volume), snapshot }, { signal, timeoutMs: longCallMs });
 };
 
 export const volumes = (world: World) => ({
@@ -153,8 +163,8 @@ export const volumes = (world: World) => ({
       ]);
     },
     async undo({ hostId, volumeIds, instanceId }, { operationId }) {
-      const agent = await world.host(hostId);
       for (const volume of await volumeRows(world, volumeIds)) {
+        const agent = await agentFor(world, hostId, volume);
         await agent.call('rbd.ensureImageAbsent', { ...addressOf(volume), onlyOperation: operationId });
         if (instanceId && volume.role === 'root')
           await agent.call('rbd.ensureImageAbsent', {
@@ -169,25 +179,23 @@ export const volumes = (world: World) => ({
   /** Out of sight, and back: nothing is lost until they are expunged. */
   trash: step({
     async do({ hostId, volumeIds }: Volumes) {
-      const agent = await world.host(hostId);
-      for (const volume of await volumeRows(world, volumeIds)) await agent.call('rbd.ensureTrashed', addressOf(volume));
+      for (const volume of await volumeRows(world, volumeIds))
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureTrashed', addressOf(volume));
     },
     async undo({ hostId, volumeIds }) {
-      const agent = await world.host(hostId);
       for (const volume of await volumeRows(world, volumeIds))
-        await agent.call('rbd.ensureRestored', addressOf(volume));
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureRestored', addressOf(volume));
     },
   }),
 
   restore: step({
     async do({ hostId, volumeIds }: Volumes) {
-      const agent = await world.host(hostId);
       for (const volume of await volumeRows(world, volumeIds))
-        await agent.call('rbd.ensureRestored', addressOf(volume));
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureRestored', addressOf(volume));
     },
     async undo({ hostId, volumeIds }) {
-      const agent = await world.host(hostId);
-      for (const volume of await volumeRows(world, volumeIds)) await agent.call('rbd.ensureTrashed', addressOf(volume));
+      for (const volume of await volumeRows(world, volumeIds))
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureTrashed', addressOf(volume));
     },
   }),
 
@@ -195,13 +203,16 @@ export const volumes = (world: World) => ({
   expunge: step({
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
       const { cancellationSignal: signal } = Context.current();
-      const agent = await world.host(hostId);
+      const expunged = { signal, timeoutMs: longCallMs };
       for (const volume of await volumeRows(world, volumeIds))
-        await agent.call('rbd.ensureExpunged', addressOf(volume), { signal, timeoutMs: longCallMs });
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureExpunged', addressOf(volume), expunged);
       if (!instanceId) return;
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
       for (const root of await volumeRows(world, instance.rootVolumeId ? [instance.rootVolumeId] : []))
-        await agent.call('rbd.ensureImageAbsent', { ...addressOf(root), image: seedImage(instanceId) });
+        await (await agentFor(world, hostId, root)).call('rbd.ensureImageAbsent', {
+          ...addressOf(root),
+          image: seedImage(instanceId),
+        });
     },
   }),
 
@@ -212,17 +223,19 @@ export const volumes = (world: World) => ({
       await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
     },
     async undo({ hostId, volumeId, instanceId }) {
-      await (await world.host(hostId)).call('domain.ensureDiskAbsent', { id: instanceId, volumeId });
+      await unlessDead(world, hostId, (agent) => agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId }));
     },
   }),
 
   unplug: step({
     async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
-      await (await world.host(hostId)).call('domain.ensureDiskAbsent', { id: instanceId, volumeId });
+      await unlessDead(world, hostId, (agent) => agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId }));
     },
     async undo({ hostId, volumeId, instanceId }) {
       const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
+      await unlessDead(world, hostId, (agent) =>
+        agent.call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) }),
+      );
     },
   }),
 
@@ -234,16 +247,18 @@ export const volumes = (world: World) => ({
       sizeGib,
       instanceId,
     }: OneVolume & { sizeGib: number; fromSizeGib: number; instanceId: string | null }) {
-      const agent = await world.host(hostId);
-      if (instanceId) await agent.call('domain.growDisk', { id: instanceId, volumeId, sizeGib });
-      else
-        await agent.call('rbd.ensureSize', { ...addressOf(await oneOf(world, volumeId)), sizeGib, allowShrink: false });
+      if (instanceId)
+        return void (await (await world.host(hostId)).call('domain.growDisk', { id: instanceId, volumeId, sizeGib }));
+      const volume = await oneOf(world, volumeId);
+      const agent = await agentFor(world, hostId, volume);
+      await agent.call('rbd.ensureSize', { ...addressOf(volume), sizeGib, allowShrink: false });
     },
     async undo({ hostId, volumeId, fromSizeGib, instanceId }) {
       // In use it can not shrink again: the guest may have written there. Detached, the new space is untouched.
       if (instanceId) return;
-      await (await world.host(hostId)).call('rbd.ensureSize', {
-        ...addressOf(await oneOf(world, volumeId)),
+      const volume = await oneOf(world, volumeId);
+      await (await agentFor(world, hostId, volume)).call('rbd.ensureSize', {
+        ...addressOf(volume),
         sizeGib: fromSizeGib,
         allowShrink: true,
       });
@@ -253,7 +268,7 @@ export const volumes = (world: World) => ({
   takeSafetySnapshot: step({
     async do({ hostId, volumeId }: OneVolume, context) {
       const volume = await oneOf(world, volumeId);
-      const agent = await world.host(hostId);
+      const agent = await agentFor(world, hostId, volume);
       await agent.call('rbd.ensureSnapshot', {
         ...addressOf(volume),
         snapshot: `safety-${context.operationId}`,
@@ -262,7 +277,7 @@ export const volumes = (world: World) => ({
     },
     async undo({ hostId, volumeId }, { operationId }) {
       const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('rbd.ensureSnapshotAbsent', {
+      await (await agentFor(world, hostId, volume)).call('rbd.ensureSnapshotAbsent', {
         ...addressOf(volume),
         snapshot: `safety-${operationId}`,
       });
@@ -278,7 +293,7 @@ export const volumes = (world: World) => ({
   dropSafetySnapshot: step({
     async do({ hostId, volumeId }: OneVolume, { operationId }) {
       const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('rbd.ensureSnapshotAbsent', {
+      await (await agentFor(world, hostId, volume)).call('rbd.ensureSnapshotAbsent', {
         ...addressOf(volume),
         snapshot: `safety-${operationId}`,
       });
@@ -308,6 +323,7 @@ export const volumeRecords = (world: World) => ({
         ? await world.database.prisma.instance.findUnique({ where: { id: volume.instanceId } })
         : null;
       const instanceHostId = instance?.hostId ?? null;
+      await mustAnswer(world.database.pool, instanceHostId);
       return {
         hostId: instanceHostId ?? (await reachingHost(world.database.pool, volume.poolId)),
         instanceHostId,
@@ -346,6 +362,7 @@ export const volumeRecords = (world: World) => ({
       if (volume.instanceId !== instanceId)
         throw refuse('ALREADY_ATTACHED', `volume ${volumeId} is attached to instance ${volume.instanceId}`);
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
+      await mustAnswer(world.database.pool, instance.hostId);
       return { hostId: instance.hostId };
     },
     async undo({ volumeId, instanceId }) {

@@ -16,6 +16,7 @@ import {
   type Domain,
   type DomainRecord,
   findDomain,
+  forget,
   type Host,
   halt,
   hello,
@@ -39,6 +40,10 @@ export interface Admin {
   crashHost(name: string): void;
   partitionHost(name: string): void;
   healHost(name: string): void;
+  /** Crashes it for good: its disk is lost too. */
+  scrapHost(name: string): void;
+  /** It answers under another name from now on; under the old one nobody does. */
+  moveHost(name: string, to: string): void;
   restartAgent(name: string): void;
   guestPowerOff(name: string, domainId: string): void;
   guestCrash(name: string, domainId: string): void;
@@ -224,6 +229,12 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
           case 'heal':
             healHost(second);
             return answer(response, {});
+          case 'scrap':
+            scrapHost(second);
+            return answer(response, {});
+          case 'move':
+            moveHost(second, word('to'));
+            return answer(response, {});
           case 'restartAgent':
             restartAgent(second);
             return answer(response, {});
@@ -267,6 +278,23 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
 
   function healHost(name: string): void {
     declared(name).connection = 'up';
+  }
+
+  function scrapHost(name: string): void {
+    crashHost(name);
+    const host = declared(name);
+    for (const domain of [...host.domains.values()]) forget(host, domain);
+    // Its chassis in OVN is removed by whoever deletes it.
+    Object.assign(host, { hypervisor: null, switch: null });
+    host.clusters.clear();
+  }
+
+  function moveHost(name: string, to: string): void {
+    const host = declared(name);
+    cutAll(host);
+    world.hosts.set(to, host);
+    world.hosts.delete(name);
+    declared(name).connection = 'crashed';
   }
 
   function restartAgent(name: string): void {
@@ -317,7 +345,19 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     return records;
   }
 
-  return { server, crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, tellEvent, record };
+  return {
+    server,
+    crashHost,
+    partitionHost,
+    healHost,
+    scrapHost,
+    moveHost,
+    restartAgent,
+    guestPowerOff,
+    guestCrash,
+    tellEvent,
+    record,
+  };
 }
 
 function checkRule(body: Record<string, unknown>): Rule {

@@ -117,7 +117,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const hostsAddress = `sim://${loopback}:${hostsPort}`;
   const ovnRemote = `tcp:${loopback}:${ovnPort}`;
 
-  const { crashHost, partitionHost, healHost, restartAgent, guestPowerOff, guestCrash, tellEvent } = hostServer;
+  const { server: _server, record: _record, ...hostAdmin } = hostServer;
   const simulator: Simulator = {
     url: `http://${loopback}:${hostsPort}`,
     hostNames: () => Array.from({ length: hostCount }, (_, n) => `${namePrefix}${n}`),
@@ -126,13 +126,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     ovn: { nbRemote: ovnRemote, sbRemote: ovnRemote },
     s3: { endpoint: `http://${loopback}:${s3Port}`, region: 'us-east-1', ...credentials, bucket },
     rules: faults,
-    crashHost,
-    partitionHost,
-    healHost,
-    restartAgent,
-    guestPowerOff,
-    guestCrash,
-    tellEvent,
+    ...hostAdmin,
     writeToImage(poolName, imageName, content) {
       const pool = ceph.pools.get(poolName);
       if (!pool) throw refuse('NOT_FOUND', `There is no pool ${poolName}`);

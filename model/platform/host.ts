@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, choice, instant, integer, json, kind, ref, text } from '../kind.ts';
+import { boolean, choice, instant, integer, json, kind, object, ref, text } from '../kind.ts';
 import { hostMetrics } from '../views.ts';
 
 const steps = {
@@ -24,13 +24,13 @@ export const host = kind({
     clusterId: ref('cluster', 'create!'),
     podId: ref('pod', 'system', { onDelete: 'ignore' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
-    address: text(253, 'create!', { description: 'IP address or name; `sim://` addresses name simulated hosts' }),
-    sshPort: integer(1, 65535, 'create', { default: 22 }),
+    address: text(253, 'patch!', { description: 'IP address or name; `sim://` addresses name simulated hosts' }),
+    sshPort: integer(1, 65535, 'patch', { default: 22 }),
     sshUser: text(64, 'create', { default: 'root' }),
     sshHostKey: text(1024, 'create', { description: 'Pinned at first contact when not given' }),
     sshPrivateKey: text(16384, 'input', { secret: true }),
     sshPassword: text(256, 'input', { secret: true }),
-    underlayAddress: text(45, 'create', { description: 'Tunnel endpoint; the address unless said' }),
+    underlayAddress: text(45, 'patch', { description: 'Tunnel endpoint; the address unless said' }),
     enabled: boolean('patch', { default: true }),
     vcpus: integer(0, 4096, 'system'),
     memoryMib: integer(0, 67_108_864, 'system'),
@@ -42,6 +42,7 @@ export const host = kind({
         'degraded: the connection broke; disconnected: no answer for six seconds, nothing new is placed there',
     }),
     lastSeenAt: instant('system'),
+    deadAt: instant('system', { description: 'When an operator confirmed that it is dead' }),
     agentVersion: text(64, 'system'),
   },
   states: ['adding', 'connecting', 'active', 'maintenance', 'deleting', 'failed'],
@@ -91,10 +92,23 @@ export const host = kind({
       from: ['active', 'maintenance'],
       via: 'deleting',
       to: 'deleted',
+      input: object({
+        force: Type.Optional(
+          Type.Boolean({ description: 'It does not answer: what can only be undone on it is left undone' }),
+        ),
+        confirmDead: Type.Optional(
+          Type.Boolean({
+            description:
+              'With force: it is switched off, and will not come back as it was. Its instances become stopped and may be started elsewhere; were it still running, two guests would write to one disk',
+          }),
+        ),
+      }),
       pointOfNoReturn: 'hosts.clean',
       steps: [
-        { name: 'hosts.disable', system: 'record', undo: null },
+        { name: 'hosts.disable', system: 'record', undo: null, when: 'confirmDead is not given' },
+        { name: 'hosts.declareDead', system: 'record', undo: 'take it back', when: 'confirmDead is given' },
         { name: 'hosts.clean', system: 'host', undo: null },
+        { name: 'hosts.freeGuests', system: 'record', undo: null, when: 'confirmDead is given' },
         { name: 'hosts.uninstall', system: 'host', undo: null },
         { name: 'hosts.forget', system: 'record', undo: null },
       ],

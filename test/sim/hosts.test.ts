@@ -1,24 +1,26 @@
 /** Where new things go: nowhere that is closed, and to no host that does not answer. */
 import pg from 'pg';
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { type Api, ApiError, type Resource } from '../../lab/api.ts';
+import { type Api, ApiError, type OperationView, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { hold } from '../support/hold.ts';
 
 const address = inject('cloud');
-const { admin, cloud, wrong, deploy, removeInstance } = joinCloud(address);
+const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 
 /** How a request was answered: `accepted`, or status and code. */
-async function answer(api: Api, path: string, body: unknown): Promise<string> {
+async function refusal(request: Promise<unknown>): Promise<string> {
   try {
-    await api.call('POST', path, body);
+    await request;
     return 'accepted';
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return `${error.problem.status} ${error.problem.code}`;
   }
 }
+const answer = (api: Api, path: string, body: unknown): Promise<string> => refusal(api.call('POST', path, body));
 const deployable = (more: Record<string, unknown> = {}, api = tenant): Promise<string> =>
   answer(api, '/v1/instances?dryRun=true', instanceBody(cloud, 'would-be', { projectId: cloud.project.id, ...more }));
 const volumeBody = { name: 'would-be', zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[1]?.id, sizeGib: 1 };
@@ -160,4 +162,159 @@ test('disabling a pool is as if it were full: what lies there is used, nothing n
   await removeInstance(id);
   await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
   await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
+
+/** An instance on a host of its own choice, and that host. */
+async function deployAlone(name: string): Promise<{ id: string; hostId: string }> {
+  const { id } = await deploy(name);
+  return { id, hostId: String((await instanceOf(id)).hostId) };
+}
+
+test('work that only a silent host could do is refused at once; work on its pools is done by another', async () => {
+  const { id, hostId } = await deployAlone('out-of-reach');
+  const { rootVolumeId } = await instanceOf(id);
+  const volume = await make(tenant, 'volumes', volumeBody);
+  await cutOff(hostId);
+  for (const [path, body] of [
+    [`/v1/instances/${id}/actions/stop`, { mode: 'force' }],
+    [`/v1/instances/${id}/actions/reboot`, {}],
+    [`/v1/instances/${id}/actions/migrate`, {}],
+    [`/v1/volumes/${volume.id}/actions/attach`, { instanceId: id }],
+  ] as const) {
+    const { id: operationId } = await tenant.call('POST', path, body);
+    const { state, error } = await admin.settled(operationId);
+    expect([path, state, error?.code]).toEqual([path, 'failed', 'HOST_UNREACHABLE']);
+  }
+  const snapshot = await make(tenant, 'snapshots', { name: 'of one out of reach', volumeId: rootVolumeId });
+  await tenant.done('DELETE', `/v1/snapshots/${snapshot.id}`);
+  expect((await instanceOf(id)).state).toBe('running');
+  await network(hostId, 'heal');
+  expect(await wrong()).toEqual([]);
+  await removeInstance(id);
+  await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
+
+test('a deploy to a host that vanishes before it was asked for anything is undone from elsewhere, and leaves nothing', async () => {
+  const hostId = String(cloud.hosts[7]?.id);
+  const before = await picture();
+  restore.push(await hold(address.simulatorUrl, 'rbd.ensureClone', 'after'));
+  const deploying = await admin.call<OperationView>(
+    'POST',
+    '/v1/instances',
+    instanceBody(cloud, 'vanishing', { projectId: cloud.project.id, requestedHostId: hostId }),
+  );
+  while (
+    !(await admin.call<OperationView>('GET', `/v1/operations/${deploying.id}`)).steps.some(
+      ({ name, state }) => name === 'volumes.make' && state === 'running',
+    )
+  )
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  await cutOff(hostId);
+  await restore.splice(0, 1)[0]?.();
+  const ended = await admin.settled(deploying.id);
+  expect([ended.state, ended.error?.code]).toEqual(['failed', 'HOST_UNREACHABLE']);
+  await network(hostId, 'heal');
+  expect(await wrong()).toEqual([]);
+  expect(await picture()).toEqual(before);
+});
+
+test('a dead host goes by force, with what is on it only after a confirmation, and its disks are used elsewhere', async () => {
+  const spare = await make(admin, 'hosts', {
+    name: 'host-190',
+    clusterId: cloud.cluster.id,
+    address: `sim://${new URL(address.simulatorUrl).host}/host-190`,
+  });
+  const onSpare = { projectId: cloud.project.id, requestedHostId: spare.id };
+  const idle = await make(admin, 'instances', instanceBody(cloud, 'idle', onSpare));
+  const busy = await make(admin, 'instances', instanceBody(cloud, 'busy', onSpare));
+  const volume = await make(tenant, 'volumes', volumeBody);
+  const path = `/v1/hosts/${spare.id}`;
+  expect(await refusal(admin.call('DELETE', `${path}?force=true&confirmDead=true`))).toBe('412 PRECONDITION_FAILED');
+  // An attachment that may have got through, or not.
+  restore.push(await hold(address.simulatorUrl, 'domain.ensureDisk', 'after'));
+  const attach = await tenant.call<OperationView>('POST', `/v1/volumes/${volume.id}/actions/attach`, {
+    instanceId: busy.id,
+  });
+  while (
+    !(await admin.call<OperationView>('GET', `/v1/operations/${attach.id}`)).steps.some(
+      ({ name, state }) => name === 'volumes.plug' && state === 'running',
+    )
+  )
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  await fetch(`${address.simulatorUrl}/_sim/hosts/host-190/scrap`, { method: 'POST' });
+  while ((await admin.call('GET', path)).connection !== 'disconnected')
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  await restore.splice(0, 1)[0]?.();
+  // Whether the disk is plugged in there nobody knows, so nobody else gets it.
+  expect((await admin.settled(attach.id)).state).toBe('stuck');
+
+  expect(await refusal(admin.call('DELETE', path))).toBe('409 HAS_DEPENDENTS');
+  expect(await refusal(admin.call('DELETE', `${path}?force=true`))).toBe('409 HAS_DEPENDENTS');
+  expect(await refusal(admin.call('DELETE', `${path}?confirmDead=true`))).toBe('422 INVALID_ARGUMENT');
+  expect(await refusal(admin.call('DELETE', `${path}?force=perhaps`))).toBe('422 INVALID_ARGUMENT');
+  expect((await instanceOf(idle.id)).state).toBe('running');
+
+  const gone = await admin.done('DELETE', `${path}?force=true&confirmDead=true`);
+  expect(gone.steps.map(({ name }) => name)).toEqual([
+    'hosts.declareDead',
+    'hosts.clean',
+    'hosts.freeGuests',
+    'hosts.uninstall',
+    'hosts.forget',
+  ]);
+  const ended = await admin.settled(attach.id);
+  expect([ended.state, ended.error?.code]).toEqual(['failed', 'HOST_UNREACHABLE']);
+  for (const { id } of [idle, busy])
+    expect(await instanceOf(id)).toMatchObject({ state: 'stopped', stateReason: 'hostFailed', hostId: null });
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/attach`, { instanceId: idle.id });
+  await Promise.all([idle, busy].map(({ id }) => act(id, 'start')));
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/detach`, {});
+  expect(await wrong()).toEqual([]);
+  await Promise.all([removeInstance(idle.id), removeInstance(busy.id)]);
+  await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
+
+test('a host that is not there any more is not deleted without force, and with it goes at once', async () => {
+  const doomed = await make(admin, 'hosts', {
+    name: 'host-191',
+    clusterId: cloud.cluster.id,
+    address: `sim://${new URL(address.simulatorUrl).host}/host-191`,
+  });
+  await fetch(`${address.simulatorUrl}/_sim/hosts/host-191/scrap`, { method: 'POST' });
+  while ((await admin.call('GET', `/v1/hosts/${doomed.id}`)).connection !== 'disconnected')
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  const { id } = await admin.call('DELETE', `/v1/hosts/${doomed.id}`);
+  expect((await admin.settled(id)).error?.code).toBe('HOST_UNREACHABLE');
+  expect((await admin.call('GET', `/v1/hosts/${doomed.id}`)).state).toBe('active');
+  await admin.done('DELETE', `/v1/hosts/${doomed.id}?force=true`);
+});
+
+test('a host that has moved is found at its new address, and used again', async () => {
+  const { host } = new URL(address.simulatorUrl);
+  const moved = await make(admin, 'hosts', {
+    name: 'host-192',
+    clusterId: cloud.cluster.id,
+    address: `sim://${host}/host-192`,
+  });
+  const path = `/v1/hosts/${moved.id}`;
+  const body = JSON.stringify({ to: 'host-193' });
+  await fetch(`${address.simulatorUrl}/_sim/hosts/host-192/move`, { method: 'POST', body });
+  while ((await admin.call('GET', path)).connection !== 'disconnected')
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(await refusal(admin.call('PATCH', path, { address: `sim://${host}/host-0` }))).toBe('409 ADDRESS_IN_USE');
+  expect(await refusal(admin.call('PATCH', path, { address: '127.0.0.1' }))).toBe('422 INVALID_ARGUMENT');
+  await admin.call('PATCH', path, { address: `sim://${host}/host-193` });
+  await admin.done('POST', `${path}/actions/connect`, {});
+  while ((await admin.call('GET', path)).connection !== 'connected')
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  const { id } = await make(
+    admin,
+    'instances',
+    instanceBody(cloud, 'on-the-moved', { projectId: cloud.project.id, requestedHostId: moved.id }),
+  );
+  expect((await instanceOf(id)).state).toBe('running');
+  await removeInstance(id);
+  await admin.done('DELETE', path);
 });

@@ -1,0 +1,44 @@
+/** Work on a pool, and on a storage cluster, is the same from every host that reaches it: one that is gone is not waited for. */
+import { hostOfZone, hostReaching } from '../../database/placement.ts';
+import type { HostConnection } from '../../host-agent/connection.ts';
+import { isUnreachable } from '../compute/silence.ts';
+import { tryAgain } from '../failure.ts';
+import type { World } from '../world.ts';
+
+async function firstThatAnswers(
+  world: World,
+  hostId: string,
+  another: (tried: string[]) => Promise<string | null>,
+  what: string,
+): Promise<HostConnection> {
+  const tried: string[] = [];
+  for (let next = hostId; ; ) {
+    try {
+      return await world.host(next);
+    } catch (error) {
+      if (!isUnreachable(error)) throw error;
+      tried.push(next);
+      const other = await another(tried);
+      if (!other) throw tryAgain('HOST_UNREACHABLE', `no host that reaches ${what} answers`);
+      next = other;
+    }
+  }
+}
+
+/** The host at hand while it answers, else any other that reaches the pool. Asked anew at each attempt of a step, and by its undo. */
+export const poolAgent = (world: World, hostId: string, poolId: string): Promise<HostConnection> =>
+  firstThatAnswers(
+    world,
+    hostId,
+    (tried) => hostReaching(world.database.pool, poolId, tried),
+    `storage pool ${poolId}`,
+  );
+
+/** The same for the administration of a storage cluster, which any host of its zone can do. */
+export const zoneAgent = (world: World, hostId: string, zoneId: string | null): Promise<HostConnection> =>
+  firstThatAnswers(
+    world,
+    hostId,
+    (tried) => hostOfZone(world.database.pool, zoneId, tried),
+    'the storage clusters of the zone',
+  );
