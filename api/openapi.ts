@@ -1,5 +1,5 @@
 /** The OpenAPI 3.1 document, made from the model. */
-import type { Kind } from '../model/kind.ts';
+import type { Action, Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
 import { viewsOf } from '../model/views.ts';
@@ -77,6 +77,32 @@ const readProblems = problems(400, 401, 403, 404, 413, 422, 429, 500, 503);
 
 const viewProblems = problems(400, 401, 403, 404, 409, 422, 429, 500, 503, 504);
 
+const areas: Record<string, string> = {
+  platform: 'What there is to run on, what has been done, and the installation itself',
+  compute: 'Virtual machines, and what they are made after',
+  storage: 'Disks, their snapshots, and where they lie',
+  network: 'Networks, addresses, and who may talk to whom',
+  tenancy: 'Whose things are, and who may do what with them',
+};
+
+/** What an action asks for and does, told from the model: permission, states, steps, and from where on there is no way back. */
+function storyOf(kind: Kind, verb: string, { mode, from, steps, pointOfNoReturn, operatorOnly }: Action): string {
+  const named = steps?.map(({ name }) => `\`${name}\``).join(', ');
+  return [
+    `Needs the permission \`${kind.name}.${verb}\`${operatorOnly ? ', which operators have' : ''}.`,
+    ...(from ? [`Possible in: ${from.join(', ')}.`] : []),
+    mode === 'operation'
+      ? 'Accepted as an operation: what was done is undone as a whole when a step fails.'
+      : 'Done when it is answered.',
+    ...(named ? [`Steps: ${named}.`] : []),
+    ...(pointOfNoReturn ? [`From \`${pointOfNoReturn}\` on it only goes forward.`] : []),
+  ].join(' ');
+}
+
+const listStory = ({ name, plural }: Kind): string =>
+  `One page of the ${plural.replaceAll('-', ' ')} that the caller may see, which takes the permission \`${name}.list\`. Filtered by any field, also across relations; pages are ` +
+  'followed by their token and never repeat or skip what was there all the time.';
+
 const emptyObject: JsonSchema = { type: 'object', properties: {}, additionalProperties: false };
 
 function pathsOf(kind: Kind): Record<string, JsonSchema> {
@@ -93,6 +119,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       get: {
         operationId: `list${pascal(kind.plural.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()))}`,
         summary: `List ${kind.plural.replaceAll('-', ' ')}`,
+        description: listStory(kind),
         tags,
         parameters:
           kind.name === 'event'
@@ -114,6 +141,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
             post: {
               operationId: `create${name}`,
               summary: create.summary,
+              description: storyOf(kind, 'create', create),
               tags,
               parameters: [...changeParameters, ...(create.mode === 'operation' ? [preferWait, callbackUrl] : [])],
               requestBody: { required: true, content: json(ref(`${name}Create`)) },
@@ -127,6 +155,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       get: {
         operationId: `get${name}`,
         summary: `Read one: ${kind.summary.charAt(0).toLowerCase()}${kind.summary.slice(1)}`,
+        description: `Needs the permission \`${kind.name}.get\`; what the caller may not see is not found.`,
         tags,
         parameters: [
           fields,
@@ -148,6 +177,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
             patch: {
               operationId: `update${name}`,
               summary: update.summary,
+              description: `A merge patch (RFC 7396): only what is named changes. ${storyOf(kind, 'update', update)}`,
               tags,
               parameters: [...changeParameters, ifMatch],
               requestBody: {
@@ -171,6 +201,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
             delete: {
               operationId: `delete${name}`,
               summary: remove.summary,
+              description: storyOf(kind, 'delete', remove),
               tags,
               parameters: [
                 ...changeParameters,
@@ -193,6 +224,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       post: {
         operationId: `${verb}${name}`,
         summary: action.summary,
+        description: storyOf(kind, verb, action),
         tags,
         parameters: [...changeParameters, ...(action.mode === 'operation' ? [preferWait, callbackUrl] : [])],
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
@@ -211,6 +243,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       get: {
         operationId: `${view}Of${name}`,
         summary,
+        description: `Needs the permission \`${kind.name}.get\`; worked out when it is asked for.`,
         tags,
         parameters: Object.entries(parameters).map(([parameter, wanted]) => {
           const { description, ...plain } = wanted as unknown as JsonSchema & { description: string };
@@ -304,15 +337,19 @@ export function openApiDocument(): JsonSchema {
       version: '0.1.0',
       description:
         'A cloud control plane. Every change of something real is an operation: durable, observable, undone as a whole when a step fails.',
+      contact: { name: 'Whoever runs this installation' },
+      license: { name: 'Apache License 2.0', identifier: 'Apache-2.0' },
     },
     security: [{ apiKey: [] }],
-    tags: ['platform', 'compute', 'storage', 'network', 'tenancy'].map((name) => ({ name })),
+    servers: [{ url: '/', description: 'Where this document came from' }],
+    tags: Object.entries(areas).map(([name, description]) => ({ name, description })),
     paths: {
       ...Object.assign({}, ...allKinds.map(pathsOf)),
       '/v1/query': {
         post: {
           operationId: 'query',
           summary: 'Several lists, answered from one snapshot of the database',
+          description: 'Each list takes what the list of its kind takes, and the same permission.',
           tags: ['platform'],
           requestBody: {
             required: true,
@@ -345,6 +382,8 @@ export function openApiDocument(): JsonSchema {
         put: {
           operationId: 'uploadImage',
           summary: 'The bytes of an announced image; checked while they arrive',
+          description:
+            'Needs the permission `image.import`. The image becomes ready by an operation, which is answered once all bytes are here.',
           tags: ['storage'],
           requestBody: {
             required: true,
@@ -357,18 +396,20 @@ export function openApiDocument(): JsonSchema {
         get: {
           operationId: 'about',
           summary: 'Version, region, time',
+          description: 'Needs no credential.',
           tags: ['platform'],
           security: [],
-          responses: { '200': answer('About', { type: 'object' }) },
+          responses: { '200': answer('About', { type: 'object' }), ...problems(429, 500) },
         },
       },
       '/v1/openapi.json': {
         get: {
           operationId: 'openapi',
           summary: 'This document',
+          description: 'Needs no credential.',
           tags: ['platform'],
           security: [],
-          responses: { '200': answer('OpenAPI 3.1', { type: 'object' }) },
+          responses: { '200': answer('OpenAPI 3.1', { type: 'object' }), ...problems(429, 500) },
         },
       },
     },

@@ -3,7 +3,9 @@ import { type Field, type Kind, labelKey, maxLabels, maxNameLength } from './kin
 
 export type JsonSchema = Record<string, unknown>;
 
-const orNull = (schema: JsonSchema): JsonSchema => ({ anyOf: [schema, { type: 'null' }] });
+/** A schema that takes anything takes null already. */
+const orNull = (schema: JsonSchema): JsonSchema =>
+  Object.keys(schema).length === 0 ? schema : { anyOf: [schema, { type: 'null' }] };
 
 const described = (column: Column | Field, schema: JsonSchema): JsonSchema =>
   column.description ? { ...schema, description: column.description } : schema;

@@ -1,5 +1,5 @@
 /**
- * `npm test`: everything that is checked, in one run: types, lint, imports, then the tests by what they prove. The last line is
+ * `npm test`: everything that is checked, in one run: types, lint, imports, the API's document, then the tests by what they prove. The last line is
  * `N passed, N failed`, and `, N skipped` where something was skipped.
  *
  * `npm test -- unit lab` runs some parts. What follows the parts goes to Vitest: `npm test -- sim test/sim/cancel.test.ts -t undo`.
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { downLab, leftovers } from '../lab/real/lab.ts';
 import { isDebian12 } from '../lab/real/packages.ts';
+import { fetchNode } from '../runtime/node.mjs';
 import { testHome } from '../vitest.config.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -35,10 +36,17 @@ const CHECK_LIMIT_MS = 10 * MINUTE_MS;
 const END_LIMIT_MS = 20_000;
 
 const checks = {
-  types: ['node_modules/typescript/bin/tsc', '--noEmit'],
-  lint: ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
-  imports: ['node_modules/dependency-cruiser/bin/dependency-cruise.mjs', '--config', '.dependency-cruiser.cjs', '.'],
+  types: [['node_modules/typescript/bin/tsc', '--noEmit']],
+  lint: [['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.']],
+  imports: [['node_modules/dependency-cruiser/bin/dependency-cruise.mjs', '--config', '.dependency-cruiser.cjs', '.']],
+  // Two readers of the API's document, each with all its rules: redocly.yaml, .spectral.yaml.
+  openapi: [
+    ['node_modules/@redocly/cli/bin/cli.js', 'lint', 'generated/openapi.json'],
+    ['node_modules/@stoplight/spectral-cli/dist/index.js', 'lint', '--fail-severity=hint', 'generated/openapi.json'],
+  ],
 } as const;
+/** They would ask for newer versions of themselves, and tell of their use. */
+const quiet = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
 
 /** The projects of vitest.config.ts, and how long each may take in all before it counts as hung. */
 const projects = {
@@ -50,9 +58,10 @@ const projects = {
 
 type Check = keyof typeof checks;
 type Project = keyof typeof projects;
-type Part = Check | Project;
+/** `nodes`: what needs no servers, once more on the other Node that the project runs on. */
+type Part = Check | Project | 'nodes';
 
-const parts: readonly Part[] = ['types', 'lint', 'imports', 'unit', 'history', 'sim', 'lab'];
+const parts: readonly Part[] = ['types', 'lint', 'imports', 'openapi', 'unit', 'history', 'nodes', 'sim', 'lab'];
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
 const isCheck = (part: Part): part is Check => part in checks;
 
@@ -65,10 +74,16 @@ interface Ended {
 }
 
 /** Runs one of Node's programs from the project's root, showing its output or returning it. A signal to this process ends it. */
-function runNode(argv: readonly string[], limitMs: number, show: boolean): Promise<Ended> {
+function runNode(
+  argv: readonly string[],
+  limitMs: number,
+  show: boolean,
+  { node = process.execPath, env = {} }: { node?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, argv, {
+    const child = spawn(node, argv, {
       cwd: root,
+      env: { ...quiet, ...process.env, ...env },
       stdio: ['ignore', show ? 'inherit' : 'pipe', show ? 'inherit' : 'pipe'],
     });
     const chunks: Buffer[] = [];
@@ -107,10 +122,13 @@ function runNode(argv: readonly string[], limitMs: number, show: boolean): Promi
 }
 
 async function runCheck(check: Check): Promise<Counts> {
-  const { problem, output } = await runNode(checks[check], CHECK_LIMIT_MS, false);
-  if (problem === undefined) return onePassed;
-  console.log(`${output.trimEnd()}\n${check}: ${problem}`);
-  return oneFailed;
+  for (const argv of checks[check]) {
+    const { problem, output } = await runNode(argv, CHECK_LIMIT_MS, false);
+    if (problem === undefined) continue;
+    console.log(`${output.trimEnd()}\n${check}: ${problem}`);
+    return oneFailed;
+  }
+  return onePassed;
 }
 
 /** The part of Vitest's JSON report that is read here. */
@@ -199,6 +217,24 @@ async function leavesNothing(): Promise<Counts> {
   return oneFailed;
 }
 
+/** The tests without servers on the pinned Node of the other major version; skipped, with the reason, where it can not be had. */
+async function runOnOtherNode(): Promise<Counts> {
+  const running = process.versions.node.split('.')[0];
+  const major = (['22', '24'] as const).find((candidate) => candidate !== running) ?? '22';
+  let node: string;
+  try {
+    node = await fetchNode(major);
+  } catch (error) {
+    console.log(`nodes: skipped: ${error instanceof Error ? error.message : String(error)}`);
+    return { ...nothing, skipped: 1 };
+  }
+  const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', '--project', 'history', '--reporter=dot'];
+  const { problem, output } = await runNode(argv, projects.unit, false, { node, env: { BELAY_NODE: major } });
+  if (problem === undefined) return onePassed;
+  console.log(`${output.trimEnd()}\nnodes: on Node ${major}, Vitest ${problem}`);
+  return oneFailed;
+}
+
 function hasTests(project: Project): boolean {
   const folder = join(root, 'test', project);
   return (
@@ -208,6 +244,7 @@ function hasTests(project: Project): boolean {
 
 async function runPart(part: Part, args: readonly string[]): Promise<Counts> {
   if (isCheck(part)) return runCheck(part);
+  if (part === 'nodes') return runOnOtherNode();
   if (!hasTests(part)) return nothing;
   return part === 'lab' ? runLab(args) : runVitest(part, { args });
 }

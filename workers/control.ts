@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import { startWorkerProcess, stopRequested } from './worker.ts';
+import { stopRequested } from './stop.ts';
+import { startWorkerProcess } from './worker.ts';
 
 /** Built beforehand, so that a worker starts at once; built here otherwise. */
 const prebuilt = process.env.BELAY_WORKFLOW_BUNDLE ?? '';

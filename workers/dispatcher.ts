@@ -17,7 +17,7 @@ import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { openTemporal, type StartOperation, startOperation } from '../temporal/start-operation.ts';
 import { deliverCallbacks } from './callbacks.ts';
-import { stopRequested } from './worker.ts';
+import { stopRequested } from './stop.ts';
 
 const database = openDatabase(config.databaseUrl, 6, { byIndex: true });
 const temporal = openTemporal();

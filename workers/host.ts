@@ -6,7 +6,8 @@ import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { metrics } from '../runtime/metrics.ts';
 import { observeHosts } from './observer.ts';
-import { startWorkerProcess, stopRequested } from './worker.ts';
+import { stopRequested } from './stop.ts';
+import { startWorkerProcess } from './worker.ts';
 
 /** A lease that is not renewed ends after so long; until then no other process touches its hosts. */
 const leaseSeconds = 10;
