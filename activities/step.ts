@@ -17,6 +17,8 @@ export interface StepPlace {
   index: number;
   /** The point of no return is behind. */
   committed: boolean;
+  /** How often the workflow has asked for it, do and undo together; not said of the first time. */
+  round?: number;
 }
 
 /** Which run of which operation a step belongs to; tags on real systems are made from it. */

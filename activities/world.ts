@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.ts';
-import type { HostConnection } from '../host-agent/connection.ts';
+import type { HostInStep } from '../host-agent/connection.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Northbound } from './network/northbound.ts';
 
@@ -7,8 +7,11 @@ import type { Northbound } from './network/northbound.ts';
 export interface World {
   database: Database;
   log: Log;
-  /** The kept connection to a host; throws HOST_UNREACHABLE. */
-  host(hostId: string): Promise<HostConnection>;
+  /**
+   * A host, on behalf of the try of the step that asks for it: the host refuses it once a newer one has spoken. Throws HOST_UNREACHABLE.
+   * Only for steps on the queue of a host, because only they run under a lease.
+   */
+  host(hostId: string): Promise<HostInStep>;
   /** OVN's northbound database. */
   northbound: Northbound;
 }

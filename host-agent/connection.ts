@@ -2,8 +2,19 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import { AgentError } from './agentError.ts';
-import type { AgentHealth, AgentProblem, CallName, Calls, HostEvent, Task, TaskName, Tasks } from './protocol.ts';
+import type {
+  AgentHealth,
+  AgentProblem,
+  CallName,
+  Calls,
+  HostEvent,
+  QuestionName,
+  Task,
+  TaskName,
+  Tasks,
+} from './protocol.ts';
 import { openSsh, type SshSession, type SshTarget } from './ssh.ts';
+import { LEASE_HEADER, type Lease, leaseText, STEP_HEADER, type Stamp, stepText } from './stamp.ts';
 
 export { AgentError } from './agentError.ts';
 
@@ -18,7 +29,7 @@ export interface RequestOptions {
   timeoutMs?: number;
 }
 
-/** A connection that is kept, and carries many requests at once. */
+/** A connection that is kept, and carries many requests at once. By itself it only asks; what changes something goes through `as`. */
 export interface HostConnection {
   /** The address, for messages. */
   readonly host: string;
@@ -30,11 +41,36 @@ export interface HostConnection {
   /** Resolves when the connection is gone: with the reason, or with undefined after `close()`. Never rejects. */
   readonly closed: Promise<AgentError | undefined>;
   /**
-   * One request, one answer.
+   * One question, one answer.
    *
    * @throws AgentError with the agent's problem; TIMEOUT after `timeoutMs` (30 s); HOST_UNREACHABLE when the connection or
    * the agent is gone. Aborting `signal` throws its reason; what the host had begun it may still finish.
    */
+  call<N extends QuestionName>(
+    name: N,
+    input: Calls[N]['input'],
+    options?: RequestOptions,
+  ): Promise<Calls[N]['result']>;
+  /** The same host for one try of a step, whose stamp goes along with everything. */
+  as(stamp: Stamp): HostInStep;
+  /**
+   * The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. `onHeard` is called
+   * whenever anything came, if only a sign of life. One that says under which lease it listens tells the host of that lease, and ends when
+   * the lease passes on.
+   */
+  events(onEvent: (event: HostEvent) => void, signal: AbortSignal, onHeard?: () => void, lease?: Lease): Promise<void>;
+  /**
+   * The raw serial log of a domain; with `follow` it goes on until the guest has left, `signal` is aborted or the stream is
+   * destroyed. With `arrived` it begins with what the guest says on this host.
+   */
+  serial(id: string, options?: { follow?: boolean; arrived?: boolean; signal?: AbortSignal }): Readable;
+  health(options?: RequestOptions): Promise<AgentHealth>;
+  close(): Promise<void>;
+}
+
+/** A host as a step speaks to it. */
+export interface HostInStep {
+  /** As `HostConnection.call`; SUPERSEDED when a newer holder of the lease, or a newer try of the step, has spoken to the host. */
   call<N extends CallName>(name: N, input: Calls[N]['input'], options?: RequestOptions): Promise<Calls[N]['result']>;
   /**
    * Starts a task, or attaches to the running one with this id, and follows it to its end.
@@ -48,18 +84,6 @@ export interface HostConnection {
     input: Tasks[N]['input'],
     options?: { signal?: AbortSignal; onProgress?: (percent: number) => void },
   ): Promise<Tasks[N]['result']>;
-  /**
-   * The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. `onHeard` is called
-   * whenever anything came, if only a sign of life.
-   */
-  events(onEvent: (event: HostEvent) => void, signal: AbortSignal, onHeard?: () => void): Promise<void>;
-  /**
-   * The raw serial log of a domain; with `follow` it goes on until the guest has left, `signal` is aborted or the stream is
-   * destroyed. With `arrived` it begins with what the guest says on this host.
-   */
-  serial(id: string, options?: { follow?: boolean; arrived?: boolean; signal?: AbortSignal }): Readable;
-  health(options?: RequestOptions): Promise<AgentHealth>;
-  close(): Promise<void>;
 }
 
 export const AGENT_SOCKET = '/run/belay/agent.sock';
@@ -169,7 +193,10 @@ interface HttpPath {
   streams: http.Agent;
 }
 
-type OverHttp = Pick<HostConnection, 'host' | 'call' | 'runTask' | 'events' | 'serial' | 'health'> & {
+/** What goes along with a request: a step's whole stamp, a listener's lease, or nothing. */
+type Behalf = Partial<Stamp>;
+
+type OverHttp = Pick<HostConnection, 'host' | 'call' | 'as' | 'events' | 'serial' | 'health'> & {
   /** Ends every request under way with `reason`. */
   destroy(reason: AgentError | undefined): void;
 };
@@ -192,6 +219,7 @@ function overHttp(path: HttpPath): OverHttp {
     url: string,
     body: unknown,
     signal: AbortSignal | undefined,
+    behalf: Behalf,
     isRetry = false,
   ): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
@@ -203,8 +231,13 @@ function overHttp(path: HttpPath): OverHttp {
         agent,
         method,
         path: path.prefix + url,
-        headers:
-          text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+        headers: {
+          ...(behalf.lease ? { [LEASE_HEADER]: leaseText(behalf.lease) } : {}),
+          ...(behalf.step ? { [STEP_HEADER]: stepText(behalf.step) } : {}),
+          ...(text === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+        },
       });
       underWay.add(request);
       const abort = () => {
@@ -227,7 +260,7 @@ function overHttp(path: HttpPath): OverHttp {
         if (signal?.aborted) return;
         // A kept channel may have died unseen, for example when the agent restarted. Every request may arrive twice, so ask again.
         if (request.reusedSocket && !isRetry && !gone) {
-          return open(agent, method, url, body, signal, true).then(resolve, reject);
+          return open(agent, method, url, body, signal, behalf, true).then(resolve, reject);
         }
         reject(unreachable(error));
       });
@@ -242,12 +275,13 @@ function overHttp(path: HttpPath): OverHttp {
     url: string,
     body: unknown,
     { signal, timeoutMs = CALL_TIMEOUT_MS }: RequestOptions,
+    behalf: Behalf = {},
   ): Promise<Answer> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
     const either = signal ? AbortSignal.any([signal, timeout.signal]) : timeout.signal;
     try {
-      const response = await open(agent, method, url, body, either);
+      const response = await open(agent, method, url, body, either, behalf);
       const text = await textOf(response).catch((error) => {
         throw either.aborted ? either.reason : unreachable(error);
       });
@@ -269,10 +303,11 @@ function overHttp(path: HttpPath): OverHttp {
     input: Tasks[N]['input'],
     signal: AbortSignal | undefined,
     onProgress: ((percent: number) => void) | undefined,
+    stamp: Stamp,
   ): Promise<Task<N>> {
     const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
     const options = signal ? { signal } : {};
-    const start = () => exchange<Task<N>>(path.calls, 'PUT', url, { name, input }, options);
+    const start = () => exchange<Task<N>>(path.calls, 'PUT', url, { name, input }, options, stamp);
     let task = await start();
     let attempts = 1;
     let told = -1;
@@ -280,10 +315,9 @@ function overHttp(path: HttpPath): OverHttp {
       if (task.progress !== told) onProgress?.(task.progress);
       told = task.progress;
       try {
-        task = await exchange<Task<N>>(path.streams, 'GET', `${url}?waitSeconds=${LONG_POLL_SECONDS}`, undefined, {
-          ...options,
-          timeoutMs: (LONG_POLL_SECONDS + 15) * 1_000,
-        });
+        const patience = { ...options, timeoutMs: (LONG_POLL_SECONDS + 15) * 1_000 };
+        const looking = `${url}?waitSeconds=${LONG_POLL_SECONDS}`;
+        task = await exchange<Task<N>>(path.streams, 'GET', looking, undefined, patience, stamp);
       } catch (error) {
         // An agent that restarted has forgotten its tasks; starting again is what their declarative nature is for.
         const forgotten = error instanceof AgentError && error.code === 'NOT_FOUND';
@@ -295,40 +329,56 @@ function overHttp(path: HttpPath): OverHttp {
     return task;
   }
 
+  async function runTask<N extends TaskName>(
+    stamp: Stamp,
+    name: N,
+    taskId: string,
+    input: Tasks[N]['input'],
+    { signal, onProgress }: { signal?: AbortSignal; onProgress?: (percent: number) => void },
+  ): Promise<Tasks[N]['result']> {
+    let task: Task<N>;
+    try {
+      task = await followTask(name, taskId, input, signal, onProgress, stamp);
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+      const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
+      const cancelled = await exchange<Task<N>>(
+        path.streams,
+        'DELETE',
+        url,
+        undefined,
+        { timeoutMs: CANCEL_TIMEOUT_MS },
+        stamp,
+      ).catch((problem: unknown) => {
+        if (problem instanceof AgentError && problem.code === 'NOT_FOUND') throw signal.reason;
+        throw problem;
+      });
+      if (cancelled.state !== 'succeeded') throw signal.reason;
+      task = cancelled;
+    }
+    if (task.state === 'succeeded') return task.result as Tasks[N]['result'];
+    const { code, message, retryable } = task.problem ?? {
+      code: 'INVALID_STATE' as const,
+      message: `task ${taskId} (${name}) was cancelled by someone else`,
+      retryable: false,
+    };
+    throw new AgentError(code, message, retryable, host);
+  }
+
   return {
     host,
 
     call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options),
 
-    async runTask(name, taskId, input, { signal, onProgress } = {}) {
-      let task: Task<typeof name>;
-      try {
-        task = await followTask(name, taskId, input, signal, onProgress);
-      } catch (error) {
-        if (!signal?.aborted) throw error;
-        const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
-        const cancelled = await exchange<Task<typeof name>>(path.streams, 'DELETE', url, undefined, {
-          timeoutMs: CANCEL_TIMEOUT_MS,
-        }).catch((problem: unknown) => {
-          if (problem instanceof AgentError && problem.code === 'NOT_FOUND') throw signal.reason;
-          throw problem;
-        });
-        if (cancelled.state !== 'succeeded') throw signal.reason;
-        task = cancelled;
-      }
-      if (task.state === 'succeeded') return task.result as Tasks[typeof name]['result'];
-      const { code, message, retryable } = task.problem ?? {
-        code: 'INVALID_STATE' as const,
-        message: `task ${taskId} (${name}) was cancelled by someone else`,
-        retryable: false,
-      };
-      throw new AgentError(code, message, retryable, host);
-    },
+    as: (stamp) => ({
+      call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options, stamp),
+      runTask: (name, taskId, input, options = {}) => runTask(stamp, name, taskId, input, options),
+    }),
 
-    async events(onEvent, signal, onHeard) {
+    async events(onEvent, signal, onHeard, lease) {
       if (signal.aborted) return;
       try {
-        const response = await open(path.streams, 'GET', '/v1/events', undefined, signal);
+        const response = await open(path.streams, 'GET', '/v1/events', undefined, signal, lease ? { lease } : {});
         if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
         let rest = '';
         response.setEncoding('utf8');
@@ -348,7 +398,7 @@ function overHttp(path: HttpPath): OverHttp {
     serial(id, { follow = false, arrived = false, signal } = {}) {
       const output = new PassThrough();
       const url = `/v1/domains/${encodeURIComponent(id)}/serial?follow=${follow}&arrived=${arrived}`;
-      open(path.streams, 'GET', url, undefined, signal)
+      open(path.streams, 'GET', url, undefined, signal, {})
         .then(async (response) => {
           if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
           output.on('close', () => response.destroy());

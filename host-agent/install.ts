@@ -33,6 +33,8 @@ const STATE = '/var/lib/belay';
 const CONFIGURATION = '/etc/belay';
 /** Packages that were not there before Belay came, one per line. */
 const INSTALLED_RECORD = `${STATE}/installed-packages`;
+/** Whose orders the agent refuses (`agent/fenceFile.ts`). */
+const FENCE = `${STATE}/fence.json`;
 const UNIT = '/etc/systemd/system/belay-agent.service';
 /** A host without systemd may have this supervisor: it runs each executable of the directory and starts it again when it ends. */
 const INIT_DIRECTORY = '/etc/belay-init.d';
@@ -313,7 +315,8 @@ export async function installAgent(
     await shell.upload(`${LIBRARY}/agent-${version}.js`, code, 0o644);
     await pointTo(connection, shell, `agent-${version}.js`, facts.agent === null ? null : `agent-${facts.agent}.js`);
   }
-  await startService(connection, shell, facts.serviceManager, facts.agent !== version);
+  const isCleared = await clearUnreadableFence(connection, shell);
+  await startService(connection, shell, facts.serviceManager, isCleared || facts.agent !== version);
   try {
     await untilHealthy(connection, version, signal);
   } catch (error) {
@@ -323,6 +326,24 @@ export async function installAgent(
   }
   await removeOtherVersions(connection, shell);
   return { version, previousVersion: facts.agent === version ? null : facts.agent };
+}
+
+const READS_FENCE = `try {
+  const { leases, steps } = JSON.parse(require('fs').readFileSync(process.argv[1], 'utf8'));
+  if (!leases || !steps) throw new Error();
+} catch (error) {
+  process.exit(error.code === 'ENOENT' ? 0 : 3);
+}`;
+
+/**
+ * An agent that can not read whom it refused does nothing any more. A person who connects the host again vouches that nobody who was
+ * suspended is still about; the file is kept beside.
+ */
+async function clearUnreadableFence(connection: HostConnection, shell: HostShell): Promise<boolean> {
+  const { code } = await shell.run(['node', '-e', READS_FENCE, FENCE]);
+  if (code !== 3) return false;
+  await must(connection, shell, ['mv', '-f', FENCE, `${FENCE}.unreadable`]);
+  return true;
 }
 
 /** Both links in one command each way: the service always finds a whole file behind its link. */
@@ -442,7 +463,7 @@ if [ -e ${INIT_SCRIPT} ]; then
   turns=0
   while [ -S ${AGENT_SOCKET} ] && [ $turns -lt 100 ]; do sleep 0.1; turns=$((turns + 1)); done
 fi
-rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/imports
+rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/imports ${FENCE} ${FENCE}.part ${FENCE}.unreadable
 for directory in ${CONFIGURATION} ${STATE}; do
   [ ! -d $directory ] || find $directory -depth -type d -empty -delete 2>/dev/null || true
 done

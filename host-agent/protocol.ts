@@ -12,6 +12,11 @@
  *                               &arrived=true           only what it says here, for those who followed it here
  *     GET    /v1/health                                 → 200 AgentHealth
  *
+ * A call that changes something, and every PUT and DELETE of a task, says in two headers on whose behalf it comes (`stamp.ts`): of which
+ * lease, and of which try of which step. One that is older than what the host has seen is refused with SUPERSEDED, also after the
+ * agent was started anew; one that does not say it is refused with INVALID_ARGUMENT. Questions need not say it; where they do, they are
+ * refused alike. A stream of events with a lease ends when a newer lease of its shard appears.
+ *
  * Every call is declarative: "ensure it is so", "ensure it is not". It may arrive twice, and it may arrive when the opposite
  * never happened. An ensure that finds a foreign object under its name (other `tags.id`) answers NAME_IN_USE and touches nothing.
  * Sizes: GiB are integers of 2^30 bytes, MiB of 2^20.
@@ -138,18 +143,27 @@ export interface HostMetrics {
   }[];
 }
 
+/** Changes something on the host or on what it reaches: only a step may make it, and it is stamped. */
 interface Call<Input, Result = Record<string, never>> {
   input: Input;
   result: Result;
+  changes: true;
+}
+
+/** Changes nothing: whoever has a way to the host may ask. */
+interface Question<Input, Result> {
+  input: Input;
+  result: Result;
+  changes: false;
 }
 
 export type Nothing = Record<string, never>;
 
 /** One request, one answer; each well under its caller's step deadline. */
 export interface Calls {
-  'host.facts': Call<Nothing, HostFacts>;
-  'host.inventory': Call<Nothing, HostInventory>;
-  'host.metrics': Call<Nothing, HostMetrics>;
+  'host.facts': Question<Nothing, HostFacts>;
+  'host.inventory': Question<Nothing, HostInventory>;
+  'host.metrics': Question<Nothing, HostMetrics>;
 
   /** libvirt's settings and the certificates that encrypt and authenticate migration; restarts libvirtd when they changed. */
   'hypervisor.ensureConfigured': Call<{
@@ -176,7 +190,7 @@ export interface Calls {
   'storage.ensureDisconnected': Call<{ storageClusterId: string }>;
 
   /** Cluster administration, with the administrator's key in the request and nowhere else. */
-  'ceph.status': Call<
+  'ceph.status': Question<
     { access: CephAccess },
     {
       fsid: string;
@@ -204,7 +218,7 @@ export interface Calls {
   >;
   /** Removes the pool (and a rule of its own) only when it carries this `tags.id` and holds no image. */
   'ceph.ensurePoolAbsent': Call<{ access: CephAccess; pool: string; tags: Tags }>;
-  'ceph.poolStatus': Call<
+  'ceph.poolStatus': Question<
     { access: CephAccess; pool: string },
     { totalBytes: number; usedBytes: number; objects: number }
   >;
@@ -227,8 +241,8 @@ export interface Calls {
   'rbd.ensureRestored': Call<ImageAddress>;
   /** Removes it for good, from the trash or from the pool. */
   'rbd.ensureExpunged': Call<ImageAddress>;
-  'rbd.watchers': Call<ImageAddress, { addresses: string[] }>;
-  'rbd.inventory': Call<PoolAddress, PoolInventory>;
+  'rbd.watchers': Question<ImageAddress, { addresses: string[] }>;
+  'rbd.inventory': Question<PoolAddress, PoolInventory>;
 
   /** NoCloud seed as an RBD image of ISO 9660, label `cidata`. User data is a secret of the tenant. */
   'seed.ensure': Call<
@@ -242,7 +256,7 @@ export interface Calls {
   /** Stops and undefines. */
   'domain.ensureAbsent': Call<{ id: string }>;
   'domain.reset': Call<{ id: string }>;
-  'domain.status': Call<{ id: string }, DomainStatus>;
+  'domain.status': Question<{ id: string }, DomainStatus>;
   /** In the running domain and in its definition; for a stopped one in the definition only. */
   'domain.ensureDisk': Call<{ id: string; disk: DiskSpec }>;
   /** Asks the guest to release it and waits until it is gone and no watcher of this host is left. */
@@ -253,7 +267,7 @@ export interface Calls {
   'domain.freeze': Call<{ id: string }, { frozen: boolean }>;
   'domain.thaw': Call<{ id: string }>;
   /** The last part of the serial log, at most `bytes` (≤ 1 MiB). */
-  'domain.serialLog': Call<{ id: string; bytes: number }, { text: string }>;
+  'domain.serialLog': Question<{ id: string; bytes: number }, { text: string }>;
   /** What the guest said on hosts before this one: told ahead of its log here. */
   'domain.ensureEarlierSerialLog': Call<{ id: string; text: string }>;
   /** The guest has left: who follows its log gets the rest, and the stream ends. */
@@ -294,6 +308,22 @@ export interface Tasks {
 
 export type CallName = keyof Calls;
 export type TaskName = keyof Tasks;
+export type QuestionName = { [Name in CallName]: Calls[Name]['changes'] extends false ? Name : never }[CallName];
+
+const questions = {
+  'host.facts': true,
+  'host.inventory': true,
+  'host.metrics': true,
+  'ceph.status': true,
+  'ceph.poolStatus': true,
+  'rbd.watchers': true,
+  'rbd.inventory': true,
+  'domain.status': true,
+  'domain.serialLog': true,
+} satisfies { [Name in QuestionName]: true };
+
+/** Everything else changes something. */
+export const isQuestion = (name: CallName): name is QuestionName => Object.hasOwn(questions, name);
 
 export interface Task<Name extends TaskName = TaskName> {
   id: string;
@@ -313,6 +343,7 @@ export const AGENT_PROBLEM_STATUS = {
   INVALID_STATE: 409,
   NOT_SUPPORTED: 409,
   PRECONDITION_FAILED: 412,
+  SUPERSEDED: 409,
   BACKEND_UNAVAILABLE: 503,
   TIMEOUT: 504,
   INTERNAL: 500,

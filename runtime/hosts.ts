@@ -96,18 +96,28 @@ function keepConnections(database: Database): HostConnections {
 
 /** The same connection, with its round trips counted. */
 function measured(connection: HostConnection): HostConnection {
-  const call: HostConnection['call'] = async (name, input, options) => {
-    const end = metrics.agentCalls.startTimer({ call: name });
-    try {
-      const result = await connection.call(name, input, options);
-      end({ outcome: 'ok' });
-      return result;
-    } catch (error) {
-      end({ outcome: error instanceof AgentError ? error.code : 'INTERNAL' });
-      throw error;
-    }
+  const counted: Pick<HostConnection, 'call' | 'as'> = {
+    call: (name, input, options) => timed(name, () => connection.call(name, input, options)),
+    as(stamp) {
+      const host = connection.as(stamp);
+      return { ...host, call: (name, input, options) => timed(name, () => host.call(name, input, options)) };
+    },
   };
-  return new Proxy(connection, { get: (target, key) => (key === 'call' ? call : bound(target, key)) });
+  return new Proxy(connection, {
+    get: (target, key) => (key === 'call' || key === 'as' ? counted[key] : bound(target, key)),
+  });
+}
+
+async function timed<Result>(call: string, work: () => Promise<Result>): Promise<Result> {
+  const end = metrics.agentCalls.startTimer({ call });
+  try {
+    const result = await work();
+    end({ outcome: 'ok' });
+    return result;
+  } catch (error) {
+    end({ outcome: error instanceof AgentError ? error.code : 'INTERNAL' });
+    throw error;
+  }
 }
 
 function bound(target: HostConnection, key: string | symbol): unknown {

@@ -1,6 +1,7 @@
 /** A host worker: leases shards of the hosts and carries every message for them. More such processes carry more hosts. */
 import type { Worker } from '@temporalio/worker';
 import { run } from '../database/database.ts';
+import type { Lease } from '../host-agent/stamp.ts';
 import { shardCount, shardQueue } from '../model/shards.ts';
 import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
@@ -16,8 +17,11 @@ const renewMs = 2_000;
 const stop = stopRequested();
 const processOf = await startWorkerProcess();
 const { database, log } = processOf;
-/** A worker that is started again under its old name takes its own leases back at once. */
-const holder = process.env.BELAY_WORKER_ID ?? `${config.processName}-${crypto.randomUUID().slice(0, 8)}`;
+/** A worker that is started again under its old name takes its own leases back at once; yet it is another holder. */
+const name = process.env.BELAY_WORKER_ID ?? config.processName;
+const holder = `${name}#${crypto.randomUUID().slice(0, 8)}`;
+/** The newest lease of each shard that this process has had. */
+const leases = new Map<number, Lease>();
 const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
 let stopping = false;
 let renewedAt = Date.now();
@@ -27,10 +31,16 @@ await run(
   `INSERT INTO "shardLease" (shard) SELECT * FROM generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING`,
   [shardCount],
 );
+await run(
+  database.pool,
+  `UPDATE "shardLease" SET holder = $1, "expiresAt" = now() + make_interval(secs => $3) WHERE split_part(holder, '#', 1) = $2`,
+  [holder, name, leaseSeconds],
+);
 
 /** Renews what this process has, gives back what is more than its fair share, takes what nobody has. */
 async function lease(): Promise<number[]> {
-  const rows = await run<{ shard: number }>(
+  // The epoch is the database's: it rises with each change of the holder.
+  const rows = await run<{ shard: number; epoch: string }>(
     database.pool,
     `WITH alive AS (SELECT count(DISTINCT holder) FILTER (WHERE holder <> $1 AND "expiresAt" > now()) + 1 AS n FROM "shardLease"),
           mine AS (SELECT shard FROM "shardLease" WHERE holder = $1 ORDER BY shard LIMIT (SELECT ceil($2::numeric / n)::int FROM alive)),
@@ -38,11 +48,21 @@ async function lease(): Promise<number[]> {
                    LIMIT (SELECT greatest(0, ceil($2::numeric / n)::int - (SELECT count(*) FROM mine)) FROM alive) FOR UPDATE SKIP LOCKED),
           surplus AS (UPDATE "shardLease" SET holder = NULL WHERE holder = $1 AND shard NOT IN (SELECT shard FROM mine) RETURNING shard)
      UPDATE "shardLease" l SET holder = $1, "expiresAt" = now() + make_interval(secs => $3)
-     WHERE l.shard IN (SELECT shard FROM mine UNION SELECT shard FROM free) RETURNING l.shard`,
+     WHERE l.shard IN (SELECT shard FROM mine UNION SELECT shard FROM free)
+       -- Asked again of the row itself: another may have taken it since this statement looked.
+       AND (l.holder = $1 OR l.holder IS NULL OR l."expiresAt" < now()) RETURNING l.shard, l.epoch`,
     [holder, shardCount, leaseSeconds],
   );
   renewedAt = Date.now();
+  for (const { shard, epoch } of rows) leases.set(shard, { shard, epoch: Number(epoch) });
   return rows.map(({ shard }) => shard);
+}
+
+/** Of a shard that this process carries, so it has had one. */
+function leaseOf(shard: number): Lease {
+  const found = leases.get(shard);
+  if (!found) throw new Error(`shard ${shard} was never leased to this worker`);
+  return found;
 }
 
 async function carry(shards: number[]): Promise<void> {
@@ -56,6 +76,7 @@ async function carry(shards: number[]): Promise<void> {
   for (const shard of wanted) {
     if (carried.has(shard)) continue;
     const worker = await processOf.worker({
+      lease: () => leaseOf(shard),
       taskQueue: shardQueue(shard),
       maxConcurrentActivityTaskPolls: 1,
       maxConcurrentActivityTaskExecutions: 50,
@@ -65,7 +86,7 @@ async function carry(shards: number[]): Promise<void> {
   metrics.shards.set(carried.size);
 }
 
-const observer = observeHosts(processOf, () => [...carried.keys()]);
+const observer = observeHosts(processOf, holder, () => [...carried.keys()].map(leaseOf));
 void stop.then(() => {
   stopping = true;
 });

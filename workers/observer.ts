@@ -2,6 +2,7 @@
 import { askToSettle } from '../acceptance/compute/settle.ts';
 import { run } from '../database/database.ts';
 import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
+import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { metrics } from '../runtime/metrics.ts';
@@ -34,11 +35,27 @@ interface Watched {
   saying: Promise<void>;
 }
 
-export function observeHosts(processOf: WorkerProcess, shards: () => number[]): Observer {
+/** `leases` are those of the shards that this process carries now; `holder` is its name in the database's table of leases. */
+export function observeHosts(processOf: WorkerProcess, holder: string, leases: () => Lease[]): Observer {
   const { database, log } = processOf;
   const hosts = hostConnections(database);
   const watched = new Map<string, Watched>();
   let stopped = false;
+
+  const leaseOf = (hostId: string): Lease | undefined => leases().find(({ shard }) => shard === shardOf(hostId));
+
+  /** A process that was suspended believes in its lease; only the database knows whether it still holds. */
+  const holds = (shard: string, name: string): string =>
+    `EXISTS (SELECT 1 FROM "shardLease" WHERE shard = ${shard} AND holder = ${name} AND "expiresAt" > now())`;
+
+  /** What a worker saw before it was suspended says nothing of now: its successor has looked since. */
+  async function isMine(hostId: string): Promise<boolean> {
+    const [row] = await run<{ mine: boolean }>(database.pool, `SELECT ${holds('$1', '$2')} AS mine`, [
+      shardOf(hostId),
+      holder,
+    ]);
+    return row?.mine === true;
+  }
 
   /** One after the other: of two statements at once the earlier could be the one that stays. */
   function say(hostId: string, host: Watched, connection: Connection): Promise<void> {
@@ -46,8 +63,9 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
       try {
         await run(
           database.pool,
-          `UPDATE "host" SET connection = $2, "lastSeenAt" = CASE WHEN $2 = 'connected' THEN now() ELSE "lastSeenAt" END, revision = revision + CASE WHEN connection = $2 THEN 0 ELSE 1 END WHERE id = $1`,
-          [hostId, connection],
+          `UPDATE "host" SET connection = $2, "lastSeenAt" = CASE WHEN $2 = 'connected' THEN now() ELSE "lastSeenAt" END, revision = revision + CASE WHEN connection = $2 THEN 0 ELSE 1 END
+           WHERE id = $1 AND ${holds('$3', '$4')}`,
+          [hostId, connection, shardOf(hostId), holder],
         );
         host.said = connection;
         metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
@@ -59,16 +77,19 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
   }
 
   /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
-  const repeatConnected = (): Promise<unknown> =>
-    run(
+  function repeatConnected(): Promise<unknown> {
+    const ids = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
+    return run(
       database.pool,
       `UPDATE "host" SET connection = 'connected', "lastSeenAt" = now(), revision = revision + CASE WHEN connection = 'connected' THEN 0 ELSE 1 END
-       WHERE id = ANY($1::uuid[])`,
-      [[...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []))],
+       FROM unnest($1::uuid[], $2::int[]) AS mine(id, shard) WHERE "host".id = mine.id AND ${holds('mine.shard', '$3')}`,
+      [ids, ids.map(shardOf), holder],
     );
+  }
 
   /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
   async function handle(hostId: string, event: HostEvent): Promise<void> {
+    if (!(await isMine(hostId))) return;
     if (event.type === 'hello') {
       const alive = (event.domains ?? []).filter(({ state }) => state === 'running' || state === 'paused');
       await run(
@@ -139,6 +160,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
           () => {
             host.heardAt = Date.now();
           },
+          leaseOf(hostId),
         );
       } catch (error) {
         host.isOpen = false;
@@ -170,7 +192,7 @@ export function observeHosts(processOf: WorkerProcess, shards: () => number[]): 
   }
 
   async function look(): Promise<void> {
-    const mine = new Set(shards());
+    const mine = new Set(leases().map(({ shard }) => shard));
     const rows = await run<{ id: string; place: string }>(
       database.pool,
       `SELECT id, address || ' ' || "sshPort" AS place FROM "host" WHERE state IN ('active', 'connecting', 'maintenance') AND "deletedAt" IS NULL`,

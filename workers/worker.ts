@@ -1,5 +1,6 @@
 /** What every worker process has: database, connections, activities under one interceptor, and an orderly end. */
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Context as ActivityContext, Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import {
@@ -16,6 +17,7 @@ import { openNorthbound } from '../activities/network/northbound.ts';
 import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
+import type { Lease, Stamp } from '../host-agent/stamp.ts';
 import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
@@ -29,9 +31,9 @@ export interface WorkerProcess {
   log: Log;
   events: StepEvents;
   connection: NativeConnection;
-  /** A worker on a queue, with all activities. */
+  /** A worker on a queue, with all activities. On the queue of a shard, `lease` tells under which lease a step begins. */
   worker(
-    options: Pick<
+    options: { lease?: () => Lease } & Pick<
       WorkerOptions,
       | 'taskQueue'
       | 'workflowBundle'
@@ -61,8 +63,26 @@ const contextOf = ({ activityType, workflowExecution, workflowType }: Info, plac
   undo: activityType.endsWith('.undo'),
 });
 
+/** Whom the try of a step that runs right now speaks for. */
+const speaking = new AsyncLocalStorage<Stamp | null>();
+
+/**
+ * The lease is the one under which the try begins, for as long as it takes: a worker that got its shard back after another had it must not
+ * give what it began before the newer lease.
+ */
+function stampOf(place: StepPlace, { operationId }: StepContext, attempt: number, lease?: () => Lease): Stamp | null {
+  if (!lease) return null;
+  return { lease: lease(), step: { operationId, index: place.index, round: place.round ?? 1, attempt } };
+}
+
+function stampNow(): Stamp {
+  const stamp = speaking.getStore();
+  if (!stamp) throw new Error('only a step on the queue of a host may speak to hosts');
+  return stamp;
+}
+
 /** One attempt of a step: faults, metrics, live events, and errors as codes. */
-function interceptor(database: Database, events: StepEvents) {
+function interceptor(database: Database, events: StepEvents, lease?: () => Lease) {
   return (activity: ActivityContext) => ({
     inbound: {
       async execute(
@@ -83,7 +103,9 @@ function interceptor(database: Database, events: StepEvents) {
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const result = await underFaults(database, context, () => next({ ...input, args: [stepInput, context] }));
+          const result = await speaking.run(stampOf(place, context, attempt, lease), () =>
+            underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
+          );
           end({ outcome: 'done' });
           events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: new Date().toISOString() });
           return result;
@@ -113,7 +135,10 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   const world: World = {
     database,
     log,
-    host: (hostId) => hosts.connect(hostId),
+    async host(hostId) {
+      const stamp = stampNow();
+      return (await hosts.connect(hostId)).as(stamp);
+    },
     northbound: openNorthbound(config.ovnNorthbound),
   };
   const events = stepEvents(database, log);
@@ -126,7 +151,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     log,
     events,
     connection,
-    worker: (options) =>
+    worker: ({ lease, ...options }) =>
       Worker.create({
         connection,
         namespace: config.temporalNamespace,
@@ -134,7 +159,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
         shutdownGraceTime: '5 s',
         // Otherwise beats are held back for eight of the ten seconds: a busy worker would pass for a dead one.
         maxHeartbeatThrottleInterval: heartbeatMs,
-        interceptors: { activity: [interceptor(database, events)] },
+        interceptors: { activity: [interceptor(database, events, lease)] },
         ...options,
       }),
     async close() {

@@ -182,7 +182,13 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     { validator: refuseLateCancel },
   );
 
-  const placeOf = ({ index }: StepReport): StepPlace => ({ index, committed });
+  const rounds = new Map<number, number>();
+  /** Asked for once per round, so that a host can tell a late try of a step from a newer one. */
+  const placeOf = ({ index }: StepReport): StepPlace => {
+    const round = (rounds.get(index) ?? 0) + 1;
+    rounds.set(index, round);
+    return { index, committed, ...(round > 1 ? { round } : {}) };
+  };
 
   /** Index -1: neither faults nor live step events are for the saga's own records. */
   function record(name: string, input: Record<string, unknown> = {}): Promise<unknown> {

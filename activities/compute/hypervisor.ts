@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
@@ -89,7 +89,7 @@ async function wherePossible(work: Promise<unknown>): Promise<void> {
 }
 
 /** What the guest has said goes with it, and those who follow it learn that it has left. */
-async function carrySerialLog(source: HostConnection, target: HostConnection, id: string): Promise<void> {
+async function carrySerialLog(source: HostInStep, target: HostInStep, id: string): Promise<void> {
   const { text } = await source.call('domain.serialLog', { id, bytes: carriedBytes });
   // Empty after a first attempt that did all this.
   if (text !== '') await target.call('domain.ensureEarlierSerialLog', { id, text });
@@ -108,7 +108,7 @@ const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
 /** Ends what a worker that died may have left running: it would go on after its undo. Answers when it has come to rest. */
 async function endTask<N extends TaskName>(
-  agent: HostConnection,
+  agent: HostInStep,
   name: N,
   taskId: string,
   input: Tasks[N]['input'],

@@ -2,7 +2,7 @@
 import { run } from '../../database/database.ts';
 import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
 import { isUnreachable } from '../compute/silence.ts';
 import { refuse, tryAgain } from '../failure.ts';
@@ -48,7 +48,7 @@ async function poolsOf(world: World, hostId: string, storageClusterId: string): 
 }
 
 /** Takes a host's rights, and what it keeps of the cluster. */
-export async function revokeAccess(agent: HostConnection, hostId: string, admin: CephAccess): Promise<void> {
+export async function revokeAccess(agent: HostInStep, hostId: string, admin: CephAccess): Promise<void> {
   await agent.call('storage.ensureDisconnected', { storageClusterId: admin.storageClusterId });
   await agent.call('ceph.ensureUserAbsent', { access: admin, user: cephUser(hostId) });
 }

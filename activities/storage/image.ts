@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import type { ImageAddress } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
@@ -62,7 +62,7 @@ async function claim(world: World, { imageId, poolId }: CachedCopy, operationId:
 }
 
 /** Cancels the import and waits for its end. Answers whether it had succeeded before. */
-async function cancelImport(agent: HostConnection, taskId: string, address: ImageAddress): Promise<boolean> {
+async function cancelImport(agent: HostInStep, taskId: string, address: ImageAddress): Promise<boolean> {
   // With an aborted signal nothing is started: only the task of that id is cancelled, if there is one.
   const signal = AbortSignal.abort();
   const tags = { id: '', kind: '', operation: '', revision: 0 };

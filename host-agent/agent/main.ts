@@ -7,6 +7,7 @@ import os from 'node:os';
 import { dirname, join } from 'node:path';
 import { type AgentContext, callHandlers, taskHandlers } from './calls.ts';
 import { eventSource } from './events.ts';
+import { openFence } from './fenceFile.ts';
 import { openLibvirt } from './libvirt.ts';
 import { log } from './log.ts';
 import { ovsdb } from './ovsdb.ts';
@@ -22,7 +23,7 @@ import { taskRegistry } from './tasks.ts';
  * The agent: serves the protocol on a unix socket, `node agent-<version>.js [socket]`.
  *
  * It holds nothing that matters: what it knows it reads from libvirt, Ceph, Open vSwitch and its files, so it may be killed
- * and replaced at any time, and guests do not notice.
+ * and replaced at any time, and guests do not notice. Whose orders are old is in a file of its own, `PATHS.fence`.
  */
 
 const TRIM_EVERY_MS = 60_000;
@@ -64,10 +65,14 @@ async function main() {
       () => false,
     );
   };
+  const fence = await openFence(PATHS.fence, (reason) => log('error', 'the fence is unreadable', { reason }));
+  let isEnding = false;
   const listener = requestListener({
     calls: callHandlers(context),
     tasks,
     events: eventSource(libvirt, bootId),
+    fence,
+    isEnding: () => isEnding,
     health: () => {
       void lookAtSwitch();
       return { agent: version, bootId, hostname: os.hostname(), libvirt: libvirt.isConnected, switch: switchAnswers };
@@ -88,6 +93,7 @@ async function main() {
 
   const stop = (signal: string) => {
     log('info', 'agent stops', { signal });
+    isEnding = true;
     // Requests under way get their answers; streams and long polls are cut after that.
     server.close(() => process.exit(0));
     server.closeIdleConnections();

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 /** Where things are on a host. */
 export const PATHS = {
   state: '/var/lib/belay',
+  fence: '/var/lib/belay/fence.json',
   configuration: '/etc/belay',
   run: '/run/belay',
   libvirtSocket: '/run/libvirt/libvirt-sock',

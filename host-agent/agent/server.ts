@@ -5,9 +5,12 @@ import {
   type AgentProblem,
   BEAT_SECONDS,
   type HostEvent,
+  isQuestion,
 } from '../protocol.ts';
+import { LEASE_HEADER, type Lease, readLease, readStep, STEP_HEADER, type StepTry } from '../stamp.ts';
 import type { CallHandlers } from './calls.ts';
 import type { EventSource } from './events.ts';
+import type { KeptFence } from './fenceFile.ts';
 import { checkCallInput, checkTaskInput, isCallName, isTaskName } from './inputs.ts';
 import type { Log } from './log.ts';
 import { Problem, toProblem } from './problem.ts';
@@ -18,6 +21,9 @@ export interface Served {
   calls: CallHandlers;
   tasks: TaskRegistry;
   events: EventSource;
+  fence: KeptFence;
+  /** Set when the agent is about to end: its successor must not be worked against. */
+  isEnding(): boolean;
   health(): AgentHealth;
   log: Log;
 }
@@ -53,7 +59,7 @@ async function route(served: Served, request: http.IncomingMessage, response: ht
     const door = `${request.method} ${room}`;
     if (door === 'POST calls') return serveCall(served, name, request, response);
     if (room === 'tasks') return serveTask(served, name, url, request, response);
-    if (door === 'GET events') return serveEvents(served, response);
+    if (door === 'GET events') return serveEvents(served, request, response);
     if (door === 'GET domains' && rest === 'serial') return serveSerial(name, url, response);
     if (door === 'GET health') return answer(response, 200, served.health());
   }
@@ -82,9 +88,42 @@ async function readBody(request: http.IncomingMessage): Promise<unknown> {
   }
 }
 
+/** On whose behalf a message comes, as far as it says so. @throws Problem INVALID_ARGUMENT when it says so in other words. */
+function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: StepTry } {
+  const said = <Value>(name: string, read: (text: string) => Value | undefined): Value | undefined => {
+    const text = headers[name];
+    if (text === undefined) return undefined;
+    const value = read(String(text));
+    if (value === undefined) throw new Problem('INVALID_ARGUMENT', `the header ${name} is malformed`);
+    return value;
+  };
+  const lease = said(LEASE_HEADER, readLease);
+  const step = said(STEP_HEADER, readStep);
+  return { ...(lease ? { lease } : {}), ...(step ? { step } : {}) };
+}
+
+/**
+ * Whether a message may be acted on. Asked when it has come in whole: a sender may be suspended in the middle of it.
+ *
+ * @throws Problem SUPERSEDED for one that a newer has overtaken.
+ */
+async function admit(served: Served, request: http.IncomingMessage, changes: boolean): Promise<void> {
+  const { lease, step } = behalfOf(request);
+  if (changes) {
+    if (!lease || !step)
+      throw new Problem(
+        'INVALID_ARGUMENT',
+        `what changes something says on whose behalf: ${LEASE_HEADER}, ${STEP_HEADER}`,
+      );
+    if (served.isEnding()) throw new Problem('BACKEND_UNAVAILABLE', 'this agent is about to end', true);
+  }
+  if (lease) await served.fence.admit(lease, step);
+}
+
 async function serveCall(served: Served, name: string, request: http.IncomingMessage, response: http.ServerResponse) {
   if (!isCallName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no call ${name}`);
   const input = checkCallInput(name, await readBody(request));
+  await admit(served, request, !isQuestion(name));
   const startedAt = performance.now();
   const finish = (problem?: AgentProblem) => {
     const durationMs = Math.round(performance.now() - startedAt);
@@ -121,18 +160,32 @@ async function serveTask(
     const { name, input } = (await readBody(request)) as { name?: unknown; input?: unknown };
     if (!isTaskName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no task ${String(name)}`);
     const checked = checkTaskInput(name, input ?? {});
+    await admit(served, request, true);
     served.log('info', 'task', { task: name, taskId: id, ...subjectOf(checked) });
     return answer(response, 200, served.tasks.start(id, name, checked));
   }
   if (request.method === 'GET') {
+    await admit(served, request, false);
     const seconds = Math.min(MAX_WAIT_SECONDS, Number(url.searchParams.get('waitSeconds') ?? 0) || 0);
     return answer(response, 200, await served.tasks.wait(id, seconds * 1_000));
   }
-  if (request.method === 'DELETE') return answer(response, 200, await served.tasks.cancel(id));
+  if (request.method === 'DELETE') {
+    await admit(served, request, true);
+    return answer(response, 200, await served.tasks.cancel(id));
+  }
   throw new Problem('NOT_FOUND', `there is no ${request.method} of a task`);
 }
 
-async function serveEvents(served: Served, response: http.ServerResponse) {
+async function serveEvents(served: Served, request: http.IncomingMessage, response: http.ServerResponse) {
+  const { lease } = behalfOf(request);
+  if (lease) {
+    await served.fence.admit(lease);
+    // What a listener of before is told it would act on.
+    const forget = served.fence.onNewLease((newer) => {
+      if (newer.shard === lease.shard && newer.epoch > lease.epoch) response.destroy();
+    });
+    response.on('close', forget);
+  }
   const write = (event: HostEvent) => {
     if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     response.write(`${JSON.stringify(event)}\n`);

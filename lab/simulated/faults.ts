@@ -7,6 +7,8 @@ export interface Rule {
   host?: string;
   /** A call's or task's name, `ovn.transact` (or `ovn.transact <comment>`), `s3.PUT`…; `*` at the end matches a prefix. */
   call?: string;
+  /** Text that the input holds, such as the id of a resource. */
+  about?: string;
   /** Before or after the work was really done. */
   when: 'before' | 'after';
   /** `drop` cuts the connection without an answer. */
@@ -36,7 +38,13 @@ export interface Faults extends Rules {
    * Answers undefined at once, without a promise, when there is nothing to wait for.
    * `gone` makes the signal that ends a hang when the client has left. Throws the rule's problem for `fail`.
    */
-  strike(host: string, calls: string[], when: Rule['when'], gone?: () => AbortSignal): Promise<Verdict> | undefined;
+  strike(
+    host: string,
+    calls: string[],
+    when: Rule['when'],
+    gone?: () => AbortSignal,
+    input?: unknown,
+  ): Promise<Verdict> | undefined;
 }
 
 interface LiveRule extends Rule {
@@ -51,7 +59,8 @@ export function createFaults(latencyMs: number, callLatencyMs: Record<string, nu
   const rules = new Map<string, LiveRule>();
   let lastId = 0;
 
-  const fits = (rule: LiveRule, host: string, calls: string[], when: Rule['when']): boolean => {
+  const fits = (rule: LiveRule, host: string, calls: string[], when: Rule['when'], input: unknown): boolean => {
+    if (rule.about !== undefined && !JSON.stringify(input ?? null).includes(rule.about)) return false;
     if (rule.when !== when || (rule.times !== undefined && rule.used >= rule.times)) return false;
     if (rule.host !== undefined && rule.host !== '*' && rule.host !== host) return false;
     const wanted = rule.call ?? '*';
@@ -98,12 +107,12 @@ export function createFaults(latencyMs: number, callLatencyMs: Record<string, nu
       if (call === '*') defaultLatencyMs = ms;
       else latencies.set(call, ms);
     },
-    strike(host, calls, when, gone) {
+    strike(host, calls, when, gone, input) {
       const waitMs = when === 'before' ? (latencies.get(calls[0] ?? '') ?? defaultLatencyMs) : 0;
       let struck: LiveRule | undefined;
       if (rules.size > 0) {
         for (const rule of rules.values()) {
-          if (!fits(rule, host, calls, when)) continue;
+          if (!fits(rule, host, calls, when, input)) continue;
           rule.used += 1;
           struck = rule;
           break;

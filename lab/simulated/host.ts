@@ -3,6 +3,7 @@
  * Calls are plain synchronous functions; the long work is in `tasks.ts`, the wire in `hosts.ts`.
  */
 import { createHash, randomUUID } from 'node:crypto';
+import { createFence, type Fence } from '../../host-agent/fence.ts';
 import {
   BEAT_SECONDS,
   type Calls,
@@ -110,6 +111,8 @@ export interface Host {
   hypervisor: { caCertificate: string; certificate: string; privateKey: string; migrationAddress: string } | null;
   switch: SwitchConfiguration | null;
   tasks: Map<string, LiveTask>;
+  /** On the host's disk: outlives its agent. */
+  fence: Fence;
   listeners: Set<(event: HostEvent) => void>;
   /** Of guests that went on to another host, until they are said to be absent. */
   leftLogs: Map<string, SerialLog>;
@@ -131,6 +134,7 @@ export function createHost(world: World, name: string, index: number): Host {
     hypervisor: null,
     switch: null,
     tasks: new Map(),
+    fence: createFence(),
     listeners: new Set(),
     leftLogs: new Map(),
     claimedVcpus: 0,

@@ -7,8 +7,10 @@ import {
   type CallName,
   type HostEvent,
   type HostInventory,
+  isQuestion,
   type TaskName,
 } from '../../host-agent/protocol.ts';
+import { LEASE_HEADER, type Lease, readLease, readStep, STEP_HEADER } from '../../host-agent/stamp.ts';
 import type { Faults, Rule } from './faults.ts';
 import {
   calls,
@@ -55,16 +57,50 @@ export interface Admin {
 
 export interface HostServer extends Omit<Admin, 'writeToImage' | 'inventory'> {
   server: http.Server;
+  /** What steps asked of hosts that changes something, the newest last. */
+  messages(): Message[];
   /** By host name; hosts that hold nothing are left out. */
   record(): Record<string, HostRecord>;
 }
 
+/** One message that changes something, at the moment when it was to be acted on. */
+export interface Message {
+  host: string;
+  /** Of a call or task; `cancel` of a task. */
+  name: string;
+  operationId: string;
+  isRefused: boolean;
+}
+
 const longestWaitSeconds = 60;
+const rememberedMessages = 20_000;
 
 /** `admin` answers late because it needs what this function makes. */
 export function createHostServer(world: World, faults: Faults, admin: () => Admin): HostServer {
   /** Answers that are still open, by host: a crash or partition cuts them. */
   const open = new Map<Host, Set<ServerResponse>>();
+  const messages: Message[] = [];
+  /** Streams of events that say under which lease they listen. */
+  const listening = new Map<ServerResponse, { host: Host; lease: Lease }>();
+
+  /** As an agent does, when the message has come in whole and nothing more is waited for. */
+  function admit(host: Host, { headers }: IncomingMessage, name: string, changes: boolean): void {
+    const lease = readLease(String(headers[LEASE_HEADER] ?? ''));
+    const step = readStep(String(headers[STEP_HEADER] ?? ''));
+    if (changes && (!lease || !step))
+      throw refuse('INVALID_ARGUMENT', `${name} changes something and does not say on whose behalf`);
+    if (!lease) return;
+    const verdict = host.fence.admit(lease, step);
+    const isRefused = 'refusal' in verdict;
+    if (changes && step) {
+      messages.push({ host: host.name, name, operationId: step.operationId, isRefused });
+      if (messages.length > rememberedMessages) messages.splice(0, rememberedMessages / 2);
+    }
+    if (isRefused) throw refuse('SUPERSEDED', verdict.refusal, true);
+    for (const [response, listener] of listening)
+      if (listener.host === host && listener.lease.shard === lease.shard && listener.lease.epoch < lease.epoch)
+        response.destroy();
+  }
 
   /** Every stream of events. One timer gives all of them their sign of life. */
   const streams = new Set<ServerResponse>();
@@ -100,18 +136,20 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     const name = path[4] ?? '';
     switch (`${request.method} ${path[3]}`) {
       case 'POST calls':
-        return serveCall(host, name, await readJson(request), response);
+        return serveCall(host, name, await readJson(request), request, response);
       case 'PUT tasks':
-        return servePutTask(host, name, await readJson(request), response);
+        return servePutTask(host, name, await readJson(request), request, response);
       case 'GET tasks':
+        admit(host, request, 'look', false);
         return serveGetTask(host, name, Number(query.get('waitSeconds') ?? 0), response);
       case 'DELETE tasks': {
+        admit(host, request, 'cancel', true);
         const live = findTask(host, name);
         await cancelTask(live);
         return answer(response, live.task);
       }
       case 'GET events':
-        return serveEvents(host, response);
+        return serveEvents(host, request, response);
       case 'GET domains':
         if (path[5] === 'serial') return serveSerialLog(host, name, query, response);
         break;
@@ -124,29 +162,43 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     throw refuse('NOT_SUPPORTED', `Unknown path ${request.method} ${url}`);
   }
 
-  async function serveCall(host: Host, name: string, input: unknown, response: ServerResponse): Promise<void> {
+  async function serveCall(
+    host: Host,
+    name: string,
+    input: unknown,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     if (!Object.hasOwn(calls, name)) throw refuse('NOT_SUPPORTED', `Unknown call ${name}`);
-    const before = faults.strike(host.name, [name], 'before', () => goneSignal(response));
+    const before = faults.strike(host.name, [name], 'before', () => goneSignal(response), input);
     if (before && (await before) === 'drop') return cut(response);
     if (host.connection !== 'up') return cut(response);
+    admit(host, request, name, !isQuestion(name as CallName));
     const result = (calls[name as CallName] as (host: Host, input: unknown) => unknown)(host, input);
-    const after = faults.strike(host.name, [name], 'after', () => goneSignal(response));
+    const after = faults.strike(host.name, [name], 'after', () => goneSignal(response), input);
     if (after && (await after) === 'drop') return cut(response);
     answer(response, result);
   }
 
-  async function servePutTask(host: Host, id: string, body: unknown, response: ServerResponse): Promise<void> {
+  async function servePutTask(
+    host: Host,
+    id: string,
+    body: unknown,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     const { name, input } = body as { name: string; input: unknown };
     if (!Object.hasOwn(tasks, name)) throw refuse('NOT_SUPPORTED', `Unknown task ${name}`);
     const gone = () => goneSignal(response);
     const known = host.tasks.get(id)?.task.state;
     if (known !== 'running' && known !== 'succeeded') {
-      const before = faults.strike(host.name, [name], 'before', gone);
+      const before = faults.strike(host.name, [name], 'before', gone, input);
       if (before && (await before) === 'drop') return cut(response);
       if (host.connection !== 'up') return cut(response);
     }
+    admit(host, request, name, true);
     const live = startTask(host, id, name as TaskName, input, (signal) => {
-      const after = faults.strike(host.name, [name], 'after', () => signal);
+      const after = faults.strike(host.name, [name], 'after', () => signal, input);
       return after?.then((verdict) => {
         if (verdict === 'drop' && !signal.aborted) cut(response);
       });
@@ -169,7 +221,10 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     return live;
   }
 
-  function serveEvents(host: Host, response: ServerResponse): void {
+  function serveEvents(host: Host, request: IncomingMessage, response: ServerResponse): void {
+    admit(host, request, 'events', false);
+    const lease = readLease(String(request.headers[LEASE_HEADER] ?? ''));
+    if (lease) listening.set(response, { host, lease });
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
     listener(hello(host));
@@ -178,6 +233,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     response.on('close', () => {
       host.listeners.delete(listener);
       streams.delete(response);
+      listening.delete(response);
     });
   }
 
@@ -201,6 +257,8 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     switch (`${request.method} ${first}`) {
       case 'GET inventory':
         return answer(response, admin().inventory());
+      case 'GET messages':
+        return answer(response, messages);
       case 'GET rules':
         return answer(response, faults.list());
       case 'POST rules':
@@ -356,6 +414,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     guestPowerOff,
     guestCrash,
     tellEvent,
+    messages: () => messages,
     record,
   };
 }

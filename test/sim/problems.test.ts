@@ -246,6 +246,13 @@ const provoked: Record<ProblemCode, () => Promise<Told>> = {
     await guestsTake(10);
     return told;
   },
+  async SUPERSEDED() {
+    // A host answers so to a worker whose lease has passed on; the attempt of the next one succeeds, so nobody sees it but here.
+    const answer = { code: 'SUPERSEDED', message: 'the lease has passed on', retryable: false };
+    const rule = { call: 'domain.reset', when: 'before', action: 'fail', problem: answer, times: 1 };
+    await fetch(`${address.simulatorUrl}/_sim/rules`, { method: 'POST', body: JSON.stringify(rule) });
+    return ended(act('reboot', { mode: 'force' }));
+  },
   CANCELLED: async () => {
     const letGo = await hold(address.simulatorUrl, 'domain.migrate');
     const accepted = await act('migrate');

@@ -14,6 +14,10 @@ const migration = {
   bandwidthBytesPerSec: null,
   autoConverge: false,
 };
+const stamp = {
+  lease: { shard: 17, epoch: 1_764_000_000_000 },
+  step: { operationId: '0b7a', index: 3, round: 2, attempt: 4 },
+};
 let server: http.Server | undefined;
 let connection: HostConnection | undefined;
 
@@ -54,7 +58,7 @@ describe('a call', () => {
       'POST /v1/calls/domain.reset': problem(409, 'INVALID_STATE', 'it is off', true),
     });
     expect(await host.call('domain.status', { id: 'x' })).toEqual({ state: 'off', reason: 'shutdown' });
-    await expect(host.call('domain.reset', { id: 'x' })).rejects.toMatchObject({
+    await expect(host.as(stamp).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
       name: 'AgentError',
       code: 'INVALID_STATE',
       retryable: true,
@@ -125,7 +129,7 @@ describe('a task', () => {
       },
       'GET /v1/tasks/t': (_request, response) => response.end(JSON.stringify(steps.shift())),
     });
-    const answer = await host.runTask('domain.migrate', 't', migration, {
+    const answer = await host.as(stamp).runTask('domain.migrate', 't', migration, {
       onProgress: (percent) => seen.push(percent),
     });
     expect(answer).toEqual(result);
@@ -145,7 +149,7 @@ describe('a task', () => {
         problem(404, 'NOT_FOUND', 'no such task')(request, response, body);
       },
     });
-    expect(await host.runTask('domain.migrate', 't', migration)).toEqual(result);
+    expect(await host.as(stamp).runTask('domain.migrate', 't', migration)).toEqual(result);
     expect([starts, looks]).toEqual([2, 1]);
   });
 
@@ -163,7 +167,7 @@ describe('a task', () => {
         ok(task('cancelled', 5))(request, response, body);
       },
     });
-    const following = host.runTask('domain.migrate', 't', migration, { signal: controller.signal });
+    const following = host.as(stamp).runTask('domain.migrate', 't', migration, { signal: controller.signal });
     await expect(following).rejects.toThrow('changed his mind');
     expect(calls).toEqual(['GET', 'DELETE']);
   });
@@ -175,13 +179,15 @@ describe('a task', () => {
       'GET /v1/tasks/t': () => controller.abort(new Error('too late')),
       'DELETE /v1/tasks/t': ok(task('succeeded', 100, { result })),
     });
-    expect(await host.runTask('domain.migrate', 't', migration, { signal: controller.signal })).toEqual(result);
+    expect(await host.as(stamp).runTask('domain.migrate', 't', migration, { signal: controller.signal })).toEqual(
+      result,
+    );
   });
 
   it('that failed throws its problem', async () => {
     const failed = { problem: { code: 'TIMEOUT', message: 'the guest does not care', retryable: false } };
     const host = await hostThat({ 'PUT /v1/tasks/t': ok(task('failed', 50, failed)) });
-    await expect(host.runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 })).rejects.toMatchObject({
+    await expect(host.as(stamp).runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 })).rejects.toMatchObject({
       code: 'TIMEOUT',
       retryable: false,
     });
@@ -227,5 +233,49 @@ describe('a serial log', () => {
     expect(text).toBe('booting\r\n');
     const failing = host.serial('b');
     await expect(failing.toArray()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('a step', () => {
+  it('says in everything it sends on whose behalf it speaks, and a bare connection says nothing', async () => {
+    const said: Record<string, unknown>[] = [];
+    const note =
+      (value: unknown): Answer =>
+      ({ method, headers }, response) => {
+        said.push({ method, lease: headers['belay-lease'], step: headers['belay-step'] });
+        response.writeHead(200).end(JSON.stringify(value));
+      };
+    const task = { id: 't', name: 'domain.shutDown', state: 'running', progress: 0 };
+    const host = await hostThat({
+      'POST /v1/calls/domain.status': note({ state: 'off', reason: 'shutdown' }),
+      'PUT /v1/tasks/t': note(task),
+      'GET /v1/tasks/t': note({ ...task, state: 'succeeded', result: {} }),
+      'DELETE /v1/tasks/t': note({ ...task, state: 'cancelled' }),
+    });
+    const mine = { lease: '17:1764000000000', step: '0b7a/3/2.4' };
+    const shutDown = { id: 'x', timeoutSeconds: 1 };
+    await host.as(stamp).call('domain.status', { id: 'x' });
+    await host.as(stamp).runTask('domain.shutDown', 't', shutDown);
+    await expect(
+      host.as(stamp).runTask('domain.shutDown', 't', shutDown, { signal: AbortSignal.abort(new Error('enough')) }),
+    ).rejects.toThrow('enough');
+    await host.call('domain.status', { id: 'x' });
+    expect(said).toEqual([
+      { method: 'POST', ...mine },
+      { method: 'PUT', ...mine },
+      { method: 'GET', ...mine },
+      { method: 'DELETE', ...mine },
+      { method: 'POST', lease: undefined, step: undefined },
+    ]);
+  });
+
+  it('is told that it was overtaken, as something that another try may mend', async () => {
+    const host = await hostThat({
+      'POST /v1/calls/domain.reset': problem(409, 'SUPERSEDED', 'the lease has passed on', true),
+    });
+    await expect(host.as(stamp).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
+      code: 'SUPERSEDED',
+      retryable: true,
+    });
   });
 });

@@ -12,6 +12,7 @@ import type {
   TaskName,
   Tasks,
 } from '../../../host-agent/protocol.ts';
+import { LEASE_HEADER, leaseText, STEP_HEADER, type Stamp, stepText } from '../../../host-agent/stamp.ts';
 import { createFramer } from '../../../lab/simulated/ovsdb.ts';
 import type { Json } from '../../../lab/simulated/ovsdbDatabase.ts';
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../../lab/simulated/simulator.ts';
@@ -27,15 +28,28 @@ export function image(name: string): ImageAddress {
   return { storageClusterId, pool, image: name };
 }
 
+/** Of the first holder of a shard, in the first try of a step. */
+export const firstStamp: Stamp = {
+  lease: { shard: 1, epoch: 1 },
+  step: { operationId: 'operation-1', index: 0, round: 1, attempt: 1 },
+};
+
+export const headersOf = ({ lease, step }: Stamp): Record<string, string> => ({
+  [LEASE_HEADER]: leaseText(lease),
+  [STEP_HEADER]: stepText(step),
+});
+
 /** A call's answer, or the problem it was refused with. */
 export async function ask<Name extends CallName>(
   simulator: Simulator,
   host: string,
   name: Name,
   input: Calls[Name]['input'],
+  stamp: Stamp = firstStamp,
 ): Promise<Calls[Name]['result']> {
   const response = await fetch(`${simulator.url}/${host}/v1/calls/${name}`, {
     method: 'POST',
+    headers: headersOf(stamp),
     body: JSON.stringify(input),
   });
   const body = await response.json();
@@ -57,9 +71,11 @@ export async function putTask<Name extends TaskName>(
   name: Name,
   input: Tasks[Name]['input'],
   id: string = randomUUID(),
+  stamp: Stamp = firstStamp,
 ): Promise<Task<Name>> {
   const body = JSON.stringify({ name, input });
-  const response = await fetch(`${simulator.url}/${host}/v1/tasks/${id}`, { method: 'PUT', body });
+  const headers = headersOf(stamp);
+  const response = await fetch(`${simulator.url}/${host}/v1/tasks/${id}`, { method: 'PUT', headers, body });
   const answer = await response.json();
   if (!response.ok) throw new Refusal(answer as AgentProblem);
   return answer as Task<Name>;

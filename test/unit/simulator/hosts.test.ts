@@ -1,7 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { HostEvent } from '../../../host-agent/protocol.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
-import { ask, cloud, domainSpec, image, pool, putTask, runDomain, runTask, storageClusterId, tags } from './cloud.ts';
+import {
+  ask,
+  cloud,
+  domainSpec,
+  firstStamp,
+  headersOf,
+  image,
+  pool,
+  putTask,
+  runDomain,
+  runTask,
+  storageClusterId,
+  tags,
+} from './cloud.ts';
 
 let simulator: Simulator;
 beforeEach(async () => {
@@ -189,7 +202,10 @@ describe('a live migration', () => {
     await expect(ask(simulator, 'host-1', 'domain.ensureRunning', { id: 'a' })).rejects.toMatchObject({
       code: 'INVALID_STATE',
     });
-    const response = await fetch(`${simulator.url}/host-0/v1/tasks/${id}`, { method: 'DELETE' });
+    const response = await fetch(`${simulator.url}/host-0/v1/tasks/${id}`, {
+      method: 'DELETE',
+      headers: headersOf(firstStamp),
+    });
     expect(await response.json()).toMatchObject({ state: 'cancelled' });
     expect(simulator.inventory()).toEqual(before);
   });

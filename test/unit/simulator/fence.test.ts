@@ -1,0 +1,63 @@
+/** Every message of the protocol that changes something, sent by one who has been overtaken. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type CallName, isQuestion, type TaskName } from '../../../host-agent/protocol.ts';
+import type { Stamp } from '../../../host-agent/stamp.ts';
+import { calls } from '../../../lab/simulated/host.ts';
+import type { Simulator } from '../../../lab/simulated/simulator.ts';
+import { tasks } from '../../../lab/simulated/tasks.ts';
+import { ask, cloud, firstStamp, putTask, runDomain } from './cloud.ts';
+
+let simulator: Simulator;
+beforeAll(async () => {
+  simulator = await cloud();
+  await runDomain(simulator, 'host-0', 'a');
+});
+afterAll(() => simulator.stop());
+
+// The simulated host has exactly the calls and tasks of the protocol: the compiler sees to it.
+const callNames = Object.keys(calls) as CallName[];
+const changing = callNames.filter((name) => !isQuestion(name));
+const taskNames = Object.keys(tasks) as TaskName[];
+
+const newer: Stamp = { lease: { shard: 1, epoch: 9 }, step: { operationId: 'late', index: 0, round: 2, attempt: 1 } };
+const overtaken: [string, Stamp][] = [
+  ['whose lease has passed on', { ...newer, lease: { shard: 1, epoch: 8 } }],
+  ['whose step was tried again since', { ...newer, step: { ...newer.step, round: 1, attempt: 6 } }],
+];
+const input = { id: 'a', storageClusterId: 'x', pool: 'fast', image: 'volume-a', access: {}, tags: firstStamp };
+
+test('the protocol has calls that change something, and questions', () => {
+  expect(changing.length).toBeGreaterThan(25);
+  expect(callNames.length).toBeGreaterThan(changing.length);
+});
+
+test.each(overtaken)(
+  'one %s changes nothing, by no call and no task, also after a restart of the agent',
+  async (_, old) => {
+    await ask(simulator, 'host-0', 'domain.status', { id: 'a' }, newer);
+    await ask(simulator, 'host-0', 'domain.thaw', { id: 'a' }, newer);
+    simulator.restartAgent('host-0');
+    const before = simulator.inventory();
+    for (const name of changing)
+      await expect(ask(simulator, 'host-0', name, input as never, old), name).rejects.toMatchObject({
+        code: 'SUPERSEDED',
+      });
+    for (const name of taskNames)
+      await expect(putTask(simulator, 'host-0', name, input as never, 'task', old), name).rejects.toMatchObject({
+        code: 'SUPERSEDED',
+      });
+    expect(simulator.inventory()).toEqual(before);
+  },
+);
+
+test('one who does not say who he is changes nothing', async () => {
+  const before = simulator.inventory();
+  for (const name of changing) {
+    const response = await fetch(`${simulator.url}/host-0/v1/calls/${name}`, {
+      method: 'POST',
+      body: JSON.stringify(input),
+    });
+    expect(await response.json(), name).toMatchObject({ code: 'INVALID_ARGUMENT' });
+  }
+  expect(simulator.inventory()).toEqual(before);
+});
