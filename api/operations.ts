@@ -12,6 +12,8 @@ interface OperationRow {
   id: string;
   type: string;
   state: string;
+  /** Of a stuck one: which step asks, and the how manyth question of the operation it is. Those that got stuck long ago do not say. */
+  error: { stepIndex?: number; question?: number } | null;
   pointOfNoReturnPassed: boolean;
   projectId: string | null;
 }
@@ -19,7 +21,7 @@ interface OperationRow {
 async function lockOperation(tx: Parameters<Parameters<typeof transaction>[1]>[0], id: string): Promise<OperationRow> {
   const [row] = await run<OperationRow>(
     tx,
-    `SELECT id, type, state, "pointOfNoReturnPassed", "projectId" FROM "operation" WHERE id = $1 FOR UPDATE`,
+    `SELECT id, type, state, error, "pointOfNoReturnPassed", "projectId" FROM "operation" WHERE id = $1 FOR UPDATE`,
     [id],
   );
   if (!row) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
@@ -88,7 +90,50 @@ async function askWorkflow(database: Database, temporal: Client, id: string): Pr
   }
 }
 
-/** Writes the request down, then tells the workflow; the dispatcher tells it again when this server dies in between. */
+/**
+ * Hands an answer to the workflow of a stuck operation. Resolves when the operation goes on, and its record says so.
+ *
+ * @throws Problem INVALID_STATE when the question was answered meanwhile; BACKEND_UNAVAILABLE when nobody answered.
+ */
+async function passOnAnswer(
+  temporal: Client,
+  id: string,
+  verb: 'retry' | 'skipStep',
+  question: number | null,
+): Promise<void> {
+  const answer = { verb: verb === 'retry' ? 'retry' : 'skip', question };
+  try {
+    await temporal.withDeadline(Date.now() + answerPatienceMs, () =>
+      temporal.workflow.getHandle(id).executeUpdate('answer', { args: [answer] }),
+    );
+  } catch (error) {
+    const refused = error instanceof WorkflowUpdateFailedError ? error.cause : undefined;
+    if (refused instanceof ApplicationFailure && refused.type === 'INVALID_STATE')
+      throw new Problem('INVALID_STATE', `operation ${id}: ${refused.message}`);
+    if (error instanceof WorkflowNotFoundError) throw new Problem('INVALID_STATE', `operation ${id} has ended`);
+    throw new Problem(
+      'BACKEND_UNAVAILABLE',
+      `the workflow of operation ${id} does not answer; look at it, and ask again`,
+      {
+        retryAfterSeconds: 2,
+      },
+    );
+  }
+}
+
+/** Which question an answer is for. @throws Problem INVALID_STATE when there is none, or it is another step's than the caller means. */
+function questionFor({ id, state, error }: OperationRow, verb: string, input: unknown): number | null {
+  if (state !== 'stuck') throw new Problem('INVALID_STATE', `operation ${id} is ${state}; ${verb} needs stuck`);
+  const { step } = (input ?? {}) as { step?: number };
+  if (step !== undefined && step !== error?.stepIndex)
+    throw new Problem('INVALID_STATE', `operation ${id} is stuck in step ${error?.stepIndex}, not in step ${step}`);
+  return error?.question ?? null;
+}
+
+/**
+ * Writes the request down, then tells the workflow, and resolves when it has been taken: after a cancel the operation ends cancelled,
+ * after a retry or a skip it goes on. The dispatcher tells a cancel again when this server dies in between.
+ */
 export async function askOperation(
   database: Database,
   temporal: Client,
@@ -97,9 +142,10 @@ export async function askOperation(
   asked: Asked,
   input: unknown,
 ): Promise<void> {
-  const { waits, entry } = await transaction(database, async (tx) => {
+  const { waits, entry, question } = await transaction(database, async (tx) => {
     const operation = await lockOperation(tx, id);
     const [kindName = '', action = ''] = operation.type.split('.');
+    let question: number | null = null;
     if (verb === 'cancel') {
       const ended = problemOfEnded(operation);
       if (ended) throw ended;
@@ -112,8 +158,7 @@ export async function askOperation(
         `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
         [id],
       );
-    } else if (operation.state !== 'stuck')
-      throw new Problem('INVALID_STATE', `operation ${id} is ${operation.state}; ${verb} needs stuck`);
+    } else question = questionFor(operation, verb, input);
     const entry = {
       projectId: operation.projectId,
       actorUserId: asked.userId,
@@ -127,23 +172,13 @@ export async function askOperation(
       requestId: asked.requestId,
     };
     await insertAll(tx, { auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'allowed' }] });
-    return { waits: operation.state === 'queued', entry };
+    return { waits: operation.state === 'queued', entry, question };
   });
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
   if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
-  if (verb !== 'cancel')
-    return temporal.withDeadline(Date.now() + answerPatienceMs, () =>
-      temporal.workflow
-        .getHandle(id)
-        .signal(verb)
-        .catch(() => {
-          throw new Problem('BACKEND_UNAVAILABLE', `Temporal does not take the ${verb} of operation ${id}; ask again`, {
-            retryAfterSeconds: 2,
-          });
-        }),
-    );
   try {
-    await passOnCancel(database, temporal, id);
+    if (verb === 'cancel') await passOnCancel(database, temporal, id);
+    else await passOnAnswer(temporal, id, verb, question);
   } catch (error) {
     if (error instanceof Problem && error.status < 500)
       await insertAll(database.pool, {

@@ -79,19 +79,41 @@ async function dispatch(): Promise<number> {
   return ready.length;
 }
 
+/**
+ * Who pulls the plug does not wait until a guest has been asked nicely for ten minutes: a stop that is still asking is cancelled for the
+ * sake of one by force that waits behind it.
+ */
+async function giveWayToForce(): Promise<void> {
+  const asking = await run<{ id: string; state: string }>(
+    database.pool,
+    `UPDATE "operation" soft SET "cancelRequestedAt" = now(), "updatedAt" = now(), revision = soft.revision + 1
+     FROM "operation" force
+     WHERE force.state = 'queued' AND force.type = 'instance.stop' AND force.input->>'mode' = 'force' AND force."cancelRequestedAt" IS NULL
+       AND soft."targetId" = force."targetId" AND soft.type = 'instance.stop' AND soft.input->>'mode' <> 'force'
+       AND soft.state IN ('queued', 'running') AND soft."createdAt" < force."createdAt"
+       AND NOT soft."pointOfNoReturnPassed" AND soft."cancelRequestedAt" IS NULL
+     RETURNING soft.id, soft.state`,
+  );
+  // One that has not begun learns of it at its turn.
+  await passOnCancels(asking.filter(({ state }) => state === 'running'));
+}
+
+const passOnCancels = (operations: { id: string }[]): Promise<unknown> =>
+  Promise.all(
+    operations.map(({ id }) =>
+      passOnCancel(database, temporal, id).catch((error: unknown) => {
+        if (!(error instanceof Problem)) throw error;
+      }),
+    ),
+  );
+
 /** Cancels that were written down but may not have reached their workflow. */
 async function repeatCancels(): Promise<void> {
   const rows = await run<{ id: string }>(
     database.pool,
     `SELECT id FROM "operation" WHERE state = 'running' AND "cancelRequestedAt" < now() - interval '5 seconds' AND NOT "pointOfNoReturnPassed" LIMIT 100`,
   );
-  await Promise.all(
-    rows.map(({ id }) =>
-      passOnCancel(database, temporal, id).catch((error: unknown) => {
-        if (!(error instanceof Problem)) throw error;
-      }),
-    ),
-  );
+  await passOnCancels(rows);
 }
 
 /** What is stuck because a host did not answer goes on by itself when that answers again, or is dead: then nothing has to be done on it. */
@@ -227,14 +249,16 @@ async function forgetTombstones(): Promise<void> {
 }
 
 /** Woken by every release of a lock and every acceptance that waits; looks by itself once a second. */
-let wake: () => void = () => {};
+const sleeping = new Set<() => void>();
 async function listen(): Promise<void> {
   while (!stopping) {
     const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
     try {
       await client.connect();
       await client.query('LISTEN belay_queue');
-      client.on('notification', () => wake());
+      client.on('notification', () => {
+        for (const wake of sleeping) wake();
+      });
       await new Promise<void>((resolve) => {
         client.once('end', resolve);
         client.once('error', () => resolve());
@@ -262,12 +286,13 @@ async function repeat(
       log.warn({ error: error instanceof Error ? error.message : String(error) }, `${what} failed; trying again`);
     }
     const pause = new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, pauseMs(result));
-      if (wakeable)
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+      const wake = (): void => {
+        sleeping.delete(wake);
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(wake, pauseMs(result));
+      if (wakeable) sleeping.add(wake);
     });
     await Promise.race([pause, stop]);
   }
@@ -277,6 +302,7 @@ log.info('dispatcher ready');
 await Promise.all([
   listen(),
   repeat('dispatching', dispatch, (started) => (started === readyAtOnce ? 0 : 1_000), true),
+  repeat('giving way to force', giveWayToForce, () => 1_000, true),
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('retrying what waits for hosts', retryWhereHostsAnswer, () => 3_000),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),

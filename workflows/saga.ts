@@ -10,12 +10,14 @@ import {
   ActivityFailure,
   type ActivityOptions,
   ApplicationFailure,
+  allHandlersFinished,
   CancellationScope,
   CancelledFailure,
   condition,
   defineSignal,
   defineUpdate,
   isCancellation,
+  patched,
   proxyActivities,
   proxyLocalActivities,
   setHandler,
@@ -50,8 +52,18 @@ export interface Step {
   commit(): void;
 }
 
-export const retrySignal = defineSignal('retry');
-export const skipSignal = defineSignal('skipStep');
+/**
+ * An operator's answer to an operation that is stuck. `question` is the number that the operation's error tells of what it asks; null for one
+ * that got stuck before questions had numbers, and is its present one. Ends when the operation goes on.
+ */
+export interface Answer {
+  verb: 'retry' | 'skip';
+  question: number | null;
+}
+export const answerUpdate = defineUpdate<void, [Answer]>('answer');
+/** The same from the web page of Temporal: each names the index of the step that it is for. */
+export const retrySignal = defineSignal<[step?: number]>('retry');
+export const skipSignal = defineSignal<[step?: number]>('skipStep');
 /** A cancel that the workflow itself answers: taken, the operation ends cancelled; refused, nothing is different. */
 export const cancelUpdate = defineUpdate<void>('cancel');
 
@@ -157,16 +169,40 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   let committed = false;
   let unwinding = false;
   let cancelled = false;
-  let answer: 'retry' | 'skip' | undefined;
+  /** How many questions were asked, and how many of them are answered: one is asked at a time. */
+  let questions = 0;
+  let answered = 0;
+  const answers = new Map<number, Answer['verb']>();
+  const signalled = new Map<number, Answer['verb']>();
+  /** A signal that names no step. Only runs from before steps were named take it. */
+  let nameless: Answer['verb'] | undefined;
   let lastAsked: Promise<unknown> = Promise.resolve();
   let failedStep: string | null = null;
 
-  setHandler(retrySignal, () => {
-    answer = 'retry';
-  });
-  setHandler(skipSignal, () => {
-    answer = 'skip';
-  });
+  const signal =
+    (verb: Answer['verb']) =>
+    (step?: number): void => {
+      if (step === undefined) nameless = verb;
+      else signalled.set(step, verb);
+    };
+  setHandler(retrySignal, signal('retry'));
+  setHandler(skipSignal, signal('skip'));
+  const refuseLateAnswer = ({ question }: Answer): void => {
+    const about = question ?? questions;
+    if (about <= answered || answers.has(about))
+      throw ApplicationFailure.nonRetryable('what it asked has been answered', 'INVALID_STATE');
+  };
+  setHandler(
+    answerUpdate,
+    async (answer) => {
+      // Two may have been let in at once.
+      refuseLateAnswer(answer);
+      const about = answer.question ?? questions;
+      answers.set(about, answer.verb);
+      await condition(() => answered >= about);
+    },
+    { validator: refuseLateAnswer },
+  );
   const refuseLateCancel = (): void => {
     if (committed)
       throw ApplicationFailure.nonRetryable('it is past its point of no return and will finish', 'CANCEL_TOO_LATE');
@@ -202,15 +238,23 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     const before = lastAsked;
     const asked = (async () => {
       await before;
+      const isNamed = patched('answers name their step');
+      questions += 1;
+      // An answer may come in with the very event that made the step fail for good, when a worker died between: so they are looked up.
+      const given = (): Answer['verb'] | undefined =>
+        answers.get(questions) ?? signalled.get(report.index) ?? (isNamed ? undefined : nameless);
       report.error = problem;
-      await record('stuck', { steps, problem, committed });
-      await condition(() => answer !== undefined);
-      const given = answer as 'retry' | 'skip';
+      const question = { ...problem, stepIndex: report.index, question: questions };
+      await record('stuck', { steps, problem: question, committed });
+      await condition(() => given() !== undefined);
+      const verb = given() ?? 'retry';
       report.error = null;
-      await record('resume', { steps, rollingBack: !committed, skipped: given === 'skip' ? report.name : null });
-      // Only now: an answer may come in with the very event that made the step fail for good, when a worker died between.
-      answer = undefined;
-      return given;
+      await record('resume', { steps, rollingBack: !committed, skipped: verb === 'skip' ? report.name : null });
+      // Whatever else was said until now was about this question.
+      signalled.delete(report.index);
+      nameless = undefined;
+      answered = questions;
+      return verb;
     })();
     lastAsked = asked;
     return asked;
@@ -301,6 +345,11 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     committed = true;
   };
 
+  /** Who answered a question must hear that the operation has gone on before it ends. */
+  async function allHeard(): Promise<void> {
+    if (questions > 0) await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
+  }
+
   async function unwind(error: unknown): Promise<void> {
     // A sibling that still runs must have ended before its undo may start.
     unwinding = true;
@@ -318,6 +367,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       report.endedAt = new Date(Date.now()).toISOString();
     }
     await record('fail', { steps, problem, cancelled });
+    await allHeard();
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
@@ -343,5 +393,6 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     });
   }
   await record('succeed', { steps, result: result ?? null });
+  await allHeard();
   return result;
 }

@@ -150,6 +150,7 @@ export const instance = kind({
       from: ['running'],
       via: 'stopping',
       to: 'stopped',
+      cancellable: true,
       input: object({
         mode: Type.Optional(
           Type.Unsafe<'soft' | 'softThenForce' | 'force'>({

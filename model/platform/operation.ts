@@ -13,6 +13,13 @@ export const operationStates = [
 export const finalOperationStates = ['succeeded', 'failed', 'cancelled'] as const;
 export const stepStates = ['pending', 'running', 'done', 'undoing', 'undone', 'failed', 'skipped'] as const;
 
+const answeredStep = Type.Integer({
+  minimum: 0,
+  maximum: 100_000,
+  description:
+    'Index of the step that this is for, `error.stepIndex`; refused when the operation is stuck in another by now',
+});
+
 /** One accepted asynchronous change. Its id is the Temporal workflow id. */
 export const operation = kind({
   name: 'operation',
@@ -44,13 +51,18 @@ export const operation = kind({
   states: operationStates,
   actions: {
     cancel: { summary: 'Ask a running or queued operation to undo itself', mode: 'sync' },
-    retry: { summary: 'Try the stuck step again', mode: 'sync', from: ['stuck'] },
+    retry: {
+      summary: 'Try the stuck step again',
+      mode: 'sync',
+      from: ['stuck'],
+      input: object({ step: Type.Optional(answeredStep) }),
+    },
     skipStep: {
       summary: 'Give up the stuck step; what it leaves must be cleaned by hand',
       mode: 'sync',
       from: ['stuck'],
       operatorOnly: true,
-      input: object({ reason: Type.String({ minLength: 3, maxLength: 1024 }) }),
+      input: object({ reason: Type.String({ minLength: 3, maxLength: 1024 }), step: Type.Optional(answeredStep) }),
     },
   },
 });

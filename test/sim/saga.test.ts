@@ -13,6 +13,8 @@ const namespace = `saga-${crypto.randomUUID().slice(0, 8)}`;
 
 /** Calls in their order, such as `held`, `held.undo`, `operations.fail`. */
 let asked: string[];
+/** What was asked of an operator. */
+let questions: { stepIndex: number; question: number }[];
 let letGo: () => void;
 let held: Promise<void>;
 /** Steps that fail for good while they are in here. */
@@ -21,6 +23,7 @@ let broken: Set<string>;
 beforeEach(() => {
   asked = [];
   broken = new Set();
+  questions = [];
   held = new Promise((resolve) => {
     letGo = resolve;
   });
@@ -51,7 +54,8 @@ const activities = Object.fromEntries([
   ]),
   ...bookkeeping.map((name) => [
     `operations.${name}`,
-    async (_: unknown, { index }: StepPlace): Promise<unknown> => {
+    async (input: unknown, { index }: StepPlace): Promise<unknown> => {
+      if (name === 'stuck') questions.push((input as { problem: (typeof questions)[number] }).problem);
       // Faults and live events are for steps; the saga's own records are none.
       asked.push(index === -1 ? `operations.${name}` : `operations.${name} as a step`);
       return name === 'begin' ? { refused: null } : undefined;
@@ -131,11 +135,19 @@ test('of two steps that are stuck at once, an answer is for the one that asked',
   broken = new Set(['first', 'second']);
   const handle = await start('failsTwiceForward');
   await hasAsked('operations.stuck');
-  await handle.signal('skipStep');
+  await handle.executeUpdate('answer', { args: [{ verb: 'skip', question: 1 }] });
+  // Whoever said it hears of it when the operation goes on.
+  expect(asked).toContain('operations.resume');
   await hasAsked('operations.stuck', 2);
+  // All of these come too late for the first, and are no answer to the second.
+  const late = handle.executeUpdate('answer', { args: [{ verb: 'skip', question: 1 }] });
+  await expect(late).rejects.toMatchObject({ cause: { type: 'INVALID_STATE' } });
+  await handle.signal('skipStep', questions[0]?.stepIndex);
+  await handle.signal('skipStep');
   broken.clear();
-  await handle.signal('retry');
+  await handle.executeUpdate('answer', { args: [{ verb: 'retry', question: 2 }] });
   await handle.result();
+  expect(questions.map(({ question }) => question)).toEqual([1, 2]);
   const told = asked.filter((name) => name.startsWith('operations.'));
   expect(told).toEqual([
     'operations.begin',
@@ -147,6 +159,17 @@ test('of two steps that are stuck at once, an answer is for the one that asked',
   ]);
   // One was skipped: only the other was done once more.
   expect(asked.filter((name) => name === 'first' || name === 'second')).toHaveLength(9);
+}, 60_000);
+
+test('a signal from the web page of Temporal names the step that it is for', async () => {
+  broken = new Set(['first', 'second']);
+  const handle = await start('failsTwiceForward');
+  for (const turn of [1, 2]) {
+    await hasAsked('operations.stuck', turn);
+    await handle.signal('skipStep', questions[turn - 1]?.stepIndex);
+  }
+  await handle.result();
+  expect(asked.filter((name) => name === 'first' || name === 'second')).toHaveLength(8);
 }, 60_000);
 
 test('a cancel from the web page of Temporal undoes what was done', async () => {
@@ -199,6 +222,6 @@ test('a cancel of what is being undone after a failure is refused', async () => 
   await hasAsked('operations.stuck');
   await expect(handle.executeUpdate('cancel')).rejects.toMatchObject({ cause: { type: 'INVALID_STATE' } });
   broken.clear();
-  await handle.signal('retry');
+  await handle.executeUpdate('answer', { args: [{ verb: 'retry', question: 1 }] });
   await expect(handle.result()).rejects.toThrow();
 }, 60_000);
