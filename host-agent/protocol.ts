@@ -257,6 +257,12 @@ export interface Calls {
   'domain.ensureAbsent': Call<{ id: string }>;
   'domain.reset': Call<{ id: string }>;
   'domain.status': Question<{ id: string }, DomainStatus>;
+  /**
+   * Nothing takes this domain away from here any more: a migration under way is aborted in libvirt itself, whoever began it and whether or
+   * not this agent remembers. Answers when it has come to rest, with what is here then; `absent` when it had gone over before. TIMEOUT
+   * when it does not come to rest.
+   */
+  'domain.ensureNotMigrating': Call<{ id: string }, DomainStatus>;
   /** In the running domain and in its definition; for a stopped one in the definition only. */
   'domain.ensureDisk': Call<{ id: string; disk: DiskSpec }>;
   /** Asks the guest to release it and waits until it is gone and no watcher of this host is left. */

@@ -2,7 +2,7 @@ import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
-import { refuse } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import { cephUsers } from '../storage/cephAccess.ts';
 import { seedImage } from '../storage/names.ts';
@@ -102,6 +102,14 @@ const alive = ({ state }: DomainStatus): boolean => state === 'running' || state
 /** Why a guest does not run, as the instance's `stateReason` tells. libvirt says "failed" of a QEMU that ended without a word. */
 const reasonOf = ({ state, reason }: DomainStatus): string =>
   state === 'crashed' || reason === 'failed' ? 'crashed' : reason === 'shutdown' ? 'guestPowerOff' : reason;
+
+/**
+ * Whether it can not be said which of two hosts has the guest: then nothing is removed anywhere. The copy that libvirt makes at the target is
+ * paused until the switch-over; what is left at the source after it is paused, too.
+ */
+const isUndecided = (here: DomainStatus, there: DomainStatus): boolean =>
+  (alive(here) && there.state === 'running') ||
+  (!alive(here) && there.state === 'paused' && there.reason === 'migration');
 
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
@@ -251,8 +259,9 @@ export const hypervisor = (world: World) => ({
         bandwidthBytesPerSec: null,
         autoConverge: true,
       });
-      const here = await source.call('domain.status', { id: instanceId });
-      let target: HostConnection;
+      // The task is the agent's, and an agent that was started anew knows of none; the migration is libvirt's, and ends only so.
+      const here = await source.call('domain.ensureNotMigrating', { id: instanceId });
+      let target: HostInStep;
       let there: DomainStatus;
       try {
         target = await world.host(targetHostId);
@@ -262,6 +271,11 @@ export const hypervisor = (world: World) => ({
         if (isUnreachable(error) && (alive(here) || (await holdsNothing(world, instanceId, targetHostId)))) return;
         throw error;
       }
+      if (isUndecided(here, there))
+        throw tryAgain(
+          'INVALID_STATE',
+          `instance ${instanceId} is ${here.state} (${here.reason}) at the source of its migration and ${there.state} (${there.reason}) at the target`,
+        );
       // A failure or a cancel after the switch-over: the guest is over there, and only there. It is brought back the way it went.
       if (!alive(here) && alive(there)) {
         const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });
@@ -281,6 +295,10 @@ export const hypervisor = (world: World) => ({
   /** What a migration may leave at the source: a definition without a guest, and what it has said. */
   leaveSource: step({
     async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
+      const here = await (await world.host(hostId)).call('domain.status', { id: instanceId });
+      // What runs there is no leftover: it may be the only guest.
+      if (here.state === 'running')
+        throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
       await leave(world, { instanceId, hostId });
       await wherePossible(carrySerialLog(await world.host(hostId), await world.host(targetHostId), instanceId));
     },

@@ -4,7 +4,7 @@ import { hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
 import * as hypervisor from './hypervisor.ts';
 import { ensureSeed, importImage } from './images.ts';
 import { keyedMutex } from './keyedMutex.ts';
-import { migrate } from './migration.ts';
+import { ensureNotMigrating, migrate } from './migration.ts';
 import { reboot, shutDown } from './power.ts';
 import { probeKvm } from './probe.ts';
 import { Problem } from './problem.ts';
@@ -109,6 +109,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'domain.ensureAbsent': onDomain(({ id }) => domains.ensureAbsent(context, id)),
     'domain.reset': onDomain(({ id }) => domains.reset(context, id)),
     'domain.status': async ({ id }) => domains.statusOf(await libvirt.session(), id),
+    'domain.ensureNotMigrating': ({ id }) => inTurn(`domain ${id}`, () => ensureNotMigrating(context, id)),
     'domain.ensureDisk': onDomain(({ id, disk }) => domains.ensureDisk(context, id, disk)),
     'domain.ensureDiskAbsent': onDomain(({ id, volumeId }) => domains.ensureDiskAbsent(context, id, volumeId)),
     'domain.growDisk': onDomain((input) => domains.growDisk(context, input)),

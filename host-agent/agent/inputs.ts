@@ -138,6 +138,7 @@ const CALL_INPUTS = {
   'domain.ensureAbsent': Type.Object(domain),
   'domain.reset': Type.Object(domain),
   'domain.status': Type.Object(domain),
+  'domain.ensureNotMigrating': Type.Object(domain),
   'domain.ensureDisk': Type.Object({ ...domain, disk }),
   'domain.ensureDiskAbsent': Type.Object({ ...domain, volumeId: uuid }),
   'domain.growDisk': Type.Object({ ...domain, volumeId: uuid, sizeGib }),

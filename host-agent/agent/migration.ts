@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net';
-import type { Tasks } from '../protocol.ts';
-import { type DomainContext, requireOwn, statusOf } from './domains.ts';
+import type { DomainStatus, Tasks } from '../protocol.ts';
+import { type DomainContext, findOwn, requireOwn, statusOf } from './domains.ts';
 import { withCephUsers } from './domainXml.ts';
 import { PKI } from './hypervisor.ts';
 import { type Domain, isNoDomain, LIBVIRT_CODE, LibvirtError, type LibvirtSession, MIGRATE } from './libvirt.ts';
@@ -14,6 +14,8 @@ type Result = Tasks['domain.migrate']['result'];
 
 const LOOK_MS = 250;
 const STATISTICS_TIMEOUT_MS = 1_000;
+/** Somewhat less than a caller waits for an answer. An aborted migration ends within a second. */
+const REST_TIMEOUT_MS = 25_000;
 const MIB = 2 ** 20;
 /** `virDomainJobOperation`. */
 const OPERATION_MIGRATION_OUT = 5;
@@ -54,6 +56,27 @@ export async function migrate(context: DomainContext, input: Input, task: TaskCo
     ended.abort();
     outcome.stop();
     await watching;
+  }
+}
+
+/**
+ * Aborts libvirt's own job, which outlives the agent that asked for it, and waits until there is none: only then it is decided on which host
+ * the guest is. As long as libvirt does not tell, it is asked again; a guess here could cost the only guest.
+ */
+export async function ensureNotMigrating(context: DomainContext, id: string): Promise<DomainStatus> {
+  for (const deadline = Date.now() + REST_TIMEOUT_MS; ; ) {
+    const session = await context.libvirt.session();
+    const found = await findOwn(session, id);
+    if (!found) return { state: 'absent', reason: 'absent' };
+    try {
+      if (!(await isMigrating(session, found.domain))) return await statusOf(session, id);
+      await session.abortJob(found.domain);
+    } catch (error) {
+      // In the moment of switch-over libvirt takes no question, and no abort; right after it, the domain is gone.
+      if (!(error instanceof LibvirtError)) throw error;
+    }
+    if (Date.now() > deadline) throw new Problem('TIMEOUT', `the migration of ${id} does not come to rest`, true);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 }
 
@@ -98,6 +121,7 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     MIGRATE.tls |
     (autoConverge ? MIGRATE.autoConverge : 0);
   const uri = `qemu+tls://${target}/system?pkipath=${PKI}`;
+  task.signal.throwIfAborted();
   try {
     await context.libvirt.withOwnSession((own) => own.migrate(domain, uri, parameters, flags));
   } catch (error) {

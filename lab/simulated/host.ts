@@ -11,6 +11,7 @@ import {
   type DiskSpec,
   type DomainSpec,
   type DomainState,
+  type DomainStatus,
   type HostEvent,
   type HostFacts,
   type HostInventory,
@@ -20,7 +21,7 @@ import {
 } from '../../host-agent/protocol.ts';
 import { type CephCluster, contentOf, findImage, foreign, type Image, type Pool } from './ceph.ts';
 import { ProblemError, refuse } from './problem.ts';
-import type { LiveTask } from './tasks.ts';
+import type { LiveTask, Migration } from './tasks.ts';
 
 const gib = 2 ** 30;
 const mib = 2 ** 20;
@@ -111,6 +112,8 @@ export interface Host {
   hypervisor: { caCertificate: string; certificate: string; privateKey: string; migrationAddress: string } | null;
   switch: SwitchConfiguration | null;
   tasks: Map<string, LiveTask>;
+  /** libvirt's jobs, by domain: they outlive the agent. */
+  migrations: Map<string, Migration>;
   /** On the host's disk: outlives its agent. */
   fence: Fence;
   listeners: Set<(event: HostEvent) => void>;
@@ -134,6 +137,7 @@ export function createHost(world: World, name: string, index: number): Host {
     hypervisor: null,
     switch: null,
     tasks: new Map(),
+    migrations: new Map(),
     fence: createFence(),
     listeners: new Set(),
     leftLogs: new Map(),
@@ -147,11 +151,11 @@ function uuidOf(...parts: string[]): string {
   return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, '$1-$2-4$3-8$4-$5');
 }
 
-/** A new life of the agent: streams end, tasks are lost, numbering starts anew. */
+/** A new life of the agent: streams end, tasks are lost, numbering starts anew. A migration is libvirt's, and goes on. */
 export function renewAgent(host: Host): void {
   host.bootId = randomUUID();
   host.sequence = 0;
-  for (const task of host.tasks.values()) task.abort.abort();
+  for (const { task, abort } of host.tasks.values()) if (task.name !== 'domain.migrate') abort.abort();
   host.tasks.clear();
 }
 
@@ -494,7 +498,17 @@ function metrics(host: Host): HostMetrics {
 
 // ── The calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type CallHandlers = { [Name in keyof Calls]: (host: Host, input: Calls[Name]['input']) => Calls[Name]['result'] };
+type CallHandlers = {
+  [Name in keyof Calls]: (
+    host: Host,
+    input: Calls[Name]['input'],
+  ) => Calls[Name]['result'] | Promise<Calls[Name]['result']>;
+};
+
+const statusOf = (host: Host, id: string): DomainStatus => {
+  const { state, reason } = host.domains.get(id) ?? { state: 'absent', reason: 'absent' };
+  return { state, reason };
+};
 
 const nothing = {};
 
@@ -658,9 +672,12 @@ export const calls: CallHandlers = {
     boot(host, domain);
     return nothing;
   },
-  'domain.status'(host, { id }) {
-    const domain = host.domains.get(id);
-    return domain ? { state: domain.state, reason: domain.reason } : { state: 'absent', reason: 'absent' };
+  'domain.status': (host, { id }) => statusOf(host, id),
+  async 'domain.ensureNotMigrating'(host, { id }) {
+    const migration = host.migrations.get(id);
+    migration?.abort.abort();
+    await migration?.ended.catch(() => {});
+    return statusOf(host, id);
   },
   'domain.ensureDisk'(host, { id, disk }) {
     const domain = findDomain(host, id);

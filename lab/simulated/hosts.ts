@@ -174,7 +174,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     if (before && (await before) === 'drop') return cut(response);
     if (host.connection !== 'up') return cut(response);
     admit(host, request, name, !isQuestion(name as CallName));
-    const result = (calls[name as CallName] as (host: Host, input: unknown) => unknown)(host, input);
+    const result = await (calls[name as CallName] as (host: Host, input: unknown) => unknown)(host, input);
     const after = faults.strike(host.name, [name], 'after', () => goneSignal(response), input);
     if (after && (await after) === 'drop') return cut(response);
     answer(response, result);
@@ -269,6 +269,9 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
         return answer(response, {});
       case 'PUT latency':
         faults.setLatency(word('call') || '*', Number(body.ms));
+        return answer(response, {});
+      case 'PUT migration':
+        world.settings.migrationMs = Number(body.ms);
         return answer(response, {});
       case 'PUT shutDown':
         world.settings.shutDownMs = Number(body.ms);

@@ -187,6 +187,22 @@ describe('a live migration', () => {
     expect((await ask(simulator, 'host-0', 'rbd.watchers', image('volume-a'))).addresses).toHaveLength(1);
   });
 
+  test('goes on without the agent that began it, until it is asked not to be', async () => {
+    await simulator.stop();
+    simulator = await cloud({ migrationMs: 60_000 });
+    await runDomain(simulator, 'host-0', 'a');
+    const before = simulator.inventory();
+    await putTask(simulator, 'host-0', 'domain.migrate', { ...move, targetAddress: 'host-1' });
+    simulator.restartAgent('host-0');
+    expect(simulator.inventory().hosts['host-1']?.domains.a).toMatchObject({ incoming: true });
+    const running = { state: 'running', reason: 'booted' };
+    expect(await ask(simulator, 'host-0', 'domain.ensureNotMigrating', { id: 'a' })).toEqual(running);
+    expect(simulator.inventory()).toEqual(before);
+    expect(await ask(simulator, 'host-0', 'domain.ensureNotMigrating', { id: 'a' })).toEqual(running);
+    const absent = { state: 'absent', reason: 'absent' };
+    expect(await ask(simulator, 'host-1', 'domain.ensureNotMigrating', { id: 'a' })).toEqual(absent);
+  });
+
   test('that is cancelled leaves the guest where it was and nothing on the target', async () => {
     await simulator.stop();
     simulator = await cloud({ migrationMs: 60_000 });
