@@ -100,7 +100,10 @@ function measured(connection: HostConnection): HostConnection {
     call: (name, input, options) => timed(name, () => connection.call(name, input, options)),
     as(stamp) {
       const host = connection.as(stamp);
-      return { ...host, call: (name, input, options) => timed(name, () => host.call(name, input, options)) };
+      return {
+        call: (name, input, options) => timed(name, () => host.call(name, input, options)),
+        runTask: (name, taskId, input, options) => timed(name, () => host.runTask(name, taskId, input, options)),
+      };
     },
   };
   return new Proxy(connection, {

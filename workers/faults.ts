@@ -5,7 +5,8 @@ import { type Database, run } from '../database/database.ts';
 import { idOf } from '../database/installation.ts';
 import { config } from '../runtime/config.ts';
 
-export type Fault = 'failBefore' | 'failAfter' | 'twice' | 'undoTwice' | 'die' | 'undoFails';
+/** `suspend` stops the whole process right before the step sends `message` to a host, as a paused virtual machine is stopped. */
+export type Fault = 'failBefore' | 'failAfter' | 'twice' | 'undoTwice' | 'die' | 'undoFails' | 'suspend';
 
 export interface FaultRule {
   operationType?: string;
@@ -13,17 +14,23 @@ export interface FaultRule {
   targetId?: string;
   step: string;
   fault: Fault;
+  /** Of `suspend`: the call's or task's name. */
+  message?: string;
   times?: number;
 }
 
 /** What rules did so far in this process; a rule with `times` is spent after so many uses. */
 const used = new Map<string, number>();
 
-async function ruleFor(database: Database, context: StepContext): Promise<FaultRule | null> {
+async function ruleFor(
+  database: Database,
+  context: StepContext,
+  kind: (rule: FaultRule) => boolean,
+): Promise<FaultRule | null> {
   const [setting] = await run<{ value: FaultRule[] }>(database.pool, 'SELECT value FROM "setting" WHERE id = $1', [
     idOf('setting/fault.rules'),
   ]);
-  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step);
+  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step && kind(rule));
   if (candidates.length === 0) return null;
   const [operation] = await run<{ type: string; targetId: string }>(
     database.pool,
@@ -40,14 +47,21 @@ async function ruleFor(database: Database, context: StepContext): Promise<FaultR
   );
 }
 
-/** A process dies at most once for an operation's step: the mark is in the database, because the process forgets. */
-async function dieOnce(database: Database, context: StepContext): Promise<void> {
+/** A process is struck at most once for an operation's step: the mark is in the database, because the process, or its successor, forgets. */
+async function strikeOnce(database: Database, context: StepContext, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
   const marked = await run(
     database.pool,
     `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, '', 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
-    [context.operationId, `died/${context.step}/${context.undo ? 'undo' : 'do'}`],
+    [context.operationId, `${signal}/${context.step}/${context.undo ? 'undo' : 'do'}`],
   );
-  if (marked.length > 0) process.kill(process.pid, 'SIGKILL');
+  if (marked.length > 0) process.kill(process.pid, signal);
+}
+
+/** Right before a message goes out to a host. What is sent afterwards, the worker sends when it is let go on. */
+export async function beforeMessage(database: Database, context: StepContext, message: string): Promise<void> {
+  if (!config.faultInjection) return;
+  const rule = await ruleFor(database, context, ({ fault, message: at }) => fault === 'suspend' && at === message);
+  if (rule) await strikeOnce(database, context, 'SIGSTOP');
 }
 
 const injected = (context: StepContext, when: string): ApplicationFailure =>
@@ -60,7 +74,7 @@ const injected = (context: StepContext, when: string): ApplicationFailure =>
 /** Runs one attempt of a step under the rules. */
 export async function underFaults<T>(database: Database, context: StepContext, attempt: () => Promise<T>): Promise<T> {
   if (!config.faultInjection || context.index < 0) return attempt();
-  const rule = await ruleFor(database, context);
+  const rule = await ruleFor(database, context, ({ fault }) => fault !== 'suspend');
   if (!rule) return attempt();
   const use = (): void => {
     const key = JSON.stringify(rule);
@@ -76,6 +90,8 @@ export async function underFaults<T>(database: Database, context: StepContext, a
     return attempt();
   }
   switch (rule.fault) {
+    case 'suspend':
+      return attempt();
     case 'failBefore':
       use();
       throw injected(context, 'before it acted');
@@ -90,7 +106,7 @@ export async function underFaults<T>(database: Database, context: StepContext, a
       return attempt();
     case 'die': {
       const result = await attempt();
-      await dieOnce(database, context);
+      await strikeOnce(database, context, 'SIGKILL');
       return result;
     }
   }

@@ -17,12 +17,13 @@ import { openNorthbound } from '../activities/network/northbound.ts';
 import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
+import type { HostConnection, HostInStep } from '../host-agent/connection.ts';
 import type { Lease, Stamp } from '../host-agent/stamp.ts';
 import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
-import { underFaults } from './faults.ts';
+import { beforeMessage, underFaults } from './faults.ts';
 import { type StepEvents, stepEvents } from './step-events.ts';
 
 export interface WorkerProcess {
@@ -64,21 +65,27 @@ const contextOf = ({ activityType, workflowExecution, workflowType }: Info, plac
 });
 
 /** Whom the try of a step that runs right now speaks for. */
-const speaking = new AsyncLocalStorage<Stamp | null>();
+const speaking = new AsyncLocalStorage<{ context: StepContext; stamp: Stamp } | null>();
 
 /**
  * The lease is the one under which the try begins, for as long as it takes: a worker that got its shard back after another had it must not
  * give what it began before the newer lease.
  */
-function stampOf(place: StepPlace, { operationId }: StepContext, attempt: number, lease?: () => Lease): Stamp | null {
-  if (!lease) return null;
+function stampOf(place: StepPlace, { operationId }: StepContext, attempt: number, lease: () => Lease): Stamp {
   return { lease: lease(), step: { operationId, index: place.index, round: place.round ?? 1, attempt } };
 }
 
-function stampNow(): Stamp {
-  const stamp = speaking.getStore();
-  if (!stamp) throw new Error('only a step on the queue of a host may speak to hosts');
-  return stamp;
+/** A host for the try that runs right now. */
+async function hostInStep(database: Database, connect: () => Promise<HostConnection>): Promise<HostInStep> {
+  const speaker = speaking.getStore();
+  if (!speaker) throw new Error('only a step on the queue of a host may speak to hosts');
+  const host = (await connect()).as(speaker.stamp);
+  if (!config.faultInjection) return host;
+  const under = (message: string): Promise<void> => beforeMessage(database, speaker.context, message);
+  return {
+    call: (name, input, options) => under(name).then(() => host.call(name, input, options)),
+    runTask: (name, taskId, input, options) => under(name).then(() => host.runTask(name, taskId, input, options)),
+  };
 }
 
 /** One attempt of a step: faults, metrics, live events, and errors as codes. */
@@ -103,7 +110,8 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const result = await speaking.run(stampOf(place, context, attempt, lease), () =>
+          const speaker = lease ? { context, stamp: stampOf(place, context, attempt, lease) } : null;
+          const result = await speaking.run(speaker, () =>
             underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
           );
           end({ outcome: 'done' });
@@ -135,10 +143,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   const world: World = {
     database,
     log,
-    async host(hostId) {
-      const stamp = stampNow();
-      return (await hosts.connect(hostId)).as(stamp);
-    },
+    host: (hostId) => hostInStep(database, () => hosts.connect(hostId)),
     northbound: openNorthbound(config.ovnNorthbound),
   };
   const events = stepEvents(database, log);

@@ -2,7 +2,7 @@
 import { type Client, run } from '../../database/database.ts';
 import { silent } from '../../database/placement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import { refuse } from '../failure.ts';
 import type { World } from '../world.ts';
 
@@ -21,7 +21,7 @@ export async function isDead(world: World, hostId: string): Promise<boolean> {
 export async function unlessDead(
   world: World,
   hostId: string,
-  work: (agent: HostConnection) => Promise<unknown>,
+  work: (agent: HostInStep) => Promise<unknown>,
 ): Promise<void> {
   try {
     await work(await world.host(hostId));

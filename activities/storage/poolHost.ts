@@ -1,6 +1,6 @@
 /** Work on a pool, and on a storage cluster, is the same from every host that reaches it: one that is gone is not waited for. */
 import { hostOfZone, hostReaching } from '../../database/placement.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import { isUnreachable } from '../compute/silence.ts';
 import { tryAgain } from '../failure.ts';
 import type { World } from '../world.ts';
@@ -10,7 +10,7 @@ async function firstThatAnswers(
   hostId: string,
   another: (tried: string[]) => Promise<string | null>,
   what: string,
-): Promise<HostConnection> {
+): Promise<HostInStep> {
   const tried: string[] = [];
   for (let next = hostId; ; ) {
     try {
@@ -26,7 +26,7 @@ async function firstThatAnswers(
 }
 
 /** The host at hand while it answers, else any other that reaches the pool. Asked anew at each attempt of a step, and by its undo. */
-export const poolAgent = (world: World, hostId: string, poolId: string): Promise<HostConnection> =>
+export const poolAgent = (world: World, hostId: string, poolId: string): Promise<HostInStep> =>
   firstThatAnswers(
     world,
     hostId,
@@ -35,7 +35,7 @@ export const poolAgent = (world: World, hostId: string, poolId: string): Promise
   );
 
 /** The same for the administration of a storage cluster, which any host of its zone can do. */
-export const zoneAgent = (world: World, hostId: string, zoneId: string | null): Promise<HostConnection> =>
+export const zoneAgent = (world: World, hostId: string, zoneId: string | null): Promise<HostInStep> =>
   firstThatAnswers(
     world,
     hostId,

@@ -1,7 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
-import type { HostConnection } from '../../host-agent/connection.ts';
+import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
 import { reachingHost } from '../compute/placement.ts';
 import { mustAnswer, unlessDead } from '../compute/silence.ts';
@@ -82,7 +82,7 @@ async function oneOf(world: World, volumeId: string): Promise<VolumeRow> {
 }
 
 /** Whoever does the work on a volume's pool. */
-const agentFor = (world: World, hostId: string, { id, poolId }: VolumeRow): Promise<HostConnection> => {
+const agentFor = (world: World, hostId: string, { id, poolId }: VolumeRow): Promise<HostInStep> => {
   if (!poolId) throw refuse('INVALID_STATE', `volume ${id} is in no pool`);
   return poolAgent(world, hostId, poolId);
 };

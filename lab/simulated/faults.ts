@@ -7,8 +7,8 @@ export interface Rule {
   host?: string;
   /** A call's or task's name, `ovn.transact` (or `ovn.transact <comment>`), `s3.PUT`…; `*` at the end matches a prefix. */
   call?: string;
-  /** Text that the input holds, such as the id of a resource. */
-  about?: string;
+  /** Texts of which the input holds one, such as the id of a resource. */
+  about?: string[];
   /** Before or after the work was really done. */
   when: 'before' | 'after';
   /** `drop` cuts the connection without an answer. */
@@ -60,7 +60,7 @@ export function createFaults(latencyMs: number, callLatencyMs: Record<string, nu
   let lastId = 0;
 
   const fits = (rule: LiveRule, host: string, calls: string[], when: Rule['when'], input: unknown): boolean => {
-    if (rule.about !== undefined && !JSON.stringify(input ?? null).includes(rule.about)) return false;
+    if (rule.about && !rule.about.some((text) => JSON.stringify(input ?? null).includes(text))) return false;
     if (rule.when !== when || (rule.times !== undefined && rule.used >= rule.times)) return false;
     if (rule.host !== undefined && rule.host !== '*' && rule.host !== host) return false;
     const wanted = rule.call ?? '*';

@@ -56,7 +56,11 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
           targetId: { type: 'string', format: 'uuid' },
           operationType: { type: 'string', maxLength: 128 },
           step: { type: 'string', maxLength: 128 },
-          fault: { type: 'string', enum: ['failBefore', 'failAfter', 'twice', 'undoTwice', 'die', 'undoFails'] },
+          fault: {
+            type: 'string',
+            enum: ['failBefore', 'failAfter', 'twice', 'undoTwice', 'die', 'undoFails', 'suspend'],
+          },
+          message: { type: 'string', maxLength: 128 },
           times: { type: 'integer', minimum: 1 },
         },
       },

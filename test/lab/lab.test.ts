@@ -1,5 +1,6 @@
 /** The promises that only real hosts, a real Ceph and a real OVN can keep. One lab, three guests; each part leaves it as it was. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -9,10 +10,12 @@ import { type Inventory, type LabInventory, openInventory } from '../../lab/real
 import { attachLab, type Lab } from '../../lab/real/lab.ts';
 import { serialUntil } from '../../lab/serial.ts';
 import { realUnderlay } from '../../lab/underlay.ts';
+import { findOwnedProcess } from '../../postgres/owned-process.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
 import { records, withoutRuns } from '../support/world.ts';
 import { type GuestCommand, inGuest } from './guest.ts';
 import { hostFiles } from './hostFiles.ts';
+import { suspendedWorkers } from './suspended.ts';
 
 const { home, apiUrl, token, databaseUrl, cloud: provisioned, untouchedHost } = inject('lab');
 const admin = openApi(apiUrl, token);
@@ -196,6 +199,36 @@ describe('a live migration', () => {
       () => {},
     );
     expect(await picture()).toEqual(before);
+    await until('another answer', async () => (await beats()) > last + 5);
+  });
+
+  test('that is cancelled after the agent of its source was started anew is aborted in libvirt', async () => {
+    const source = client.hostId;
+    const { id } = await admin.call<OperationView>('POST', `/v1/instances/${client.id}/actions/migrate`, {
+      bandwidthBytesPerSec: 1_048_576,
+    });
+    await until('progress', async () => (await admin.call<OperationView>('GET', `/v1/operations/${id}`)).progress > 0);
+    const last = await beats();
+    const restarted = await lab.execHost(numberOf(source), ['/usr/local/sbin/belay-service', 'restart', 'belay-agent']);
+    expect(restarted.code).toBe(0);
+    await admin.call('POST', `/v1/operations/${id}/actions/cancel`, {});
+    expect((await timed('cancel without the agent', admin.settled(id))).state).toBe('cancelled');
+    const jobs = await lab.execHost(numberOf(source), [
+      'virsh',
+      '-c',
+      'qemu:///system',
+      'domjobinfo',
+      `instance-${client.id}`,
+    ]);
+    expect(jobs.stdout).toMatch(/Job type:\s+None/);
+    // The agent may be on its way up still.
+    const places = async (): Promise<string[]> => {
+      const found = await look();
+      return hosts.flatMap(({ id: hostId }) =>
+        JSON.stringify(hostIn(found, hostId)).includes(client.id) ? [hostId] : [],
+      );
+    };
+    await until('the guest at the source alone', async () => isDeepStrictEqual(await places(), [source]));
     await until('another answer', async () => (await beats()) > last + 5);
   });
 });
@@ -393,6 +426,23 @@ describe('a step that fails after it acted', () => {
       expect(verdicts.flatMap(({ step, problem }) => (problem ? [`${step}: ${problem}`] : []))).toEqual([]);
     });
 });
+
+suspendedWorkers(() => ({
+  admin,
+  tenant,
+  hosts,
+  workerPid: () => findOwnedProcess(join(home, 'stack-of-lab', 'host.pid'))?.pid ?? 0,
+  newInstance: (name, requestedId) => instanceBody(cloud, name, { requestedId }),
+  async placesOf(instanceId) {
+    const found = await look();
+    return hosts.flatMap(({ id }) =>
+      (hostIn(found, id)?.domains ?? [])
+        .filter((domain) => domain.id === instanceId)
+        .map(({ state }): [string, string] => [id, state]),
+    );
+  },
+  expunge: (id) => expunge('instances', id),
+}));
 
 describe('a host', () => {
   test('on which instances run is not deleted', async () => {

@@ -1,0 +1,43 @@
+/** A worker that is stopped as a suspended virtual machine is, and another that takes its place. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+/** Stops a process where it is; its connections stay open. Answers what lets it go on. */
+export function suspend(pid: number): () => void {
+  process.kill(pid, 'SIGSTOP');
+  let isStopped = true;
+  return () => {
+    if (isStopped) process.kill(pid, 'SIGCONT');
+    isStopped = false;
+  };
+}
+
+/** Whether a process is stopped. */
+export const isSuspended = (pid: number): boolean => /^\d+ \(.*\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+/** How many messages of this worker hosts have refused because another has taken its place. */
+export async function refusedMessages(pid: number): Promise<number> {
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+  const [, port] = /(?:^|\0)BELAY_METRICS_PORT=(\d+)/.exec(environment) ?? [];
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const counts = text.matchAll(/^belay_agent_call_duration_seconds_count\{[^}]*outcome="SUPERSEDED"[^}]*\} (\d+)/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+/** Another host worker as the one with this pid, under a name of its own. Answers what ends it. */
+export function secondWorker(pid: number, name: string): () => Promise<void> {
+  const words = (file: string): string[] => readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0').slice(0, -1);
+  const [command = '', ...args] = words('cmdline');
+  const environment = Object.fromEntries(
+    words('environ').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+  const env = { ...environment, BELAY_WORKER_ID: name, BELAY_METRICS_PORT: '0' };
+  const child: ChildProcess = spawn(command, args, { env, cwd: process.cwd(), stdio: 'ignore' });
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+  });
+  return async () => {
+    child.kill('SIGTERM');
+    await ended;
+  };
+}
