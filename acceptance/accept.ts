@@ -18,7 +18,7 @@ import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
-import { refuseDependents } from './deletePlan.ts';
+import { refuseEnd } from './dependents.ts';
 import { checkUniqueName } from './guards.ts';
 import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet } from './holds.ts';
 import { hookOf } from './hooks.ts';
@@ -235,7 +235,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   if (project && project.state !== 'active')
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
   checkReferences(caller, references, loaded, livesIn);
-  if (action.operatorOnly && !isOperator(caller, permission))
+  if (action.operatorOnly && !change.permitted && !isOperator(caller, permission))
     throw new Problem('FORBIDDEN', `${permission} is for operators`);
   for (const [name, { operatorOnly }] of Object.entries(kind.fields))
     if (
@@ -279,7 +279,8 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,
       });
-    if (verb === 'delete') await guardDelete(tx, caller, kind, row, hook?.dependentsGo?.(input) ?? false);
+    if (verb === 'delete' || action.lock === 'D')
+      await refuseEnd(tx, caller, kind, row, { dependentsGo: hook?.dependentsGo?.(input) ?? false });
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
@@ -340,7 +341,7 @@ function authorize(change: Change, permission: string, row: Row, loaded: Map<str
   const { kind, caller, verb } = change;
   const hook = hookOf(kind.name, verb);
   const place = placeOfChange(change, row, loaded);
-  if (may(caller, permission, place)) return;
+  if (change.permitted || may(caller, permission, place)) return;
   if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
   const seen =
     verb !== 'create' &&
@@ -396,12 +397,6 @@ function checkReferences(
         violations: [{ field: reference.field, message: `is ${String(row.state)}` }],
       });
   }
-}
-
-async function guardDelete(tx: Client, caller: Caller, kind: Kind, row: Row, dependentsGo: boolean): Promise<void> {
-  if (row.deleteProtection === true)
-    throw new Problem('PROTECTED', `${kind.name} ${row.id} is protected; set deleteProtection to false first`);
-  if (!dependentsGo) await refuseDependents(tx, caller, kind, row.id);
 }
 
 const revisionFits = (change: Change, row: Row): void => {

@@ -12,6 +12,7 @@ import { imageHooks } from './storage/image.ts';
 import { snapshotHooks } from './storage/snapshot.ts';
 import { storagePoolHooks } from './storage/storagePool.ts';
 import { volumeHooks } from './storage/volume.ts';
+import { volumeTypeHooks } from './storage/volumeType.ts';
 import { tenancyHooks } from './tenancy/tenancy.ts';
 
 const hooks: Hooks = {
@@ -26,6 +27,7 @@ const hooks: Hooks = {
   ...snapshotHooks,
   ...storagePoolHooks,
   ...volumeHooks,
+  ...volumeTypeHooks,
   ...tenancyHooks,
 };
 

@@ -11,9 +11,9 @@ export type Counter = (typeof counters)[number];
 /** What is destroyed needs no processor and no memory until it is recovered; its disks stay. */
 const notDestroyed = `FILTER (WHERE t.state NOT IN ('destroyed', 'expunging'))`;
 
-/** The size that a volume will have once the resizes that were accepted have ended. */
+/** The largest size that a volume will have while the resizes and reverts that were accepted come to their end. */
 export const sizeToBe = `greatest(t."sizeGib", (SELECT max((o.input->>'sizeGib')::int) FROM "operation" o
-  WHERE o."targetId" = t.id AND o.type = 'volume.resize' AND o."endedAt" IS NULL))`;
+  WHERE o."targetId" = t.id AND o.type IN ('volume.resize', 'volume.revert') AND o."endedAt" IS NULL))`;
 
 /** Table and expression that each counter sums, and whose the rows are; a project has no limit of what its account holds. */
 const sums: Record<Counter, { table: string; expression: string; of: 'project' | 'account' }> = {

@@ -87,7 +87,19 @@ async function take(api: Api, ctx: Context, id: string, image: Announced, signal
     idempotencyKey: null,
     ifMatch: null,
   } as const;
-  await applyChange(api, ctx, { ...base, onBusy: 'fail', facts: { ...facts } });
+  try {
+    await applyChange(api, ctx, { ...base, onBusy: 'fail', facts: { ...facts } });
+  } catch (error) {
+    // Deleted, say, while its bytes came: nobody else will look for them.
+    await discardUnwanted(api, id);
+    throw error;
+  }
+}
+
+/** Throws the upload away, unless the import that takes it over is under way. */
+async function discardUnwanted(api: Api, id: string): Promise<void> {
+  const [importing] = await run(api.database.pool, `SELECT 1 FROM "image" WHERE id = $1 AND state = 'importing'`, [id]);
+  if (!importing) await discardUpload(api.database, id);
 }
 
 export function uploadRoutes(router: Router<State>, api: Api): void {

@@ -9,6 +9,8 @@ export interface Need {
   zoneId: string;
   vcpus: number;
   memoryMib: number;
+  /** Of the guest; null when it is not known. */
+  architecture?: string | null;
 }
 
 export interface Pool {
@@ -18,6 +20,8 @@ export interface Pool {
   freeGib: number;
   /** Whether new volumes may go there. What lies in it already stays in use, as in one that is full. */
   open: boolean;
+  /** What the copy of an image takes there before something can be cloned from it, by image; nothing where others use it already. */
+  copyGib: Record<string, number>;
 }
 
 export interface VolumeNeed {
@@ -26,6 +30,8 @@ export interface VolumeNeed {
   /** Where it lies already; null lets placement choose. */
   poolId: string | null;
   storageClass: string;
+  /** What it is cloned from, when that is an image: a pool needs room for a copy of that too. */
+  imageId?: string | null;
 }
 
 /** Hosts that come into question at all: those of the clusters, only that one, all but that one. */
@@ -35,19 +41,43 @@ export interface Eligible {
   except: string | null;
 }
 
+/** Whether volumes live on a pool's copy `c` of an image. */
+export const copyIsUsed = `EXISTS (SELECT 1 FROM "volume" v WHERE v.source->>'imageId' = c."imageId"::text AND v."poolId" = c."poolId" AND v."deletedAt" IS NULL)`;
+
 /**
- * The pools of a zone, with the free GiB of each: what it may promise less what living volumes were promised. One is open that is enabled,
- * and that a host reaches which is open itself.
+ * GiB that a pool `p` has promised: what living volumes were, but for the one whose id the parameter is, and the copies of images that
+ * they live on. A copy that nothing lives on is not counted: it goes when its room is needed.
  */
-export const poolsOf = (tx: Client, zoneId: string): Promise<Pool[]> =>
+export const promisedGib = (exceptVolume = `NULL::uuid`): string =>
+  `(coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL AND v.id IS DISTINCT FROM ${exceptVolume}), 0)
+    + coalesce((SELECT sum(c."sizeGib") FROM "imageCache" c WHERE c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))), 0))`;
+
+/** GiB that a pool `p` may promise. */
+export const promisableGib = `(p."totalGib" * p.overprovision)`;
+
+/**
+ * The pools of a zone, with the free GiB of each: what it may promise less what it has promised; and with what copies of these images
+ * would take besides. One is open that is enabled, and that a host reaches which is open itself.
+ */
+export const poolsOf = (tx: Client, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
   run<Pool>(
     tx,
-    `SELECT p.id, p."storageClass", p."clusterIds",
-            (p."totalGib" * p.overprovision - coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0))::float8 AS "freeGib",
-            p.enabled AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open
+    `SELECT p.id, p."storageClass", p."clusterIds", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
+            p.enabled AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
+            (SELECT coalesce(json_object_agg(i.id, CASE WHEN EXISTS (
+               SELECT 1 FROM "imageCache" c WHERE c."imageId" = i.id AND c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))
+             ) THEN 0 ELSE coalesce(i."minSizeGib", 0) END), '{}') FROM "image" i WHERE i.id = ANY($2::uuid[])) AS "copyGib"
      FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY p.id`,
-    [zoneId],
+    [zoneId, imageIds],
   );
+
+/** The images that volumes are cloned from. */
+export const imagesOf = (volumes: VolumeNeed[]): string[] => [
+  ...new Set(volumes.flatMap(({ imageId }) => imageId ?? [])),
+];
+
+const roomFor = ({ sizeGib, imageId }: VolumeNeed, pool: Pool): number =>
+  sizeGib + (imageId ? (pool.copyGib[imageId] ?? 0) : 0);
 
 /** Where the volume lies, or else the emptiest pool of its class that is open and has room; of those that the cluster reaches. */
 export function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | null): Pool | undefined {
@@ -55,7 +85,7 @@ export function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | 
     .filter((pool) =>
       need.poolId
         ? pool.id === need.poolId
-        : pool.storageClass === need.storageClass && pool.open && pool.freeGib >= need.sizeGib,
+        : pool.storageClass === need.storageClass && pool.open && pool.freeGib >= roomFor(need, pool),
     )
     .filter((pool) => clusterId === null || pool.clusterIds.includes(clusterId))
     .sort((a, b) => b.freeGib - a.freeGib)[0];
@@ -71,7 +101,8 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
     const ofClass = open.filter((pool) => pool.storageClass === missing?.storageClass);
     throw new Problem(
       'NO_CAPACITY',
-      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free: ${open.length} pools are open to new volumes, ` +
+      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free` +
+        `${missing?.imageId ? ', and room for a copy of the image besides' : ''}: ${open.length} pools are open to new volumes, ` +
         `${ofClass.length} of that class`,
       {
         storageClass: missing?.storageClass,
@@ -81,6 +112,27 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
     );
   }
   return reached;
+}
+
+/** Those of the clusters whose processors run the guest. @throws Problem NO_CAPACITY when there is none */
+export async function runningClusters(
+  tx: Client,
+  { zoneId, architecture }: Need,
+  clusterIds: string[],
+): Promise<string[]> {
+  if (!architecture) return clusterIds;
+  const fitting = await run<{ id: string }>(
+    tx,
+    `SELECT id FROM "cluster" WHERE id = ANY($1::uuid[]) AND architecture = $2 ORDER BY id`,
+    [clusterIds, architecture],
+  );
+  if (fitting.length === 0)
+    throw new Problem(
+      'NO_CAPACITY',
+      `no host of zone ${zoneId} that reaches the storage runs guests made for ${architecture}`,
+      { architecture },
+    );
+  return fitting.map(({ id }) => id);
 }
 
 /** The host with the most free memory that has room. Parameters are those of `hostParameters`, `lock` is how its row is locked. */
@@ -193,15 +245,15 @@ export async function findPlace(
   volumes: VolumeNeed[],
   requestedHostId: string | null,
 ): Promise<Placement> {
-  const pools = await poolsOf(tx, need.zoneId);
-  const clusterIds = reachingClusters(pools, volumes);
+  const pools = await poolsOf(tx, need.zoneId, imagesOf(volumes));
+  const clusterIds = await runningClusters(tx, need, reachingClusters(pools, volumes));
   const { hostId, clusterId } = await findHost(tx, need, { clusterIds, only: requestedHostId, except: null });
   return { hostId, pools: inPools(pools, volumes, clusterId) };
 }
 
 /** A pool for a volume that stands alone. @throws Problem NO_CAPACITY */
 export async function findSpace(tx: Client, zoneId: string, volume: VolumeNeed): Promise<Placement> {
-  const pools = await poolsOf(tx, zoneId);
+  const pools = await poolsOf(tx, zoneId, imagesOf([volume]));
   reachingClusters(pools, [volume]);
   return { hostId: null, pools: inPools(pools, [volume], null) };
 }

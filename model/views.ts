@@ -7,7 +7,10 @@ const named = { kind: Type.String(), id: Uuid, name: Type.String() };
 const deletePlan: View = {
   summary: 'What a delete would take along, in order, and what is in its way',
   answer: object({
-    deletable: Type.Boolean({ description: 'Nothing is in the way of a delete, whether you may see it or not' }),
+    deletable: Type.Boolean({ description: 'A delete would be accepted now' }),
+    refusal: Type.Union([object({ code: Type.String(), message: Type.String() }), Type.Null()], {
+      description: 'What a delete would be refused with now',
+    }),
     takes: Type.Array(
       object({
         ...named,

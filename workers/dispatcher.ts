@@ -198,35 +198,45 @@ async function sealAudit(): Promise<number> {
 /** What a hash covers: everything of an entry but its place and hashes, in PostgreSQL's own fixed order of keys. */
 export const auditContent = `(to_jsonb(a) - 'sequence' - 'previousHash' - 'hash' - 'updatedAt' - 'revision')::text`;
 
-/** Destroyed instances and volumes go for good when their recovery window is over. */
+const windowsAtOnce = 50;
+const firstId = '00000000-0000-0000-0000-000000000000';
+/** Where the last look ended: what is refused, such as what is protected, must not keep others from their turn. */
+const lookedUpTo = new Map<string, string>();
+
+/** Destroyed instances and volumes go for good when their recovery window is over: it began when they were destroyed. */
 async function endRecoveryWindows(): Promise<void> {
   for (const name of ['instance', 'volume'] as const) {
     const rows = await run<{ id: string }>(
       database.pool,
       `SELECT t.id FROM "${name}" t, "setting" s WHERE s.name = 'instance.recoveryWindowSeconds' AND t.state = 'destroyed' AND t."deletedAt" IS NULL AND t."currentOperationId" IS NULL
          ${name === 'volume' ? `AND (t.role = 'data' OR t."instanceId" IS NULL)` : ''}
-         AND t."updatedAt" < now() - make_interval(secs => (s.value #>> '{}')::int) LIMIT 50`,
+         AND t."destroyedAt" < now() - make_interval(secs => (s.value #>> '{}')::int) AND t.id > $1 ORDER BY t.id LIMIT ${windowsAtOnce}`,
+      [lookedUpTo.get(name) ?? firstId],
     );
-    for (const { id } of rows) {
-      try {
-        await acceptChange(database, {
-          kind: kindOf(name) as Kind,
-          verb: 'expunge',
-          targetId: id,
-          body: {},
-          caller: systemCaller(),
-          requestId: 'recovery-window',
-          sourceAddress: 'system',
-          dryRun: false,
-          idempotencyKey: null,
-          onBusy: 'fail',
-          ifMatch: null,
-          undispatched: true,
-        });
-      } catch (error) {
-        if (!(error instanceof Problem)) throw error;
-      }
-    }
+    lookedUpTo.set(name, (rows.length === windowsAtOnce ? rows.at(-1)?.id : undefined) ?? firstId);
+    for (const { id } of rows) await acceptOwn(name, 'expunge', id, 'recovery-window');
+  }
+}
+
+/** Begins an operation that nobody asked for. What refuses it, such as a protection, holds for the platform too. */
+async function acceptOwn(kindName: string, verb: string, targetId: string, requestId: string): Promise<void> {
+  try {
+    await acceptChange(database, {
+      kind: kindOf(kindName) as Kind,
+      verb,
+      targetId,
+      body: {},
+      caller: systemCaller(),
+      requestId,
+      sourceAddress: 'system',
+      dryRun: false,
+      idempotencyKey: null,
+      onBusy: 'fail',
+      ifMatch: null,
+      undispatched: true,
+    });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
   }
 }
 

@@ -9,6 +9,7 @@ import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../
 import { loadedOf } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
+import { typeAllows, typeIsOffered } from '../storage/size.ts';
 import { invalid } from '../violation.ts';
 
 type Create = CreateInput<typeof instance>;
@@ -104,6 +105,7 @@ async function accept(accepting: Accepting): Promise<void> {
       volumeTypeId,
       role: 'root',
       source: image ? { imageId: image.id } : { snapshotId: snapshot?.id },
+      architecture: source?.architecture ?? null,
     },
     ...(input.dataVolumes ?? []).map((data, index) => ({
       name: data.name ?? nameWith(input.name, ` data ${index + 1}`),
@@ -111,6 +113,7 @@ async function accept(accepting: Accepting): Promise<void> {
       volumeTypeId: data.volumeTypeId ?? volumeTypeId,
       role: 'data',
       source: null,
+      architecture: null,
     })),
   ].map((values, index) =>
     blank('volume', accepting, {
@@ -121,6 +124,14 @@ async function accept(accepting: Accepting): Promise<void> {
       deviceIndex: index,
     }),
   );
+
+  const types = await volumeTypesOf(accepting, volumes);
+  for (const [index, volume] of volumes.entries()) {
+    const at = index === 0 ? 'rootVolume' : `dataVolumes.${index - 1}`;
+    const wanted = types.get(String(volume.volumeTypeId));
+    typeIsOffered(wanted, `${at}.volumeTypeId`);
+    typeAllows(wanted, Number(volume.sizeGib), `${at}.sizeGib`);
+  }
 
   const interfaces: Row[] = [];
   for (const [index, wanted] of input.networkInterfaces.entries()) {
@@ -152,6 +163,7 @@ async function accept(accepting: Accepting): Promise<void> {
     memoryMib: type?.memoryMib,
     rootVolumeId: volumes[0]?.id,
     guestHostname: input.guestHostname ?? hostnameFrom(input.name, row.id),
+    architecture: source?.architecture ?? null,
     firmware: input.firmware ?? image?.firmware ?? 'bios',
     keepRootVolume: input.rootVolume?.keepOnDelete ?? false,
     desiredPower: startOnCreate ? 'on' : 'off',
@@ -167,30 +179,39 @@ async function accept(accepting: Accepting): Promise<void> {
   // What fits nowhere is refused at once; what fits now is placed when its turn comes, and may find the room taken.
   accepting.placement = await findPlace(
     tx,
-    { zoneId: input.zoneId, vcpus: Number(type?.vcpus), memoryMib: Number(type?.memoryMib) },
-    await needsOf(accepting, volumes),
+    {
+      zoneId: input.zoneId,
+      vcpus: Number(type?.vcpus),
+      memoryMib: Number(type?.memoryMib),
+      architecture: (source?.architecture as string | undefined) ?? null,
+    },
+    needsOf(volumes, types),
     input.requestedHostId ?? null,
   );
   accepting.to = startOnCreate ? 'running' : 'stopped';
 }
 
-/** What volumes about to be made ask of pools. */
-async function needsOf({ tx, references: loaded }: Accepting, volumes: Row[]): Promise<VolumeNeed[]> {
-  const typeIds = [...new Set(volumes.map(({ volumeTypeId }) => String(volumeTypeId)))];
-  const named = typeIds.flatMap((id) => loaded.get(`volumeType/${id}`) ?? []);
+/** The types of volumes about to be made, by id. */
+async function volumeTypesOf({ tx, references: loaded }: Accepting, volumes: Row[]): Promise<Map<string, Row>> {
+  const ids = [...new Set(volumes.map(({ volumeTypeId }) => String(volumeTypeId)))];
+  const named = ids.flatMap((id) => loaded.get(`volumeType/${id}`) ?? []);
   // An instance type's own volume type is not named by the request.
   const types =
-    named.length === typeIds.length
+    named.length === ids.length
       ? named
-      : await run<Row>(tx, `SELECT id, "storageClass" FROM "volumeType" WHERE id = ANY($1::uuid[])`, [typeIds]);
-  const classes = new Map(types.map(({ id, storageClass }) => [id, String(storageClass)]));
-  return volumes.map(({ id, sizeGib, volumeTypeId }) => ({
+      : await run<Row>(tx, `SELECT * FROM "volumeType" WHERE id = ANY($1::uuid[])`, [ids]);
+  return new Map(types.map((type) => [type.id, type]));
+}
+
+/** What volumes about to be made ask of pools. */
+const needsOf = (volumes: Row[], types: Map<string, Row>): VolumeNeed[] =>
+  volumes.map(({ id, sizeGib, volumeTypeId, source }) => ({
     id,
     sizeGib: Number(sizeGib),
     poolId: null,
-    storageClass: classes.get(String(volumeTypeId)) ?? '',
+    storageClass: String(types.get(String(volumeTypeId))?.storageClass ?? ''),
+    imageId: (source as { imageId?: string } | null)?.imageId ?? null,
   }));
-}
 
 /** Another host of the same cluster; of what does not run, or is busy, nothing can be said yet. */
 async function findMove({ tx, row, input }: Accepting): Promise<Accepting['placement']> {

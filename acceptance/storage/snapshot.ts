@@ -32,7 +32,12 @@ export const snapshotHooks: Hooks = {
     },
     accept({ row, input, references, workflowInput }) {
       const volume = references.get(`volume/${String(input.volumeId)}`);
-      Object.assign(row, { zoneId: volume?.zoneId, sizeGib: volume?.sizeGib, poolId: volume?.poolId });
+      Object.assign(row, {
+        zoneId: volume?.zoneId,
+        sizeGib: volume?.sizeGib,
+        poolId: volume?.poolId,
+        architecture: volume?.architecture ?? null,
+      });
       workflowInput.volumeId = input.volumeId;
       workflowInput.quiesce = input.quiesce ?? false;
     },

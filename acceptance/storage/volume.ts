@@ -1,18 +1,11 @@
 import { run } from '../../database/database.ts';
 import { findSpace } from '../../database/placement.ts';
+import { diskSlots } from '../../model/storage/volume.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hooks, Row } from '../change.ts';
-import { enforce, sizeToBe } from '../quota.ts';
 import { invalid } from '../violation.ts';
+import { acceptSize, typeAllows, typeIsOffered } from './size.ts';
 import { instanceOf, relatedInstance, stillAttachedTo } from './snapshot.ts';
-
-function typeAllows(type: Row | undefined, sizeGib: number): void {
-  if (sizeGib < Number(type?.minSizeGib ?? 1) || sizeGib > Number(type?.maxSizeGib ?? 65_536))
-    throw invalid(
-      'sizeGib',
-      `must be between ${String(type?.minSizeGib)} and ${String(type?.maxSizeGib)} for this volume type`,
-    );
-}
 
 async function create(accepting: Accepting): Promise<void> {
   const { tx, row, input, references } = accepting;
@@ -20,6 +13,8 @@ async function create(accepting: Accepting): Promise<void> {
   if (source.imageId && source.snapshotId) throw invalid('source', 'names at most one of imageId, snapshotId');
   if (references.get(`zone/${String(input.zoneId)}`)?.enabled === false)
     throw invalid('zoneId', 'is closed to new resources');
+  if (source.imageId && references.get(`image/${source.imageId}`)?.enabled === false)
+    throw invalid('source.imageId', 'is not offered any more');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);
   if (from && from.zoneId !== input.zoneId) throw invalid('source', 'is in another zone');
   const least = Number(from?.minSizeGib ?? from?.sizeGib ?? 0);
@@ -27,10 +22,12 @@ async function create(accepting: Accepting): Promise<void> {
   if (sizeGib === 0) throw invalid('sizeGib', 'is needed for an empty volume');
   if (sizeGib < least) throw invalid('sizeGib', `must be at least ${least}, the size of its source`);
   const type = references.get(`volumeType/${String(input.volumeTypeId)}`);
-  if (type?.enabled === false) throw invalid('volumeTypeId', 'is not offered any more');
-  typeAllows(type, sizeGib);
+  typeIsOffered(type, 'volumeTypeId');
+  typeAllows(type, sizeGib, 'sizeGib');
   row.sizeGib = sizeGib;
-  const need = { id: row.id, sizeGib, poolId: null, storageClass: String(type?.storageClass) };
+  row.architecture = from?.architecture ?? null;
+  const imageId = source.imageId ?? null;
+  const need = { id: row.id, sizeGib, poolId: null, storageClass: String(type?.storageClass), imageId };
   accepting.placement = await findSpace(tx, String(input.zoneId), need);
 }
 
@@ -45,6 +42,32 @@ const attachedTo = (row: Row): string => {
   if (!row.instanceId) throw new Problem('INVALID_STATE', `volume ${row.id} is not attached`);
   return String(row.instanceId);
 };
+
+/** A root volume is destroyed, recovered and freed with its instance, and not alone. */
+const notRoot = (row: Row): void => {
+  if (row.role === 'root' && row.instanceId)
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `volume ${row.id} is the root of instance ${String(row.instanceId)} and goes with it`,
+      {
+        resource: { kind: 'instance', id: String(row.instanceId) },
+      },
+    );
+};
+
+/** Those on their way to the instance come one after another, and the database gives each its slot. */
+async function refuseFullSlots(tx: Accepting['tx'], instanceId: string): Promise<void> {
+  const [disks] = await run<{ count: number }>(
+    tx,
+    `SELECT count(*)::int AS count FROM "volume" WHERE "instanceId" = $1 AND "deletedAt" IS NULL`,
+    [instanceId],
+  );
+  if ((disks?.count ?? 0) >= diskSlots)
+    throw new Problem('NOT_SUPPORTED', `instance ${instanceId} has ${diskSlots} disks, and can have no more`, {
+      resource: { kind: 'instance', id: instanceId },
+      limit: diskSlots,
+    });
+}
 
 export const volumeHooks: Hooks = {
   'volume.create': {
@@ -61,8 +84,9 @@ export const volumeHooks: Hooks = {
     references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId' }],
     conditions: ({ row }) => [notAttached(row)],
     holds: ({ input }) => [{ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] }],
-    accept({ row, input, references, workflowInput }) {
+    async accept({ tx, row, input, references, workflowInput }) {
       const instance = references.get(`instance/${String(input.instanceId)}`);
+      await refuseFullSlots(tx, String(input.instanceId));
       if (instance?.zoneId !== row.zoneId) throw invalid('instanceId', 'is in another zone');
       workflowInput.instanceId = input.instanceId;
     },
@@ -92,24 +116,24 @@ export const volumeHooks: Hooks = {
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
       workflowInput.sizeGib = sizeGib;
-      // The growth is not in the records yet, so it is asked of the limit as if it were; what another resize was promised is.
-      const [promised] = await run<{ sizeGib: number }>(
-        tx,
-        `SELECT ${sizeToBe} AS "sizeGib" FROM "volume" t WHERE t.id = $1`,
-        [row.id],
-      );
-      const growth = Math.max(0, sizeGib - Number(promised?.sizeGib));
-      await enforce(tx, { projectId: String(row.projectId) }, { volumeGib: growth }, { recorded: false });
+      await acceptSize(tx, row, sizeGib, 'sizeGib');
     },
   },
   'volume.revert': {
     references: (input) => [{ kind: 'snapshot', id: String(input.snapshotId), field: 'snapshotId' }],
-    conditions: ({ row }) => [notAttached(row)],
-    accept({ row, input, references, workflowInput }) {
-      if (references.get(`snapshot/${String(input.snapshotId)}`)?.volumeId !== row.id)
-        throw invalid('snapshotId', 'is of another volume');
+    // A stopped instance keeps its disk, and does not start meanwhile.
+    related: ({ row }) => relatedInstance(row),
+    holds: ({ row }) => instanceOf(row).map((hold) => ({ ...hold, from: ['stopped', 'destroyed'] })),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    async accept({ tx, row, input, references, workflowInput }) {
+      const snapshot = references.get(`snapshot/${String(input.snapshotId)}`);
+      if (snapshot?.volumeId !== row.id) throw invalid('snapshotId', 'is of another volume');
       workflowInput.snapshotId = input.snapshotId;
+      workflowInput.sizeGib = Number(snapshot.sizeGib);
+      await acceptSize(tx, row, Number(snapshot.sizeGib), 'snapshotId');
     },
   },
   'volume.delete': { conditions: ({ row }) => [notAttached(row)] },
+  'volume.recover': { accept: ({ row }) => notRoot(row) },
+  'volume.expunge': { accept: ({ row }) => notRoot(row) },
 };

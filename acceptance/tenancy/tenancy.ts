@@ -6,7 +6,6 @@ import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, gives, heldUntil, keyAllows, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
 import type { Accepting, Hooks, Row } from '../change.ts';
-import { refuseDependents } from '../deletePlan.ts';
 import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
@@ -212,14 +211,13 @@ export const tenancyHooks: Hooks = {
   },
   'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
   'account.delete': {
-    async accept({ tx, caller, row }) {
+    async accept({ tx, row }) {
       const [project] = await run<{ id: string }>(
         tx,
         `SELECT id FROM "project" WHERE "accountId" = $1 AND "isDefault" AND "deletedAt" IS NULL`,
         [row.id],
       );
       if (!project) return;
-      await refuseDependents(tx, caller, kindOf('project'), project.id);
       await run(
         tx,
         `UPDATE "project" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,

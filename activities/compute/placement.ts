@@ -7,10 +7,12 @@ import {
   hostParameters,
   hostReaching,
   hostWithRoom,
+  imagesOf,
   type Need,
   noCapacity,
   poolsOf,
   reachingClusters,
+  runningClusters,
   type VolumeNeed,
 } from '../../database/placement.ts';
 import { refuse } from '../failure.ts';
@@ -33,9 +35,9 @@ interface Placed extends InstanceNeed {
 async function needOf(tx: Client, instanceId: string): Promise<Placed> {
   const [row] = await run<Placed>(
     tx,
-    `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i."hostId", i."lastHostId",
+    `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", i."lastHostId",
             (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
-            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass") ORDER BY v.id), '[]')
+            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId') ORDER BY v.id), '[]')
              FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
      FROM "instance" i WHERE i.id = $1`,
     [instanceId],
@@ -89,9 +91,10 @@ export const placement = ({ database }: World) => ({
         const { volumes } = need;
         let hostId = need.claimedHostId;
         if (!hostId) {
-          const pools = await poolsOf(tx, need.zoneId);
+          const pools = await poolsOf(tx, need.zoneId, imagesOf(volumes));
           const only = requestedHostId ?? null;
-          const eligible = { clusterIds: reachingClusters(pools, volumes), only, except: null };
+          const clusterIds = await runningClusters(tx, need, reachingClusters(pools, volumes));
+          const eligible = { clusterIds, only, except: null };
           const preferred = only ?? need.lastHostId;
           let host = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
           if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
@@ -111,11 +114,16 @@ export const placement = ({ database }: World) => ({
             ],
           );
         }
+        // A copy that is there stays there until these volumes are known to live on it: who removes copies waits for this lock.
         const uncached = await run<{ imageId: string; poolId: string }>(
           tx,
-          `SELECT DISTINCT (v.source->>'imageId')::uuid AS "imageId", v."poolId" FROM "volume" v
-           WHERE v."instanceId" = $1 AND v.state = 'creating' AND v.source->>'imageId' IS NOT NULL AND NOT EXISTS (
-             SELECT 1 FROM "imageCache" c WHERE c."imageId" = (v.source->>'imageId')::uuid AND c."poolId" = v."poolId" AND c.state = 'ready')`,
+          `WITH wanted AS (
+             SELECT DISTINCT (v.source->>'imageId')::uuid AS "imageId", v."poolId" FROM "volume" v
+             WHERE v."instanceId" = $1 AND v.state = 'creating' AND v.source->>'imageId' IS NOT NULL),
+           kept AS (
+             SELECT c."imageId", c."poolId" FROM "imageCache" c WHERE (c."imageId", c."poolId") IN (SELECT "imageId", "poolId" FROM wanted)
+               AND c.state = 'ready' FOR SHARE)
+           SELECT "imageId", "poolId" FROM wanted EXCEPT SELECT "imageId", "poolId" FROM kept`,
           [instanceId],
         );
         return { hostId, uncached, volumeIds: volumes.map((volume) => volume.id) };
@@ -251,13 +259,13 @@ export const placement = ({ database }: World) => ({
   reserveSpace: step({
     async do({ volumeId }: { volumeId: string }): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
       return transaction(database, async (tx) => {
-        const [volume] = await run<VolumeNeed & { zoneId: string; source: { imageId?: string } | null }>(
+        const [volume] = await run<VolumeNeed & { zoneId: string }>(
           tx,
-          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source, t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
+          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
           [volumeId],
         );
         if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);
-        const pools = await poolsOf(tx, volume.zoneId);
+        const pools = await poolsOf(tx, volume.zoneId, imagesOf([volume]));
         reachingClusters(pools, [volume]);
         const pool = choosePool(pools, volume, null);
         if (!pool)
@@ -265,13 +273,13 @@ export const placement = ({ database }: World) => ({
         await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volumeId, pool.id]);
         const [cached] = await run(
           tx,
-          `SELECT 1 FROM "imageCache" WHERE "imageId" = $1::uuid AND "poolId" = $2 AND state = 'ready'`,
-          [volume.source?.imageId ?? null, pool.id],
+          `SELECT 1 FROM "imageCache" WHERE "imageId" = $1::uuid AND "poolId" = $2 AND state = 'ready' FOR SHARE`,
+          [volume.imageId ?? null, pool.id],
         );
         return {
           poolId: pool.id,
           hostId: await reachingHost(tx, pool.id),
-          uncached: Boolean(volume.source?.imageId) && !cached,
+          uncached: Boolean(volume.imageId) && !cached,
         };
       });
     },

@@ -6,6 +6,7 @@ import type { ImageAddress } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { endRemoval, refuseOverfull, removeUnused } from './imageCache.ts';
 import { cachedImage, partOf } from './names.ts';
 import {
   copy,
@@ -30,6 +31,8 @@ interface CachedCopy extends ImageRef {
 }
 
 const gib = 2 ** 30;
+/** Age is no reason to remove a copy while another is made; want of room is. */
+const neverSeconds = 10 ** 10;
 /** As long as an import may take, and the next attempt's too. */
 const urlSeconds = 2 * 3600;
 
@@ -45,7 +48,8 @@ type CacheState = 'ready' | 'mine' | 'elsewhere';
 async function claim(world: World, { imageId, poolId }: CachedCopy, operationId: string): Promise<CacheState> {
   const [mine] = await run(
     world.database.pool,
-    `INSERT INTO "imageCache" AS c ("imageId", "poolId", state, "operationId") VALUES ($1, $2, 'caching', $3)
+    `INSERT INTO "imageCache" AS c ("imageId", "poolId", state, "operationId", "sizeGib")
+       SELECT $1, $2, 'caching', $3, coalesce((SELECT i."minSizeGib" FROM "image" i WHERE i.id = $1), 0)
      ON CONFLICT ("imageId", "poolId") DO UPDATE SET "operationId" = excluded."operationId"
        WHERE c.state = 'caching' AND (c."operationId" = excluded."operationId" OR NOT EXISTS (
          SELECT 1 FROM "operation" o WHERE o.id = c."operationId" AND o."endedAt" IS NULL))
@@ -158,12 +162,15 @@ export const images = (world: World) => ({
         const state = await claim(world, input, operationId);
         if (state === 'ready') return;
         if (state === 'mine') break;
+        await endRemoval(world, { ...input, operationId }, signal);
         await setTimeout(waitMs, undefined, { signal });
       }
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
       const { checksum, format, objectKey } = image;
       if (!checksum || !objectKey || (format !== 'raw' && format !== 'qcow2'))
         throw refuse('INVALID_STATE', `image ${imageId} has no bytes yet`);
+      await refuseOverfull(world, poolId);
+      await removeUnused(world, { hostId, poolId, operationId, unusedForSeconds: neverSeconds }, signal);
       const store = await storeOfImage(world.database, imageId);
       const agent = await poolAgent(world, hostId, poolId);
       await agent.runTask(
@@ -210,7 +217,7 @@ export const images = (world: World) => ({
     },
   }),
 
-  /** The bytes in the store. Copies in pools stay: what was cloned from them lives on them. */
+  /** The bytes in the store. Copies in pools stay as long as something that was cloned from them lives on them. */
   remove: step({
     async do({ imageId }: ImageRef) {
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });

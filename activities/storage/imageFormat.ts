@@ -1,6 +1,6 @@
 /**
- * What uploaded bytes are, from their first bytes alone. Only raw disks and self-contained qcow2 files pass: a file that names
- * another one would make a host open whatever the uploader likes.
+ * What uploaded bytes are. Only raw disks and self-contained qcow2 files pass: a file that names another one would make a host open
+ * whatever the uploader likes, and one that lacks what its tables promise would become a disk with holes.
  */
 import { Problem } from '../../runtime/problem.ts';
 
@@ -92,4 +92,156 @@ export function inspectRawEnd(sizeBytes: number, lastBytes: Buffer): void {
   if (sizeBytes % sectorBytes !== 0)
     throw refused(`a raw disk is a multiple of ${sectorBytes} bytes, the file has ${sizeBytes}: is it cut off?`);
   if (sizeBytes > maxVirtualSizeBytes) throw refused(`${sizeBytes} bytes are too many; up to 65,536 GiB are taken`);
+}
+
+/** Reads so many bytes of the file from there on; fewer only at its end. */
+export type ReadRange = (offset: number, length: number) => Promise<Buffer>;
+
+interface Qcow2Layout {
+  clusterBytes: number;
+  clusterBits: number;
+  /** Of one entry of a level 2 table: 16 where clusters are divided further. */
+  entryBytes: number;
+  virtualSizeBytes: number;
+  l1Offset: number;
+  l1Entries: number;
+}
+
+/** QEMU's own limit (QCOW_MAX_L1_SIZE): what it will not open need not be read. */
+const maxL1Bytes = 32 * 2 ** 20;
+const word = 2 ** 32;
+/** Bits 9 to 55 of an entry, of its two halves: where in the file. In numbers, not BigInts: there may be millions. */
+const offsetOf = (high: number, low: number): number => (high & 0x00ff_ffff) * word + ((low & 0xffff_fe00) >>> 0);
+
+const cutOff = (what: string, needed: number, sizeBytes: number): Problem =>
+  refused(`the qcow2 file is cut off: ${what} reaches to byte ${needed}, the file has ${sizeBytes}`);
+
+/** Where the tables are, from a header that `inspectHead` has passed. */
+function layoutOf(head: Buffer, sizeBytes: number): Qcow2Layout {
+  const clusterBits = head.readUInt32BE(20);
+  if (clusterBits < 9 || clusterBits > 21)
+    throw refused(`qcow2 clusters of 2^${clusterBits} bytes are out of bounds; 2^9 to 2^21 are taken`);
+  const clusterBytes = 2 ** clusterBits;
+  const extended = head.readUInt32BE(4) === 3 && (head.readBigUInt64BE(72) & 16n) !== 0n;
+  const entryBytes = extended ? 16 : 8;
+  const virtualSizeBytes = Number(head.readBigUInt64BE(24));
+  const needed = Math.ceil(virtualSizeBytes / (clusterBytes * (clusterBytes / entryBytes)));
+  const l1Entries = head.readUInt32BE(36);
+  const l1Offset = Number(head.readBigUInt64BE(40));
+  if (l1Entries < needed)
+    throw refused(`the qcow2 file's level 1 table has ${l1Entries} entries; its virtual size needs ${needed}`);
+  if (l1Entries * 8 > maxL1Bytes)
+    throw refused(`the qcow2 file's level 1 table has ${l1Entries} entries, which is too many`);
+  if (l1Offset % clusterBytes !== 0 || l1Offset === 0)
+    throw refused(`the qcow2 file's level 1 table is at byte ${l1Offset}, where no cluster begins`);
+  if (l1Offset + l1Entries * 8 > sizeBytes) throw cutOff('its level 1 table', l1Offset + l1Entries * 8, sizeBytes);
+  const refcountOffset = Number(head.readBigUInt64BE(48));
+  const refcountBytes = head.readUInt32BE(56) * clusterBytes;
+  if (refcountOffset % clusterBytes !== 0 || refcountOffset === 0 || refcountBytes === 0)
+    throw refused('the qcow2 file has no refcount table where its header says');
+  if (refcountOffset + refcountBytes > sizeBytes)
+    throw cutOff('its refcount table', refcountOffset + refcountBytes, sizeBytes);
+  return { clusterBytes, clusterBits, entryBytes, virtualSizeBytes, l1Offset, l1Entries: needed };
+}
+
+/** Marks each cluster of the file that has been promised to the guest; answers false for one that was already. */
+function marks(count: number): (index: number) => boolean {
+  const bits = new Uint8Array(Math.ceil(count / 8));
+  return (index) => {
+    const at = index >>> 3;
+    const bit = 1 << (index & 7);
+    const before = bits[at] ?? 0;
+    bits[at] = before | bit;
+    return (before & bit) === 0;
+  };
+}
+
+/** So many table bytes at a time, for tables that lie side by side. */
+const readAtOnceBytes = 2 ** 20;
+/** A 64 KiB cluster of one byte repeated is some 20 bytes when zstd has had it: what claims less than this was not compressed. */
+const leastCompressedBytes = 16;
+
+/**
+ * Checks that the file holds every cluster that its tables promise, each once: so it gives no more bytes than it has, but for
+ * what is zero or compressed. `head` is the file's beginning. Reads the tables and nothing else.
+ *
+ * @throws Problem PRECONDITION_FAILED
+ */
+export async function inspectQcow2Tables(head: Buffer, sizeBytes: number, read: ReadRange): Promise<void> {
+  const layout = layoutOf(head, sizeBytes);
+  const { clusterBytes, entryBytes, virtualSizeBytes } = layout;
+  const guestBytesOfTable = clusterBytes * (clusterBytes / entryBytes);
+  const tables: { offset: number; guestOffset: number }[] = [];
+  const l1 = await read(layout.l1Offset, layout.l1Entries * 8);
+  if (l1.length < layout.l1Entries * 8)
+    throw cutOff('its level 1 table', layout.l1Offset + layout.l1Entries * 8, sizeBytes);
+  for (let index = 0; index < layout.l1Entries; index++) {
+    const offset = offsetOf(l1.readUInt32BE(index * 8), l1.readUInt32BE(index * 8 + 4));
+    if (offset === 0) continue;
+    if (offset % clusterBytes !== 0)
+      throw refused(`a level 2 table of the qcow2 file is at byte ${offset}, where no cluster begins`);
+    if (offset + clusterBytes > sizeBytes) throw cutOff('a level 2 table', offset + clusterBytes, sizeBytes);
+    tables.push({ offset, guestOffset: index * guestBytesOfTable });
+  }
+  const isFirst = marks(Math.ceil(sizeBytes / clusterBytes));
+  let compressed = 0;
+  const twice = (): Problem =>
+    refused('the qcow2 file promises the same bytes at several places; write it anew (qemu-img convert -O qcow2)');
+
+  /** `share` of the cluster holds data: less than all of it where clusters are divided further. */
+  function inspectEntry(high: number, low: number, guestOffset: number, share: number): void {
+    if (high & 0x4000_0000) {
+      // The higher bits count sectors, the lower say where they begin (qcow2.txt, "Compressed Clusters Descriptor").
+      const bitsOfHigh = 62 - (layout.clusterBits - 8) - 32;
+      const offset = (high & (2 ** bitsOfHigh - 1)) * word + low;
+      const sectors = ((high & 0x3fff_ffff) >>> bitsOfHigh) + 1;
+      // The last sector may be cut short by the end of the file: only what is compressed into it was written.
+      const lastSector = offset - (offset % sectorBytes) + (sectors - 1) * sectorBytes;
+      if (Math.max(offset, lastSector) >= sizeBytes)
+        throw cutOff('a compressed cluster', Math.max(offset, lastSector) + 1, sizeBytes);
+      compressed += 1;
+      return;
+    }
+    const offset = offsetOf(high, low);
+    // Nothing, or room kept for what reads as zeros: neither needs to be there.
+    if (offset === 0 || share === 0 || (entryBytes === 8 && low & 1)) return;
+    if (offset % clusterBytes !== 0)
+      throw refused(`a cluster of the qcow2 file is at byte ${offset}, where none begins`);
+    const end = offset + Math.min(clusterBytes * share, virtualSizeBytes - guestOffset);
+    if (end > sizeBytes) throw cutOff('a cluster', end, sizeBytes);
+    if (!isFirst(offset / clusterBytes)) throw twice();
+  }
+
+  tables.sort((a, b) => a.offset - b.offset);
+  for (let at = 0; at < tables.length; ) {
+    const run = [tables[at] as (typeof tables)[number]];
+    const [begin] = run;
+    for (let next = at + 1; next < tables.length; next++) {
+      const one = tables[next] as (typeof tables)[number];
+      if (one.offset === run.at(-1)?.offset) throw twice();
+      if (
+        one.offset !== (begin?.offset ?? 0) + run.length * clusterBytes ||
+        run.length * clusterBytes >= readAtOnceBytes
+      )
+        break;
+      run.push(one);
+    }
+    const bytes = await read(begin?.offset ?? 0, run.length * clusterBytes);
+    for (const [index, { guestOffset }] of run.entries()) {
+      const table = bytes.subarray(index * clusterBytes, (index + 1) * clusterBytes);
+      if (table.length < clusterBytes) throw cutOff('a level 2 table', (begin?.offset ?? 0) + bytes.length, sizeBytes);
+      for (let entry = 0; entry * entryBytes < clusterBytes; entry++) {
+        const guest = guestOffset + entry * clusterBytes;
+        if (guest >= virtualSizeBytes) break;
+        const high = table.readUInt32BE(entry * entryBytes);
+        const low = table.readUInt32BE(entry * entryBytes + 4);
+        if (high === 0 && low === 0) continue;
+        // A bit for each part of the cluster that holds data, the last part's the highest.
+        const parts = entryBytes === 8 ? 0x8000_0000 : table.readUInt32BE(entry * entryBytes + 12);
+        inspectEntry(high, low, guest, (32 - Math.clz32(parts)) / 32);
+      }
+    }
+    at += run.length;
+  }
+  if (compressed * leastCompressedBytes > sizeBytes) throw twice();
 }

@@ -20,7 +20,7 @@ import type { Database } from '../../database/database.ts';
 import { readSecret } from '../../database/secrets.ts';
 import { type ObjectStoreClient, objectStoreClient } from '../../runtime/objectStore.ts';
 import { Problem } from '../../runtime/problem.ts';
-import { headBytes, type ImageFacts, inspectHead, inspectRawEnd } from './imageFormat.ts';
+import { headBytes, type ImageFacts, inspectHead, inspectQcow2Tables, inspectRawEnd } from './imageFormat.ts';
 
 export interface ObjectStore {
   id: string;
@@ -167,6 +167,15 @@ export function copy(store: ObjectStore, from: string, to: string, sizeBytes: nu
   });
 }
 
+/** So many bytes of an object from there on; fewer only at its end. */
+function readRange(store: ObjectStore, key: string, offset: number, length: number): Promise<Buffer> {
+  const Range = `bytes=${offset}-${offset + length - 1}`;
+  return exchange(store, `give a part of ${key}`, async () => {
+    const read = await store.client.send(new GetObjectCommand({ Bucket: store.bucket, Key: key, Range }));
+    return Buffer.from((await read.Body?.transformToByteArray()) ?? []);
+  });
+}
+
 /** A URL that whoever has it may read the object by, until it expires. It is a secret: never logged, never kept. */
 export const readUrl = (store: ObjectStore, key: string, expiresInSeconds: number): Promise<string> =>
   getSignedUrl(store.client, new GetObjectCommand({ Bucket: store.bucket, Key: key }), {
@@ -202,7 +211,7 @@ export interface UploadedImage {
 function inspecting(
   limitBytes: number,
   wanted: { checksum: string | null; format: string | null },
-): { stream: Transform; found(): UploadedImage } {
+): { stream: Transform; found(): UploadedImage; head(): Buffer } {
   const hash = createHash('sha256');
   let head = Buffer.alloc(0);
   let last = Buffer.alloc(0);
@@ -255,6 +264,7 @@ function inspecting(
       if (!facts) throw new Problem('INTERNAL', 'the upload was not inspected');
       return { sizeBytes, sha256, format: facts.format, virtualSizeBytes: facts.virtualSizeBytes ?? sizeBytes };
     },
+    head: () => head,
   };
 }
 
@@ -334,7 +344,7 @@ export async function receiveImage(
   const store = await storeOfImage(database, imageId);
   if (store.readOnly) throw new Problem('PRECONDITION_FAILED', `backup store ${store.id} is read-only`);
 
-  const { stream, found } = inspecting(limitBytes, image);
+  const { stream, found, head } = inspecting(limitBytes, image);
   const breakOff = (code: 'INVALID_ARGUMENT' | 'CANCELLED', message: string) => () =>
     void stream.destroy(new Problem(code, message));
   const onBroken = breakOff('INVALID_ARGUMENT', 'the upload broke off before its end');
@@ -354,7 +364,13 @@ export async function receiveImage(
   try {
     source.pipe(stream);
     await upload(store, partKey(imageId), stream);
-    return found();
+    const facts = found();
+    // The tables may be anywhere in the file: they are looked at once all of it is there.
+    if (facts.format === 'qcow2')
+      await inspectQcow2Tables(head(), facts.sizeBytes, (offset, length) =>
+        readRange(store, partKey(imageId), offset, length),
+      );
+    return facts;
   } catch (error) {
     source.unpipe(stream);
     stream.destroy();

@@ -1,8 +1,10 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
+import { promisableGib, promisedGib } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
+import { diskSlots } from '../../model/storage/volume.ts';
 import { reachingHost } from '../compute/placement.ts';
 import { mustAnswer, unlessDead } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
@@ -301,6 +303,15 @@ export const volumes = (world: World) => ({
   }),
 });
 
+async function claimSize(world: World, volumeId: string, sizeGib: number): Promise<void> {
+  const [claimed] = await run(
+    world.database.pool,
+    `UPDATE "volume" t SET "sizeGib" = $2 FROM "storagePool" p WHERE t.id = $1 AND p.id = t."poolId" AND p.enabled AND $2 <= ${promisableGib} - ${promisedGib('$1')} RETURNING 1`,
+    [volumeId, sizeGib],
+  );
+  if (!claimed) throw refuse('NO_CAPACITY', `the pool of volume ${volumeId} has no room for ${sizeGib} GiB`);
+}
+
 export interface Located {
   hostId: string;
   instanceHostId: string | null;
@@ -352,13 +363,15 @@ export const volumeRecords = (world: World) => ({
     async do({ volumeId, instanceId }: { volumeId: string; instanceId: string }): Promise<{ hostId: string | null }> {
       await run(
         world.database.pool,
-        `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = (
-           SELECT min(slot) FROM generate_series(1, 20) slot WHERE NOT EXISTS (
-             SELECT 1 FROM "volume" o WHERE o."instanceId" = $2 AND o."deviceIndex" = slot AND o."deletedAt" IS NULL AND o.id <> $1))
-         WHERE id = $1 AND ("instanceId" IS NULL OR "instanceId" = $2)`,
+        `UPDATE "volume" v SET "instanceId" = $2, "deviceIndex" = free.slot FROM (
+           SELECT min(slot) AS slot FROM generate_series(1, ${diskSlots - 1}) slot WHERE NOT EXISTS (
+             SELECT 1 FROM "volume" o WHERE o."instanceId" = $2 AND o."deviceIndex" = slot AND o."deletedAt" IS NULL)) free
+         WHERE v.id = $1 AND v."instanceId" IS NULL AND free.slot IS NOT NULL`,
         [volumeId, instanceId],
       );
       const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
+      if (!volume.instanceId)
+        throw refuse('NOT_SUPPORTED', `instance ${instanceId} has ${diskSlots} disks, and can have no more`);
       if (volume.instanceId !== instanceId)
         throw refuse('ALREADY_ATTACHED', `volume ${volumeId} is attached to instance ${volume.instanceId}`);
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
@@ -406,22 +419,17 @@ export const volumeRecords = (world: World) => ({
     async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
       if (sizeGib < fromSizeGib)
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
-      const [claimed] = await run(
-        world.database.pool,
-        `UPDATE "volume" v SET "sizeGib" = $2 FROM "storagePool" p WHERE v.id = $1 AND p.id = v."poolId" AND p.enabled AND $2 <= (
-           p."totalGib" * p.overprovision - (SELECT coalesce(sum(o."sizeGib"), 0) FROM "volume" o WHERE o."poolId" = p.id AND o."deletedAt" IS NULL AND o.id <> v.id))
-         RETURNING 1`,
-        [volumeId, sizeGib],
-      );
-      if (!claimed) throw refuse('NO_CAPACITY', `the pool of volume ${volumeId} has no room for ${sizeGib} GiB`);
+      await claimSize(world, volumeId, sizeGib);
     },
     async undo({ volumeId, fromSizeGib }) {
       await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]);
     },
   }),
 
+  /** The size that a volume has been given; a larger one than before must have room in its pool. */
   recordSize: step({
-    async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+    async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+      if (sizeGib > fromSizeGib) return claimSize(world, volumeId, sizeGib);
       await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
     },
     async undo({ volumeId, fromSizeGib }) {

@@ -15,9 +15,18 @@ export interface HostTraits {
 
 export const METADATA_NAMESPACE = 'urn:belay:domain';
 
-/** The seed keeps clear of the letters that are given to disks as they come and go. */
+/** The seed keeps clear of the names that are given to disks as they come and go. */
 const SEED_TARGET = 'vdz';
-const TARGET_LETTERS = 'abcdefghijklmnopqrstuvwxy';
+const DISKS_MAX = 64;
+
+/** vda to vdz, then vdaa and on, as libvirt and Linux count them (virIndexToDiskName). */
+const targetName = (index: number): string => {
+  const letter = (n: number): string => String.fromCharCode(97 + n);
+  return `vd${index < 26 ? '' : letter(Math.floor(index / 26) - 1)}${letter(index % 26)}`;
+};
+const DISK_TARGETS = Array.from({ length: DISKS_MAX + 1 }, (_, index) => targetName(index)).filter(
+  (name) => name !== SEED_TARGET,
+);
 
 export function domainName(id: string): string {
   return `instance-${id}`;
@@ -47,12 +56,24 @@ export function unescapeXml(text: string): string {
     .replaceAll('&amp;', '&');
 }
 
-/** The first free disk name. @throws RangeError beyond 25 disks, which is what the machine's PCI bus has room for. */
+/** The first free disk name. @throws RangeError beyond 64 disks: there is room for them, the seed and all else on the machine's buses. */
 export function freeTarget(taken: Iterable<string>): string {
   const used = new Set(taken);
-  for (const letter of TARGET_LETTERS) if (!used.has(`vd${letter}`)) return `vd${letter}`;
-  throw new RangeError(`no more than ${TARGET_LETTERS.length} disks can be attached`);
+  const free = DISK_TARGETS.find((name) => !used.has(name));
+  if (free === undefined) throw new RangeError(`no more than ${DISKS_MAX} disks can be attached`);
+  return free;
 }
+
+/**
+ * The first bus has room for some 25 devices. Two bridges carry 31 more each, also for disks that come while the guest runs; at the
+ * end of the bus they leave every other device where it has always been.
+ */
+const bridgesXml = [1, 2]
+  .map(
+    (index) =>
+      `<controller type='pci' index='${index}' model='pci-bridge'><address type='pci' domain='0x0000' bus='0x00' slot='0x${(0x20 - index).toString(16)}' function='0x0'/></controller>`,
+  )
+  .join('\n');
 
 function sourceXml(image: ImageAddress, traits: HostTraits): string {
   const { monitors, user } = traits.ceph(image.storageClusterId);
@@ -183,7 +204,7 @@ ${spec.interfaces.map((nic) => interfaceXml(nic, traits)).join('\n')}
 <channel type='unix'><source mode='bind'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <memballoon model='virtio'><stats period='10'/></memballoon>
 <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
-${isArm ? '' : `<controller type='usb' model='none'/>`}
+${isArm ? '' : `<controller type='usb' model='none'/>\n${bridgesXml}`}
 </devices>
 </domain>`;
 }

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable, Transform } from 'node:stream';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Calls, ImageAddress, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
@@ -40,7 +40,7 @@ export async function importImage(
   input: Tasks['image.import']['input'],
   task: TaskContext,
 ): Promise<Tasks['image.import']['result']> {
-  const { url, format, sha256, tags, storageClusterId, pool, image } = input;
+  const { format, tags, storageClusterId, pool, image } = input;
   const address: ImageAddress = { storageClusterId, pool, image };
   const there = await storage.onPool<{ found: boolean; sizeBytes: number; tags: Partial<Tags> }>(
     'image_status',
@@ -54,68 +54,152 @@ export async function importImage(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const workspace = await mkdtemp(join(directory, 'import-'));
   try {
-    const file = join(workspace, 'image');
-    await fetchChecked(url, sha256, file, task);
-    // The format is found, not told: what is called raw may be another one that a later reader would follow.
-    const argv = [...INFO_LIMITS, 'qemu-img', 'info', '--output=json', file];
-    const info = JSON.parse(await runProgram('prlimit', argv, { signal: task.signal })) as ImageInfo;
-    checkImageInfo(info, format);
-    const sizeBytes = info['virtual-size'];
-    const operation = { operation: tags.operation };
-    try {
-      const { part } = await storage.onPool<{ part: string }>('begin_part', address, { ...operation, sizeBytes });
-      await convert(storage, { ...address, image: part }, file, format, task);
-      await storage.onPool('finish_part', address, { tags, snapshot: 'base' });
-    } catch (error) {
-      await storage.onPool('discard_part', address, operation).catch(() => {});
-      throw error;
-    }
-    return { virtualSizeBytes: sizeBytes };
+    const virtualSizeBytes = await (format === 'raw' ? importRaw : importFile)(storage, input, task, workspace);
+    await storage.onPool('finish_part', address, { tags, snapshot: 'base' });
+    return { virtualSizeBytes };
+  } catch (error) {
+    await storage.onPool('discard_part', address, { operation: tags.operation }).catch(() => {});
+    throw error;
   } finally {
     await rm(workspace, { recursive: true, force: true });
   }
 }
 
-async function fetchChecked(url: string, sha256: string, file: string, task: TaskContext): Promise<void> {
-  const unreachable = (why: string) => new Problem('BACKEND_UNAVAILABLE', `${new URL(url).host}: ${why}`, true);
+/** The format is found, not told: what is called raw may be another one that a later reader would follow. */
+async function inspectFile(file: string, format: string, task: TaskContext): Promise<number> {
+  const argv = [...INFO_LIMITS, 'qemu-img', 'info', '--output=json', file];
+  const info = JSON.parse(await runProgram('prlimit', argv, { signal: task.signal })) as ImageInfo;
+  checkImageInfo(info, format);
+  return info['virtual-size'];
+}
+
+type Import = Tasks['image.import']['input'];
+
+/** Bytes that wait on this host's disk for their conversion, of all imports under way. */
+let waitingBytes = 0;
+/** What an import never takes of the disk that the host itself lives on. */
+const HOST_RESERVE_BYTES = 2 ** 30;
+
+/** A file in which clusters lie in any order is kept on this host's disk until it is converted. Answers the virtual size. */
+async function importFile(storage: Storage, input: Import, task: TaskContext, workspace: string): Promise<number> {
+  const { url, format, sha256, tags, storageClusterId, pool, image } = input;
+  const address: ImageAddress = { storageClusterId, pool, image };
+  const file = join(workspace, 'image');
+  let claimedBytes = 0;
+  try {
+    const { total, chunks } = await fetchImage(url, sha256, task, FETCHED);
+    const { bavail, bsize } = await statfs(workspace);
+    const freeBytes = bavail * bsize - HOST_RESERVE_BYTES - waitingBytes;
+    if (total > freeBytes)
+      throw new Problem(
+        'NO_CAPACITY',
+        `the image has ${total} bytes, and this host has room for ${Math.max(0, freeBytes)} while it is converted; raw images need none`,
+      );
+    claimedBytes = total;
+    waitingBytes += claimedBytes;
+    await pipeline(chunks, createWriteStream(file), { signal: task.signal });
+    const sizeBytes = await inspectFile(file, format, task);
+    const { part } = await storage.onPool<{ part: string }>('begin_part', address, {
+      operation: tags.operation,
+      sizeBytes,
+    });
+    await convert(storage, { ...address, image: part }, file, format, task);
+    return sizeBytes;
+  } finally {
+    waitingBytes -= claimedBytes;
+  }
+}
+
+/** As Ceph's own objects: each is written once, and one of zeros not at all. */
+const PART_BYTES = 4 * 2 ** 20;
+
+/** Gathers chunks into parts of equal size; the last may be shorter. */
+export async function* inParts(chunks: AsyncIterable<Buffer>, partBytes: number): AsyncGenerator<Buffer> {
+  let gathered: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    for (let rest = chunk; rest.length > 0; ) {
+      const taken = rest.subarray(0, partBytes - bytes);
+      gathered.push(taken);
+      bytes += taken.length;
+      rest = rest.subarray(taken.length);
+      if (bytes < partBytes) continue;
+      yield Buffer.concat(gathered);
+      gathered = [];
+      bytes = 0;
+    }
+  }
+  if (bytes > 0) yield Buffer.concat(gathered);
+}
+
+const zeros = Buffer.alloc(PART_BYTES);
+
+/** A raw disk goes into the pool as it comes: up to terabytes, of which this host's disk sees the first part only. */
+async function importRaw(storage: Storage, input: Import, task: TaskContext, workspace: string): Promise<number> {
+  const { url, format, sha256, tags, storageClusterId, pool, image } = input;
+  const address: ImageAddress = { storageClusterId, pool, image };
+  const { operation } = tags;
+  const { total, chunks } = await fetchImage(url, sha256, task, 100);
+  let offset = 0;
+  for await (const part of inParts(chunks, PART_BYTES)) {
+    task.signal.throwIfAborted();
+    if (offset === 0) {
+      const head = join(workspace, 'head');
+      await writeFile(head, part);
+      await inspectFile(head, format, task);
+      await storage.onPool('begin_part', address, { operation, sizeBytes: total });
+    }
+    if (!part.equals(zeros.subarray(0, part.length)))
+      await storage.onPool('write_part', address, { operation, offset, content: part.toString('base64') });
+    offset += part.length;
+  }
+  return total;
+}
+
+/**
+ * The bytes behind a URL, and how many there are. The iteration fails when they are not as many, or not those of the checksum.
+ * `share` is how much of the task's progress they are.
+ */
+async function fetchImage(
+  url: string,
+  sha256: string,
+  task: TaskContext,
+  share: number,
+): Promise<{ total: number; chunks: AsyncIterable<Buffer> }> {
+  const { host } = new URL(url);
+  const unreachable = (why: string) => new Problem('BACKEND_UNAVAILABLE', `${host}: ${why}`, true);
   const response = await fetch(url, { signal: task.signal }).catch((error: Error) => {
     task.signal.throwIfAborted();
     throw unreachable(error.cause instanceof Error ? error.cause.message : error.message);
   });
-  if (!response.ok || !response.body) {
+  const { body } = response;
+  if (!response.ok || !body) {
     const gone = response.status >= 400 && response.status < 500 && response.status !== 408 && response.status !== 429;
-    if (gone)
-      throw new Problem('PRECONDITION_FAILED', `${new URL(url).host} answered ${response.status} for the image`);
+    if (gone) throw new Problem('PRECONDITION_FAILED', `${host} answered ${response.status} for the image`);
     throw unreachable(`answered ${response.status}`);
   }
   const total = Number(response.headers.get('content-length') ?? 0);
-  const hash = createHash('sha256');
-  let received = 0;
-  const meter = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk);
-      received += chunk.length;
-      if (total > 0) task.progress((received / total) * FETCHED);
-      done(null, chunk);
-    },
-  });
-  try {
-    await pipeline(
-      Readable.fromWeb(response.body as import('node:stream/web').ReadableStream),
-      meter,
-      createWriteStream(file),
-      {
-        signal: task.signal,
-      },
-    );
-  } catch (error) {
-    task.signal.throwIfAborted();
-    throw unreachable((error as Error).message);
+  if (!(total > 0)) throw unreachable('does not say how long the image is');
+  async function* checked(stream: import('node:stream/web').ReadableStream): AsyncGenerator<Buffer> {
+    const hash = createHash('sha256');
+    let received = 0;
+    try {
+      for await (const chunk of Readable.fromWeb(stream)) {
+        hash.update(chunk as Buffer);
+        received += (chunk as Buffer).length;
+        task.progress((received / total) * share);
+        yield chunk as Buffer;
+      }
+    } catch (error) {
+      task.signal.throwIfAborted();
+      throw unreachable((error as Error).message);
+    }
+    if (received !== total) throw unreachable(`sent ${received} of ${total} bytes`);
+    const found = hash.digest('hex');
+    if (found !== sha256)
+      throw new Problem('PRECONDITION_FAILED', `the fetched image has the SHA-256 ${found}, not ${sha256}`);
   }
-  const found = hash.digest('hex');
-  if (found !== sha256) {
-    throw new Problem('PRECONDITION_FAILED', `the fetched image has the SHA-256 ${found}, not ${sha256}`);
-  }
+  return { total, chunks: checked(body as import('node:stream/web').ReadableStream) };
 }
 
 /** qemu-img writes straight into the pool, and leaves out what is zero. */

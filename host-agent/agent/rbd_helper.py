@@ -424,22 +424,32 @@ def make_snapshot(image, name, snapshot, tags, protect):
 
 
 def op_ensure_snapshot_absent(cluster, pool, image, snapshot):
+    """Of the image under its name, and of those that lie in the trash under it: a snapshot there would keep them for ever."""
     with open_pool(cluster, pool) as io:
-        found = find_image(io, image)
-        if found is None:
-            return {}
-        with found:
-            exists = any(snap['name'] == snapshot for snap in visible_snapshots(found))
-            tagged = snapshot_key(snapshot) in dict(found.metadata_list())
-        if exists and not tagged:
-            raise Problem('NAME_IN_USE', 'snapshot %s@%s is not of Belay' % (image, snapshot))
-        if not tagged:
-            return {}
-        with rbd.Image(io, image) as writable:
-            if exists:
-                remove_snapshot(writable, snapshot)
-            writable.metadata_remove(snapshot_key(snapshot))
+        try:
+            drop_snapshot(lambda read_only: rbd.Image(io, image, read_only=read_only), image, snapshot)
+        except rbd.ImageNotFound:
+            pass
+        for entry in trash_entries(io, image):
+            try:
+                drop_snapshot(lambda read_only, id=entry['id']: rbd.Image(io, image_id=id, read_only=read_only), image, snapshot)
+            except rbd.ImageNotFound:
+                pass
     return {}
+
+
+def drop_snapshot(open_image, image, snapshot):
+    with open_image(True) as found:
+        exists = any(snap['name'] == snapshot for snap in visible_snapshots(found))
+        tagged = snapshot_key(snapshot) in dict(found.metadata_list())
+    if exists and not tagged:
+        raise Problem('NAME_IN_USE', 'snapshot %s@%s is not of Belay' % (image, snapshot))
+    if not tagged:
+        return
+    with open_image(False) as writable:
+        if exists:
+            remove_snapshot(writable, snapshot)
+        writable.metadata_remove(snapshot_key(snapshot))
 
 
 def op_roll_back(cluster, pool, image, snapshot):
@@ -538,6 +548,16 @@ def op_begin_part(cluster, pool, image, operation, sizeBytes):
         discard_part(io, part)
         rbd.RBD().create(io, part, sizeBytes)
     return {'part': part}
+
+
+def op_write_part(cluster, pool, image, operation, offset, content):
+    """Bytes of a copy, in base64. Writing the same twice is harmless."""
+    data = base64.b64decode(content)
+    with open_pool(cluster, pool) as io:
+        with rbd.Image(io, part_name(image, operation)) as part:
+            part.write(data, offset)
+            part.flush()
+    return {}
 
 
 def op_finish_part(cluster, pool, image, tags, snapshot=None):

@@ -311,11 +311,13 @@ export function createCeph(identity: string) {
   }
 
   function ensureSnapshotAbsent(pool: Pool, imageName: string, name: string): void {
-    const image = pool.images.get(imageName);
-    const snapshot = image?.snapshots.get(name);
-    if (!image || !snapshot) return;
-    image.snapshots.delete(name);
-    if (snapshot.clones.size > 0) image.hiddenSnapshots.add(snapshot);
+    const trashed = [...pool.trash.values()].filter((image) => image.name === imageName);
+    for (const image of [pool.images.get(imageName), ...trashed]) {
+      const snapshot = image?.snapshots.get(name);
+      if (!image || !snapshot) continue;
+      image.snapshots.delete(name);
+      if (snapshot.clones.size > 0) image.hiddenSnapshots.add(snapshot);
+    }
   }
 
   function rollBack(image: Image, name: string): void {

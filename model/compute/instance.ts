@@ -85,6 +85,9 @@ export const instance = kind({
     keyPairIds: refs('keyPair', 'create', { onDelete: 'ignore' }),
     userData: text(65_536, 'create', { secret: true, description: 'Script or cloud-config for the first boot' }),
     firmware: choice(['bios', 'uefi'], 'create', { default: 'bios' }),
+    architecture: choice(['x86_64', 'aarch64'], 'system', {
+      description: 'Of what it was made from; only hosts of this architecture run it',
+    }),
     deleteProtection: boolean('patch', { default: false }),
     keepRootVolume: boolean('system', { default: false }),
     startOnCreate: boolean('create', { default: true }),

@@ -1,4 +1,4 @@
-import { boolean, instant, integer, kind, ref } from '../kind.ts';
+import { boolean, choice, instant, integer, kind, ref } from '../kind.ts';
 
 const locate = { name: 'snapshots.locate', system: 'record', undo: null } as const;
 
@@ -19,6 +19,9 @@ export const snapshot = kind({
     poolId: ref('storagePool', 'system'),
     parentId: ref('snapshot', 'system', { onDelete: 'ignore' }),
     sizeGib: integer(1, 65_536, 'system'),
+    architecture: choice(['x86_64', 'aarch64'], 'system', {
+      description: 'Of the image that its volume was made from, if any',
+    }),
     expiresAt: instant('patch', { future: true }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],

@@ -3,6 +3,9 @@ import { boolean, choice, field, integer, json, kind, object, ref, Uuid } from '
 
 const locate = { name: 'volumeRecords.locate', system: 'record', undo: null } as const;
 
+/** Disks that an instance can have, its root among them. */
+export const diskSlots = 64;
+
 export const volume = kind({
   name: 'volume',
   plural: 'volumes',
@@ -23,7 +26,12 @@ export const volume = kind({
       ownWhen: { field: 'role', value: 'root', unless: 'keepRootVolume' },
       description: 'The instance it is attached to',
     }),
-    deviceIndex: integer(0, 63, 'system'),
+    deviceIndex: integer(0, diskSlots - 1, 'system', {
+      description: 'Its place among the disks of its instance; 0 is the root',
+    }),
+    architecture: choice(['x86_64', 'aarch64'], 'system', {
+      description: 'Of the image that it was made from, if any',
+    }),
     deleteProtection: boolean('patch', { default: false }),
     destroyedAt: field(Type.String({ format: 'date-time' }), 'system'),
   },
@@ -103,7 +111,7 @@ export const volume = kind({
       ],
     },
     revert: {
-      summary: 'Return a volume to one of its snapshots; it must not be in use',
+      summary: 'Return a volume to one of its snapshots; an instance that has it must be stopped',
       mode: 'operation',
       from: ['ready'],
       via: 'reverting',

@@ -24,7 +24,7 @@ const instance = async (more: Record<string, unknown> = {}): Promise<Resource> =
 test('an instance takes its interfaces and its root volume along, and lets go of its data', async () => {
   const { id, name, rootVolumeId } = await instance({ dataVolumes: [{ name: 'data', sizeGib: 1 }] });
   const { takes, ...rest } = await plan('instances', id);
-  expect(rest).toEqual({ deletable: true, blockers: [], complete: true });
+  expect(rest).toEqual({ deletable: true, refusal: null, blockers: [], complete: true });
   expect(takes[0]).toMatchObject({ kind: 'volume', name: 'data', by: 'detach' });
   expect(
     takes

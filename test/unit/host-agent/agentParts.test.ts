@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { setKeys } from '../../../host-agent/agent/configFile.ts';
 import { domainStatus, lifecycleChange } from '../../../host-agent/agent/domainState.ts';
 import { parseCpuSeconds, parseNetDev } from '../../../host-agent/agent/facts.ts';
-import { checkImageInfo, seedFiles } from '../../../host-agent/agent/images.ts';
+import { checkImageInfo, inParts, seedFiles } from '../../../host-agent/agent/images.ts';
 import { checkCallInput, checkTaskInput } from '../../../host-agent/agent/inputs.ts';
 import { keyedMutex } from '../../../host-agent/agent/keyedMutex.ts';
 import { Problem } from '../../../host-agent/agent/problem.ts';
@@ -212,5 +212,20 @@ describe('tasks', () => {
     tasks.start('t', 'domain.migrate', input);
     expect(await tasks.wait('t', 1_000)).toMatchObject({ state: 'succeeded' });
     await expect(tasks.wait('unknown', 1)).rejects.toThrow(/no task/);
+  });
+});
+
+describe('a raw image on its way into a pool', () => {
+  it('is cut into parts of equal size, whatever it comes in', async () => {
+    const whole = Buffer.from(Array.from({ length: 1000 }, (_, index) => index % 251));
+    for (const chunkBytes of [1, 7, 99, 100, 101, 1000]) {
+      async function* chunks(): AsyncGenerator<Buffer> {
+        for (let at = 0; at < whole.length; at += chunkBytes) yield whole.subarray(at, at + chunkBytes);
+      }
+      const parts: Buffer[] = [];
+      for await (const part of inParts(chunks(), 300)) parts.push(part);
+      expect(parts.map(({ length }) => length)).toEqual([300, 300, 300, 100]);
+      expect(Buffer.concat(parts).equals(whole)).toBe(true);
+    }
   });
 });

@@ -116,10 +116,15 @@ describe('names of disks', () => {
     expect(diskAlias(volumeId)).not.toBe(diskAlias(twinVolumeId));
   });
 
-  it('gives the first free name and refuses the 26th disk', () => {
+  it("gives the first free name, never the seed's, and refuses the 65th disk", () => {
     expect(freeTarget(['vda', 'vdc', 'vdz'])).toBe('vdb');
-    const all = Array.from({ length: 25 }, (_, index) => `vd${String.fromCharCode(97 + index)}`);
-    expect(() => freeTarget(all)).toThrow(/25 disks/);
+    const given: string[] = [];
+    for (let count = 0; count < 64; count++) given.push(freeTarget(given));
+    expect(given.slice(23, 28)).toEqual(['vdx', 'vdy', 'vdaa', 'vdab', 'vdac']);
+    expect(given.slice(49, 52)).toEqual(['vday', 'vdaz', 'vdba']);
+    expect(new Set(given).size).toBe(64);
+    expect(given).not.toContain('vdz');
+    expect(() => freeTarget(given)).toThrow(/64 disks/);
   });
 });
 

@@ -1,0 +1,49 @@
+/** How large volumes may be: one rule for every action that makes, grows or shrinks one. */
+import { type Client, run } from '../../database/database.ts';
+import { promisableGib, promisedGib } from '../../database/placement.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Row } from '../change.ts';
+import { enforce, sizeToBe } from '../quota.ts';
+import { invalid } from '../violation.ts';
+
+/** Refuses a size that the volume's type does not allow. `field` is what the caller set it by. */
+export function typeAllows(type: Row | undefined, sizeGib: number, field: string): void {
+  const least = Number(type?.minSizeGib ?? 1);
+  const most = Number(type?.maxSizeGib ?? 65_536);
+  if (sizeGib < least || sizeGib > most)
+    throw invalid(field, `makes a volume of ${sizeGib} GiB; its volume type allows ${least} to ${most}`);
+}
+
+/** Refuses new space of a type that is not offered any more; what there is of it stays in use. */
+export function typeIsOffered(type: Row | undefined, field: string): void {
+  if (type?.enabled === false) throw invalid(field, 'asks for space of a volume type that is not offered any more');
+}
+
+async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise<void> {
+  const [pool] = await run<{ id: string; free: number }>(
+    tx,
+    `SELECT p.id, CASE WHEN p.enabled THEN (${promisableGib} - ${promisedGib('$2')})::float8 ELSE 0 END AS free FROM "storagePool" p WHERE p.id = $1`,
+    [volume.poolId, volume.id],
+  );
+  if (pool && pool.free < sizeGib)
+    throw new Problem('NO_CAPACITY', `the pool of volume ${volume.id} has no room for ${sizeGib} GiB`);
+}
+
+/**
+ * Refuses another size of a volume that is there, when its type, a quota or its pool does not allow it. The growth is not in the
+ * records yet, so it is asked of the limits as if it were; what earlier operations were promised is.
+ */
+export async function acceptSize(tx: Client, volume: Row, sizeGib: number, field: string): Promise<void> {
+  const [type] = await run<Row>(tx, `SELECT * FROM "volumeType" WHERE id = $1`, [volume.volumeTypeId]);
+  typeAllows(type, sizeGib, field);
+  if (sizeGib <= Number(volume.sizeGib)) return;
+  typeIsOffered(type, field);
+  const [promised] = await run<{ sizeGib: number }>(
+    tx,
+    `SELECT ${sizeToBe} AS "sizeGib" FROM "volume" t WHERE t.id = $1`,
+    [volume.id],
+  );
+  const growth = Math.max(0, sizeGib - Number(promised?.sizeGib));
+  await enforce(tx, { projectId: String(volume.projectId) }, { volumeGib: growth }, { recorded: false });
+  await refuseFullPool(tx, volume, sizeGib);
+}
