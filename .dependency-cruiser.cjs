@@ -46,7 +46,7 @@ const rooms = {
   'host-agent': { may: ['^model/'] },
   temporal: { may: ['^postgres/', '^runtime/'] },
   postgres: { may: [] },
-  prisma: { may: ['^postgres/'] },
+  prisma: { may: ['^postgres/', '^model/'] },
   // A client like any other: what it knows of the resources comes from the API's document.
   cli: { may: ['^generated/'] },
 };

@@ -11,6 +11,7 @@ import { eventRow } from '../database/events.ts';
 import { wellKnown } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { forgetSecrets, seal, unseal } from '../database/secrets.ts';
+import { problemOfRule } from '../database/uniqueness.ts';
 import { isLocked } from '../model/columns.ts';
 import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
@@ -19,7 +20,6 @@ import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
-import { checkUniqueName } from './guards.ts';
 import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet } from './holds.ts';
 import { hookOf } from './hooks.ts';
 import { refuseTakenId } from './identity.ts';
@@ -63,7 +63,7 @@ export async function acceptChange(database: Database, change: Change): Promise<
       return await transaction(database, (tx) => once(tx, change, action, structuredClone(input)));
     } catch (error) {
       if (error instanceof DryRun) return { status: 200, body: JSON.stringify(error.plan) };
-      if (!(error instanceof Moved)) throw error;
+      if (!(error instanceof Moved)) throw problemOfRule(error) ?? error;
       if (start === maxStarts)
         throw new Problem('RESOURCE_BUSY', `${error.on.kind} ${error.on.id} is being changed by others; try again`, {
           resource: error.on,
@@ -272,9 +272,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     answer: {},
     warnings: [],
   };
-  if (creating) {
-    await checkUniqueName(tx, kind, row);
-  } else {
+  if (!creating) {
     if (row.managedBy && !['update'].includes(verb))
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,

@@ -1,5 +1,6 @@
 import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
 import { isOutage } from '../database/database.ts';
+import { problemOfRule } from '../database/uniqueness.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
 
@@ -22,12 +23,13 @@ export function failureOf(error: unknown): unknown {
       nonRetryable: !error.retryable,
       details: [{ host: error.host }],
     });
-  if (error instanceof Problem)
+  const problem = error instanceof Problem ? error : problemOfRule(error);
+  if (problem)
     return ApplicationFailure.create({
-      message: error.message,
-      type: error.code,
-      nonRetryable: error.status < 500,
-      details: [error.details],
+      message: problem.message,
+      type: problem.code,
+      nonRetryable: problem.status < 500,
+      details: [problem.details],
     });
   // PostgreSQL, or whatever else the step spoke to without a name of its own for it.
   if (isOutage(error))

@@ -105,10 +105,6 @@ export function asProblem(error: unknown, log: Log, requestId: string): Problem 
     log.warn({ requestId, error: (error as Error).message }, 'the database refused a value');
     return new Problem('INVALID_ARGUMENT', 'a value is beyond what can be stored');
   }
-  if (code === '23505')
-    return new Problem('NAME_IN_USE', 'a resource with this id exists already', {
-      violations: [{ field: 'requestedId', message: 'is in use' }],
-    });
   if (code === '23503') return new Problem('NOT_FOUND', 'something that this names was deleted just now');
   if (isOutage(error))
     return new Problem('BACKEND_UNAVAILABLE', 'the database does not answer; try again', { retryAfterSeconds: 2 });

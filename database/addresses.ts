@@ -5,12 +5,13 @@ import { type Client, run } from './database.ts';
 /** How many addresses are written to the free list at a time. */
 const chunk = 256;
 
-/** Takes a free address for an interface; `wanted` takes that very one. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
+/** Takes a free address for an interface; `wanted` takes that very one, and `field` is where the request names it. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
 export async function takeAddress(
   tx: Client,
   subnetId: string,
   networkInterfaceId: string,
   wanted: string | null,
+  field: string,
 ): Promise<string> {
   if (wanted) {
     const [taken] = await run<{ address: string }>(
@@ -20,7 +21,10 @@ export async function takeAddress(
        RETURNING host(address) AS address`,
       [subnetId, wanted, networkInterfaceId],
     );
-    if (!taken) throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`);
+    if (!taken)
+      throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`, {
+        violations: [{ field, message: 'is in use' }],
+      });
     return taken.address;
   }
   for (let looks = 0; ; ) {

@@ -49,7 +49,7 @@ function implied(kind: Kind): Column[] {
     schema,
     ...more,
   });
-  const named = !kind.readOnly || kind.uniqueName !== undefined;
+  const named = !kind.readOnly || (kind.unique ?? []).some(({ fields }) => fields.includes('name'));
   return [
     column('id', 'uuid', uuid),
     ...(kind.scope === 'project'

@@ -139,6 +139,19 @@ export interface View {
 /** Whose it is: `project` for tenants' resources, `platform` for infrastructure, the others for the tree of tenants. */
 export type Scope = 'platform' | 'domain' | 'account' | 'project';
 
+/** Something that living resources of a kind have for themselves. `uniqueness.ts` says how its index is called. */
+export interface Unique {
+  /** Columns that must differ as a whole; where one is null, nothing is shared. */
+  fields: readonly string[];
+  /** The last field is a range of addresses, and ranges that overlap are as bad as equal ones. */
+  ranges?: true;
+  /** Only those that have these values. */
+  among?: Readonly<Record<string, string | boolean>>;
+  /** What the second is told, and which field of its request is to blame; the last one unless said. */
+  code: 'NAME_IN_USE' | 'ADDRESS_IN_USE' | 'ALREADY_ATTACHED';
+  blame?: string;
+}
+
 export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   /** lowerCamelCase singular; the name everywhere. */
   name: string;
@@ -157,8 +170,8 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   orderable?: readonly string[];
   /** Everybody who holds the permission anywhere may read it, such as zones and public instance types. */
   catalogue?: boolean;
-  /** `name` is unique among living siblings of this scope. */
-  uniqueName?: 'platform' | 'account' | 'project' | 'domain';
+  /** What no two living ones may share. Each is an index of the database: who comes second is refused, however many come at once. */
+  unique?: readonly Unique[];
   /** Written by the platform only: no create, update, delete by callers; and no name, description, labels. */
   readOnly?: boolean;
 }

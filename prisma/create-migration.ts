@@ -5,8 +5,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startPostgres } from '../postgres/embedded.ts';
+import { ensureDatabase, startPostgres } from '../postgres/embedded.ts';
 import { freePort } from '../postgres/owned-process.ts';
+import { migrate } from './migrate.ts';
 
 const PROJECT_DIR = dirname(dirname(fileURLToPath(import.meta.url)));
 const LOCK_FILE = 'provider = "postgresql"\n';
@@ -14,6 +15,8 @@ const LOCK_FILE = 'provider = "postgresql"\n';
 export interface CreateMigrationOptions {
   /** Directory with the schema and the `migrations` folder; this one unless told. */
   prismaDir?: string;
+  /** What a database with the present migrations lacks and the schema can not say, as statements. */
+  besides?: (databaseUrl: string) => Promise<string[]>;
   log?: (line: string) => void;
 }
 
@@ -26,7 +29,7 @@ export interface CreateMigrationOptions {
  */
 export async function createMigration(
   name: string,
-  { prismaDir = join(PROJECT_DIR, 'prisma'), log = () => {} }: CreateMigrationOptions = {},
+  { prismaDir = join(PROJECT_DIR, 'prisma'), besides = async () => [], log = () => {} }: CreateMigrationOptions = {},
 ): Promise<string | undefined> {
   if (!/^[a-z0-9_]+$/.test(name)) {
     throw new Error(
@@ -46,17 +49,25 @@ export async function createMigration(
       settings: { fsync: 'off', shared_buffers: '32MB' },
     });
     let script: string;
+    let further: string[];
     try {
       log('comparing the migrations with the schema');
       script = await diff(postgres.url(), migrationsDir, join(prismaDir, 'schema.prisma'));
+      const migrated = await ensureDatabase(postgres.url(), 'migrated');
+      await migrate(migrated, () => {}, migrationsDir);
+      further = await besides(migrated);
     } finally {
       await postgres.stop();
     }
-    if (script.includes('-- This is an empty migration.')) return undefined;
+    const parts = [
+      ...(script.includes('-- This is an empty migration.') ? [] : [script]),
+      ...further.map((statement) => `${statement};\n`),
+    ];
+    if (parts.length === 0) return undefined;
     const timestamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
     const folder = join(migrationsDir, `${timestamp}_${name}`);
     mkdirSync(folder);
-    writeFileSync(join(folder, 'migration.sql'), script);
+    writeFileSync(join(folder, 'migration.sql'), parts.join('\n'));
     return folder;
   } finally {
     rmSync(scratchDir, { recursive: true, force: true });

@@ -47,10 +47,7 @@ function indexes(kind: Kind, columns: Column[]): string[] {
     operation: ['[targetId, createdAt]', '[state]'],
     event: ['[resourceId]'],
     auditEntry: ['[resourceId]', '[operationId]'],
-    apiKey: ['[accessKey]'],
     roleBinding: ['[subjectId]', '[targetId]'],
-    quota: ['[scopeId, counter]'],
-    networkInterface: ['[mac]'],
   };
   return [...ordered, ...references, ...(extra[kind.name] ?? [])].map((index) => `  @@index(${index})`);
 }

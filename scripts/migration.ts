@@ -1,6 +1,7 @@
 /** `npm run migration -- <name>`: writes the next migration from prisma/schema.prisma. */
 import { relative } from 'node:path';
 import { createMigration } from '../prisma/create-migration.ts';
+import { missingUniqueness } from '../prisma/uniqueness.ts';
 
 const [name] = process.argv.slice(2);
 if (name === undefined) {
@@ -8,7 +9,7 @@ if (name === undefined) {
   process.exit(2);
 }
 try {
-  const folder = await createMigration(name, { log: console.log });
+  const folder = await createMigration(name, { besides: missingUniqueness, log: console.log });
   console.log(
     folder === undefined
       ? 'the schema has not changed: no migration written'

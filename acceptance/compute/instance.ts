@@ -150,7 +150,7 @@ async function accept(accepting: Accepting): Promise<void> {
         subnetId: subnet?.id,
         zoneId: input.zoneId,
         mac: newMac(),
-        address: await takeAddress(tx, wanted.subnetId, id, wanted.address ?? null),
+        address: await takeAddress(tx, wanted.subnetId, id, wanted.address ?? null, `${at}.address`),
         index,
         securityGroupIds: wanted.securityGroupIds ?? [],
       }),

@@ -1,5 +1,4 @@
 import { run } from '../../database/database.ts';
-import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 import { type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
@@ -61,17 +60,10 @@ export function subnetPlan({ cidr, gateway, allocationRanges }: Omit<Input, 'net
 }
 
 async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
-  const { networkId, cidr } = input as unknown as Input;
+  const { networkId } = input as unknown as Input;
   const { gateway, ranges } = subnetPlan(input as unknown as Input);
-  const [other] = await run<{ id: string; cidr: string }>(
-    tx,
-    `SELECT id, cidr FROM "subnet" WHERE "networkId" = $1 AND "deletedAt" IS NULL AND cidr::inet && $2::inet LIMIT 1`,
-    [networkId, cidr],
-  );
-  if (other)
-    throw new Problem('ADDRESS_IN_USE', `cidr ${cidr} overlaps ${other.cidr} of subnet ${other.id}`, {
-      violations: [{ field: 'cidr', message: `overlaps ${other.cidr}` }],
-    });
+  // Subnets of a network are made one after the other: two that overlap would wait for each other until PostgreSQL ends one by force.
+  await run(tx, `SELECT 1 FROM "network" WHERE id = $1 FOR NO KEY UPDATE`, [networkId]);
   Object.assign(row, { gateway, zoneId: references.get(`network/${networkId}`)?.zoneId });
   rows.subnetCursor = ranges.map((range, place) => ({
     subnetId: row.id,

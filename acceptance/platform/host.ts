@@ -1,33 +1,23 @@
-import { type Client, run } from '../../database/database.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
 import { config } from '../../runtime/config.ts';
 import { Problem } from '../../runtime/problem.ts';
-import type { Hooks, Row } from '../change.ts';
+import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
-/** An address that a host can have, and that no other has. */
-async function checkAddress(tx: Client, row: Row, address: string, sshPort: unknown): Promise<void> {
+/** An address that a host can have; that no other has it is the database's to say. */
+function checkAddress(address: string): void {
   const simulated = address.startsWith('sim://');
   if (simulated && !config.allowSimulatedHosts)
     throw invalid('address', 'names a simulated host, which this installation does not allow');
   if (!simulated && !/^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/.test(address))
     throw invalid('address', 'is neither an IP address nor a host name');
-  const [taken] = await run(
-    tx,
-    `SELECT id FROM "host" WHERE address = $1 AND "sshPort" = $2 AND id <> $3 AND "deletedAt" IS NULL LIMIT 1`,
-    [address, sshPort, row.id],
-  );
-  if (taken)
-    throw new Problem('ADDRESS_IN_USE', `host ${String(taken.id)} has the address ${address} already`, {
-      violations: [{ field: 'address', message: 'is in use' }],
-    });
 }
 
 export const hostHooks: Hooks = {
   'host.create': {
-    async accept({ tx, row, input, references }) {
+    accept({ row, input, references }) {
       const address = String(input.address);
-      await checkAddress(tx, row, address, row.sshPort);
+      checkAddress(address);
       if (!address.startsWith('sim://') && !input.sshPrivateKey && !input.sshPassword)
         throw invalid('sshPrivateKey', 'or sshPassword is needed for the first log-in');
       const cluster = references.get(`cluster/${String(input.clusterId)}`);
@@ -41,7 +31,7 @@ export const hostHooks: Hooks = {
       if (address === row.address && (input.sshPort ?? row.sshPort) === row.sshPort) return;
       if (address.startsWith('sim://') !== String(row.address).startsWith('sim://'))
         throw invalid('address', 'does not make a simulated host of a real one, or the other way round');
-      await checkAddress(tx, row, address, input.sshPort ?? row.sshPort);
+      checkAddress(address);
       // Its certificate for migrations names its address.
       await forgetSecrets(tx, { kind: 'host', id: row.id }, ['migrationCertificate', 'migrationKey']);
     },

@@ -231,20 +231,7 @@ export const tenancyHooks: Hooks = {
       if (row.isDefault) throw new Problem('INVALID_STATE', 'the default project goes with its account');
     },
   },
-  'user.create': {
-    place: (row: Row) => ({ accountId: String(row.accountId) }),
-    async accept({ tx, row }) {
-      const taken = await run(
-        tx,
-        `SELECT 1 FROM "user" WHERE "accountId" = $1 AND "userName" = $2 AND "deletedAt" IS NULL`,
-        [row.accountId, row.userName],
-      );
-      if (taken.length > 0)
-        throw new Problem('NAME_IN_USE', `the account has a user ${String(row.userName)} already`, {
-          violations: [{ field: 'userName', message: 'is in use' }],
-        });
-    },
-  },
+  'user.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
   'user.disable': { accept: ({ row }) => keepAdministrator(row) },
   'user.delete': {
     async accept({ tx, row }) {
@@ -284,13 +271,6 @@ export const tenancyHooks: Hooks = {
       if (!countedAt(input.counter as Counter, String(input.scopeKind)))
         throw invalid('scopeKind', `can not be ${String(input.scopeKind)}: ${String(input.counter)} are an account's`);
       await checkExists(tx, tables[String(input.scopeKind)] ?? '', input.scopeId, 'scopeId');
-      const taken = await run(
-        tx,
-        `SELECT 1 FROM "quota" WHERE "scopeId" = $1 AND counter = $2 AND "deletedAt" IS NULL`,
-        [input.scopeId, input.counter],
-      );
-      if (taken.length > 0)
-        throw new Problem('NAME_IN_USE', 'this counter has a limit at this scope already; change that one');
     },
   },
 };

@@ -48,10 +48,6 @@ export const storagePools = (world: World) => {
     locate: step({
       async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
         const { zoneId, storageClusterId, pool: name, clusterIds } = await find(storagePoolId);
-        const twin = await prisma.storagePool.findFirst({
-          where: { storageClusterId, pool: name, deletedAt: null, id: { not: storagePoolId } },
-        });
-        if (twin) throw refuse('NAME_IN_USE', `pool ${name} of the storage cluster is storage pool ${twin.id} already`);
         const hosts = await run<{ id: string }>(
           pool,
           `SELECT id FROM "host" WHERE "clusterId" = ANY($1::uuid[]) AND connection = 'connected' AND state IN ('active', 'maintenance')

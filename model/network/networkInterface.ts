@@ -18,5 +18,9 @@ export const networkInterface = kind({
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   orderable: ['address'],
+  unique: [
+    { fields: ['mac'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+  ],
   actions: {},
 });

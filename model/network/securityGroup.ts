@@ -57,6 +57,7 @@ export const securityGroup = kind({
     isDefault: boolean('system', { default: false }),
   },
   states: ['creating', 'ready', 'updating', 'deleting', 'failed'],
+  unique: [{ fields: ['projectId'], among: { isDefault: true }, code: 'NAME_IN_USE' }],
   actions: {
     create: {
       summary: 'Make a security group',

@@ -21,6 +21,7 @@ export const subnet = kind({
     dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'create', { default: [] }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
+  unique: [{ fields: ['networkId', 'cidr'], ranges: true, code: 'ADDRESS_IN_USE' }],
   actions: {
     create: {
       summary: 'Make a subnet',

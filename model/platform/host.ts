@@ -48,6 +48,7 @@ export const host = kind({
   states: ['adding', 'connecting', 'active', 'maintenance', 'deleting', 'failed'],
   orderable: ['address'],
   views: { metrics: hostMetrics },
+  unique: [{ fields: ['address', 'sshPort'], code: 'ADDRESS_IN_USE', blame: 'address' }],
   actions: {
     create: {
       summary: 'Add a host by SSH address and key; the agent and all it needs are installed',

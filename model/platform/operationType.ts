@@ -10,7 +10,7 @@ export const operationType = kind({
   summary: 'What an operation of a type does, step by step',
   readOnly: true,
   catalogue: true,
-  uniqueName: 'platform',
+  unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   fields: {
     targetKind: text(64, 'system'),
     inputSchema: json(Type.Unknown(), 'system'),

@@ -8,7 +8,7 @@ export const setting = kind({
   area: 'platform',
   scope: 'platform',
   summary: 'A global setting',
-  uniqueName: 'platform',
+  unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   readOnly: true,
   fields: {
     value: json(Type.Unknown(), 'patch'),

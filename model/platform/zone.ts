@@ -13,7 +13,7 @@ export const zone = kind({
     dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'patch', { default: [] }),
     domainName: text(253, 'patch'),
   },
-  uniqueName: 'platform',
+  unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Make a zone', mode: 'sync', operatorOnly: true },
     update: { summary: 'Change a zone', mode: 'sync', operatorOnly: true },

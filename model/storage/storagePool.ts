@@ -47,6 +47,7 @@ export const storagePool = kind({
     enabled: boolean('patch', { default: true }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
+  unique: [{ fields: ['storageClusterId', 'pool'], code: 'NAME_IN_USE' }],
   actions: {
     create: {
       summary: 'Make or adopt a pool and give hosts access to it',

@@ -50,6 +50,10 @@ export const volume = kind({
     'failed',
   ],
   orderable: ['sizeGib', 'state'],
+  unique: [
+    { fields: ['instanceId', 'deviceIndex'], code: 'ALREADY_ATTACHED', blame: 'instanceId' },
+    { fields: ['instanceId'], among: { role: 'root' }, code: 'ALREADY_ATTACHED' },
+  ],
   actions: {
     create: {
       summary: 'Make a volume: blank, from an image, or from a snapshot',

@@ -13,7 +13,7 @@ export const account = kind({
     defaultZoneId: ref('zone', 'patch', { onDelete: 'detach' }),
   },
   states: ['active', 'locked', 'disabled'],
-  uniqueName: 'domain',
+  unique: [{ fields: ['domainId', 'name'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Make an account with its default project', mode: 'sync', to: 'active' },
     update: { summary: 'Change an account', mode: 'sync' },

@@ -28,6 +28,7 @@ export const apiKey = kind({
     lastUsedAt: instant('system'),
     enabled: boolean('patch', { default: true }),
   },
+  unique: [{ fields: ['accessKey'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Make an API key; its secret is shown once', mode: 'sync' },
     update: { summary: 'Change an API key', mode: 'sync' },

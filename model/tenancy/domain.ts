@@ -13,7 +13,7 @@ export const domain = kind({
     networkDomain: text(253, 'patch'),
     enabled: boolean('patch', { default: true }),
   },
-  uniqueName: 'domain',
+  unique: [{ fields: ['parentId', 'name'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Make a domain', mode: 'sync' },
     update: { summary: 'Change a domain', mode: 'sync' },

@@ -12,7 +12,10 @@ export const project = kind({
     isDefault: boolean('system', { default: false }),
   },
   states: ['active', 'suspended'],
-  uniqueName: 'account',
+  unique: [
+    { fields: ['accountId', 'name'], code: 'NAME_IN_USE' },
+    { fields: ['accountId'], among: { isDefault: true }, code: 'NAME_IN_USE' },
+  ],
   actions: {
     create: { summary: 'Make a project', mode: 'sync', to: 'active' },
     update: { summary: 'Change a project', mode: 'sync' },

@@ -32,6 +32,7 @@ export const quota = kind({
     counter: choice(counters, 'create!'),
     limit: field(Type.Integer({ minimum: 0, maximum: 2_000_000_000 }), 'patch!'),
   },
+  unique: [{ fields: ['scopeId', 'counter'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Set a limit', mode: 'sync', operatorOnly: true },
     update: { summary: 'Change a limit', mode: 'sync', operatorOnly: true },

@@ -29,7 +29,7 @@ export const role = kind({
     boundAt: choice(['platform', 'domain', 'account', 'project', 'resource'], 'create', { default: 'project' }),
     note: text(512, 'patch'),
   },
-  uniqueName: 'platform',
+  unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   catalogue: true,
   actions: {
     create: { summary: 'Make a role', mode: 'sync', operatorOnly: true },

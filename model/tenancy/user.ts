@@ -16,6 +16,7 @@ export const user = kind({
   },
   states: ['active', 'locked', 'disabled'],
   orderable: ['userName'],
+  unique: [{ fields: ['accountId', 'userName'], code: 'NAME_IN_USE' }],
   actions: {
     create: { summary: 'Make a user', mode: 'sync', to: 'active' },
     update: { summary: 'Change a user', mode: 'sync' },
