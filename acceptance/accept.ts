@@ -13,6 +13,7 @@ import { askAgainSeconds } from '../database/queue.ts';
 import { forgetSecrets, seal, unseal } from '../database/secrets.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
 import { isLocked } from '../model/columns.ts';
+import { instantAt } from '../model/forms.ts';
 import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -475,7 +476,7 @@ async function acceptOperation(
   const stateOf = (hold: Hold): string => String(references.get(keyOf(hold))?.state ?? '');
   if (creating) rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
   const projectId = (row.projectId as string | null | undefined) ?? null;
-  const now = new Date().toISOString();
+  const now = instantAt();
   const type = `${kind.name}.${verb}`;
   const workflowInput = { [`${kind.name}Id`]: row.id, ...accepting.workflowInput };
   const operation = {
@@ -492,7 +493,7 @@ async function acceptOperation(
     input: masked(kind, { ...input, ...workflowInput }),
     progress: 0,
     steps: [],
-    dispatchAt: waits || change.undispatched ? null : new Date(Date.now() + askAgainSeconds * 1000).toISOString(),
+    dispatchAt: waits || change.undispatched ? null : instantAt(new Date(Date.now() + askAgainSeconds * 1000)),
     requestId: change.requestId,
   };
   rows.operation = [operation];
@@ -623,7 +624,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     return written;
   };
   if (verb === 'delete') {
-    await write({ ...row, deletedAt: new Date().toISOString() }, ['deletedAt']);
+    await write({ ...row, deletedAt: instantAt() }, ['deletedAt']);
     await forgetSecrets(tx, { kind: kind.name, id: row.id });
     await finish(row, happenedOf(verb));
     plan();

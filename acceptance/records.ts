@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Client, run } from '../database/database.ts';
 import { seal } from '../database/secrets.ts';
 import { columnsOf } from '../model/columns.ts';
+import { instantAt, instantOf } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import type { Row } from './change.ts';
 
@@ -14,7 +15,7 @@ export function newRow(
   operationId: string | null,
   state: string | undefined,
 ): Row {
-  const now = new Date().toISOString();
+  const now = instantAt();
   const implied: Record<string, unknown> = {
     id: typeof input.requestedId === 'string' ? input.requestedId.toLowerCase() : crypto.randomUUID(),
     projectId,
@@ -38,8 +39,15 @@ export function newRow(
 }
 
 export const told = (kind: Kind, row: Row): Record<string, unknown> => {
-  const hidden = new Set(columnsOf(kind).flatMap((column) => (column.hidden ? [column.name] : [])));
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !hidden.has(name)));
+  const columns = new Map(columnsOf(kind).map((column) => [column.name, column]));
+  return Object.fromEntries(
+    Object.entries(row).flatMap(([name, value]) => {
+      const column = columns.get(name);
+      if (column?.hidden) return [];
+      // PostgreSQL's own JSON of an instant has another form than what reads tell.
+      return [[name, column?.type === 'timestamptz' && typeof value === 'string' ? instantOf(value) : value]];
+    }),
+  );
 };
 
 /** The body as it may be kept: secrets masked. */

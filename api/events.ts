@@ -13,6 +13,16 @@ const lookMs = 250;
 /** A comment line keeps proxies from closing a quiet stream. */
 const keepAliveMs = 15_000;
 
+/** The number of the event to go on behind. Whoever names one that is yet to come has it from elsewhere, and would wait without a word. */
+export function resumeAfter(given: string, newest: string): string {
+  if (given === '') return newest;
+  const refuse = (message: string): Problem =>
+    new Problem('INVALID_ARGUMENT', `Last-Event-ID ${message}`, { violations: [{ field: 'Last-Event-ID', message }] });
+  if (!/^(0|[1-9]\d{0,14})$/.test(given)) throw refuse('must be the number of an event');
+  if (BigInt(given) > BigInt(newest)) throw refuse(`is ahead of the newest event, which is ${newest}`);
+  return given;
+}
+
 export async function followEvents(api: Api, ctx: Context): Promise<void> {
   if (ctx.query.follow !== 'true')
     throw new Problem('INVALID_ARGUMENT', 'follow is true', {
@@ -21,17 +31,10 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   const { filter } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
   const visible = visibleTo(ctx.state.caller, 'list');
   const from = ctx.get('Last-Event-ID');
-  if (from !== '' && !/^\d{1,15}$/.test(from))
-    throw new Problem('INVALID_ARGUMENT', 'Last-Event-ID is a number', {
-      violations: [{ field: 'Last-Event-ID', message: 'must be a number' }],
-    });
-  let after = from;
-  if (after === '') {
-    const { rows } = await api.database.pool.query<{ last: string }>(
-      `SELECT coalesce(max(sequence), 0)::text AS last FROM "event"`,
-    );
-    after = rows[0]?.last ?? '0';
-  }
+  const { rows: newest } = await api.database.pool.query<{ last: string }>(
+    `SELECT coalesce(max(sequence), 0)::text AS last FROM "event"`,
+  );
+  let after = resumeAfter(from, newest[0]?.last ?? '0');
   ctx.respond = false;
   const { res } = ctx;
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });

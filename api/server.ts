@@ -11,6 +11,7 @@ import { type Caller, scopesOf } from '../acceptance/caller.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
+import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -196,11 +197,7 @@ function publicRoutes(router: Router<State>, api: Api): void {
   });
   router.get('/v1/openapi.json', (ctx) => send(ctx, 200, document));
   router.get('/v1/about', (ctx) =>
-    send(
-      ctx,
-      200,
-      JSON.stringify({ name: 'Belay', version: '0.1.0', region: config.region, time: new Date().toISOString() }),
-    ),
+    send(ctx, 200, JSON.stringify({ name: 'Belay', version: '0.1.0', region: config.region, time: instantAt() })),
   );
   router.get('/docs', (ctx) => {
     ctx.type = 'text/html';

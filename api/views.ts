@@ -6,6 +6,7 @@ import { deletePlanOf } from '../acceptance/deletePlan.ts';
 import { hookOf } from '../acceptance/hooks.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
+import { instantAt } from '../model/forms.ts';
 import type { Kind, View } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { viewsOf } from '../model/views.ts';
@@ -27,7 +28,7 @@ const measureTimeoutMs = 10_000;
 async function measure(api: Api, hostId: string) {
   const host = await hostConnections(api.database).connect(hostId);
   const measured = await host.call('host.metrics', {}, { timeoutMs: measureTimeoutMs });
-  return { ...measured, measuredAt: new Date().toISOString() };
+  return { ...measured, measuredAt: instantAt() };
 }
 
 async function metricsOfHost({ api, ctx, row }: Viewing): Promise<void> {

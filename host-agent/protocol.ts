@@ -246,7 +246,15 @@ export interface Calls {
 
   /** NoCloud seed as an RBD image of ISO 9660, label `cidata`. User data is a secret of the tenant. */
   'seed.ensure': Call<
-    ImageAddress & { tags: Tags; instanceId: string; hostname: string; sshKeys: string[]; userData: string | null }
+    ImageAddress & {
+      tags: Tags;
+      instanceId: string;
+      hostname: string;
+      sshKeys: string[];
+      userData: string | null;
+      /** base64: user data stands for bytes, which are what the guest finds. */
+      userDataEncoding: 'plain' | 'base64';
+    }
   >;
 
   'domain.ensureDefined': Call<DomainSpec>;

@@ -5,6 +5,7 @@ export type ColumnType =
   | 'uuid'
   | 'uuid[]'
   | 'text'
+  | 'inet'
   | 'integer'
   | 'bigint'
   | 'double'
@@ -97,6 +98,7 @@ export const isStored = (field: Field): boolean =>
 function columnType(schema: Record<string, unknown>): ColumnType {
   if (schema.type === 'string') {
     if (schema.format === 'uuid') return 'uuid';
+    if (schema.format === 'ipv4' || schema.format === 'ipv4-network') return 'inet';
     return schema.format === 'date-time' ? 'timestamptz' : 'text';
   }
   if (schema.type === 'integer') return Number(schema.maximum ?? 0) > 2_147_483_647 ? 'bigint' : 'integer';

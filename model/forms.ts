@@ -66,6 +66,9 @@ export function instantOf(text: string): string | null {
 /** Now, or another moment of JavaScript's, in the form of all instants. */
 export const instantAt = (moment: Date = new Date()): string => moment.toISOString().replace('Z', '000Z');
 
+/** The same form, as PostgreSQL's to_char writes an instant that is in UTC. */
+export const instantFormat = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** By the name of their `format` in JSON Schema. */

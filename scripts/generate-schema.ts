@@ -9,6 +9,7 @@ const types: Record<Column['type'], string> = {
   uuid: 'String{} @db.Uuid',
   'uuid[]': 'String[] @db.Uuid',
   text: 'String{}',
+  inet: 'String{} @db.Inet',
   integer: 'Int{}',
   bigint: 'BigInt{}',
   double: 'Float{}',

@@ -11,6 +11,7 @@ import { readById } from '../api/query/gather.ts';
 import { callbackSecretField } from '../database/callbacks.ts';
 import { type Database, run } from '../database/database.ts';
 import { readSecret } from '../database/secrets.ts';
+import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
@@ -110,7 +111,7 @@ async function deliver(database: Database, denied: BlockList, callback: Due): Pr
   if (!operation) throw new Error('the operation is gone');
   const { state } = JSON.parse(operation.json) as { state: string };
   const now = new Date();
-  const body = `{"type":"operation.${state}","timestamp":"${now.toISOString()}","data":${operation.json}}`;
+  const body = `{"type":"operation.${state}","timestamp":"${instantAt(now)}","data":${operation.json}}`;
   const signature = new Webhook(secret).sign(operationId, now, body);
   const headers = {
     'webhook-id': operationId,

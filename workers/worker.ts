@@ -19,6 +19,7 @@ import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import type { HostConnection, HostInStep } from '../host-agent/connection.ts';
 import type { Lease, Stamp } from '../host-agent/stamp.ts';
+import { instantAt } from '../model/forms.ts';
 import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
@@ -101,7 +102,7 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
         const { attempt } = activity.info;
         const end = metrics.stepDuration.startTimer({ step: context.step, direction: context.undo ? 'undo' : 'do' });
         if (attempt > 1) metrics.stepRetries.labels(context.step).inc();
-        const startedAt = new Date().toISOString();
+        const startedAt = instantAt();
         const beat = activity.info.isLocal ? undefined : setInterval(() => activity.heartbeat(), heartbeatMs);
         events.tell(
           context,
@@ -115,7 +116,7 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
           );
           end({ outcome: 'done' });
-          events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: new Date().toISOString() });
+          events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: instantAt() });
           return result;
         } catch (error) {
           const failure = failureOf(error);

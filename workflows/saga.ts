@@ -26,6 +26,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { OperationProblem, StepPair, StepPlace, StepReport } from '../activities/step.ts';
+import { instantAt } from '../model/forms.ts';
 import { hostQueue } from '../model/shards.ts';
 import { belayHost } from '../temporal/search-attributes.ts';
 
@@ -299,7 +300,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       report.error = problemOf(error, ref.name);
       throw error;
     } finally {
-      report.endedAt = new Date(Date.now()).toISOString();
+      report.endedAt = instantAt(new Date(Date.now()));
     }
   }
 
@@ -316,7 +317,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       name: ref.name,
       state: 'running',
       attempts: 1,
-      startedAt: new Date(Date.now()).toISOString(),
+      startedAt: instantAt(new Date(Date.now())),
       endedAt: null,
       error: null,
     };
@@ -364,7 +365,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       await insist(report, () => run(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(report)));
       if (report.state === 'undoing') report.state = 'undone';
       report.error = failed;
-      report.endedAt = new Date(Date.now()).toISOString();
+      report.endedAt = instantAt(new Date(Date.now()));
     }
     await record('fail', { steps, problem, cancelled });
     await allHeard();

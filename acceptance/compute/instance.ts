@@ -3,6 +3,7 @@ import { run } from '../../database/database.ts';
 import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
+import { instantAt } from '../../model/forms.ts';
 import { type CreateInput, maxNameLength } from '../../model/kind.ts';
 import { kinds } from '../../model/kinds.ts';
 import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../change.ts';
@@ -51,7 +52,7 @@ const newMac = (): string =>
   `02:${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 
 function blank(kindName: keyof typeof kinds, accepting: Accepting, values: Record<string, unknown>): Row {
-  const now = new Date().toISOString();
+  const now = instantAt();
   const base: Record<string, unknown> = {
     projectId: accepting.row.projectId,
     description: '',
@@ -157,6 +158,7 @@ async function accept(accepting: Accepting): Promise<void> {
     );
   }
 
+  keepUserData(accepting);
   const startOnCreate = input.startOnCreate !== false;
   Object.assign(row, {
     vcpus: type?.vcpus,
@@ -189,6 +191,22 @@ async function accept(accepting: Accepting): Promise<void> {
     input.requestedHostId ?? null,
   );
   accepting.to = startOnCreate ? 'running' : 'stopped';
+}
+
+/** Bytes are kept as base64 without line breaks. Throws INVALID_ARGUMENT for what is none. */
+export function bytesOf(base64: string): string {
+  const written = base64.replace(/[ \t\r\n]/g, '');
+  const kept = Buffer.from(written, 'base64').toString('base64');
+  if (written !== kept && written !== kept.replace(/=+$/, '')) throw invalid('userData', 'is not in base64');
+  return kept;
+}
+
+function keepUserData({ input, row }: Accepting): void {
+  if (input.userData == null) {
+    if (input.userDataEncoding != null) throw invalid('userDataEncoding', 'needs userData beside it');
+    return;
+  }
+  if (row.userDataEncoding === 'base64') input.userData = bytesOf(String(input.userData));
 }
 
 /** The types of volumes about to be made, by id. */

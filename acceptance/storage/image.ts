@@ -1,4 +1,5 @@
 import { run } from '../../database/database.ts';
+import { instantAt } from '../../model/forms.ts';
 import type { Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 
@@ -24,7 +25,7 @@ export const imageHooks: Hooks = {
         row.backupStoreId = stores[0]?.id;
       } else if (references.get(`backupStore/${String(input.backupStoreId)}`)?.zoneId !== input.zoneId)
         throw invalid('backupStoreId', 'is in another zone');
-      row.uploadExpiresAt = new Date(Date.now() + uploadWindowMs).toISOString();
+      row.uploadExpiresAt = instantAt(new Date(Date.now() + uploadWindowMs));
     },
   },
 };

@@ -9,6 +9,7 @@ import type { Accepting, Hooks, Row } from '../change.ts';
 import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
+import { instantAt } from '../../model/forms.ts';
 
 /**
  * Nobody can grant what they do not hold: every allowed pattern must be held at the target. Answers until when all of them are, in
@@ -29,13 +30,13 @@ const endOf = (expiresAt: unknown): number => (expiresAt == null ? Infinity : Da
 
 /** The end of something derived: as asked, or that of its source when nothing is said. Later than its source is refused. */
 function boundedEnd(asked: unknown, until: number): string | null {
-  if (asked === undefined && until !== Infinity) return new Date(until).toISOString();
+  if (asked === undefined && until !== Infinity) return instantAt(new Date(until));
   if (endOf(asked) > until)
     throw new Problem(
       'FORBIDDEN',
-      `your own right, or your key, ends at ${new Date(until).toISOString()}: what comes of it can not last longer`,
+      `your own right, or your key, ends at ${instantAt(new Date(until))}: what comes of it can not last longer`,
       {
-        violations: [{ field: 'expiresAt', message: `must not be after ${new Date(until).toISOString()}` }],
+        violations: [{ field: 'expiresAt', message: `must not be after ${instantAt(new Date(until))}` }],
       },
     );
   return asked == null ? null : String(asked);

@@ -8,6 +8,7 @@ import { insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
 import { columnsOf } from '../../model/columns.ts';
+import { instantFormat } from '../../model/forms.ts';
 import { happenedOf } from '../../model/happened.ts';
 import type { LockMode } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
@@ -169,7 +170,9 @@ async function conclude(
   const kind = kindOf(operation.targetKind);
   const told = columnsOf(kind)
     .filter((column) => !column.hidden)
-    .map((column) => `"${column.name}"`)
+    .map(({ name, type }) =>
+      type === 'timestamptz' ? `to_char("${name}" AT TIME ZONE 'UTC', '${instantFormat}') AS "${name}"` : `"${name}"`,
+    )
     .join(', ');
   const [concluded] = await run<{ target: unknown }>(
     tx,

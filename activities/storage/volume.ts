@@ -121,10 +121,11 @@ async function makeSeed(
     projectId: string;
     revision: number;
     guestHostname: string | null;
+    userDataEncoding: 'plain' | 'base64';
     sshKeys: string[];
   }>(
     world.database.pool,
-    `SELECT id, "projectId", revision, "guestHostname",
+    `SELECT id, "projectId", revision, "guestHostname", "userDataEncoding",
             ARRAY(SELECT k."publicKey" FROM "keyPair" k WHERE k.id = ANY(i."keyPairIds")) AS "sshKeys"
      FROM "instance" i WHERE id = $1`,
     [instanceId],
@@ -140,6 +141,7 @@ async function makeSeed(
     hostname: instance.guestHostname ?? instanceId,
     sshKeys: instance.sshKeys,
     userData: await readSecret(world.database, { kind: 'instance', id: instanceId }, 'userData'),
+    userDataEncoding: instance.userDataEncoding,
   });
 }
 

@@ -15,6 +15,7 @@ import { type Comparator, type Expression, FilterError, type Segment, type Value
 import { choicesOf, ofJson } from './json.ts';
 import { type Relation, relationsOf } from './relations.ts';
 import {
+  compareAddress,
   compareEqual,
   compareOrdered,
   compareText,
@@ -140,6 +141,15 @@ function compareColumn(
   switch (column.type) {
     case 'text':
       return compareText({ ...target, choices: choicesOf(column.schema) }, of, comparator, value);
+    case 'inet':
+      return compareAddress(
+        { ...target, form: String(column.schema.format) },
+        of,
+        // As it is told: the text that PostgreSQL's own cast gives has a length behind every address.
+        (scope) => sql`(to_jsonb(${of(scope)}) #>> '{}')`,
+        comparator,
+        value,
+      );
     case 'uuid':
       return compareEqual({ ...target, wanted: 'a UUID' }, of, comparator, value, (text) =>
         isUuid(text) ? sql`${text.toLowerCase()}::uuid` : null,

@@ -4,6 +4,7 @@ import { identifier, raw, type Sql, sql } from '../../database/sql.ts';
 import { type Condition, type Context, compile, firstOf, hop, type Scope, unknownName } from './condition.ts';
 import { type Comparator, FilterError, type Segment, type Value } from './filter.ts';
 import {
+  compareAddress,
   compareEqual,
   comparePresence,
   compareText,
@@ -26,6 +27,7 @@ type Shape =
   | { type: 'object'; properties: Record<string, Schema> }
   | { type: 'array'; items: Schema }
   | { type: 'string'; choices: readonly string[] | null }
+  | { type: 'address'; form: string }
   | { type: 'number' | 'integer' | 'boolean' };
 
 function shapeOf(schema: Schema): Shape {
@@ -44,7 +46,9 @@ function shapeOf(schema: Schema): Shape {
     case 'array':
       return { type: 'array', items: (schema.items as Schema | undefined) ?? {} };
     case 'string':
-      return { type: 'string', choices: choicesOf(schema) };
+      return schema.format === 'ipv4' || schema.format === 'ipv4-network'
+        ? { type: 'address', form: schema.format }
+        : { type: 'string', choices: choicesOf(schema) };
     case 'number':
     case 'integer':
     case 'boolean':
@@ -163,6 +167,9 @@ function element(place: Place, conditionOf: (item: Condition) => Condition): Con
   };
 }
 
+const octet = '(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])';
+const addressLike = `^${octet}(\\.${octet}){3}(/(3[0-2]|[12]?[0-9]))?$`;
+
 function compareJson(shape: Shape, place: Place, comparator: Comparator, value: Value): Condition {
   const text: Condition = (scope) => textAt(place, scope);
   const target = { name: place.name, nullable: true };
@@ -172,6 +179,15 @@ function compareJson(shape: Shape, place: Place, comparator: Comparator, value: 
         return holdsMember(place, value.text);
       }
       return compareText({ ...target, choices: shape.choices }, text, comparator, value);
+    case 'address':
+      // A document may hold what an older version let in: only what is an address is taken for one.
+      return compareAddress(
+        { ...target, form: shape.form },
+        (scope) => sql`(CASE WHEN ${text(scope)} ~ ${addressLike} THEN ${text(scope)}::inet END)`,
+        text,
+        comparator,
+        value,
+      );
     case 'integer':
       return compareJsonNumber(place, comparator, value, 'an integer', integerOf(value.text));
     case 'number':
@@ -256,7 +272,8 @@ function compareList(items: Schema, place: Place, comparator: Comparator, value:
       return sql`(jsonb_typeof(${list}) = 'array' AND ${list} <> '[]'::jsonb)`;
     };
   }
-  const shape = shapeOf(items);
+  const known = shapeOf(items);
+  const shape = known.type === 'address' ? ({ type: 'string', choices: null } as const) : known;
   if (shape.type === 'object') {
     throw new FilterError(`${place.name} is a list of objects: ask \`${place.name}:(field = value)\``, value.position);
   }

@@ -8,6 +8,7 @@
 import type { Visible } from '../../acceptance/visible.ts';
 import { and, identifier, join, or, raw, render, type Sql, type Statement, sql } from '../../database/sql.ts';
 import { type Column, columnsOf } from '../../model/columns.ts';
+import { instantFormat } from '../../model/forms.ts';
 import type { Kind } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
 import type { Condition, Scope } from './compile.ts';
@@ -128,7 +129,7 @@ const columnOf = ({ name }: Column, alias: Sql): Sql => sql`${alias}.${identifie
 /** A column as JSON tells it. PostgreSQL's own JSON of an instant ends in `+00:00`, and only if the session is in UTC. */
 const toldValue = (column: Column, alias: Sql): Sql =>
   column.type === 'timestamptz'
-    ? sql`to_char(${columnOf(column, alias)} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
+    ? sql`to_char(${columnOf(column, alias)} AT TIME ZONE 'UTC', ${raw(`'${instantFormat}'`)})`
     : columnOf(column, alias);
 
 const toldMemo = new Map<string, Sql>();

@@ -3,7 +3,7 @@
 import { raw, type Sql, sql } from '../../database/sql.ts';
 import type { Condition } from './condition.ts';
 import { type Comparator, FilterError, type Value } from './filter.ts';
-import { isUuid } from './values.ts';
+import { addressOf, isUuid, networkOf } from './values.ts';
 
 export interface Scalar {
   name: string;
@@ -85,6 +85,25 @@ export function compareText(
   if (comparator === '!=') return (scope) => notEqual(target, of(scope), sql`${value.text}::text`);
   const operator = raw(comparator === ':' ? '=' : comparator);
   return (scope) => sql`${of(scope)} ${operator} ${value.text}::text`;
+}
+
+/** Addresses and networks are ordered as numbers; parts of them are looked for in the text that is told. */
+export function compareAddress(
+  target: Scalar & { form: string },
+  of: Condition,
+  told: Condition,
+  comparator: Comparator,
+  value: Value,
+): Condition {
+  const inText = !isOrder(comparator) && (comparator === ':' || value.openStart || value.openEnd);
+  if (inText && !isNull(value)) return compareText({ ...target, choices: null }, told, comparator, value);
+  const [wanted, read] =
+    target.form === 'ipv4'
+      ? ['an IPv4 address such as 10.0.0.7', addressOf]
+      : ['an IPv4 network such as 10.0.0.0/24', networkOf];
+  return compareOrdered({ ...target, wanted }, of, comparator, value, (text) =>
+    parameter(read(text), (known) => sql`${known}::inet`),
+  );
 }
 
 const escapeLike = (text: string): string => text.replace(/[\\%_]/g, '\\$&');

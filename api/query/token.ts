@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Column } from '../../model/columns.ts';
-import { instantOf, integerOf, isUuid } from './values.ts';
+import { instantOf, integerOf, isUuid, networkOf } from './values.ts';
 
 /** A token that was not made by this service, or belongs to another query. */
 export class PageTokenError extends Error {
@@ -60,6 +60,8 @@ function fits(column: Column, value: unknown): boolean {
       return typeof value === 'string' && isUuid(value);
     case 'text':
       return typeof value === 'string' && !value.includes('\0');
+    case 'inet':
+      return typeof value === 'string' && networkOf(value) !== null;
     case 'timestamptz':
       return typeof value === 'string' && instantOf(value) !== null;
     case 'integer':

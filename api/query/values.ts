@@ -1,4 +1,5 @@
 /** What a value of a filter, or of a page token, may be written like. Each returns null for what it is not. */
+import { forms, instantOf as instantIn } from '../../model/forms.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -25,20 +26,15 @@ export function booleanOf(text: string): boolean | null {
   return text === 'false' ? false : null;
 }
 
-const INSTANT =
-  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(\.\d{1,9})?)?(?:[Zz]|([+-])(0\d|1[0-4]):([0-5]\d)))?$/;
+/** An RFC 3339 instant in any zone, seconds left out or not, or a date meaning its first moment in UTC; in the one form of all instants. */
+export const instantOf = (text: string): string | null =>
+  instantIn(
+    /^\d{4}-\d{2}-\d{2}$/.test(text)
+      ? `${text}T00:00:00Z`
+      : text.replace(/^(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2})(?=[Zz+-])/, '$1:00'),
+  );
 
-/** An RFC 3339 instant, or a date meaning its first moment in UTC; as text that PostgreSQL takes, to the microsecond. */
-export function instantOf(text: string): string | null {
-  const match = INSTANT.exec(text);
-  if (!match) return null;
-  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])];
-  if (year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month)) return null;
-  // A bare date would otherwise begin wherever the session's time zone has midnight.
-  return match[4] === undefined ? `${text}T00:00:00Z` : text.toUpperCase();
-}
-
-const daysIn = (year: number, month: number): number => {
-  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
-  return month === 2 && leap ? 29 : ([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1] ?? 0);
-};
+/** An IPv4 address, or the network of a prefix. */
+export const addressOf = (text: string): string | null => (forms.ipv4?.fits(text) ? text : null);
+export const networkOf = (text: string): string | null =>
+  forms.ipv4?.fits(text) || forms['ipv4-network']?.fits(text) ? text : null;

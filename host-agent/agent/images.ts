@@ -248,16 +248,18 @@ function yamlText(text: string): string {
 }
 
 /** The two files of a NoCloud seed (cloud-init's documentation, "NoCloud"). */
-export function seedFiles(input: Pick<SeedInput, 'instanceId' | 'hostname' | 'sshKeys' | 'userData'>): {
-  'meta-data': string;
-  'user-data': string;
-} {
+export function seedFiles(
+  input: Pick<SeedInput, 'instanceId' | 'hostname' | 'sshKeys' | 'userData' | 'userDataEncoding'>,
+): { 'meta-data': string; 'user-data': string | Buffer } {
   const keys = input.sshKeys.map((key) => `  - ${JSON.stringify(key)}\n`).join('');
   return {
     'meta-data': `instance-id: ${yamlText(input.instanceId)}\nlocal-hostname: ${yamlText(input.hostname)}\n${
       keys === '' ? '' : `public-keys:\n${keys}`
     }`,
-    'user-data': input.userData ?? '#cloud-config\n{}\n',
+    'user-data':
+      input.userData !== null && input.userDataEncoding === 'base64'
+        ? Buffer.from(input.userData, 'base64')
+        : (input.userData ?? '#cloud-config\n{}\n'),
   };
 }
 

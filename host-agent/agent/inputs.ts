@@ -121,6 +121,7 @@ const CALL_INPUTS = {
     hostname,
     sshKeys: Type.Array(line, { maxItems: 64 }),
     userData: Type.Union([Type.String({ maxLength: 1 << 20 }), Type.Null()]),
+    userDataEncoding: Type.Union([Type.Literal('plain'), Type.Literal('base64')]),
   }),
   'domain.ensureDefined': Type.Object({
     ...domain,

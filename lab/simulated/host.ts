@@ -622,8 +622,8 @@ export const calls: CallHandlers = {
   },
   'rbd.inventory': (host, address) => host.world.ceph.inventory(openPool(host, address)),
 
-  'seed.ensure'(host, { tags, instanceId, hostname, sshKeys, userData, ...address }) {
-    const content = contentOf('seed', instanceId, hostname, ...sshKeys, userData ?? '');
+  'seed.ensure'(host, { tags, instanceId, hostname, sshKeys, userData, userDataEncoding, ...address }) {
+    const content = contentOf('seed', instanceId, hostname, ...sshKeys, userData ?? '', userDataEncoding);
     const pool = openPool(host, address);
     const image = host.world.ceph.ensureImage(pool, address.image, tags, mib, () => ({
       content,

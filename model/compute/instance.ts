@@ -84,6 +84,10 @@ export const instance = kind({
     ),
     keyPairIds: refs('keyPair', 'create', { onDelete: 'ignore' }),
     userData: text(65_536, 'create', { secret: true, description: 'Script or cloud-config for the first boot' }),
+    userDataEncoding: choice(['plain', 'base64'], 'create', {
+      default: 'plain',
+      description: 'base64: the guest is given the bytes that userData stands for, such as those of gzip',
+    }),
     firmware: choice(['bios', 'uefi'], 'create', { default: 'bios' }),
     architecture: choice(['x86_64', 'aarch64'], 'system', {
       description: 'Of what it was made from; only hosts of this architecture run it',

@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { setKeys } from '../../../host-agent/agent/configFile.ts';
 import { domainStatus, lifecycleChange } from '../../../host-agent/agent/domainState.ts';
@@ -100,15 +101,25 @@ describe('a seed', () => {
       hostname: 'web-1',
       sshKeys: ['ssh-ed25519 AAAA a: b'],
       userData: null,
+      userDataEncoding: 'plain',
     });
     expect(files['meta-data']).toBe(
       'instance-id: "12e3"\nlocal-hostname: web-1\npublic-keys:\n  - "ssh-ed25519 AAAA a: b"\n',
     );
     expect(files['user-data']).toBe('#cloud-config\n{}\n');
-    expect(seedFiles({ instanceId: 'i', hostname: 'no', sshKeys: [], userData: 'x' })['meta-data']).toBe(
-      'instance-id: i\nlocal-hostname: "no"\n',
-    );
+    expect(
+      seedFiles({ instanceId: 'i', hostname: 'no', sshKeys: [], userData: 'x', userDataEncoding: 'plain' })[
+        'meta-data'
+      ],
+    ).toBe('instance-id: i\nlocal-hostname: "no"\n');
   });
+});
+
+it('a seed holds the bytes that user data in base64 stands for', () => {
+  const bytes = gzipSync('#!/bin/sh\necho from gzip\n');
+  const seed = { instanceId: 'i', hostname: 'web', sshKeys: [], userData: bytes.toString('base64') };
+  expect(seedFiles({ ...seed, userDataEncoding: 'base64' })['user-data']).toEqual(bytes);
+  expect(seedFiles({ ...seed, userDataEncoding: 'plain' })['user-data']).toBe(seed.userData);
 });
 
 describe('figures of the kernel', () => {
