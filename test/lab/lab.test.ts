@@ -153,6 +153,77 @@ describe('a deployed instance', () => {
   });
 });
 
+describe('the rules of a security group', () => {
+  /** Whether the server's sshd greets the client. */
+  const greets = async (): Promise<boolean> =>
+    (await sh(client.id, `(sleep 1) | nc -w 3 ${serverAddress} 22 | head -c 4`)).output.includes('SSH-');
+  const shows = async (): Promise<boolean> => (await sh(client.id, `hget http://${serverAddress}/`)).code === 0;
+  const echoes = async (): Promise<boolean> =>
+    / [12] packets received/.test((await sh(client.id, `ping -c 2 -W 1 ${serverAddress}`)).output);
+  const echoesOn443 = async (): Promise<boolean> =>
+    (await sh(client.id, `(echo through; sleep 1) | nc -w 3 ${serverAddress} 443`)).output.includes('through');
+  const asks = async (): Promise<boolean> =>
+    (await sh(client.id, 'udhcpc -i eth0 -q -n -t 5 -T 1 -s /etc/udhcpc')).code === 0;
+
+  /** Hosts follow a change of rules by themselves: what passes is asked until it is as documented. */
+  async function pass(rules: unknown[], expected: Record<string, boolean>): Promise<void> {
+    await act('security-groups', cloud.securityGroup.id, 'setRules', { rules });
+    const probes: Record<string, () => Promise<boolean>> = { greets, shows, echoes, echoesOn443, asks };
+    let seen: Record<string, boolean> = {};
+    await until('what the rules say', async () => {
+      seen = {};
+      for (const name of Object.keys(expected)) seen[name] = (await probes[name]?.()) ?? false;
+      return isDeepStrictEqual(seen, expected);
+    }).catch(() => {});
+    expect(seen).toEqual(expected);
+  }
+
+  const inbound = { direction: 'in', protocol: 'any' };
+  const cases: [string, unknown[], Record<string, boolean>][] = [
+    [
+      'TCP 22 alone',
+      [{ direction: 'in', protocol: 'tcp', fromPort: 22 }],
+      { greets: true, shows: false, echoes: false },
+    ],
+    [
+      'ports up to 80, from where the client is',
+      [{ direction: 'in', protocol: 'tcp', fromPort: 23, toPort: 80, remoteCidr: '10.77.0.0/16' }],
+      { greets: false, shows: true, echoes: false },
+    ],
+    [
+      'all, from where the client is not',
+      [{ direction: 'in', protocol: 'any', remoteCidr: '10.78.0.0/16' }],
+      { greets: false, shows: false, echoes: false },
+    ],
+    [
+      'echo requests',
+      [{ direction: 'in', protocol: 'icmp', icmpType: 8, icmpCode: 0 }],
+      { greets: false, shows: false, echoes: true },
+    ],
+    [
+      'ICMP of another type',
+      [{ direction: 'in', protocol: 'icmp', icmpType: 13 }],
+      { greets: false, shows: false, echoes: false },
+    ],
+    [
+      'TCP 443 alone on the way out, and asking for an address',
+      [inbound, { direction: 'out', protocol: 'tcp', fromPort: 443 }],
+      { greets: false, shows: false, echoes: false, echoesOn443: true, asks: true },
+    ],
+    ['all', [inbound], { greets: true, shows: true, echoes: true, echoesOn443: true }],
+  ];
+
+  test.each(cases)('let through %s, and nothing else', async (_, rules, expected) => {
+    await sh(server.id, 'netstat -tln | grep -q :443 || nc -ll -p 443 -e /bin/cat >/dev/null 2>&1 </dev/null &');
+    await pass(rules, expected);
+  });
+
+  afterAll(async () => {
+    const { rules } = cloud.securityGroup;
+    if (server) await act('security-groups', cloud.securityGroup.id, 'setRules', { rules });
+  });
+});
+
 describe('a live migration', () => {
   const beats = async (): Promise<number> => Number((await sh(client.id, 'cat /run/beats')).output.trim() || 0);
   const sockets = async (): Promise<string> =>
