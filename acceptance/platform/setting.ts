@@ -5,7 +5,7 @@ export const settingHooks: Hooks = {
   'setting.update': {
     accept({ row, input }) {
       const schema = { type: 'object', properties: { value: row.valueSchema as Record<string, unknown> } };
-      check(`setting ${String(row.name)}`, () => schema, { value: input.value });
+      input.value = check(`setting ${String(row.name)}`, () => schema, { value: input.value }).value;
     },
   },
   'setting.reset': {

@@ -236,12 +236,13 @@ test('user data may stand for bytes; what is no base64 is refused', async () => 
   await removeInstance(id);
 });
 
-test('an event tells what happened in its own word', async () => {
-  const path = '/v1/settings?filter=';
-  const [setting] = (
-    await admin.call<{ items: Resource[] }>('GET', `${path}${encodeURIComponent('name = "idempotency.keepSeconds"')}`)
-  ).items;
-  await admin.call('POST', `/v1/settings/${setting?.id}/actions/reset`, {});
+test('a setting is kept in one form too, and an event tells what happened in its own word', async () => {
+  const [setting] = await filtered('settings', 'name = "callback.deniedNetworks"');
+  const path = `/v1/settings/${setting?.id}`;
+  const before = setting?.value;
+  const changed = await admin.call('PATCH', path, { value: [...(before as string[]), 'FD00:0::/8'] });
+  expect(changed.value).toEqual([...(before as string[]), 'fd00::/8']);
+  await admin.call('POST', `${path}/actions/reset`, {});
   const events = await filtered('events', `resourceId = "${setting?.id}"`, '&orderBy=createdAt desc&pageSize=1');
   expect(events[0]?.type).toBe('setting.reset');
 });
