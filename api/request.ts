@@ -70,7 +70,7 @@ export async function jsonBody(request: IncomingMessage): Promise<unknown> {
     return value;
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem('MALFORMED_REQUEST', `the body is no JSON: ${whereReadingStopped(error)}`);
+    throw new Problem('MALFORMED_REQUEST', `the body is no JSON: ${whatIsWrong(error)}`);
   }
 }
 
@@ -82,11 +82,12 @@ function textOf(bytes: Buffer): string {
   }
 }
 
-/** The runtime's own words change from one version to the next, and repeat what was sent; only the place is taken from them. */
-function whereReadingStopped(error: unknown): string {
+/** The runtime's own words change from one version to the next, and repeat what was sent. */
+function whatIsWrong(error: unknown): string {
   if (error instanceof RangeError) return 'it is nested too deeply';
-  const at = /position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
-  return at ? `reading stopped at character ${at}, counted from 0` : 'it ends too early, or is none at all';
+  return /end of JSON|Unterminated/.test(error instanceof Error ? error.message : '')
+    ? 'it ends too early'
+    : 'it is not written as RFC 8259 asks';
 }
 
 export function send(ctx: Context, status: number, json: string): void {
