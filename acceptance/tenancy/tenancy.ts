@@ -2,6 +2,7 @@ import { callbackSecretField, newCallbackSecret } from '../../database/callbacks
 import { run } from '../../database/database.ts';
 import { newToken, wellKnown } from '../../database/installation.ts';
 import { writeSecret } from '../../database/secrets.ts';
+import { instantAt } from '../../model/forms.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, gives, heldUntil, keyAllows, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
@@ -9,7 +10,6 @@ import type { Accepting, Hooks, Row } from '../change.ts';
 import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
-import { instantAt } from '../../model/forms.ts';
 
 /**
  * Nobody can grant what they do not hold: every allowed pattern must be held at the target. Answers until when all of them are, in
