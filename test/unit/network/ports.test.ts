@@ -46,6 +46,7 @@ beforeEach(async () => {
       prisma: {
         subnet: { findUniqueOrThrow: async () => records.subnet },
         securityGroup: { findUniqueOrThrow: async () => records.securityGroup },
+        instance: { findUniqueOrThrow: async () => ({ hostId: null }) },
       },
     },
   } as unknown as World;
