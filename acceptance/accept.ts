@@ -8,7 +8,6 @@ import { createHash } from 'node:crypto';
 import { callbackSecretField } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
-import { wellKnown } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { forgetSecrets, seal, unseal } from '../database/secrets.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
@@ -18,7 +17,8 @@ import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
+import { authorize, checkReferences, projectOf, referencesOf, refuseLocked, refuseOperatorOnly } from './authorize.ts';
+import type { Caller } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
 import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet } from './holds.ts';
@@ -118,48 +118,6 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
 }
 
-function fieldReferences(kind: Kind, input: Record<string, unknown>): Reference[] {
-  return Object.entries(kind.fields).flatMap(([field, { ref }]) => {
-    const value = input[field];
-    if (!ref || value == null) return [];
-    return (Array.isArray(value) ? value : [value]).map((id) => ({ kind: ref, id: String(id), field }));
-  });
-}
-
-/** Catalogue kinds anybody may name; the rest must be in the same project, or shared. */
-function mayUse(caller: Caller, reference: Reference, row: Row, projectId: string | null): boolean {
-  const kind = kindOf(reference.kind);
-  const permission = `${kind.name}.get`;
-  if (kind.name === 'user' && row.id === caller.userId) return true;
-  if (scopesOf(caller, permission).platform)
-    return kind.scope !== 'project' || kind.catalogue === true || projectId === null || row.projectId === projectId;
-  if (kind.scope === 'project') {
-    if (kind.catalogue && row.visibility === 'public') return true;
-    if (projectId === null) return may(caller, permission, placeOf(kind, row));
-    return row.projectId === projectId
-      ? may(caller, permission, { projectId })
-      : may(caller, permission, { resource: { kind: kind.name, id: row.id } });
-  }
-  if (kind.catalogue)
-    return (
-      scopesOf(caller, permission).anywhere &&
-      (row.visibility !== 'private' || may(caller, permission, { resource: { kind: kind.name, id: row.id } }))
-    );
-  return may(caller, permission, placeOf(kind, row));
-}
-
-/** The project of a create: as given, or the only one of its own account that the caller can mean. What others share with it is never meant. */
-function projectOf(caller: Caller, kind: Kind, input: Record<string, unknown>): string | null {
-  if (kind.scope !== 'project') return null;
-  if (typeof input.projectId === 'string') return input.projectId;
-  const scopes = scopesOf(caller, `${kind.name}.create`);
-  const [only, another] = caller.homeProjects.filter((id) => scopes.projects.has(id));
-  if (only && !another) return only;
-  throw new Problem('INVALID_ARGUMENT', 'projectId is needed: there is not exactly one project that you may mean', {
-    violations: [{ field: 'projectId', message: 'is needed' }],
-  });
-}
-
 /** What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. */
 function holdsOf(action: Action, verb: string, scene: Scene, references: Reference[]): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
@@ -182,11 +140,10 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
 
 async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
   const { kind, verb, caller } = change;
-  const permission = `${kind.name}.${verb}`;
   const creating = verb === 'create';
   const hook = hookOf(kind.name, verb);
-  const references = [...fieldReferences(kind, input), ...(hook?.references?.(input) ?? [])];
-  const projectId = creating ? projectOf(caller, kind, input) : null;
+  const references = referencesOf(kind, verb, input);
+  const projectId = creating ? await projectOf(tx, caller, kind, input) : null;
   const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
   const fresh = creating ? newRow(kind, input, projectId, operationId, action.via ?? action.to) : null;
   const named: Key[] = [
@@ -225,7 +182,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const { row, loaded } = scene;
   const holds = claim(scene);
   if (!covers(locked, holds)) throw new Moved({ kind: kind.name, id: row.id });
-  authorize(change, permission, row, loaded);
+  authorize(change, row, loaded);
 
   const livesIn = creating ? projectId : ((row.projectId as string | null | undefined) ?? null);
   const project = projectId ? (loaded.get(`project/${projectId}`) ?? null) : null;
@@ -236,22 +193,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   if (project && project.state !== 'active')
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
   checkReferences(caller, references, loaded, livesIn);
-  if (action.operatorOnly && !change.permitted && !isOperator(caller, permission))
-    throw new Problem('FORBIDDEN', `${permission} is for operators`);
-  for (const [name, { operatorOnly }] of Object.entries(kind.fields))
-    if (
-      operatorOnly &&
-      input[name] != null &&
-      (operatorOnly === true || operatorOnly.includes(String(input[name]))) &&
-      !isOperator(caller, permission)
-    )
-      throw new Problem(
-        'FORBIDDEN',
-        `${name} can be set ${operatorOnly === true ? '' : `to ${String(input[name])} `}by operators only`,
-        {
-          violations: [{ field: name, message: 'is for operators' }],
-        },
-      );
+  refuseOperatorOnly(change, action, input);
   if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
   if (creating && typeof input.requestedId === 'string') await refuseTakenId(tx, input.requestedId);
 
@@ -321,81 +263,6 @@ function refuseEnding(key: Key, line: Line): void {
       resource: key,
       retryAfterSeconds: 1,
     });
-}
-
-/** Where the permission must be held. Of what is about to be made, its own id is no place yet. */
-function placeOfChange({ kind, verb }: Change, row: Row, loaded: Map<string, Row>): Place {
-  const hook = hookOf(kind.name, verb);
-  if (hook?.home) {
-    const home = hook.home(row);
-    const there = home ? loaded.get(`${home.kind}/${home.id}`) : undefined;
-    return home && there ? placeOf(kindOf(home.kind), there) : {};
-  }
-  const place = hook?.place?.(row, loaded) ?? placeOf(kind, row);
-  if (verb === 'create') delete place.resource;
-  return place;
-}
-
-function authorize(change: Change, permission: string, row: Row, loaded: Map<string, Row>): void {
-  const { kind, caller, verb } = change;
-  const hook = hookOf(kind.name, verb);
-  const place = placeOfChange(change, row, loaded);
-  if (change.permitted || may(caller, permission, place)) return;
-  if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
-  const seen =
-    verb !== 'create' &&
-    (may(caller, `${kind.name}.get`, place) ||
-      (kind.catalogue === true && row.visibility !== 'private' && scopesOf(caller, `${kind.name}.get`).anywhere));
-  // What a caller may not even see does not exist for it; a project it may not see neither.
-  if (verb !== 'create' && !seen) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${row.id}`);
-  if (
-    verb === 'create' &&
-    kind.scope === 'project' &&
-    !may(caller, 'project.get', { projectId: place.projectId ?? null })
-  )
-    throw new Problem('NOT_FOUND', `there is no project ${place.projectId}`, {
-      violations: [{ field: 'projectId', message: 'there is no such project' }],
-    });
-  throw new Problem('FORBIDDEN', `you need the permission ${permission} here`);
-}
-
-/** In a locked account nothing is made or started, whoever asks; the platform itself goes on with what runs. */
-async function refuseLocked(tx: Client, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
-  if (caller.userId === wellKnown.platform) return;
-  const user = typeof row.userId === 'string' ? loaded.get(`user/${row.userId}`) : undefined;
-  const accountId = row.accountId ?? user?.accountId ?? null;
-  if (!row.projectId && !accountId) return;
-  const [account] = await run<{ state: string }>(
-    tx,
-    `SELECT a.state FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)`,
-    [row.projectId ?? null, accountId],
-  );
-  if (account && account.state !== 'active')
-    throw new Problem(
-      'ACCOUNT_SUSPENDED',
-      `the account is ${account.state}: what it has stays, nothing new is made or started in it`,
-    );
-}
-
-function checkReferences(
-  caller: Caller,
-  references: Reference[],
-  loaded: Map<string, Row>,
-  projectId: string | null,
-): void {
-  for (const reference of references) {
-    const row = loaded.get(`${reference.kind}/${reference.id}`);
-    if (!row || !mayUse(caller, reference, row, projectId))
-      throw new Problem('NOT_FOUND', `${reference.field}: there is no ${reference.kind} ${reference.id}`, {
-        violations: [{ field: reference.field, message: `there is no ${reference.kind} ${reference.id}` }],
-      });
-    const refused = unmet({ kind: reference.kind, id: reference.id, mode: 'S' }, row, 'the request');
-    if (refused)
-      throw new Problem(refused.code, `${reference.field}: ${refused.message}`, {
-        ...refused.details,
-        violations: [{ field: reference.field, message: `is ${String(row.state)}` }],
-      });
-  }
 }
 
 const revisionFits = (change: Change, row: Row): void => {

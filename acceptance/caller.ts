@@ -29,6 +29,7 @@ export interface Caller {
   userId: string;
   apiKeyId: string;
   accountId: string;
+  accountState: string;
   /** Living projects of the caller's own account: the only ones that a create may mean without naming them. */
   homeProjects: string[];
   key: KeyLimits;
@@ -139,6 +140,7 @@ export function placeOf(kind: Kind, row: Record<string, unknown> & { id: string 
   if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resource };
   if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resource };
   if (kind.name === 'domain') return { domainId: row.id, resource };
+  if (kind.name === 'quota') return { [`${String(row.scopeKind)}Id`]: row.scopeId, resource };
   return { projectId: text(row.projectId), accountId: text(row.accountId), domainId: text(row.domainId), resource };
 }
 
@@ -185,6 +187,7 @@ export const systemCaller = (): Caller => ({
   userId: wellKnown.platform,
   apiKeyId: wellKnown.platform,
   accountId: wellKnown.rootAccount,
+  accountState: 'active',
   homeProjects: [],
   key: { patterns: ['*'], cidrs: [], endsAt: Number.POSITIVE_INFINITY },
   grants: [

@@ -16,6 +16,8 @@ export interface Reference {
   id: string;
   /** Where in the body it stands, for the violation when it is not there. */
   field: string;
+  /** The permission that this use of it needs, as its verb; `use` unless said. */
+  use?: string;
 }
 
 /** Rows that the holds of an action follow from, beside those that the request names: one by its id, or `by` a field all that refer to it. */
@@ -139,6 +141,8 @@ export interface Hook {
   own?(row: Row, caller: Caller): boolean;
   /** Of a delete: what hangs on the resource does not hold it up, because the operation itself frees it. */
   dependentsGo?(input: Record<string, unknown>): boolean;
+  /** Whether it is for this caller and nobody else to do, wherever the permission is held. */
+  mine?(row: Row, caller: Caller): boolean;
   accept?(accepting: Accepting): Promise<void> | void;
 }
 

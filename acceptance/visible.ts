@@ -2,14 +2,19 @@
 import { identifier, or, type Sql, sql } from '../database/sql.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
-import { type Caller, type Scopes, scopesOf } from './caller.ts';
+import { type Caller, keyAllows, type Scopes, scopesOf } from './caller.ts';
+import { type Veil, veilOf } from './veil.ts';
 
 /**
  * What the caller may see of a kind: a condition on its table, which is aliased `alias`. Null means everything,
  * `FALSE` nothing. One project is best written `= $n` and several `= ANY($n)`: then there are two texts, and the one that
  * nearly everybody needs is a range of an index.
  */
-export type Visible = (kind: Kind, alias: Sql) => Sql | null;
+export interface Visible {
+  (kind: Kind, alias: Sql): Sql | null;
+  /** What hides single columns of what is seen; null or absent: nothing does. */
+  veil?: Veil | null;
+}
 
 const visibleMemo = new WeakMap<Caller, Partial<Record<'get' | 'list', Visible>>>();
 
@@ -20,16 +25,20 @@ export function visibleTo(caller: Caller, verb: 'get' | 'list'): Visible {
     known = {};
     visibleMemo.set(caller, known);
   }
-  known[verb] ??= conditionFor(caller, verb);
+  known[verb] ??= Object.assign(conditionFor(caller, verb), { veil: veilOf(caller) });
   return known[verb];
 }
 
+/** Whether the caller may ask for any of a kind at all. What it was granted, and is invited to, everybody may see. */
+export const mayAsk = (caller: Caller, { name }: Kind, verb: 'get' | 'list'): boolean =>
+  scopesOf(caller, `${name}.${verb}`).anywhere || (name === 'roleBinding' && keyAllows(caller, `${name}.${verb}`));
+
 const conditionFor =
-  (caller: Caller, verb: 'get' | 'list'): Visible =>
+  (caller: Caller, verb: 'get' | 'list') =>
   (kind: Kind, alias: Sql): Sql | null => {
     const scopes = scopesOf(caller, `${kind.name}.${verb}`);
     if (scopes.platform) return null;
-    const seen = scopes.anywhere ? seenIn(scopes, caller, kind, alias) : FALSE;
+    const seen = mayAsk(caller, kind, verb) ? seenIn(scopes, caller, kind, alias) : FALSE;
     // What is shared one by one, by ids of this very kind.
     const shared = [...(scopes.shares.get(kind.name) ?? [])];
     return seen === null || shared.length === 0 ? seen : sql`(${seen} OR ${alias}.id = ANY(${shared}::uuid[]))`;
@@ -74,7 +83,7 @@ function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql): Sql | n
         ({ name }) =>
           sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
       );
-    return sql`(${at('target')} OR ${mine} OR ${or(shares)})`;
+    return sql`(${at('target')} OR ${mine} OR ${at('subject')} OR ${or(shares)})`;
   }
   if (!kind.catalogue) return FALSE;
   return kind.fields.visibility ? sql`${alias}.visibility = 'public'` : null;

@@ -27,10 +27,13 @@ export interface Authenticator {
   authenticate(authorization: string | undefined, sourceAddress: string): Promise<Caller>;
   /** Something that rights depend on has changed. */
   forget(): void;
+  /** Calls back whenever rights may have changed, until what it answers is called. */
+  watch(listener: () => void): () => void;
 }
 
 export function authenticator(database: Database): Authenticator {
   const memory = new Map<string, { known: Promise<Caller>; until: number }>();
+  const listeners = new Set<() => void>();
 
   async function load(accessKey: string, secret: string): Promise<Caller> {
     const refuse = (): never => {
@@ -62,6 +65,7 @@ export function authenticator(database: Database): Authenticator {
       userId: key.userId,
       apiKeyId: key.id,
       accountId: key.accountId,
+      accountState: key.accountState,
       key: { patterns: key.permissions, cidrs: key.allowedCidrs, endsAt: key.expiresAt?.getTime() ?? Infinity },
       ...(await rightsOf(database, key.userId, key.accountId)),
       scopes: new Map(),
@@ -97,7 +101,14 @@ export function authenticator(database: Database): Authenticator {
         throw new Problem('UNAUTHENTICATED', 'this API key may not be used from your address');
       return caller;
     },
-    forget: () => memory.clear(),
+    forget() {
+      memory.clear();
+      for (const listener of listeners) listener();
+    },
+    watch(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
   };
 }
 
@@ -114,7 +125,7 @@ interface RightsRow {
  */
 const rightsStatement = `
   WITH RECURSIVE living AS NOT MATERIALIZED (
-    SELECT *, coalesce("expiresAt", 'infinity') AS ends FROM "roleBinding" WHERE "deletedAt" IS NULL AND ("expiresAt" IS NULL OR "expiresAt" > now())
+    SELECT *, coalesce("expiresAt", 'infinity') AS ends FROM "roleBinding" WHERE "deletedAt" IS NULL AND state = 'active' AND ("expiresAt" IS NULL OR "expiresAt" > now())
   ), subject AS (
     SELECT 'user' AS kind, $1::uuid AS id, 'infinity'::timestamptz AS ends UNION ALL SELECT 'account', $2::uuid, 'infinity'
     UNION ALL SELECT 'project', "targetId", max(ends) FROM living WHERE "subjectKind" = 'user' AND "subjectId" = $1 AND "targetKind" = 'project' GROUP BY "targetId"

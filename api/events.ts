@@ -1,5 +1,7 @@
 /** The event stream: server-sent events (WHATWG HTML 9.2), resumable by `Last-Event-ID`. */
 
+import { type Caller, scopesOf } from '../acceptance/caller.ts';
+import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
@@ -7,6 +9,7 @@ import { Problem } from '../runtime/problem.ts';
 import { parseListQuery } from './query/parse.ts';
 import { eventsStatement } from './query/read.ts';
 import type { Api, Context } from './request.ts';
+import { standingOf } from './standing.ts';
 
 /** How often a stream looks for new events; the sealer puts them in order about as often. */
 const lookMs = 250;
@@ -29,25 +32,32 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
       violations: [{ field: 'follow', message: 'must be true' }],
     });
   const { filter } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
-  const visible = visibleTo(ctx.state.caller, 'list');
+  const mayFollow = (caller: Caller): boolean => scopesOf(caller, 'event.list').anywhere;
+  if (!mayFollow(ctx.state.caller)) throw new Problem('FORBIDDEN', 'you need the permission event.list');
   const from = ctx.get('Last-Event-ID');
   const { rows: newest } = await api.database.pool.query<{ last: string }>(
     `SELECT coalesce(max(sequence), 0)::text AS last FROM "event"`,
   );
   let after = resumeAfter(from, newest[0]?.last ?? '0');
+  const standing = standingOf(api, ctx, mayFollow);
   ctx.respond = false;
   const { res } = ctx;
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
   // A follower who loses this connection before the first event resumes here, not wherever the stream is then.
   res.write(`: following\nid: ${after}\n\n`);
   let quietSince = Date.now();
-  while (!res.destroyed && !res.writableEnded) {
+  standing.signal.addEventListener('abort', () => res.end());
+  while (!standing.signal.aborted && !res.destroyed && !res.writableEnded) {
+    const { caller } = standing;
     const { rows } = await api.database.pool
-      .query<{ sequence: string; type: string; json: string }>(eventsStatement(after, 200, filter, visible))
+      .query<{ sequence: string; type: string; json: string }>(
+        eventsStatement(after, 200, filter, visibleTo(caller, 'list')),
+      )
       .catch(() => ({ rows: [] }));
-    for (const row of rows) {
+    for (const row of standing.signal.aborted ? [] : rows) {
       after = row.sequence;
-      if (!res.write(`id: ${row.sequence}\nevent: ${row.type}\ndata: ${row.json}\n\n`))
+      const json = veilOf(caller)?.json(row.json) ?? row.json;
+      if (!res.write(`id: ${row.sequence}\nevent: ${row.type}\ndata: ${json}\n\n`))
         await new Promise((resolve) => res.once('drain', resolve).once('close', resolve));
     }
     if (rows.length > 0) quietSince = Date.now();

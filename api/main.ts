@@ -24,6 +24,8 @@ async function followRights(): Promise<void> {
     try {
       await client.connect();
       await client.query('LISTEN belay_rights');
+      // What changed while nobody listened.
+      auth.forget();
       client.on('notification', () => auth.forget());
       await new Promise<void>((resolve) => client.once('end', resolve).once('error', () => resolve()));
     } catch {

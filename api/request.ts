@@ -8,6 +8,7 @@ import { acceptChange } from '../acceptance/accept.ts';
 import type { Caller } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
 import { masked } from '../acceptance/records.ts';
+import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import type { Database } from '../database/database.ts';
 import { insertAll, isOutage } from '../database/database.ts';
@@ -22,6 +23,7 @@ import { askAgainIn, waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
+import { standingOf } from './standing.ts';
 import { unstorable } from './storable.ts';
 
 export interface Api {
@@ -90,11 +92,20 @@ function whatIsWrong(error: unknown): string {
     : 'it is not written as RFC 8259 asks';
 }
 
-export function send(ctx: Context, status: number, json: string): void {
+/** Answers JSON, or an object of the JSON texts of its members: what the caller may not know is not in it. */
+export function send(ctx: Context, status: number, json: string | Record<string, string>): void {
   ctx.status = status;
   if (json === '') return;
   ctx.type = 'application/json';
-  ctx.body = json;
+  // Of a public route there is no caller.
+  const veil = ctx.state.caller ? veilOf(ctx.state.caller) : null;
+  const told = (text: string): string => veil?.json(text) ?? text;
+  ctx.body =
+    typeof json === 'string'
+      ? told(json)
+      : `{${Object.entries(json)
+          .map(([name, text]) => `${JSON.stringify(name)}:${told(text)}`)
+          .join(',')}}`;
 }
 
 export function asProblem(error: unknown, log: Log, requestId: string): Problem {
@@ -134,7 +145,9 @@ export function tell(ctx: Koa.Context, problem: Problem, requestId: string): voi
   ctx.type = 'application/problem+json';
   if (retryAfterSeconds) ctx.set('Retry-After', String(retryAfterSeconds));
   if (problem.code === 'UNAUTHENTICATED') ctx.set('WWW-Authenticate', 'Bearer');
-  ctx.body = bodyOf(problem, requestId);
+  const { caller } = ctx.state as Partial<State>;
+  const body = bodyOf(problem, requestId);
+  ctx.body = (caller ? veilOf(caller)?.json(body) : null) ?? body;
 }
 
 export const flag = (value: unknown, name: string): boolean => {
@@ -274,19 +287,16 @@ export async function applyChange(api: Api, ctx: Context, change: Change): Promi
     ctx.set('Location', `/v1/operations/${id}`);
     const seconds = prefer(ctx);
     if (seconds > 0) {
-      await waitForEnd(api.database, id, seconds, abortOf(ctx));
+      const operation = kinds.operation as unknown as Kind;
+      const standing = standingOf(api, ctx, async (caller) => (await read(api, operation, id, caller, {})) !== null);
+      await waitForEnd(api.database, id, seconds, standing.signal);
       ctx.set('Preference-Applied', `wait=${seconds}`);
-      const row = await read(api, kinds.operation as unknown as Kind, id, ctx.state.caller, {});
+      // Who may not wait any more is told what was accepted, which it was allowed to ask for.
+      const row = standing.signal.aborted ? null : await read(api, operation, id, standing.caller, {});
       return send(ctx, 202, row ?? outcome.body);
     }
   }
   send(ctx, outcome.status, outcome.body);
-}
-
-export function abortOf(ctx: Koa.Context): AbortSignal {
-  const controller = new AbortController();
-  ctx.res.once('close', () => controller.abort());
-  return controller.signal;
 }
 
 export async function read(

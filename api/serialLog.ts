@@ -3,21 +3,23 @@ import { Readable } from 'node:stream';
 import { run } from '../database/database.ts';
 import { AgentError, hostConnections } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Api, abortOf, flag } from './request.ts';
+import { type Api, flag } from './request.ts';
+import { standingOf } from './standing.ts';
 import type { Viewing } from './views.ts';
 
 /** Between two looks at where a guest that has left its host is going. */
 const lookMs = 100;
 
-export async function serialLog({ api, ctx, row }: Viewing): Promise<void> {
+export async function serialLog({ api, ctx, row, stillMay }: Viewing): Promise<void> {
   const follow = flag(ctx.query.follow, 'follow');
   const hostId = row.hostId ?? row.lastHostId;
   if (!hostId) throw new Problem('INVALID_STATE', `instance ${row.id} has not been on a host yet`);
   // One that can not be reached is answered as a problem, not as a stream that breaks.
   await hostConnections(api.database).connect(String(hostId));
+  const { signal } = standingOf(api, ctx, stillMay);
   ctx.type = 'text/plain';
   ctx.set('Cache-Control', 'no-store');
-  ctx.body = Readable.from(said(api, row.id, String(hostId), follow, abortOf(ctx)), { objectMode: false });
+  ctx.body = Readable.from(said(api, row.id, String(hostId), follow, signal), { objectMode: false });
 }
 
 /** What the guest says, on one host after the other. */

@@ -7,9 +7,9 @@ import { dirname, join } from 'node:path';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
-import { type Caller, scopesOf } from '../acceptance/caller.ts';
+import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import { checkAction } from '../acceptance/validate.ts';
-import { visibleTo } from '../acceptance/visible.ts';
+import { mayAsk, visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
@@ -25,7 +25,6 @@ import { ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
 import {
   type Api,
-  abortOf,
   applyChange,
   asProblem,
   type Context,
@@ -37,6 +36,7 @@ import {
   tell,
   uuidOf,
 } from './request.ts';
+import { standingOf } from './standing.ts';
 import { maxHeadBytes, refuseUnreadable } from './unreadable.ts';
 import { uploadRoutes } from './upload.ts';
 import { viewRoutes } from './views.ts';
@@ -50,7 +50,12 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
       throw new Problem('INVALID_ARGUMENT', 'waitSeconds is a whole number up to 60', {
         violations: [{ field: 'waitSeconds', message: 'must be 0 to 60' }],
       });
-    if (await read(api, kind, id, ctx.state.caller, {})) await waitForEnd(api.database, id, seconds, abortOf(ctx));
+    if (seconds > 0 && (await read(api, kind, id, ctx.state.caller, {}))) {
+      const standing = standingOf(api, ctx, async (caller) => (await read(api, kind, id, caller, {})) !== null);
+      await waitForEnd(api.database, id, seconds, standing.signal);
+      standing.refuse();
+      ctx.state.caller = standing.caller;
+    }
   }
   const row = await readById(api.database.pool, kind, id, { visible: visibleTo(ctx.state.caller, 'get'), ...query });
   if (!row) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id}`);
@@ -59,8 +64,7 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
 }
 
 function mayList(caller: Caller, kind: Kind): void {
-  const scopes = scopesOf(caller, `${kind.name}.list`);
-  if (!scopes.anywhere) throw new Problem('FORBIDDEN', `you need the permission ${kind.name}.list`);
+  if (!mayAsk(caller, kind, 'list')) throw new Problem('FORBIDDEN', `you need the permission ${kind.name}.list`);
 }
 
 async function list(
@@ -100,10 +104,10 @@ async function queryMany(api: Api, ctx: Context): Promise<void> {
   const client = await api.database.pool.connect();
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    const parts: string[] = [];
+    const parts: Record<string, string> = {};
     for (const { name, kind, raw } of wanted) {
       try {
-        parts.push(`${JSON.stringify(name)}:${await list(api, ctx.state.caller, kind, raw, client)}`);
+        parts[name] = await list(api, ctx.state.caller, kind, raw, client);
       } catch (error) {
         if (error instanceof ProblemInput)
           throw new Problem(error.code, `${name}: ${error.message}`, {
@@ -112,7 +116,7 @@ async function queryMany(api: Api, ctx: Context): Promise<void> {
         throw error;
       }
     }
-    send(ctx, 200, `{${parts.join(',')}}`);
+    send(ctx, 200, parts);
   } finally {
     await client.query('ROLLBACK').catch(() => {});
     client.release();
@@ -146,6 +150,19 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   }
 }
 
+/** Whether a tenant may ask this of an operation: it is in a project of its own, and was not begun by those who run the platform. */
+async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Promise<boolean> {
+  const [row] = await run<{ projectId: string | null; known: boolean }>(
+    api.database.pool,
+    `SELECT o."projectId", coalesce(u."accountId" = ANY($2::uuid[]) OR u."accountId" = p."accountId" OR EXISTS (
+              SELECT 1 FROM "roleBinding" b WHERE b."deletedAt" IS NULL AND b."targetKind" = 'project' AND b."targetId" = p.id
+                AND b."subjectKind" = 'user' AND b."subjectId" = u.id), FALSE) AS known
+     FROM "operation" o LEFT JOIN "user" u ON u.id = o."actorUserId" LEFT JOIN "project" p ON p.id = o."projectId" WHERE o.id = $1`,
+    [id, [caller.accountId, ...scopes.accounts]],
+  );
+  return row?.projectId != null && scopes.projects.has(row.projectId) && row.known;
+}
+
 function operationRoutes(router: Router<State>, api: Api): void {
   const kind = kinds.operation as unknown as Kind;
   for (const verb of ['cancel', 'retry', 'skipStep'] as const)
@@ -156,12 +173,7 @@ function operationRoutes(router: Router<State>, api: Api): void {
       if (!(await read(api, kind, id, caller, {}))) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
       const input = checkAction(kind, verb, change.body);
       const scopes = scopesOf(caller, `operation.${verb}`);
-      const [row] = await run<{ projectId: string | null }>(
-        api.database.pool,
-        `SELECT "projectId" FROM "operation" WHERE id = $1`,
-        [id],
-      );
-      if (!scopes.platform && !(row?.projectId && scopes.projects.has(row.projectId)))
+      if (!scopes.platform && (kind.actions[verb]?.operatorOnly || !(await mayStop(api, caller, scopes, id))))
         throw new Problem('FORBIDDEN', `you need the permission operation.${verb} here`);
       await askOperation(
         api.database,

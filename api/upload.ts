@@ -1,14 +1,15 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
 import pg from 'pg';
-import { may, placeOf } from '../acceptance/caller.ts';
+import { type Caller, may, placeOf } from '../acceptance/caller.ts';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Api, abortOf, applyChange, type Context, type State, uuidOf } from './request.ts';
+import { type Api, applyChange, type Context, type State, uuidOf } from './request.ts';
+import { standingOf } from './standing.ts';
 
 /**
  * Keeps an image to one upload at a time, across all API servers: the lock ends with its own connection, whatever becomes of this
@@ -57,14 +58,33 @@ async function receive(api: Api, ctx: Context): Promise<void> {
     throw new Problem('INVALID_STATE', `image ${id} is ${image.state}; its bytes were uploaded already`, {
       fits: ['awaitingUpload'],
     });
-  const signal = abortOf(ctx);
-  await alone(id, () => take(api, ctx, id, image, signal));
+  await alone(id, () => take(api, ctx, id, image));
 }
 
-async function take(api: Api, ctx: Context, id: string, image: Announced, signal: AbortSignal): Promise<void> {
-  const { caller, requestId } = ctx.state;
+/** Whether the bytes would still be taken, so that nobody goes on sending in vain. */
+async function mayGoOn(api: Api, caller: Caller, id: string): Promise<boolean> {
+  const [image] = await run<{ projectId: string; account: string }>(
+    api.database.pool,
+    `SELECT i."projectId", a.state AS account FROM "image" i JOIN "project" p ON p.id = i."projectId" JOIN "account" a ON a.id = p."accountId"
+     WHERE i.id = $1 AND i."deletedAt" IS NULL`,
+    [id],
+  );
+  if (image && image.account !== 'active')
+    throw new Problem('ACCOUNT_SUSPENDED', `the account is ${image.account}: nothing new is made in it`);
+  return image !== undefined && may(caller, 'image.import', placeOf(kinds.image as unknown as Kind, { ...image, id }));
+}
+
+async function take(api: Api, ctx: Context, id: string, image: Announced): Promise<void> {
+  const { requestId } = ctx.state;
   const kind = kinds.image as unknown as Kind;
-  const facts = await receiveImage(api.database, id, ctx.req, { limitBytes: config.uploadLimitBytes, signal });
+  const standing = standingOf(api, ctx, (caller) => mayGoOn(api, caller, id));
+  const { signal } = standing;
+  const facts = await receiveImage(api.database, id, ctx.req, { limitBytes: config.uploadLimitBytes, signal }).catch(
+    (error: unknown) => {
+      standing.refuse();
+      throw error;
+    },
+  );
   const wrong =
     image.format && image.format !== facts.format
       ? `the bytes are ${facts.format}, not ${image.format}`
@@ -80,7 +100,7 @@ async function take(api: Api, ctx: Context, id: string, image: Announced, signal
     verb: 'import',
     targetId: id,
     body: {},
-    caller,
+    caller: standing.caller,
     requestId,
     sourceAddress: ctx.ip,
     dryRun: false,

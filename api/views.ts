@@ -4,7 +4,7 @@ import { type Caller, may, placeOf, scopesOf } from '../acceptance/caller.ts';
 import type { Row } from '../acceptance/change.ts';
 import { deletePlanOf } from '../acceptance/deletePlan.ts';
 import { hookOf } from '../acceptance/hooks.ts';
-import { visibleTo } from '../acceptance/visible.ts';
+import { type Visible, visibleTo } from '../acceptance/visible.ts';
 import { run } from '../database/database.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind, View } from '../model/kind.ts';
@@ -21,6 +21,8 @@ export interface Viewing {
   ctx: Context;
   kind: Kind;
   row: Row;
+  /** Whether a caller may see this view of it, for answers that go on. */
+  stillMay(caller: Caller): Promise<boolean>;
 }
 
 const measureTimeoutMs = 10_000;
@@ -83,6 +85,8 @@ async function mayView(api: Api, caller: Caller, permission: string, kind: Kind,
   return may(caller, permission, there ? placeOf(kindOf(home.kind), there) : {});
 }
 
+const everything: Visible = () => null;
+
 async function answerView(api: Api, ctx: Context, kind: Kind, name: string, view: View): Promise<void> {
   for (const parameter of Object.keys(ctx.query))
     if (!view.parameters?.[parameter])
@@ -91,14 +95,18 @@ async function answerView(api: Api, ctx: Context, kind: Kind, name: string, view
       });
   const id = uuidOf(ctx, kind);
   const { caller } = ctx.state;
-  const found = await readById(api.database.pool, kind, id, { visible: visibleTo(caller, 'get') });
+  const readAs = (by: Caller) => readById(api.database.pool, kind, id, { visible: visibleTo(by, 'get') });
+  // A view is computed from all of the row, such as the host where an instance runs; its caller is told what the view says, and no more.
+  const found = (await readAs(caller)) && (await readById(api.database.pool, kind, id, { visible: everything }));
   if (!found) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id}`);
   const row = JSON.parse(found.json) as Row;
   const permission = `${kind.name}.${name}`;
+  const stillMay = async (by: Caller): Promise<boolean> =>
+    (await readAs(by)) !== null && (await mayView(api, by, permission, kind, row));
   if (!(await mayView(api, caller, permission, kind, row)))
     throw new Problem('FORBIDDEN', `you need the permission ${permission} here`);
   try {
-    await (views[permission] ?? views[name])?.({ api, ctx, kind, row });
+    await (views[permission] ?? views[name])?.({ api, ctx, kind, row, stillMay });
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
     // The address of a host is not everybody's to know.

@@ -123,6 +123,7 @@ export async function ensureInstallation(database: Database): Promise<void> {
           roleId: idOf('role/rootAdmin'),
           targetKind: 'platform',
           targetId: null,
+          state: 'active',
         },
       ],
       [],

@@ -25,6 +25,8 @@ const happened: Readonly<Record<string, string>> = {
   retry: 'retried',
   skipStep: 'stepSkipped',
   reset: 'reset',
+  accept: 'accepted',
+  decline: 'declined',
 };
 
 /** Throws for a verb that is not in the table: how it goes on is not guessed. */

@@ -26,6 +26,11 @@ export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
   /** Kind of the resource whose id this is (or whose ids these are). */
   ref?: string;
   onDelete?: OnDelete;
+  /**
+   * The permission on the referred resource that naming it here needs, as its verb: `use` unless said. `get` where the change itself
+   * needs its own permission at that very place.
+   */
+  use?: string;
   /** What has this value here is `own`, unless the referred resource says no by a flag of its own. */
   ownWhen?: { field: string; value: string | boolean; unless?: string };
   /** Stored encrypted, never returned, masked in audit entries and operations. */
@@ -172,6 +177,8 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   catalogue?: boolean;
   /** What no two living ones may share. Each is an index of the database: who comes second is refused, however many come at once. */
   unique?: readonly Unique[];
+  /** The field whose resource it lies in the same project with, whoever makes it. */
+  livesWith?: string;
   /** Written by the platform only: no create, update, delete by callers; and no name, description, labels. */
   readOnly?: boolean;
 }

@@ -2,11 +2,14 @@
  * Tells callers that their operation has ended: one POST, signed as Standard Webhooks lays down (standardwebhooks.com), repeated with the
  * same id until the receiver answers with a 2xx or the attempts are used up.
  */
+
 import { lookup } from 'node:dns';
 import http from 'node:http';
 import https from 'node:https';
 import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
 import { Webhook } from 'standardwebhooks';
+import { strangersVeil } from '../acceptance/veil.ts';
+import type { Visible } from '../acceptance/visible.ts';
 import { readById } from '../api/query/gather.ts';
 import { callbackSecretField } from '../database/callbacks.ts';
 import { type Database, run } from '../database/database.ts';
@@ -30,8 +33,9 @@ interface Due {
   attempts: number;
 }
 
-/** Whoever has it may read the whole operation: it was this caller's own. */
-const everything = (): null => null;
+/** It was this caller's own operation; but who gets the message is known to nobody, so it says of the platform what everybody may know. */
+const veil = strangersVeil();
+const everything: Visible = Object.assign((): null => null, { veil });
 
 /** Takes callbacks whose operation has ended and whose time has come; another dispatcher passes them over meanwhile. */
 const due = (database: Database): Promise<Due[]> =>
@@ -111,7 +115,7 @@ async function deliver(database: Database, denied: BlockList, callback: Due): Pr
   if (!operation) throw new Error('the operation is gone');
   const { state } = JSON.parse(operation.json) as { state: string };
   const now = new Date();
-  const body = `{"type":"operation.${state}","timestamp":"${instantAt(now)}","data":${operation.json}}`;
+  const body = `{"type":"operation.${state}","timestamp":"${instantAt(now)}","data":${veil?.json(operation.json) ?? operation.json}}`;
   const signature = new Webhook(secret).sign(operationId, now, body);
   const headers = {
     'webhook-id': operationId,

@@ -1,4 +1,6 @@
 import { run } from '../../database/database.ts';
+import { kindOf } from '../../model/kinds.ts';
+import { placeOf } from '../caller.ts';
 import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
 import { type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
@@ -76,4 +78,10 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
   rows.subnetAddress = [{ subnetId: row.id, address: gateway, networkInterfaceId: row.id }];
 }
 
-export const subnetHooks: Hooks = { 'subnet.create': { accept } };
+export const subnetHooks: Hooks = {
+  'subnet.create': {
+    place: (row, loaded) =>
+      placeOf(kindOf('network'), loaded.get(`network/${String(row.networkId)}`) ?? { id: String(row.networkId) }),
+    accept,
+  },
+};

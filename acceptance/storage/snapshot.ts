@@ -1,4 +1,6 @@
+import { kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
+import { placeOf } from '../caller.ts';
 import type { Condition, Hold, Hooks, Related, Row } from '../change.ts';
 
 /** What the holds were told from must still be so when the turn has come: a volume that was attached meanwhile needs its instance held too. */
@@ -21,6 +23,9 @@ export const relatedInstance = (volume: Row | undefined): Related[] =>
 
 export const snapshotHooks: Hooks = {
   'snapshot.create': {
+    // With whom the volume is shared may be allowed this too; the snapshot is the owner's all the same.
+    place: (row, loaded) =>
+      placeOf(kindOf('volume'), loaded.get(`volume/${String(row.volumeId)}`) ?? { id: String(row.volumeId) }),
     related: ({ input, loaded }) => relatedInstance(loaded.get(`volume/${String(input.volumeId)}`)),
     holds({ input, loaded }) {
       const volume = loaded.get(`volume/${String(input.volumeId)}`);

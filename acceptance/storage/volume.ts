@@ -81,7 +81,7 @@ export const volumeHooks: Hooks = {
     accept: create,
   },
   'volume.attach': {
-    references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId' }],
+    references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId', use: 'attach' }],
     conditions: ({ row }) => [notAttached(row)],
     holds: ({ input }) => [{ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] }],
     async accept({ tx, row, input, references, workflowInput }) {
@@ -120,7 +120,7 @@ export const volumeHooks: Hooks = {
     },
   },
   'volume.revert': {
-    references: (input) => [{ kind: 'snapshot', id: String(input.snapshotId), field: 'snapshotId' }],
+    references: (input) => [{ kind: 'snapshot', id: String(input.snapshotId), field: 'snapshotId', use: 'revert' }],
     // A stopped instance keeps its disk, and does not start meanwhile.
     related: ({ row }) => relatedInstance(row),
     holds: ({ row }) => instanceOf(row).map((hold) => ({ ...hold, from: ['stopped', 'destroyed'] })),

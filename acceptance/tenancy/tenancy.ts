@@ -5,7 +5,7 @@ import { writeSecret } from '../../database/secrets.ts';
 import { instantAt } from '../../model/forms.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
-import { type Caller, gives, heldUntil, keyAllows, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
+import { type Caller, gives, heldUntil, keyAllows, may, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
 import type { Accepting, Hooks, Row } from '../change.ts';
 import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
@@ -109,6 +109,31 @@ async function bind(accepting: Accepting): Promise<void> {
     at && there ? placeOf(kindOf(at.kind), there) : {},
   );
   row.expiresAt = boundedEnd(input.expiresAt, until);
+  if (await isBeyond(accepting)) row.state = 'pending';
+}
+
+/** Whether the subject is outside of what the caller grants roles in, so that it must be asked. Of one that does not exist nobody is told. */
+async function isBeyond({ tx, caller, row }: Accepting): Promise<boolean> {
+  const { platform, accounts } = scopesOf(caller, 'roleBinding.create');
+  const subject = tables[String(row.subjectKind)];
+  if (platform || !subject) return false;
+  const [found] = await run<{ accountId: string }>(
+    tx,
+    `SELECT ${subject === 'account' ? 'id' : '"accountId"'} AS "accountId" FROM "${subject}" WHERE id = $1`,
+    [row.subjectId],
+  );
+  return !found || (found.accountId !== caller.accountId && !accounts.has(found.accountId));
+}
+
+/** A grant is its subject's to accept or to refuse: of an account or a project, of those who rule over its grants. */
+function isForCaller({ subjectKind, subjectId }: Row, caller: Caller, verb: 'accept' | 'decline'): boolean {
+  const permission = `roleBinding.${verb}`;
+  if (subjectKind === 'user' && subjectId === caller.userId) return keyAllows(caller, permission);
+  const id = String(subjectId);
+  return may(caller, permission, {
+    accountId: subjectKind === 'account' ? id : null,
+    projectId: subjectKind === 'project' ? id : null,
+  });
 }
 
 /** Who makes a grant last longer grants it for that time: they must hold it so long. */
@@ -261,11 +286,17 @@ export const tenancyHooks: Hooks = {
     home: target,
     references: ({ targetKind, targetId }) =>
       isKindName(targetKind) && typeof targetId === 'string'
-        ? [{ kind: targetKind, id: targetId, field: 'targetId' }]
+        ? [{ kind: targetKind, id: targetId, field: 'targetId', use: 'get' }]
         : [],
     accept: bind,
   },
   'roleBinding.update': { home: target, accept: prolong },
+  'roleBinding.accept': { home: target, mine: (row, caller) => isForCaller(row, caller, 'accept') },
+  'roleBinding.decline': {
+    home: target,
+    mine: (row, caller) => isForCaller(row, caller, 'decline'),
+    accept: ({ row }) => keepAdministrator(row),
+  },
   'roleBinding.delete': { home: target, accept: ({ row }) => keepAdministrator(row) },
   'quota.create': {
     async accept({ tx, input }) {

@@ -119,8 +119,8 @@ const misuse = (relation: Relation): string =>
 
 const columnValue =
   (column: Column): Condition =>
-  ({ alias }) =>
-    sql`${alias}.${identifier(column.name)}`;
+  ({ alias, visible }) =>
+    visible.veil?.compared(column, alias) ?? sql`${alias}.${identifier(column.name)}`;
 
 function compareColumn(
   column: Column,

@@ -41,22 +41,28 @@ export function getStatement(
 ): Statement {
   const memoKey = fields === null ? `${kind.name} ${showDeleted}` : null;
   const known = memoKey === null ? undefined : statementMemo.get(visible)?.get(memoKey);
-  if (known) return { ...known, values: [ids, ...known.values.slice(1)] };
+  if (known) return { ...known.statement, values: known.statement.values.with(known.at, ids) };
   const scope: Scope = { alias: t0, depth: 0, visible };
   const facts = columnsOf(kind).filter(({ name }) => name === 'id' || name === 'revision' || name === 'projectId');
   const source = sql`SELECT row_to_json(r)::text AS "json", ${join(facts.map((column) => columnOf(column, t0)))}
-FROM ${identifier(kind.name)} AS ${t0} CROSS JOIN LATERAL (SELECT ${told(kind, fields, t0)}) AS r
+FROM ${identifier(kind.name)} AS ${t0} CROSS JOIN LATERAL (SELECT ${told(kind, fields, t0, visible)}) AS r
 WHERE ${and([sql`${t0}."id" = ANY(${ids}::uuid[])`, ...among(kind, scope, showDeleted)])}`;
   const statement = render(source, { lasting: fields === null });
   if (memoKey !== null) {
-    const memo = statementMemo.get(visible) ?? new Map<string, Statement>();
-    statementMemo.set(visible, memo.set(memoKey, statement));
+    const memo = statementMemo.get(visible) ?? new Map<string, Asked>();
+    statementMemo.set(visible, memo.set(memoKey, { statement, at: statement.values.indexOf(ids) }));
   }
   return statement;
 }
 
-/** Statements of whole resources by caller: their text is always the same, and its first parameter is the ids. */
-const statementMemo = new WeakMap<Visible, Map<string, Statement>>();
+/** A statement of whole resources, and which of its parameters is the ids. */
+interface Asked {
+  statement: Statement;
+  at: number;
+}
+
+/** By caller: their text is always the same. */
+const statementMemo = new WeakMap<Visible, Map<string, Asked>>();
 
 /** The one row of a list. */
 export interface ListRow {
@@ -81,7 +87,7 @@ export function listStatement(kind: Kind, query: ListQuery, visible: Visible): S
   const source = sql`SELECT '[' || coalesce(string_agg(row_to_json(r)::text, ',') FILTER (WHERE p."#" <= ${query.pageSize}::int), '') || ']' AS "items",
 CASE WHEN count(*) > ${query.pageSize}::int THEN max(json_build_array(${join(keys)})::text) FILTER (WHERE p."#" = ${query.pageSize}::int) END AS "last"${count}
 FROM (SELECT row_number() OVER () AS "#", s.* FROM (${page(kind, query, found)}) AS s) AS p
-CROSS JOIN LATERAL (SELECT ${told(kind, query.fields, p)}) AS r
+CROSS JOIN LATERAL (SELECT ${told(kind, query.fields, p, visible)}) AS r
 WHERE p."#" <= ${query.pageSize + 1}::int`;
   // A plan for all values takes any list for ten long, finds ten projects in half the table, and reads all of it for a
   // tenant who has little. Without a name the statement is planned for its own values.
@@ -112,7 +118,7 @@ export function eventsStatement(
   ];
   const source = sql`SELECT s."sequence"::text AS "sequence", s."type", row_to_json(r)::text AS "json"
 FROM (SELECT ${t0}.* FROM "event" AS ${t0} WHERE ${and(found)} ORDER BY ${t0}."sequence", ${t0}."id" LIMIT ${limit}::int) AS s
-CROSS JOIN LATERAL (SELECT ${told(event, null, identifier('s'))}) AS r`;
+CROSS JOIN LATERAL (SELECT ${told(event, null, identifier('s'), visible)}) AS r`;
   return render(source, { lasting: filter === null });
 }
 
@@ -135,14 +141,18 @@ const toldValue = (column: Column, alias: Sql): Sql =>
 const toldMemo = new Map<string, Sql>();
 
 /** The select list of what is told. Hidden columns are never in it, whatever `fields` says. */
-function told(kind: Kind, fields: readonly string[] | null, alias: Sql): Sql {
-  const memoKey = fields === null ? `${kind.name} ${alias.texts[0]}` : null;
+function told(kind: Kind, fields: readonly string[] | null, alias: Sql, { veil }: Visible): Sql {
+  const memoKey = fields === null && !veil ? `${kind.name} ${alias.texts[0]}` : null;
   const known = memoKey === null ? undefined : toldMemo.get(memoKey);
   if (known) return known;
   const columns = columnsOf(kind).filter(
     (column) => !column.hidden && (fields === null || column.name === 'id' || fields.includes(column.name)),
   );
-  const list = join(columns.map((column) => sql`${toldValue(column, alias)} AS ${identifier(column.name)}`));
+  const list = join(
+    columns.map(
+      (column) => sql`${veil?.column(column, alias) ?? toldValue(column, alias)} AS ${identifier(column.name)}`,
+    ),
+  );
   if (memoKey !== null) toldMemo.set(memoKey, list);
   return list;
 }

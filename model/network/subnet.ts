@@ -7,8 +7,9 @@ export const subnet = kind({
   area: 'network',
   scope: 'project',
   summary: 'An IPv4 range with DHCP on a network',
+  livesWith: 'networkId',
   fields: {
-    networkId: ref('network', 'create!'),
+    networkId: ref('network', 'create!', { use: 'addSubnet' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     cidr: field(Cidr, 'create!'),
     gateway: field(Ip, 'create', { description: 'The first address unless said' }),

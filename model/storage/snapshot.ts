@@ -8,8 +8,9 @@ export const snapshot = kind({
   area: 'storage',
   scope: 'project',
   summary: 'A volume at one moment',
+  livesWith: 'volumeId',
   fields: {
-    volumeId: ref('volume', 'create!'),
+    volumeId: ref('volume', 'create!', { use: 'snapshot' }),
     quiesce: boolean('create', {
       default: false,
       description: 'Freeze the file systems while it is taken, where the guest agent answers',

@@ -8,7 +8,7 @@ export const account = kind({
   scope: 'domain',
   summary: 'A customer, with projects, users and quota',
   fields: {
-    domainId: ref('domain', 'create!'),
+    domainId: ref('domain', 'create!', { use: 'get' }),
     type: choice(['customer', 'reseller', 'internal'], 'create', { default: 'customer' }),
     defaultZoneId: ref('zone', 'patch', { onDelete: 'detach' }),
   },

@@ -9,7 +9,7 @@ export const apiKey = kind({
   scope: 'account',
   summary: 'A credential of a user',
   fields: {
-    userId: ref('user', 'create!', { onDelete: 'own' }),
+    userId: ref('user', 'create!', { use: 'get', onDelete: 'own' }),
     accountId: ref('account', 'system', { onDelete: 'own' }),
     accessKey: text(32, 'system'),
     secretHash: text(64, 'system', { secret: true }),

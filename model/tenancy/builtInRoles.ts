@@ -24,6 +24,8 @@ const infrastructure = [
   'instanceType',
 ];
 const catalogue = read('zone', 'instanceType', 'volumeType', 'role', 'operationType', 'image');
+/** What making resources names of it. */
+const offered = ['zone.use', 'instanceType.use', 'volumeType.use', 'image.use'];
 const tenantKinds = [
   'instance',
   'volume',
@@ -75,6 +77,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
         ...everything([...tenantKinds, 'domain', 'account', 'project', 'user', 'apiKey', 'roleBinding']),
         ...read('quota'),
         ...catalogue,
+        ...offered,
         ...trace,
         'operation.cancel',
       ),
@@ -88,6 +91,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...everything([...tenantKinds, 'project', 'user', 'apiKey', 'roleBinding']),
       ...read('account', 'quota'),
       ...catalogue,
+      ...offered,
       ...trace,
       'operation.cancel',
     ),
@@ -104,6 +108,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...everything([...tenantKinds, 'roleBinding']),
       ...read('project', 'quota'),
       ...catalogue,
+      ...offered,
       ...trace,
       'operation.cancel',
       'apiKey.*',
@@ -116,6 +121,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...everything(tenantKinds),
       ...read('project', 'quota'),
       ...catalogue,
+      ...offered,
       ...trace,
       'operation.cancel',
       'apiKey.*',
@@ -126,15 +132,19 @@ export const builtInRoles: Record<string, BuiltInRole> = {
     boundAt: 'project',
     permissions: allow(...read(...tenantKinds, 'project', 'quota'), 'instance.metrics', ...catalogue, ...trace),
   },
-  imageUser: { summary: 'May use a shared image', boundAt: 'resource', permissions: allow(...read('image')) },
+  imageUser: {
+    summary: 'May use a shared image',
+    boundAt: 'resource',
+    permissions: allow(...read('image'), 'image.use'),
+  },
   networkUser: {
     summary: 'May attach to a shared network',
     boundAt: 'resource',
-    permissions: allow(...read('network', 'subnet')),
+    permissions: allow(...read('network', 'subnet'), 'network.use', 'subnet.use'),
   },
   offeringUser: {
     summary: 'May use a private instance or volume type',
     boundAt: 'resource',
-    permissions: allow(...read('instanceType', 'volumeType')),
+    permissions: allow(...read('instanceType', 'volumeType'), 'instanceType.use', 'volumeType.use'),
   },
 };

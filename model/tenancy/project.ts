@@ -8,7 +8,11 @@ export const project = kind({
   scope: 'account',
   summary: 'A set of resources of one account',
   fields: {
-    accountId: ref('account', 'create!', { onDelete: 'cascade', ownWhen: { field: 'isDefault', value: true } }),
+    accountId: ref('account', 'create!', {
+      use: 'get',
+      onDelete: 'cascade',
+      ownWhen: { field: 'isDefault', value: true },
+    }),
     isDefault: boolean('system', { default: false }),
   },
   states: ['active', 'suspended'],

@@ -7,7 +7,7 @@ export const user = kind({
   scope: 'account',
   summary: 'A person or a service that acts',
   fields: {
-    accountId: ref('account', 'create!', { onDelete: 'cascade' }),
+    accountId: ref('account', 'create!', { use: 'get', onDelete: 'cascade' }),
     userName: text(128, 'create!'),
     type: choice(['person', 'service'], 'create', { default: 'person' }),
     email: text(254, 'patch'),

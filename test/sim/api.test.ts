@@ -282,11 +282,12 @@ describe('a change whose time has not come', () => {
       rootVolumeTypeId: cloud.volumeTypes[0]?.id,
     });
     const before = withoutRuns(await records(address.databaseUrl));
-    const accepted = await tenant.raw('POST', '/v1/instances', JSON.stringify(web({ instanceTypeId: type.id })), {
+    const body = { ...web({ instanceTypeId: type.id }), projectId: cloud.project.id };
+    const accepted = await admin.raw('POST', '/v1/instances', JSON.stringify(body), {
       'content-type': 'application/json',
     });
     const answer = (await accepted.json()) as OperationView & ApiProblem;
-    const problem = accepted.status === 202 ? (await tenant.settled(answer.id)).error : answer;
+    const problem = accepted.status === 202 ? (await admin.settled(answer.id)).error : answer;
     expect(problem?.code).toBe('NO_CAPACITY');
     expect(problem?.droppedBy).toMatchObject({ vcpus: expect.any(Number), memoryMib: expect.any(Number) });
     expect(withoutRuns(await records(address.databaseUrl))).toEqual(before);

@@ -52,7 +52,7 @@ const placeOf = async (id: string): Promise<string | undefined> =>
   realityOf(await simulatorInventory(address.simulatorUrl)).running.get(id)?.[0];
 /** The host on which it is in the records. */
 const homeOf = async (id: string): Promise<string | undefined> => {
-  const { hostId } = await tenant.call('GET', `/v1/instances/${id}`);
+  const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
   return cloud.hosts.find((host) => host.id === hostId)?.name;
 };
 

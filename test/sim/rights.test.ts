@@ -5,7 +5,7 @@ import { authenticator } from '../../api/authenticate.ts';
 import { openDatabase } from '../../database/database.ts';
 import type { Api, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
-import { allKinds } from '../../model/kinds.ts';
+import { allKinds, kindOf } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { answer, code, nobody, type Person, peopleOf, rootDomain } from '../support/people.ts';
 import { openClient } from '../support/postgres.ts';
@@ -83,7 +83,7 @@ describe('a grant is on one resource of one kind', () => {
     const client = await openClient(address.databaseUrl);
     await expect(
       client.query(
-        `INSERT INTO "roleBinding" (id, name, "subjectKind", "roleId", "targetKind", "targetId") VALUES (gen_random_uuid(), 'g', 'everyone', $1, 'keyPair', $2)`,
+        `INSERT INTO "roleBinding" (id, name, state, "subjectKind", "roleId", "targetKind", "targetId") VALUES (gen_random_uuid(), 'g', 'active', 'everyone', $1, 'keyPair', $2)`,
         [await roleId('projectReader'), network.id],
       ),
     ).rejects.toMatchObject({ code: '23503' });
@@ -137,8 +137,8 @@ describe('a grant is on one resource of one kind', () => {
       [account.id],
     );
     await client.query(
-      `INSERT INTO "roleBinding" (id, name, "subjectKind", "subjectId", "roleId", "targetKind", "targetId")
-       SELECT gen_random_uuid(), 'g', 'user', $1, $2, 'project', id FROM "project" WHERE "accountId" = $3 AND name LIKE 'many %'`,
+      `INSERT INTO "roleBinding" (id, name, state, "subjectKind", "subjectId", "roleId", "targetKind", "targetId")
+       SELECT gen_random_uuid(), 'g', 'active', 'user', $1, $2, 'project', id FROM "project" WHERE "accountId" = $3 AND name LIKE 'many %'`,
       [many.user.id, await roleId('projectReader'), account.id],
     );
     const lots = await asked();
@@ -224,7 +224,7 @@ describe('what comes of a right', () => {
       { expiresAt: null },
       { allowedCidrs: [] },
       { allowedCidrs: ['0.0.0.0/0'] },
-      { allowedCidrs: ['127.0.0.0/7'] },
+      { allowedCidrs: ['126.0.0.0/7'] },
       { allowedCidrs: ['127.0.0.1/32', '10.0.0.0/8'] },
     ])
       expect([more, await code(api, 'POST', '/v1/api-keys', { ...body, ...more })]).toEqual([more, '403 FORBIDDEN']);
@@ -383,4 +383,182 @@ test('in a locked account nothing is made or started, whoever asks; what runs go
     await someone.api.done('POST', `/v1/instances/${id}/actions/expunge`, {});
   }
   await someone.api.done('DELETE', `/v1/volumes/${volume.id}`);
+});
+
+describe('what a change names needs the permission that this use takes', () => {
+  let volume: Resource;
+  let instance: Resource;
+  let snapshot: Resource;
+  let image: Resource;
+  let subnet: Resource;
+  let group: Resource;
+  const types = { zoneId, volumeTypeId: cloud.volumeTypes[0]?.id };
+
+  beforeAll(async () => {
+    volume = await make(member.api, 'volumes', { name: 'v', ...types, sizeGib: 1 });
+    subnet = await make(member.api, 'subnets', { name: 's', networkId: network.id, cidr: '10.6.0.0/24' });
+    group = await make(member.api, 'security-groups', { name: 'g', zoneId });
+    const body = instanceBody(cloud, 'i', { startOnCreate: false, networkInterfaces: [{ subnetId: subnet.id }] });
+    instance = await make(member.api, 'instances', body);
+    snapshot = await make(member.api, 'snapshots', { name: 's', volumeId: volume.id });
+    image = await member.api.call('POST', '/v1/images', { name: 'private', zoneId });
+    const disk = new Uint8Array(1024 * 1024);
+    disk.set([0x55, 0xaa], 510);
+    const taken = await member.api.raw('PUT', `/v1/images/${image.id}/content`, disk);
+    expect((await member.api.settled(((await taken.json()) as { id: string }).id)).state).toBe('succeeded');
+    const mine = await make(stranger.api, 'networks', { name: 'mine', zoneId });
+    const own = await make(stranger.api, 'subnets', { name: 'mine', networkId: mine.id, cidr: '10.5.0.0/24' });
+    const ownVolume = await make(stranger.api, 'volumes', { name: 'mine', ...types, sizeGib: 1 });
+    const web = (more: object): Record<string, unknown> =>
+      instanceBody(cloud, 'w', { networkInterfaces: [{ subnetId: own.id }], startOnCreate: false, ...more });
+    uses = [
+      ['volume', volume.id, 'snapshot', '/v1/snapshots', { name: 's', volumeId: volume.id }],
+      ['instance', instance.id, 'attach', `/v1/volumes/${ownVolume.id}/actions/attach`, { instanceId: instance.id }],
+      [
+        'snapshot',
+        snapshot.id,
+        'use',
+        '/v1/volumes',
+        { name: 'v', ...types, sizeGib: 1, source: { snapshotId: snapshot.id } },
+      ],
+      ['snapshot', snapshot.id, 'use', '/v1/instances', web({ source: { snapshotId: snapshot.id } })],
+      ['image', image.id, 'use', '/v1/volumes', { name: 'v', ...types, sizeGib: 1, source: { imageId: image.id } }],
+      ['image', image.id, 'use', '/v1/instances', web({ source: { imageId: image.id } })],
+      ['network', network.id, 'addSubnet', '/v1/subnets', { name: 's', networkId: network.id, cidr: '10.4.0.0/24' }],
+      ['subnet', subnet.id, 'use', '/v1/instances', web({ networkInterfaces: [{ subnetId: subnet.id }] })],
+      [
+        'securityGroup',
+        group.id,
+        'use',
+        '/v1/instances',
+        web({ networkInterfaces: [{ subnetId: own.id, securityGroupIds: [group.id] }] }),
+      ],
+    ];
+  }, 120_000);
+  /** Kind and id of what is named, the permission it needs, path and body of what names it. */
+  let uses: [kind: string, id: string, use: string, path: string, body: object][];
+
+  test('to see is not to use: a read share lets nothing be made of it', async () => {
+    for (const [kind, id, use, path, body] of uses) {
+      expect([kind, path, await code(stranger.api, 'POST', path, body)]).toEqual([kind, path, '404 NOT_FOUND']);
+      const share = await bind(
+        admin,
+        await newRole([`${kind}.get`, `${kind}.list`]),
+        ['user', stranger.user.id],
+        [kind, id],
+      );
+      expect(await code(stranger.api, 'GET', `/v1/${kindOf(kind).plural}/${id}`)).toBe('200');
+      const refused = await answer(stranger.api, 'POST', path, body);
+      expect([kind, path, refused.status, refused.code]).toEqual([kind, path, 403, 'FORBIDDEN']);
+      if (use === 'use' || use === 'attach') expect(refused.detail).toContain(`${kind}.${use}`);
+      const project = { projectId: strangersProject.id };
+      expect(
+        await code(stranger.api, 'POST', path, { ...body, ...(path.includes('/actions/') ? {} : project) }),
+      ).toMatch(/^40[34] /);
+      await admin.call('DELETE', `/v1/role-bindings/${share.id}`);
+    }
+  });
+
+  test('a share with the permission of this use is enough, and only for this use', async () => {
+    for (const [kind, id, use, path, body] of uses) {
+      const making = use === 'snapshot' ? ['snapshot.create'] : use === 'addSubnet' ? ['subnet.create'] : [];
+      const role = await newRole([`${kind}.get`, `${kind}.${use}`, ...making]);
+      const share = await bind(admin, role, ['user', stranger.user.id], [kind, id]);
+      expect([kind, path, await code(stranger.api, 'POST', `${path}?dryRun=true`, body)]).toEqual([kind, path, '200']);
+      await admin.call('DELETE', `/v1/role-bindings/${share.id}`);
+    }
+  });
+
+  test("what a stranger makes of a shared volume is its owner's, who can delete all of it", async () => {
+    const shared = await make(member.api, 'volumes', { name: 'shared', ...types, sizeGib: 1 });
+    const role = await newRole(['volume.get', 'volume.snapshot', 'snapshot.create']);
+    await bind(admin, role, ['user', stranger.user.id], ['volume', shared.id]);
+    const asked = await stranger.api.call('POST', '/v1/snapshots', { name: 'theirs', volumeId: shared.id });
+    const taken = await member.api.settled(asked.id);
+    expect([taken.state, (await member.api.call('GET', `/v1/snapshots/${taken.targetId}`)).projectId]).toEqual([
+      'succeeded',
+      project.id,
+    ]);
+    expect(await code(stranger.api, 'GET', `/v1/snapshots/${taken.targetId}`)).toBe('404 NOT_FOUND');
+    await member.api.done('DELETE', `/v1/snapshots/${taken.targetId}`);
+    await member.api.done('DELETE', `/v1/volumes/${shared.id}`);
+  });
+
+  test('a key that may make things and use nothing makes nothing', async () => {
+    const narrow = admin.as(
+      (await keyFor(admin, member.user.id, { permissions: ['volume.create', 'zone.get', 'volumeType.get'] })).token,
+    );
+    expect(await code(narrow, 'POST', '/v1/volumes', { name: 'v', ...types, sizeGib: 1 })).toBe('403 FORBIDDEN');
+  });
+});
+
+describe('who is of another account is invited', () => {
+  const path = (id: string, verb = ''): string => `/v1/role-bindings/${id}${verb && `/actions/${verb}`}`;
+  /** The owner grants something on its network; answers the grant. */
+  const invite = (subject: [string, string], role = 'networkUser'): Promise<Resource> =>
+    bind(owner.api, role, subject, ['network', network.id]);
+
+  test('a user has nothing of it, and sees it in no list, before it accepts', async () => {
+    const plain = await person('plain', account.id, 'billingManager', ['account', account.id]);
+    const { account: far } = await newAccount('far');
+    const user = await admin.call('POST', '/v1/users', { name: 'u', userName: 'u', accountId: far.id });
+    const api = admin.as((await keyFor(admin, user.id)).token);
+    const grant = await invite(['user', user.id]);
+    expect(grant.state).toBe('pending');
+    expect(await code(api, 'GET', `/v1/networks/${network.id}`)).toBe('404 NOT_FOUND');
+    // Of one that has no role at all, lists are refused as ever.
+    expect(await code(api, 'GET', '/v1/networks')).toBe('403 FORBIDDEN');
+    expect((await list(api, 'role-bindings', 'state = "pending"')).map(({ id }) => id)).toEqual([grant.id]);
+    for (const [by, wanted] of [
+      [owner.api, '403 FORBIDDEN'],
+      [plain.api, '404 NOT_FOUND'],
+      [stranger.api, '404 NOT_FOUND'],
+    ] as const)
+      expect(await code(by, 'POST', path(grant.id, 'accept'), {})).toBe(wanted);
+    expect(await code(api, 'POST', path(grant.id, 'accept'), {})).toBe('200');
+    expect(await code(api, 'GET', `/v1/networks/${network.id}`)).toBe('200');
+    expect(await code(api, 'POST', path(grant.id, 'accept'), {})).toBe('409 INVALID_STATE');
+    expect(await code(api, 'POST', path(grant.id, 'decline'), {})).toBe('200');
+    expect(await code(api, 'GET', `/v1/networks/${network.id}`)).toBe('404 NOT_FOUND');
+  });
+
+  test('an account and a project are asked through those who rule their grants', async () => {
+    const theirs = await person('theirs', stranger.user.accountId as string, 'projectMember', [
+      'project',
+      strangersProject.id,
+    ]);
+    for (const subject of [
+      ['account', String(stranger.user.accountId)],
+      ['project', strangersProject.id],
+    ] as [string, string][]) {
+      const grant = await invite(subject);
+      expect([subject[0], grant.state]).toEqual([subject[0], 'pending']);
+      expect(await code(stranger.api, 'GET', `/v1/networks/${network.id}`)).toBe('404 NOT_FOUND');
+      expect(await code(theirs.api, 'POST', path(grant.id, 'accept'), {})).toBe('404 NOT_FOUND');
+      expect(await code(stranger.api, 'POST', path(grant.id, 'accept'), {})).toBe('200');
+      expect(await code(theirs.api, 'GET', `/v1/networks/${network.id}`)).toBe('200');
+      expect(await code(owner.api, 'DELETE', path(grant.id))).toBe('204');
+      expect(await code(theirs.api, 'GET', `/v1/networks/${network.id}`)).toBe('404 NOT_FOUND');
+    }
+  });
+
+  test('whom nobody knows is invited in the same words; whoever is within reach is granted at once', async () => {
+    expect((await invite(['user', nobody])).state).toBe('pending');
+    expect((await invite(['user', member.user.id])).state).toBe('active');
+    expect((await bind(admin, 'networkUser', ['user', stranger.user.id], ['network', network.id])).state).toBe(
+      'active',
+    );
+    const domain = await admin.call('POST', '/v1/domains', { name: `i-${crypto.randomUUID()}`, parentId: rootDomain });
+    const [one, two] = [await newAccount('one', domain.id), await newAccount('two', domain.id)];
+    const ruler = await person('ruler', one.account.id, 'domainAdmin', ['domain', domain.id]);
+    const grant = await bind(ruler.api, 'projectReader', ['account', two.account.id], ['project', one.project.id]);
+    expect(grant.state).toBe('active');
+    const beyond = await bind(ruler.api, 'projectReader', ['account', account.id], ['project', one.project.id]);
+    expect(beyond.state).toBe('pending');
+  });
+
+  test("the installation's own administrator can not give its role back", async () => {
+    const [grant] = await list(admin, 'role-bindings', 'targetKind = "platform" AND name = "admin"');
+    expect(await code(admin, 'POST', path(String(grant?.id), 'decline'), {})).toBe('409 PROTECTED');
+  });
 });

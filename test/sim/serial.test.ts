@@ -14,7 +14,7 @@ const speak = (id: string): Promise<unknown> => act(id, 'reboot', { mode: 'force
 
 test('who follows the console goes along, and neither misses nor hears twice', async () => {
   const { id } = await deploy('moving');
-  const host = async (): Promise<unknown> => (await tenant.call('GET', `/v1/instances/${id}`)).hostId;
+  const host = async (): Promise<unknown> => (await admin.call('GET', `/v1/instances/${id}`)).hostId;
   const response = await tenant.raw('GET', `${path(id)}?follow=true`, null);
   let heard = '';
   const listening = (async () => {

@@ -461,6 +461,8 @@ describe('sharing', () => {
     });
     expect((await cloud.tenant.settled(((await response.json()) as { id: string }).id)).state).toBe('succeeded');
     const share = await bind(owner.api, 'imageUser', ['account', otherAccount.id], ['image', image.id]);
+    expect(await code(other.api, 'GET', path)).toBe('404 NOT_FOUND');
+    await admin.call('POST', `/v1/role-bindings/${share.id}/actions/accept`, {});
     expect(await code(other.api, 'GET', path)).toBe('200');
     expect((await list(other.api, 'images', 'visibility = "private"')).items.map(({ id }) => id)).toEqual([image.id]);
     const net = await make(other.api, 'networks', { name: 'use', zoneId: cloud.zone.id });
@@ -484,8 +486,10 @@ describe('sharing', () => {
   test('who owns a shared network does not learn what hangs on it', async () => {
     const net = await make(cloud.tenant, 'networks', { name: 'shared', zoneId: cloud.zone.id });
     const subnet = await make(cloud.tenant, 'subnets', { name: 'shared', networkId: net.id, cidr: '10.4.0.0/24' });
-    await bind(owner.api, 'networkUser', ['account', otherAccount.id], ['network', net.id]);
-    await bind(owner.api, 'networkUser', ['account', otherAccount.id], ['subnet', subnet.id]);
+    for (const target of [['network', net.id] as [string, string], ['subnet', subnet.id] as [string, string]]) {
+      const share = await bind(owner.api, 'networkUser', ['account', otherAccount.id], target);
+      await admin.call('POST', `/v1/role-bindings/${share.id}/actions/accept`, {});
+    }
     const body = instanceBody(cloud, 'guest', { startOnCreate: false, networkInterfaces: [{ subnetId: subnet.id }] });
     const { targetId } = await other.api.done('POST', '/v1/instances', body);
     const problem = await answer(cloud.tenant, 'DELETE', `/v1/subnets/${subnet.id}`);

@@ -108,7 +108,8 @@ test('a cascade that can not be done yet is refused, and deletes nothing', async
 });
 
 test('host and instance tell what they use', async () => {
-  const { id, hostId } = await instance();
+  const { id } = await instance();
+  const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
   const used = await tenant.call('GET', `/v1/instances/${id}/views/metrics`);
   expect(used).toEqual({
     measuredAt: expect.any(String),
