@@ -295,12 +295,15 @@ export const hypervisor = (world: World) => ({
   /** What a migration may leave at the source: a definition without a guest, and what it has said. */
   leaveSource: step({
     async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
-      const here = await (await world.host(hostId)).call('domain.status', { id: instanceId });
-      // What runs there is no leftover: it may be the only guest.
-      if (here.state === 'running')
-        throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
-      await leave(world, { instanceId, hostId });
-      await wherePossible(carrySerialLog(await world.host(hostId), await world.host(targetHostId), instanceId));
+      // A source that is dead leaves nothing, and has nothing more to say.
+      await unlessDead(world, hostId, async (source) => {
+        const here = await source.call('domain.status', { id: instanceId });
+        // What runs there is no leftover: it may be the only guest.
+        if (here.state === 'running')
+          throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
+        await leave(world, { instanceId, hostId });
+        await wherePossible(carrySerialLog(source, await world.host(targetHostId), instanceId));
+      });
     },
   }),
 });
