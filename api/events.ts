@@ -6,6 +6,7 @@ import { visibleTo } from '../acceptance/visible.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
+import { refused } from './known.ts';
 import { parseListQuery } from './query/parse.ts';
 import { eventsStatement } from './query/read.ts';
 import type { Api, Context } from './request.ts';
@@ -31,6 +32,8 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
     throw new Problem('INVALID_ARGUMENT', 'follow is true', {
       violations: [{ field: 'follow', message: 'must be true' }],
     });
+  for (const name of Object.keys(ctx.query))
+    if (name !== 'follow' && name !== 'filter') throw refused(name, 'means nothing with follow');
   const { filter } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
   const mayFollow = (caller: Caller): boolean => scopesOf(caller, 'event.list').anywhere;
   if (!mayFollow(ctx.state.caller)) throw new Problem('FORBIDDEN', 'you need the permission event.list');

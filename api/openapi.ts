@@ -51,15 +51,13 @@ const listParameters: JsonSchema[] = [
   fields,
   showDeleted,
 ];
-const changeParameters: JsonSchema[] = [
-  query('dryRun', { type: 'boolean' }, 'Answer the plan and change nothing'),
-  query('onBusy', { type: 'string', enum: ['queue', 'fail'] }, 'Wait in line, or fail with RESOURCE_BUSY'),
-  header(
-    'Idempotency-Key',
-    { type: 'string', maxLength: 128 },
-    'The same key and body give the first answer again, for 24 hours',
-  ),
-];
+const dryRun = query('dryRun', { type: 'boolean' }, 'Answer the plan and change nothing');
+const onBusy = query('onBusy', { type: 'string', enum: ['queue', 'fail'] }, 'Wait in line, or fail with RESOURCE_BUSY');
+const idempotencyKey = header(
+  'Idempotency-Key',
+  { type: 'string', maxLength: 128 },
+  'The same key and body give the first answer again, for 24 hours',
+);
 const callbackUrl = header(
   'Belay-Callback-Url',
   { type: 'string', format: 'uri', maxLength: 2048 },
@@ -71,6 +69,22 @@ const preferWait = header(
   '`wait=N`: answer when the operation has ended, at most N ≤ 60 seconds later',
 );
 const ifMatch = header('If-Match', { type: 'string' }, 'The revision in quotes');
+const lastEventId = header(
+  'Last-Event-ID',
+  { type: 'string', pattern: '^[0-9]{1,15}$' },
+  'Only with follow: go on behind it',
+);
+
+/** What may be asked of a change beside its body. An operation itself is only asked something: nothing is made that could wait. */
+function changeParameters(kind: Kind, { mode }: Action, existing: boolean): JsonSchema[] {
+  if (kind.name === 'operation') return [dryRun, ifMatch];
+  return [
+    dryRun,
+    ...(mode === 'operation' ? [onBusy, preferWait, callbackUrl] : []),
+    idempotencyKey,
+    ...(existing ? [ifMatch] : []),
+  ];
+}
 
 const changeProblems = problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503);
 const readProblems = problems(400, 401, 403, 404, 413, 422, 429, 500, 503);
@@ -123,7 +137,15 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         tags,
         parameters:
           kind.name === 'event'
-            ? [...listParameters, query('follow', { type: 'string', enum: ['true'] }, 'Stream events as they happen')]
+            ? [
+                ...listParameters,
+                query(
+                  'follow',
+                  { type: 'string', enum: ['true'] },
+                  'Stream events as they happen; only filter goes with it',
+                ),
+                lastEventId,
+              ]
             : listParameters,
         responses: {
           '200': {
@@ -143,7 +165,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               summary: create.summary,
               description: storyOf(kind, 'create', create),
               tags,
-              parameters: [...changeParameters, ...(create.mode === 'operation' ? [preferWait, callbackUrl] : [])],
+              parameters: changeParameters(kind, create, false),
               requestBody: { required: true, content: json(ref(`${name}Create`)) },
               responses: { ...changed(create.mode, { '201': answer('Made', ref(name)) }), ...changeProblems },
             },
@@ -179,7 +201,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               summary: update.summary,
               description: `A merge patch (RFC 7396): only what is named changes. ${storyOf(kind, 'update', update)}`,
               tags,
-              parameters: [...changeParameters, ifMatch],
+              parameters: changeParameters(kind, update, true),
               requestBody: {
                 required: true,
                 content: {
@@ -204,11 +226,10 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               description: storyOf(kind, 'delete', remove),
               tags,
               parameters: [
-                ...changeParameters,
+                ...changeParameters(kind, remove, true),
                 ...Object.entries((remove.input as unknown as JsonSchema | undefined)?.properties ?? {}).map(
                   ([parameter, { description, ...schema }]) => query(parameter, schema, String(description ?? '')),
                 ),
-                ...(remove.mode === 'operation' ? [preferWait, callbackUrl] : []),
               ],
               responses: { ...changed(remove.mode, { '204': answer('Gone') }), ...changeProblems },
             },
@@ -226,7 +247,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         summary: action.summary,
         description: storyOf(kind, verb, action),
         tags,
-        parameters: [...changeParameters, ...(action.mode === 'operation' ? [preferWait, callbackUrl] : [])],
+        parameters: changeParameters(kind, action, true),
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
         responses: {
           ...changed(action.mode, {

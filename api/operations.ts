@@ -16,12 +16,25 @@ interface OperationRow {
   error: { stepIndex?: number; question?: number } | null;
   pointOfNoReturnPassed: boolean;
   projectId: string | null;
+  revision: number;
 }
+
+/** What is told of a dry run that would have been heard: asking by itself takes and makes nothing. */
+export const planOfAsking = JSON.stringify({
+  steps: [],
+  pointOfNoReturn: null,
+  locks: [],
+  placement: null,
+  quotaDelta: {},
+  costDelta: null,
+  waits: false,
+  warnings: [],
+});
 
 async function lockOperation(tx: Parameters<Parameters<typeof transaction>[1]>[0], id: string): Promise<OperationRow> {
   const [row] = await run<OperationRow>(
     tx,
-    `SELECT id, type, state, error, "pointOfNoReturnPassed", "projectId" FROM "operation" WHERE id = $1 FOR UPDATE`,
+    `SELECT id, type, state, error, "pointOfNoReturnPassed", "projectId", revision FROM "operation" WHERE id = $1 FOR UPDATE`,
     [id],
   );
   if (!row) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
@@ -141,9 +154,15 @@ export async function askOperation(
   verb: 'cancel' | 'retry' | 'skipStep',
   asked: Asked,
   input: unknown,
+  { dryRun, ifMatch }: { dryRun: boolean; ifMatch: number | null } = { dryRun: false, ifMatch: null },
 ): Promise<void> {
-  const { waits, entry, question } = await transaction(database, async (tx) => {
+  const heard = await transaction(database, async (tx) => {
     const operation = await lockOperation(tx, id);
+    if (ifMatch !== null && ifMatch !== operation.revision)
+      throw new Problem(
+        'REVISION_MISMATCH',
+        `operation ${id} is at revision ${operation.revision}, not ${ifMatch}; read it again`,
+      );
     const [kindName = '', action = ''] = operation.type.split('.');
     let question: number | null = null;
     if (verb === 'cancel') {
@@ -153,12 +172,14 @@ export async function askOperation(
         throw new Problem('CANCEL_TOO_LATE', `operation ${id} is past its point of no return and will finish`);
       if (kindOf(kindName).actions[action]?.cancellable !== true && operation.state !== 'queued')
         throw new Problem('NOT_SUPPORTED', `${operation.type} can not be cancelled once it runs`);
+    } else question = questionFor(operation, verb, input);
+    if (dryRun) return null;
+    if (verb === 'cancel')
       await run(
         tx,
         `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
         [id],
       );
-    } else question = questionFor(operation, verb, input);
     const entry = {
       projectId: operation.projectId,
       actorUserId: asked.userId,
@@ -174,6 +195,8 @@ export async function askOperation(
     await insertAll(tx, { auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'allowed' }] });
     return { waits: operation.state === 'queued', entry, question };
   });
+  if (!heard) return;
+  const { waits, entry, question } = heard;
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
   if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
   try {

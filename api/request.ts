@@ -19,6 +19,7 @@ import type { Log } from '../runtime/log.ts';
 import { Problem, type ProblemDetails } from '../runtime/problem.ts';
 import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import type { Authenticator } from './authenticate.ts';
+import { deleteParameters } from './known.ts';
 import { askAgainIn, waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
@@ -39,13 +40,6 @@ export interface State {
 }
 
 export type Context = RouterContext<State>;
-
-const changeParameters = ['dryRun', 'onBusy'];
-/** Of a delete; what they ask for is not there yet, and is refused rather than left undone unnoticed. */
-const deleteParameters = {
-  cascade: 'delete what hangs on it first; its view deletePlan tells in which order',
-  expunge: 'use the action expunge',
-};
 
 /** The body as JSON; refuses what is too large, not JSON, or not an object. */
 export async function jsonBody(request: IncomingMessage): Promise<unknown> {
@@ -186,14 +180,9 @@ const deleteInputs = (kind: Kind, verb: string): string[] =>
     ? Object.keys((kind.actions.delete?.input as { properties?: object } | undefined)?.properties ?? {})
     : [];
 
-/** Everything a change needs from a request; refuses parameters that mean nothing. */
+/** Everything a change needs from a request; what means nothing to its route was refused before. */
 export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
   const inputs = deleteInputs(kind, verb);
-  for (const name of Object.keys(ctx.query))
-    if (!changeParameters.includes(name) && !inputs.includes(name) && !(verb === 'delete' && name in deleteParameters))
-      throw new Problem('INVALID_ARGUMENT', `there is no parameter ${name.slice(0, 64)}`, {
-        violations: [{ field: name.slice(0, 64), message: 'there is no such parameter' }],
-      });
   for (const [name, instead] of Object.entries(deleteParameters))
     if (flag(ctx.query[name], name))
       throw new Problem('NOT_SUPPORTED', `a delete with ${name} is not supported yet: ${instead}`, {

@@ -18,8 +18,9 @@ import { config } from '../runtime/config.ts';
 import { metrics, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { followEvents } from './events.ts';
+import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
-import { askOperation, waitForEnd } from './operations.ts';
+import { askOperation, planOfAsking, waitForEnd } from './operations.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
@@ -75,7 +76,7 @@ async function list(
   on: { query(statement: { text: string; values: unknown[]; name: string }): Promise<{ rows: unknown[] }> },
 ): Promise<string> {
   mayList(caller, kind);
-  const query = parseListQuery(kind, raw, kind.name === 'event' ? ['follow'] : []);
+  const query = parseListQuery(kind, raw);
   const { rows } = await on.query(listStatement(kind, query, visibleTo(caller, 'list')));
   return listBody(query, rows[0] as ListRow);
 }
@@ -128,6 +129,7 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   const { create, update, delete: remove, ...actions } = kind.actions;
   router.get(root, async (ctx) => {
     if (kind.name === 'event' && ctx.query.follow !== undefined) return followEvents(api, ctx);
+    if (ctx.get('Last-Event-ID') !== '') throw refused('Last-Event-ID', 'means nothing without follow');
     send(ctx, 200, await list(api, ctx.state.caller, kind, ctx.query, api.database.pool));
   });
   router.get(`${root}/:id`, (ctx) => get(api, ctx, kind));
@@ -182,13 +184,13 @@ function operationRoutes(router: Router<State>, api: Api): void {
         verb,
         { userId: caller.userId, apiKeyId: caller.apiKeyId, requestId, sourceAddress: ctx.ip },
         input,
+        change,
       );
-      send(ctx, 200, (await read(api, kind, id, caller, {})) ?? '');
+      send(ctx, 200, change.dryRun ? planOfAsking : ((await read(api, kind, id, caller, {})) ?? ''));
     });
 }
 
-function publicRoutes(router: Router<State>, api: Api): void {
-  const document = JSON.stringify(openApiDocument());
+function publicRoutes(router: Router<State>, api: Api, document: string): void {
   const swagger = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
   const files: Record<string, string> = {
     'swagger-ui.css': 'text/css',
@@ -267,15 +269,18 @@ export function buildServer(api: Api): Server {
     metrics.requestDuration.labels(ctx.method, String(route)).observe(secondsTaken);
     api.log.debug({ requestId, method: ctx.method, path: ctx.path, status, seconds: secondsTaken }, 'request');
   });
-  publicRoutes(router, api);
+  const document = openApiDocument();
+  publicRoutes(router, api, JSON.stringify(document));
   uploadRoutes(router, api);
   operationRoutes(router, api);
   router.post('/v1/query', (ctx) => queryMany(api, ctx));
+  onlyKnown(router, document);
   // A router tries its routes one after the other: each kind has its own, found by its name in the path.
   const routersOfKinds = new Map(
     allKinds.map((kind) => {
       const own = new Router<State>();
       resourceRoutes(own, api, kind);
+      onlyKnown(own, document);
       return [kind.plural, own.routes()];
     }),
   );
