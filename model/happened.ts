@@ -15,6 +15,7 @@ const happened: Readonly<Record<string, string>> = {
   reboot: 'rebooted',
   migrate: 'migrated',
   recover: 'recovered',
+  settle: 'settled',
   expunge: 'expunged',
   attach: 'attached',
   detach: 'detached',

@@ -26,6 +26,8 @@ export interface Scene {
   /** All as at the beginning: no operation, no lock, every resource at rest. */
   reset(): Promise<void>;
   accept(type: string, more?: Partial<Change>, on?: Database): Promise<Outcome>;
+  /** All as at the beginning, but fit for the action. What it takes is found out once. */
+  setFor(type: string): Promise<boolean>;
   /** Brings the resources into the states in which the action is accepted, as its refusals say. Answers whether it is. */
   fit(type: string, tries?: number): Promise<boolean>;
   stop(): Promise<void>;
@@ -192,12 +194,12 @@ export async function setScene(): Promise<Scene> {
 
   async function reset(): Promise<void> {
     const rows = rowsOf(ids);
-    await stage.query(`TRUNCATE ${[...machinery, ...Object.keys(rows)].map((table) => `"${table}"`).join(', ')}`);
+    await stage.query([...machinery, ...Object.keys(rows)].map((table) => `DELETE FROM "${table}"`).join('; '));
     await insertAll(stage as unknown as Client, {
       ...Object.fromEntries(
         Object.entries(rows).map(([kind, list]) => [kind, list.map((row) => filled(kindOf(kind), row, ids))]),
       ),
-      subnetCursor: [{ subnetId: ids.subnet, next: '10.250.0.10', last: '10.250.0.250' }],
+      subnetCursor: [{ subnetId: ids.subnet, first: '10.250.0.10', next: '10.250.0.10', last: '10.250.0.250' }],
       hostCapacity: [],
     });
     await stage.query('TRUNCATE "hostCapacity"');
@@ -239,7 +241,25 @@ export async function setScene(): Promise<Scene> {
     });
   };
 
-  async function fit(type: string, tries = 6): Promise<boolean> {
+  /** The statements with which the scene was made fit, by action. */
+  const fittings = new Map<string, [string, unknown[]][]>();
+
+  async function setFor(type: string): Promise<boolean> {
+    await reset();
+    const known = fittings.get(type);
+    for (const [text, values] of known ?? []) await stage.query(text, values);
+    if (known) return true;
+    const made: [string, unknown[]][] = [];
+    const fits = await fit(type, 6, made);
+    if (fits) fittings.set(type, made);
+    return fits;
+  }
+
+  async function fit(type: string, tries = 6, made: [string, unknown[]][] = []): Promise<boolean> {
+    const change = async (text: string, values: unknown[]): Promise<void> => {
+      made.push([text, values]);
+      await stage.query(text, values);
+    };
     for (let n = 0; n < tries; n++) {
       try {
         await accept(type, { dryRun: true });
@@ -252,15 +272,10 @@ export async function setScene(): Promise<Scene> {
           blockers?: { kind: string; id: string }[];
         };
         if (resource && fits?.[0])
-          await stage.query(`UPDATE "${kindOf(resource.kind).name}" SET state = $2 WHERE id = $1`, [
-            resource.id,
-            fits[0],
-          ]);
+          await change(`UPDATE "${kindOf(resource.kind).name}" SET state = $2 WHERE id = $1`, [resource.id, fits[0]]);
         else if (blockers && blockers.length > 0)
           for (const blocker of blockers)
-            await stage.query(`UPDATE "${kindOf(blocker.kind).name}" SET "deletedAt" = now() WHERE id = $1`, [
-              blocker.id,
-            ]);
+            await change(`UPDATE "${kindOf(blocker.kind).name}" SET "deletedAt" = now() WHERE id = $1`, [blocker.id]);
         else return false;
       }
     }
@@ -274,6 +289,7 @@ export async function setScene(): Promise<Scene> {
     ids,
     reset,
     accept,
+    setFor,
     fit,
     async stop() {
       await stage.end();

@@ -97,8 +97,7 @@ async function race(a: string, b: string): Promise<void> {
 
 /** What an action holds of what is there, when it is accepted alone. */
 async function holdsOf(type: string): Promise<Lock[] | null> {
-  await scene.reset();
-  if (!(await scene.fit(type))) return null;
+  if (!(await scene.setFor(type))) return null;
   await scene.accept(type);
   return (await locks()).filter(({ fresh }) => !fresh);
 }
@@ -126,7 +125,7 @@ describe('two acceptances that meet before either has written', () => {
       for (let round = 0; round < rounds; round++) {
         await scene.reset();
         // Of those that need different states of one resource, one is refused whatever the other does.
-        if (!(await scene.fit(a)) || (a !== b && (!(await scene.fit(b, 3)) || !(await scene.fit(a, 1))))) continue;
+        if (!(await scene.setFor(a)) || (a !== b && (!(await scene.fit(b, 3)) || !(await scene.fit(a, 1))))) continue;
         raced += 1;
         await race(a, b);
         const all = await locks();
