@@ -274,7 +274,12 @@ export interface Calls {
   /** In the running domain and in its definition; for a stopped one in the definition only. */
   'domain.ensureDisk': Call<{ id: string; disk: DiskSpec }>;
   /** Asks the guest to release it and waits until it is gone and no watcher of this host is left. */
-  'domain.ensureDiskAbsent': Call<{ id: string; volumeId: string }>;
+  'domain.ensureDiskAbsent': Call<{
+    id: string;
+    volumeId: string;
+    /** Fails with NOT_FOUND where the guest is not: it may run elsewhere and hold the disk there. An undo bears that it is gone. */
+    mustBeThere: boolean;
+  }>;
   /** Block resize inside QEMU, which grows the RBD image too. */
   'domain.growDisk': Call<{ id: string; volumeId: string; sizeGib: number }>;
   /** `frozen` is false when no guest agent answers. */

@@ -38,6 +38,11 @@ export const metrics = {
     help: 'Attempts to tell callers that their operation has ended',
     labelNames: ['outcome'],
   }),
+  forgotten: new Counter({
+    name: 'belay_records_released_total',
+    help: 'Resources that were held by an operation that had ended',
+    labelNames: ['kind'],
+  }),
   stuck: new Gauge({ name: 'belay_operations_stuck', help: 'Operations that wait for a person' }),
   queueDepth: new Gauge({ name: 'belay_operations_queued', help: 'Operations that wait for their turn' }),
   lockWait: new Histogram({

@@ -17,6 +17,7 @@ import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { openTemporal, type StartOperation, startOperation } from '../temporal/start-operation.ts';
 import { deliverCallbacks } from './callbacks.ts';
+import { releaseForgotten } from './forgotten.ts';
 import { stopRequested } from './stop.ts';
 
 const database = openDatabase(config.databaseUrl, 6, { byIndex: true });
@@ -321,6 +322,11 @@ await Promise.all([
     'delivering callbacks',
     () => deliverCallbacks(database, log),
     (tried) => (tried === 0 ? 500 : 0),
+  ),
+  repeat(
+    'releasing what ended operations hold',
+    () => releaseForgotten(database, log),
+    () => 5_000,
   ),
   repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),

@@ -2,6 +2,7 @@ import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import { promisableGib, promisedGib } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
 import { diskSlots } from '../../model/storage/volume.ts';
@@ -227,18 +228,33 @@ export const volumes = (world: World) => ({
       await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
     },
     async undo({ hostId, volumeId, instanceId }) {
-      await unlessDead(world, hostId, (agent) => agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId }));
+      await unlessDead(world, hostId, (agent) =>
+        agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId, mustBeThere: false }),
+      );
     },
   }),
 
   unplug: step({
     async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
-      await unlessDead(world, hostId, (agent) => agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId }));
+      // Where the records say, and nowhere else: a guest that runs elsewhere holds the disk there.
+      const [there] = await run(
+        world.database.pool,
+        `SELECT 1 FROM "instance" i JOIN "volume" v ON v."instanceId" = i.id WHERE v.id = $1 AND i.id = $2 AND i."hostId" = $3`,
+        [volumeId, instanceId, hostId],
+      );
+      if (!there)
+        throw refuse('INVALID_STATE', `instance ${instanceId} is not on host ${hostId} with volume ${volumeId}`);
+      await unlessDead(world, hostId, (agent) =>
+        agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId, mustBeThere: true }),
+      );
     },
     async undo({ hostId, volumeId, instanceId }) {
       const volume = await oneOf(world, volumeId);
       await unlessDead(world, hostId, (agent) =>
-        agent.call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) }),
+        agent.call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) }).catch((error: unknown) => {
+          // A guest that has ended by itself has no disk to be plugged in again; that it has ended is noticed elsewhere.
+          if (!(error instanceof AgentError) || error.code !== 'NOT_FOUND') throw error;
+        }),
       );
     },
   }),

@@ -111,7 +111,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'domain.status': async ({ id }) => domains.statusOf(await libvirt.session(), id),
     'domain.ensureNotMigrating': ({ id }) => inTurn(`domain ${id}`, () => ensureNotMigrating(context, id)),
     'domain.ensureDisk': onDomain(({ id, disk }) => domains.ensureDisk(context, id, disk)),
-    'domain.ensureDiskAbsent': onDomain(({ id, volumeId }) => domains.ensureDiskAbsent(context, id, volumeId)),
+    'domain.ensureDiskAbsent': onDomain(({ id, ...of }) => domains.ensureDiskAbsent(context, id, of)),
     'domain.growDisk': onDomain((input) => domains.growDisk(context, input)),
     'domain.freeze': ({ id }) => domains.freeze(context, id),
     'domain.thaw': ({ id }) => done(domains.thaw(context, id)),

@@ -236,11 +236,14 @@ function blockLimits(qos: DiskSpec['qos']): TypedParameters {
 }
 
 /** Asks the guest for the disk, which may take its time, and waits until this host watches the image no more. */
-export async function ensureDiskAbsent(context: DomainContext, id: string, volumeId: string): Promise<void> {
+export async function ensureDiskAbsent(
+  context: DomainContext,
+  id: string,
+  { volumeId, mustBeThere }: { volumeId: string; mustBeThere: boolean },
+): Promise<void> {
   const session = await context.libvirt.session();
-  const found = await findOwn(session, id);
-  if (!found) return;
-  const { domain } = found;
+  const domain = mustBeThere ? await requireOwn(session, id) : (await findOwn(session, id))?.domain;
+  if (!domain) return;
   const { live, config } = await definitions(session, domain);
   const kept = diskOf(config, volumeId);
   if (kept) await session.detach(domain, kept.xml, AFFECT_CONFIG);

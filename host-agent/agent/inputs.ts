@@ -141,7 +141,7 @@ const CALL_INPUTS = {
   'domain.status': Type.Object(domain),
   'domain.ensureNotMigrating': Type.Object(domain),
   'domain.ensureDisk': Type.Object({ ...domain, disk }),
-  'domain.ensureDiskAbsent': Type.Object({ ...domain, volumeId: uuid }),
+  'domain.ensureDiskAbsent': Type.Object({ ...domain, volumeId: uuid, mustBeThere: Type.Boolean() }),
   'domain.growDisk': Type.Object({ ...domain, volumeId: uuid, sizeGib }),
   'domain.freeze': Type.Object(domain),
   'domain.thaw': Type.Object(domain),

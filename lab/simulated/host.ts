@@ -693,8 +693,8 @@ export const calls: CallHandlers = {
     }
     return nothing;
   },
-  'domain.ensureDiskAbsent'(host, { id, volumeId }) {
-    const domain = host.domains.get(id);
+  'domain.ensureDiskAbsent'(host, { id, volumeId, mustBeThere }) {
+    const domain = mustBeThere ? findDomain(host, id) : host.domains.get(id);
     if (!domain || domain.incoming) return nothing;
     const plugged = domain.live?.disks.find((disk) => disk.volumeId === volumeId);
     checkDevicesMayChange(domain);

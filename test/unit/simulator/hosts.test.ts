@@ -110,7 +110,7 @@ describe('a domain', () => {
     await ask(simulator, 'host-0', 'domain.growDisk', { id: 'a', volumeId: 'data', sizeGib: 3 });
     const { images } = await ask(simulator, 'host-0', 'rbd.inventory', { storageClusterId, pool });
     expect(images.find(({ name }) => name === 'data')).toMatchObject({ sizeBytes: 3 * 2 ** 30, watchers: 1 });
-    await ask(simulator, 'host-0', 'domain.ensureDiskAbsent', { id: 'a', volumeId: 'data' });
+    await ask(simulator, 'host-0', 'domain.ensureDiskAbsent', { id: 'a', volumeId: 'data', mustBeThere: true });
     expect((await ask(simulator, 'host-0', 'rbd.watchers', image('data'))).addresses).toEqual([]);
   });
 

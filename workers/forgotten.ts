@@ -1,0 +1,87 @@
+/**
+ * Resources that say an operation holds them which has ended. An operation's end and what it makes of its resources are one transaction,
+ * so there are none unless something is wrong; and then the resource would refuse everything for ever.
+ */
+import { type Database, insertAll, run, transaction } from '../database/database.ts';
+import { eventRow } from '../database/events.ts';
+import { isLocked } from '../model/columns.ts';
+import type { Kind } from '../model/kind.ts';
+import { allKinds } from '../model/kinds.ts';
+import type { Log } from '../runtime/log.ts';
+import { metrics } from '../runtime/metrics.ts';
+
+interface Forgotten {
+  id: string;
+  state: string | null;
+  projectId: string | null;
+  hostId: string | null;
+  operationId: string;
+  type: string;
+  ended: string;
+}
+
+const held = allKinds.filter((kind) => isLocked(kind));
+
+/** The state at rest that fits best: where the operation led to when it succeeded, else where it came from. */
+export function restOf(
+  kind: Kind,
+  { state, type, ended, hostId }: Pick<Forgotten, 'state' | 'type' | 'ended' | 'hostId'>,
+): string | null {
+  const [, verb = ''] = type.split('.');
+  const passing = Object.entries(kind.actions).filter(([, { via }]) => via !== undefined && via === state);
+  if (passing.length === 0) return state;
+  const [, action] = passing.find(([name]) => name === verb && type.startsWith(`${kind.name}.`)) ?? passing[0] ?? [];
+  if (ended === 'succeeded' && action?.to) return action.to;
+  const from = action?.from ?? [];
+  // An instance runs where its records say that it is on a host.
+  const likely = hostId ? 'running' : 'stopped';
+  return from.includes(likely) ? likely : (from[0] ?? state);
+}
+
+/** Frees them, says so, and answers how many there were. */
+export async function releaseForgotten(database: Database, log: Log): Promise<number> {
+  let count = 0;
+  for (const kind of held) {
+    const rows = await run<Forgotten>(
+      database.pool,
+      `SELECT t.id, ${kind.states ? 't.state' : 'NULL AS state'}, ${kind.scope === 'project' ? 't."projectId"' : 'NULL AS "projectId"'},
+              ${kind.name === 'instance' ? 't."hostId"' : 'NULL AS "hostId"'}, o.id AS "operationId", o.type, o.state AS ended
+       FROM "${kind.name}" t JOIN "operation" o ON o.id = t."currentOperationId"
+       WHERE t."deletedAt" IS NULL AND o."endedAt" IS NOT NULL LIMIT 100`,
+    );
+    for (const row of rows) {
+      const state = restOf(kind, row);
+      const freed = await transaction(database, async (tx) => {
+        const [now] = await run<{ row: unknown }>(
+          tx,
+          `UPDATE "${kind.name}" t SET ${kind.states ? 'state = coalesce($3, state),' : ''} "currentOperationId" = NULL, fault = NULL, revision = revision + 1, "updatedAt" = now()
+           WHERE id = $1 AND "currentOperationId" = $2 RETURNING id AS row`,
+          kind.states ? [row.id, row.operationId, state] : [row.id, row.operationId],
+        );
+        if (!now) return false;
+        await insertAll(tx, {
+          event: [
+            eventRow({
+              type: `${kind.name}.released`,
+              severity: 'error',
+              resourceKind: kind.name,
+              resourceId: row.id,
+              projectId: row.projectId,
+              operationId: row.operationId,
+              payload: { was: row.state, is: state },
+            }),
+          ],
+        });
+        return true;
+      });
+      if (!freed) continue;
+      count += 1;
+      metrics.forgotten.labels(kind.name).inc();
+      log.error(
+        { resourceKind: kind.name, resourceId: row.id, operationId: row.operationId, was: row.state, is: state },
+        'a resource was held by an operation that has ended; it is free again',
+      );
+    }
+  }
+  return count;
+}
