@@ -29,7 +29,7 @@ export interface Scene {
   /** All as at the beginning, but fit for the action. What it takes is found out once. */
   setFor(type: string): Promise<boolean>;
   /** Brings the resources into the states in which the action is accepted, as its refusals say. Answers whether it is. */
-  fit(type: string, tries?: number): Promise<boolean>;
+  suit(type: string, tries?: number): Promise<boolean>;
   stop(): Promise<void>;
 }
 
@@ -250,12 +250,12 @@ export async function setScene(): Promise<Scene> {
     for (const [text, values] of known ?? []) await stage.query(text, values);
     if (known) return true;
     const made: [string, unknown[]][] = [];
-    const fits = await fit(type, 6, made);
+    const fits = await suit(type, 6, made);
     if (fits) fittings.set(type, made);
     return fits;
   }
 
-  async function fit(type: string, tries = 6, made: [string, unknown[]][] = []): Promise<boolean> {
+  async function suit(type: string, tries = 6, made: [string, unknown[]][] = []): Promise<boolean> {
     const change = async (text: string, values: unknown[]): Promise<void> => {
       made.push([text, values]);
       await stage.query(text, values);
@@ -290,7 +290,7 @@ export async function setScene(): Promise<Scene> {
     reset,
     accept,
     setFor,
-    fit,
+    suit,
     async stop() {
       await stage.end();
       await database.close();

@@ -125,7 +125,7 @@ describe('two acceptances that meet before either has written', () => {
       for (let round = 0; round < rounds; round++) {
         await scene.reset();
         // Of those that need different states of one resource, one is refused whatever the other does.
-        if (!(await scene.setFor(a)) || (a !== b && (!(await scene.fit(b, 3)) || !(await scene.fit(a, 1))))) continue;
+        if (!(await scene.setFor(a)) || (a !== b && (!(await scene.suit(b, 3)) || !(await scene.suit(a, 1))))) continue;
         raced += 1;
         await race(a, b);
         const all = await locks();

@@ -125,7 +125,7 @@ describe('text', () => {
     const places = unstorable({
       name: 'a\0b',
       deep: [{ note: 'x' }, { note: '\ud800' }],
-      labels: { ['k\0']: 'v', ok: 'low \udc00' },
+      labels: { 'k\0': 'v', ok: 'low \udc00' },
     });
     expect(places.map(({ field }) => field)).toEqual(['name', 'deep.1.note', 'labels.k\u{FFFD}', 'labels.ok']);
     expect(unstorable('\0')).toEqual([{ field: 'body', message: 'holds the character U+0000' }]);
