@@ -228,7 +228,7 @@ test('an instance has as many disks as it has slots, each in one of its own, how
   expect(await attach()).toBe('NOT_SUPPORTED');
   await expect(
     database.query(`UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = 5 WHERE id = $1`, [last.id, id]),
-  ).rejects.toThrow(/volume_slot/);
+  ).rejects.toThrow(/volume_instanceId_deviceIndex_living/);
   await expect(database.query(`UPDATE "volume" SET "instanceId" = $2 WHERE id = $1`, [last.id, id])).rejects.toThrow(
     /volume_attached_has_slot/,
   );
