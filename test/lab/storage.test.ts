@@ -79,7 +79,8 @@ test('chains of snapshots and clones can be taken down in any order that is acce
 });
 
 test('a guest has 26 disks, attached while it runs, and finds each', async () => {
-  const { id, hostId } = await deploy('disks');
+  const { id } = await deploy('disks');
+  const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
   await booted(id);
   const disks: Resource[] = [];
   for (let count = 0; count < 25; count++) disks.push(await volume({ sizeGib: 1 }));

@@ -24,7 +24,7 @@ const held = async (call: string, when?: 'before' | 'after'): Promise<void> => {
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => removeInstance((await deploy('first')).id));
 
-const instanceOf = (id: string): Promise<Resource> => tenant.call('GET', `/v1/instances/${id}`);
+const instanceOf = (id: string): Promise<Resource> => admin.call('GET', `/v1/instances/${id}`);
 const settled = async (id: string): Promise<OperationView[]> =>
   (
     await admin.call<{ items: OperationView[] }>(

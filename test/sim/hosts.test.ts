@@ -28,7 +28,7 @@ const volumeMakable = (): Promise<string> => answer(tenant, '/v1/volumes?dryRun=
 
 const act = (id: string, verb: string, body: unknown = {}): Promise<unknown> =>
   tenant.done('POST', `/v1/instances/${id}/actions/${verb}`, body);
-const instanceOf = (id: string): Promise<Resource> => tenant.call('GET', `/v1/instances/${id}`);
+const instanceOf = (id: string): Promise<Resource> => admin.call('GET', `/v1/instances/${id}`);
 
 /** What a test has closed or cut off; it is opened again whatever becomes of the test. */
 const restore: (() => Promise<unknown>)[] = [];
@@ -135,7 +135,7 @@ test('a host that has not answered for a few seconds is chosen by nothing, until
 test('disabling a pool is as if it were full: what lies there is used, nothing new goes in, nothing grows', async () => {
   const { id } = await deploy('in-the-pool');
   const { rootVolumeId } = await instanceOf(id);
-  const { poolId } = await tenant.call('GET', `/v1/volumes/${String(rootVolumeId)}`);
+  const { poolId } = await admin.call('GET', `/v1/volumes/${String(rootVolumeId)}`);
   const volume = await make(tenant, 'volumes', volumeBody);
   await act(id, 'stop', { mode: 'force' });
   const tries = async (): Promise<string[]> => {
@@ -147,7 +147,7 @@ test('disabling a pool is as if it were full: what lies there is used, nothing n
     return [await deployable(), await volumeMakable(), String(error?.code), String(state)];
   };
   const refused = ['409 NO_CAPACITY', '409 NO_CAPACITY', 'NO_CAPACITY', 'running'];
-  const pools = [String(poolId), String((await tenant.call('GET', `/v1/volumes/${volume.id}`)).poolId)];
+  const pools = [String(poolId), String((await admin.call('GET', `/v1/volumes/${volume.id}`)).poolId)];
   const open = await Promise.all([...new Set(pools)].map((pool) => close('storage-pools', pool)));
   expect(await tries()).toEqual(refused);
   for (const again of open) await again();

@@ -43,7 +43,7 @@ const knownTo = async (id: string): Promise<string[]> =>
 test('cancelled after its agent was started anew, it leaves the guest where it was, however late the copy is removed', async () => {
   const { id } = await deploy('kept');
   const before = await picture();
-  const home = nameOf((await tenant.call('GET', `/v1/instances/${id}`)).hostId);
+  const home = nameOf((await admin.call('GET', `/v1/instances/${id}`)).hostId);
   const moving = await migrate(id);
   await until(() => isMoving(moving.id));
   await sim('POST', `hosts/${home}/restartAgent`);
@@ -69,7 +69,7 @@ test('cancelled after its agent was started anew, it leaves the guest where it w
 test('goes on when its agent is started anew, and ends once', async () => {
   await migrationsTake(1_000);
   const { id } = await deploy('moved');
-  const home = nameOf((await tenant.call('GET', `/v1/instances/${id}`)).hostId);
+  const home = nameOf((await admin.call('GET', `/v1/instances/${id}`)).hostId);
   const moving = await migrate(id);
   await until(() => isMoving(moving.id));
   await sim('POST', `hosts/${home}/restartAgent`);
@@ -85,7 +85,7 @@ test('cancelled at any moment, with a new agent or the old one, the guest runs o
   const ids = (await inBatches([...Array(tries).keys()], 8, (n) => deploy(`moving ${n}`))).map(({ id }) => id);
   const ended = await Promise.all(
     ids.map(async (id, n) => {
-      const home = nameOf((await tenant.call('GET', `/v1/instances/${id}`)).hostId);
+      const home = nameOf((await admin.call('GET', `/v1/instances/${id}`)).hostId);
       const moving = await migrate(id);
       await until(async () => (await knownTo(id)).length === 2 || (await look(moving.id)).endedAt !== null);
       await new Promise((resolve) => setTimeout(resolve, n * 30));

@@ -154,7 +154,7 @@ const provoked: Record<ProblemCode, () => Promise<Told>> = {
   HAS_DEPENDENTS: () => asked(admin, 'DELETE', `/v1/zones/${cloud.zone.id}`),
   async PROTECTED() {
     const { items } = await admin.call<{ items: Resource[] }>('GET', '/v1/roles?filter=builtIn%20%3D%20true');
-    return asked(admin, 'DELETE', `/v1/roles/${items[0]?.id}`);
+    return asked(admin, 'PATCH', `/v1/roles/${items[0]?.id}`, { description: 'another' });
   },
   // No service of this version manages resources of tenants; its mark is set as it would set it.
   async MANAGED() {

@@ -3,7 +3,7 @@
  * finishes the operations, the guests go on to other hosts, and then the first one goes on where it was.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { OperationView } from '../../lab/api.ts';
+import type { Api, OperationView } from '../../lab/api.ts';
 import { type Cloud, inBatches, instanceBody } from '../../lab/provision.ts';
 import type { Message } from '../../lab/simulated/hosts.ts';
 import { joinCloud, type SimulatedCloud, startSimulatedCloud } from '../support/cloud.ts';
@@ -12,6 +12,7 @@ import { secondWorker, suspend } from '../support/suspend.ts';
 
 const testTimeoutMs = 600_000;
 let running: SimulatedCloud;
+let admin: Api;
 let cloud: Cloud;
 let tenant: PersistentApi;
 let picture: () => Promise<unknown>;
@@ -23,7 +24,7 @@ let endSecond: () => Promise<void> = async () => {};
 beforeAll(async () => {
   running = await startSimulatedCloud({ hosts: 8, faultInjection: false });
   const joined = joinCloud(running.address);
-  ({ cloud, picture, wrong, deploy } = joined);
+  ({ admin, cloud, picture, wrong, deploy } = joined);
   tenant = persistent(joined.cloud.tenant);
 }, testTimeoutMs);
 
@@ -161,14 +162,14 @@ test(
     const first = running.stack.pid('host');
     goOn = suspend(first);
     // The first one has this in its stream of events, and reads it when it goes on.
-    const { hostId } = await cloud.tenant.call('GET', `/v1/instances/${watched}`);
+    const { hostId } = await admin.call('GET', `/v1/instances/${watched}`);
     const host = cloud.hosts.find(({ id }) => id === hostId)?.name;
     await sim('POST', `hosts/${host}/guestPowerOff`, { domainId: watched });
     endSecond = secondWorker(first, 'host-2');
     const ended = await Promise.all(operations.map(({ id }) => tenant.settled(id)));
     expect(ended.filter(({ state }) => state !== 'succeeded').map(inWords)).toEqual([]);
 
-    await until(async () => (await cloud.tenant.call('GET', `/v1/instances/${watched}`)).state === 'stopped');
+    await until(async () => (await admin.call('GET', `/v1/instances/${watched}`)).state === 'stopped');
     await act(watched, 'start');
     // Every guest goes on to another host than the one where an old message waits.
     await inBatches(prepared, 8, async ({ instanceId }) => {
@@ -189,7 +190,7 @@ test(
     expect((await refused()).filter(({ operationId }) => !known.has(operationId))).toEqual([]);
     expect(await picture()).toEqual(before);
     expect(await wrong()).toEqual([]);
-    expect((await cloud.tenant.call('GET', `/v1/instances/${watched}`)).state).toBe('running');
+    expect((await admin.call('GET', `/v1/instances/${watched}`)).state).toBe('running');
     console.log(`${prepared.length} old messages refused:\n${told.join('\n')}`);
   },
   testTimeoutMs,

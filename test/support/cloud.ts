@@ -8,6 +8,7 @@ import { type Cloud, instanceBody, make, provision, timing, type Underlay } from
 import { startSimulator } from '../../lab/simulated/simulator.ts';
 import { type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
+import { openClient } from './postgres.ts';
 import { realityOf, simulatorInventory } from './simulated.ts';
 import { differences, records, withoutRuns } from './world.ts';
 
@@ -99,6 +100,22 @@ export interface JoinedCloud {
   removeInstance(id: string): Promise<void>;
 }
 
+/** Waits until no operation is under way that ends by itself. */
+async function untilIdle(databaseUrl: string): Promise<Record<string, never>> {
+  const client = await openClient(databaseUrl);
+  try {
+    for (;;) {
+      const { rows } = await client.query(
+        `SELECT 1 FROM "operation" WHERE state IN ('queued', 'running', 'rollingBack') AND type = 'instance.settle' LIMIT 1`,
+      );
+      if (rows.length === 0) return {};
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  } finally {
+    await client.end();
+  }
+}
+
 /** Joins a cloud from another thread. */
 export function joinCloud(address: CloudAddress): JoinedCloud {
   const admin = openApi(address.apiUrl, address.token);
@@ -108,6 +125,8 @@ export function joinCloud(address: CloudAddress): JoinedCloud {
     admin,
     cloud,
     picture: async () => ({
+      // What the platform itself asks about guests that were stopped or started under way ends by itself.
+      ...(await untilIdle(address.databaseUrl)),
       records: withoutRuns(await records(address.databaseUrl)),
       real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
     }),

@@ -533,7 +533,10 @@ describe('pages of many', () => {
 
   const planOf = async (query: ListQuery, visible: Visible): Promise<{ nodes: string[]; blocks: number }> => {
     const statement = listStatement(kindOf('instance'), query, visible);
-    const { rows } = await database.client.query(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${statement.text}`, statement.values);
+    const { rows } = await database.client.query(
+      `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${statement.text}`,
+      statement.values,
+    );
     const [explained] = rows[0]['QUERY PLAN'];
     const nodes: string[] = [];
     const walk = (node: Record<string, unknown>) => {
