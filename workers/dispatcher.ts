@@ -4,13 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { acceptChange } from '../acceptance/accept.ts';
 import { systemCaller } from '../acceptance/caller.ts';
+import { acceptOwn } from '../acceptance/own.ts';
 import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import { type ReadyOperation, readyAtOnce, readyOperations, targetNames } from '../database/queue.ts';
-import type { Kind } from '../model/kind.ts';
-import { allKinds, kindOf } from '../model/kinds.ts';
+import { allKinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
@@ -215,29 +214,7 @@ async function endRecoveryWindows(): Promise<void> {
       [lookedUpTo.get(name) ?? firstId],
     );
     lookedUpTo.set(name, (rows.length === windowsAtOnce ? rows.at(-1)?.id : undefined) ?? firstId);
-    for (const { id } of rows) await acceptOwn(name, 'expunge', id, 'recovery-window');
-  }
-}
-
-/** Begins an operation that nobody asked for. What refuses it, such as a protection, holds for the platform too. */
-async function acceptOwn(kindName: string, verb: string, targetId: string, requestId: string): Promise<void> {
-  try {
-    await acceptChange(database, {
-      kind: kindOf(kindName) as Kind,
-      verb,
-      targetId,
-      body: {},
-      caller: systemCaller(),
-      requestId,
-      sourceAddress: 'system',
-      dryRun: false,
-      idempotencyKey: null,
-      onBusy: 'fail',
-      ifMatch: null,
-      undispatched: true,
-    });
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
+    for (const { id } of rows) await acceptOwn(database, name, 'expunge', id, 'recovery-window');
   }
 }
 
