@@ -17,7 +17,8 @@ export const METADATA_NAMESPACE = 'urn:belay:domain';
 
 /** The seed keeps clear of the names that are given to disks as they come and go. */
 const SEED_TARGET = 'vdz';
-const DISKS_MAX = 64;
+/** Of one guest: as many as an instance has slots. */
+export const DISKS_MAX = 64;
 
 /** vda to vdz, then vdaa and on, as libvirt and Linux count them (virIndexToDiskName). */
 const targetName = (index: number): string => {

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import type { CallName, Calls, Nothing, TaskName, Tasks } from '../protocol.ts';
+import { DISKS_MAX } from './domainXml.ts';
 import { Problem } from './problem.ts';
 
 /**
@@ -130,7 +131,7 @@ const CALL_INPUTS = {
     vcpus: Type.Integer({ minimum: 1, maximum: 1024 }),
     memoryMib: Type.Integer({ minimum: 16, maximum: 1 << 25 }),
     firmware: Type.Union([Type.Literal('bios'), Type.Literal('uefi')]),
-    disks: Type.Array(disk, { maxItems: 25 }),
+    disks: Type.Array(disk, { maxItems: DISKS_MAX }),
     seed: Type.Union([Type.Object(image), Type.Null()]),
     interfaces: Type.Array(networkInterface, { maxItems: 16 }),
   }),

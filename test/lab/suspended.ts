@@ -57,6 +57,8 @@ export function suspendedWorkers(of: () => SuspendedLab): void {
       endSecond = secondWorker(workerPid(), 'host-2');
       const { state, error } = await admin.settled(id);
       expect([state, error]).toEqual(['succeeded', null]);
+      // The rule strikes once per operation: the next one is not to be struck, nor the worker that has taken the place.
+      await setRules(admin, []);
     }
 
     /** What it sends now is refused; `before` are those that were refused earlier. */

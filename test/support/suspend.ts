@@ -38,6 +38,8 @@ export function secondWorker(pid: number, name: string): () => Promise<void> {
   });
   return async () => {
     child.kill('SIGTERM');
+    // A fault rule may have stopped this one too.
+    child.kill('SIGCONT');
     await ended;
   };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  DISKS_MAX,
   diskAlias,
   diskSerial,
   domainXml,
@@ -13,7 +14,9 @@ import {
   unescapeXml,
   withCephUsers,
 } from '../../../host-agent/agent/domainXml.ts';
+import { checkCallInput } from '../../../host-agent/agent/inputs.ts';
 import type { DomainSpec } from '../../../host-agent/protocol.ts';
+import { diskSlots } from '../../../model/storage/volume.ts';
 
 const instanceId = '6f1c1c2e-5b7e-4f0e-9d0a-3f6f2f2f0001';
 const volumeId = '0193a2b4-c5d6-7e8f-9a0b-1c2d3e4f5061';
@@ -125,6 +128,7 @@ describe('names of disks', () => {
     expect(new Set(given).size).toBe(64);
     expect(given).not.toContain('vdz');
     expect(() => freeTarget(given)).toThrow(/64 disks/);
+    expect(DISKS_MAX).toBe(diskSlots);
   });
 });
 
