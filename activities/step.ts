@@ -11,6 +11,19 @@ export interface StepPair<I, O> {
 
 export const step = <I, O = void>(pair: StepPair<I, O>): StepPair<I, O> => pair;
 
+/**
+ * Several changes at one place as one step: most of what a short step costs is its way there and back. Done in this order, undone in reverse;
+ * an attempt begins with the first again, since each can be done twice.
+ */
+export const joined = <I>(...pairs: StepPair<I, void>[]): StepPair<I, void> => ({
+  async do(input, context) {
+    for (const pair of pairs) await pair.do(input, context);
+  },
+  async undo(input, context) {
+    for (const pair of pairs.toReversed()) await pair.undo?.(input, context);
+  },
+});
+
 /** What a workflow tells of a step beside its input. The rest Temporal knows, and it would stand in every line of a history. */
 export interface StepPlace {
   /** Place of the step in its run; -1 for the saga's own bookkeeping. */

@@ -43,7 +43,7 @@ async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Pro
   await act('instances', instanceId, 'reboot', { mode: 'force' });
   await act('instances', instanceId, 'stop', { timeoutSeconds: 5 });
   await act('instances', instanceId, 'start');
-  const { hostId } = await tenant.call('GET', `/v1/instances/${instanceId}`);
+  const { hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
   const { name: hostName } = await admin.call('GET', `/v1/hosts/${String(hostId)}`);
   const body = JSON.stringify({ domainId: instanceId });
   await fetch(`${address.simulatorUrl}/_sim/hosts/${hostName}/guestPowerOff`, { method: 'POST', body });

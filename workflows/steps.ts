@@ -60,6 +60,8 @@ export const networkInterfaces = refs<Area<typeof NetworkInterfaces>>('networkIn
 export const hosts = refs<Area<typeof Hosts>>('hosts', 'host', {
   // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
   reach: { attempts: 2 },
+  install: { deadlineSeconds: 2100 },
+  configure: { deadlineSeconds: 600 },
   installPackages: { deadlineSeconds: 1800 },
   installAgent: { deadlineSeconds: 300 },
   configureHypervisor: { deadlineSeconds: 120 },

@@ -19,7 +19,7 @@ import {
 } from '../../host-agent/install.ts';
 import { config } from '../../runtime/config.ts';
 import { refuse, tryAgain } from '../failure.ts';
-import { step } from '../step.ts';
+import { joined, step } from '../step.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
 import type { World } from '../world.ts';
 import { isHostname, migrationCertificate, platformSshKey } from './credentials.ts';
@@ -123,7 +123,7 @@ export const hosts = (world: World) => {
     if (config.ovnSouthbound) await removeChassis(config.ovnSouthbound, host.id);
   }
 
-  return {
+  const steps = {
     /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
     reach: step({
       async do({ hostId }: HostRef) {
@@ -380,6 +380,13 @@ export const hosts = (world: World) => {
         await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
       },
     }),
+  };
+  return {
+    ...steps,
+    /** By SSH: all that a host needs before it can be spoken to through its agent. */
+    install: joined(steps.authorizeKey, steps.installPackages, steps.installAgent),
+    /** Through its agent: what the host is part of, and what it can do. */
+    configure: joined(steps.configureHypervisor, steps.configureSwitch, steps.connectStorage, steps.probe),
   };
 
   /** Removes the platform's key. When it no longer opens the door, it is gone. */

@@ -4,9 +4,13 @@ import { hostMetrics } from '../views.ts';
 
 const steps = {
   reach: { name: 'hosts.reach', system: 'host', undo: null },
-  installPackages: { name: 'hosts.installPackages', system: 'host', undo: 'remove newly installed' },
+  install: { name: 'hosts.install', system: 'host', undo: 'remove agent, packages newly installed, and key' },
+  configure: {
+    name: 'hosts.configure',
+    system: 'host',
+    undo: 'leave storage and network, delete chassis, restore files',
+  },
   installAgent: { name: 'hosts.installAgent', system: 'host', undo: 'version before, or none' },
-  authorizeKey: { name: 'hosts.authorizeKey', system: 'host', undo: 'remove key' },
   configureHypervisor: { name: 'hosts.configureHypervisor', system: 'libvirt', undo: 'restore files' },
   configureSwitch: { name: 'hosts.configureSwitch', system: 'ovs', undo: 'restore, delete chassis' },
   connectStorage: { name: 'hosts.connectStorage', system: 'host', undo: 'revoke key, disconnect' },
@@ -57,17 +61,7 @@ export const host = kind({
       via: 'adding',
       to: 'active',
       cancellable: true,
-      steps: [
-        steps.reach,
-        steps.authorizeKey,
-        steps.installPackages,
-        steps.installAgent,
-        steps.configureHypervisor,
-        steps.configureSwitch,
-        steps.connectStorage,
-        steps.probe,
-        steps.enable,
-      ],
+      steps: [steps.reach, steps.install, steps.configure, steps.enable],
     },
     update: { summary: 'Change a host', mode: 'sync', operatorOnly: true },
     connect: {

@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { saga } from '../saga.ts';
 import { hosts } from '../steps.ts';
 
@@ -13,6 +14,12 @@ export interface CreateHost {
 export async function createHost({ hostId }: CreateHost): Promise<void> {
   await saga(async (step) => {
     await step(hosts.reach, { hostId });
+    if (patched('what happens at one place is one step')) {
+      await step(hosts.install, { hostId });
+      await step(hosts.configure, { hostId });
+      await step(hosts.enable, { hostId });
+      return;
+    }
     await step(hosts.authorizeKey, { hostId });
     await step(hosts.installPackages, { hostId });
     await step(hosts.installAgent, { hostId });
