@@ -129,6 +129,8 @@ describe('names of disks', () => {
     expect(given).not.toContain('vdz');
     expect(() => freeTarget(given)).toThrow(/64 disks/);
     expect(DISKS_MAX).toBe(diskSlots);
+    const disks = Array.from({ length: DISKS_MAX }, () => spec.disks[0]);
+    expect(checkCallInput('domain.ensureDefined', { ...spec, disks }).disks).toHaveLength(DISKS_MAX);
   });
 });
 
