@@ -40,13 +40,13 @@ const subjects: Subject[] = [
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => removeInstance((await deploy('first')).id));
 
-/** A fault rule marks each death beforehand: `died/<step>/do`. */
+/** A fault rule marks each death beforehand: `SIGKILL/<step>/do`. */
 async function deaths(operationIds: string[]): Promise<string[]> {
   const client = new pg.Client({ connectionString: address.databaseUrl });
   await client.connect();
   try {
     const { rows } = await client.query<{ step: string }>(
-      `SELECT split_part(key, '/', 2) AS step FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[]) AND key LIKE 'died/%' ORDER BY 1`,
+      `SELECT split_part(key, '/', 2) AS step FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[]) AND key LIKE 'SIGKILL/%' ORDER BY 1`,
       [operationIds],
     );
     return rows.map(({ step }) => step);
