@@ -3,7 +3,7 @@
  * lock of the host's capacity, when the operation's turn has come. Nothing here writes.
  */
 import { Problem } from '../runtime/problem.ts';
-import { type Client, run } from './database.ts';
+import { type Client, type Database, run, transaction } from './database.ts';
 
 export interface Need {
   zoneId: string;
@@ -44,13 +44,15 @@ export interface Eligible {
 /** Whether volumes live on a pool's copy `c` of an image. */
 export const copyIsUsed = `EXISTS (SELECT 1 FROM "volume" v WHERE v.source->>'imageId' = c."imageId"::text AND v."poolId" = c."poolId" AND v."deletedAt" IS NULL)`;
 
-/**
- * GiB that a pool `p` has promised: what living volumes were, but for the one whose id the parameter is, and the copies of images that
- * they live on. A copy that nothing lives on is not counted: it goes when its room is needed.
- */
-export const promisedGib = (exceptVolume = `NULL::uuid`): string =>
-  `(coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL AND v.id IS DISTINCT FROM ${exceptVolume}), 0)
-    + coalesce((SELECT sum(c."sizeGib") FROM "imageCache" c WHERE c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))), 0))`;
+/** GiB that a pool `p` has promised, but for the volume whose id the parameter is. The database counts the same where it decides. */
+export const promisedGib = (exceptVolume = `NULL::uuid`): string => `belay_promised_gib(p.id, ${exceptVolume})`;
+
+/** What an undo gives back to its owner is not asked for anew, though others may have been given the room meanwhile: the pool is overfull then. */
+export const takingBack = <T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> =>
+  transaction(database, async (tx) => {
+    await run(tx, `SELECT set_config('belay.takes_back', 'on', true)`);
+    return body(tx);
+  });
 
 /** GiB that a pool `p` may promise. */
 export const promisableGib = `(p."totalGib" * p.overprovision)`;
@@ -76,34 +78,51 @@ export const imagesOf = (volumes: VolumeNeed[]): string[] => [
   ...new Set(volumes.flatMap(({ imageId }) => imageId ?? [])),
 ];
 
-const roomFor = ({ sizeGib, imageId }: VolumeNeed, pool: Pool): number =>
-  sizeGib + (imageId ? (pool.copyGib[imageId] ?? 0) : 0);
-
-/** Where the volume lies, or else the emptiest pool of its class that is open and has room; of those that the cluster reaches. */
-export function choosePool(pools: Pool[], need: VolumeNeed, clusterId: string | null): Pool | undefined {
-  return pools
-    .filter((pool) =>
-      need.poolId
-        ? pool.id === need.poolId
-        : pool.storageClass === need.storageClass && pool.open && pool.freeGib >= roomFor(need, pool),
-    )
+/**
+ * The pool of each volume, by its id: where it lies, or else the emptiest of its class that is open and has room; of those that the cluster
+ * reaches. The largest chooses first, and what one takes is not there for the next. Null when one finds none.
+ */
+export function choosePools(
+  pools: Pool[],
+  volumes: VolumeNeed[],
+  clusterId: string | null,
+): Map<string, string> | null {
+  const left = pools
     .filter((pool) => clusterId === null || pool.clusterIds.includes(clusterId))
-    .sort((a, b) => b.freeGib - a.freeGib)[0];
+    .map((pool) => ({ ...pool, copyGib: { ...pool.copyGib } }));
+  const chosen = new Map<string, string>();
+  for (const { id, poolId, sizeGib, storageClass, imageId } of volumes.toSorted((a, b) => b.sizeGib - a.sizeGib)) {
+    const roomIn = (pool: Pool): number => sizeGib + (imageId ? (pool.copyGib[imageId] ?? 0) : 0);
+    const pool = poolId
+      ? left.find((one) => one.id === poolId)
+      : left
+          .filter((one) => one.storageClass === storageClass && one.open && one.freeGib >= roomIn(one))
+          .sort((a, b) => b.freeGib - a.freeGib)[0];
+    if (!pool) return null;
+    chosen.set(id, pool.id);
+    if (poolId) continue;
+    pool.freeGib -= roomIn(pool);
+    if (imageId) pool.copyGib[imageId] = 0;
+  }
+  return chosen;
 }
 
-/** Clusters whose hosts reach a pool for every volume. @throws Problem NO_CAPACITY when there is none */
+/** Clusters whose hosts reach pools with room for all volumes together. @throws Problem NO_CAPACITY when there is none */
 export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[] {
   const clusters = [...new Set(pools.flatMap((pool) => pool.clusterIds))];
-  const reached = clusters.filter((cluster) => volumes.every((volume) => choosePool(pools, volume, cluster)));
+  const reached = clusters.filter((cluster) => choosePools(pools, volumes, cluster));
   if (volumes.length > 0 && reached.length === 0) {
-    const missing = volumes.find((volume) => !choosePool(pools, volume, null)) ?? volumes[0];
+    const alone = volumes.find((volume) => !choosePools(pools, [volume], null));
+    const missing = alone ?? volumes[0];
     const open = pools.filter((pool) => pool.open);
     const ofClass = open.filter((pool) => pool.storageClass === missing?.storageClass);
     throw new Problem(
       'NO_CAPACITY',
-      `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free` +
-        `${missing?.imageId ? ', and room for a copy of the image besides' : ''}: ${open.length} pools are open to new volumes, ` +
-        `${ofClass.length} of that class`,
+      alone || volumes.length === 1
+        ? `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free` +
+            `${missing?.imageId ? ', and room for a copy of the image besides' : ''}: ${open.length} pools are open to new volumes, ` +
+            `${ofClass.length} of that class`
+        : `no cluster of the zone reaches pools that have room for these ${volumes.length} volumes together: ${open.length} pools are open to new volumes`,
       {
         storageClass: missing?.storageClass,
         sizeGib: missing?.sizeGib,
@@ -259,7 +278,4 @@ export async function findSpace(tx: Client, zoneId: string, volume: VolumeNeed):
 }
 
 const inPools = (pools: Pool[], volumes: VolumeNeed[], clusterId: string | null): Placement['pools'] =>
-  volumes.flatMap((volume) => {
-    const pool = choosePool(pools, volume, clusterId);
-    return pool ? [{ volumeId: volume.id, poolId: pool.id }] : [];
-  });
+  [...(choosePools(pools, volumes, clusterId) ?? [])].map(([volumeId, poolId]) => ({ volumeId, poolId }));

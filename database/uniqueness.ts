@@ -6,9 +6,16 @@ import { Problem } from '../runtime/problem.ts';
 /** SQLSTATEs of unique indexes and of exclusion constraints. */
 const broken = new Set(['23505', '23P01']);
 
+/** The rule that a storage pool promises no more than it may. */
+const room = 'storagePool_room';
+
+/** Whether a statement was refused because others have the room of the pool by now. */
+export const isOutOfRoom = (error: unknown): boolean => (error as { constraint?: string }).constraint === room;
+
 /** What a failed statement says about the caller's own values; null when it failed for anything else. */
 export function problemOfRule(error: unknown): Problem | null {
-  const { code, constraint } = error as { code?: string; constraint?: string };
+  const { code, constraint, message } = error as { code?: string; constraint?: string; message?: string };
+  if (isOutOfRoom(error)) return new Problem('NO_CAPACITY', String(message));
   if (!code || !constraint || !broken.has(code)) return null;
   const uniqueness = uniquenesses.get(constraint);
   if (uniqueness) {

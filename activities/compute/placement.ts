@@ -1,8 +1,8 @@
 /** Which host and which pools carry an instance, guarded by claims: a claim is inserted under a check of free capacity. */
-import type { Client } from '../../database/database.ts';
+import type { Client, Database } from '../../database/database.ts';
 import { run, transaction } from '../../database/database.ts';
 import {
-  choosePool,
+  choosePools,
   type Eligible,
   hostParameters,
   hostReaching,
@@ -15,6 +15,7 @@ import {
   runningClusters,
   type VolumeNeed,
 } from '../../database/placement.ts';
+import { isOutOfRoom } from '../../database/uniqueness.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -79,6 +80,23 @@ async function dropClaims(tx: Client, condition: string, values: unknown[]): Pro
   );
 }
 
+/** More than there are pools that could fill up one after another under the eyes of one placement. */
+const maxChoices = 8;
+
+/**
+ * A placement chooses by what it sees, and the database decides when it takes: where others have taken the room of the chosen pool meanwhile, it
+ * chooses again, from what is left.
+ */
+async function placing<T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> {
+  for (let choice = 1; ; choice++) {
+    try {
+      return await transaction(database, body);
+    } catch (error) {
+      if (choice === maxChoices || !isOutOfRoom(error)) throw error;
+    }
+  }
+}
+
 export const placement = ({ database }: World) => ({
   /** A host for the instance and a pool for each of its volumes that has none yet. */
   reserve: step({
@@ -86,7 +104,7 @@ export const placement = ({ database }: World) => ({
       { instanceId, requestedHostId }: { instanceId: string; requestedHostId?: string | null },
       { operationId },
     ): Promise<{ hostId: string; uncached: { imageId: string; poolId: string }[]; volumeIds: string[] }> {
-      return transaction(database, async (tx) => {
+      return placing(database, async (tx) => {
         const need = await needOf(tx, instanceId);
         const { volumes } = need;
         let hostId = need.claimedHostId;
@@ -101,17 +119,13 @@ export const placement = ({ database }: World) => ({
           if (!host) return noCapacity(tx, need, eligible);
           const { clusterId } = host;
           hostId = host.hostId;
+          const chosen = choosePools(pools, volumes, clusterId);
           const unplaced = volumes.filter((volume) => !volume.poolId);
           await run(
             tx,
             `WITH placed AS (UPDATE "volume" v SET "poolId" = p."poolId" FROM unnest($3::uuid[], $4::uuid[]) AS p(id, "poolId") WHERE v.id = p.id)
              UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on', "stateReason" = NULL WHERE id = $1`,
-            [
-              instanceId,
-              hostId,
-              unplaced.map(({ id }) => id),
-              unplaced.map((volume) => choosePool(pools, volume, clusterId)?.id),
-            ],
+            [instanceId, hostId, unplaced.map(({ id }) => id), unplaced.map(({ id }) => chosen?.get(id))],
           );
         }
         // A copy that is there stays there until these volumes are known to live on it: who removes copies waits for this lock.
@@ -258,7 +272,7 @@ export const placement = ({ database }: World) => ({
   /** A pool for a volume that stands alone, and a host that reaches it to do the work. */
   reserveSpace: step({
     async do({ volumeId }: { volumeId: string }): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
-      return transaction(database, async (tx) => {
+      return placing(database, async (tx) => {
         const [volume] = await run<VolumeNeed & { zoneId: string }>(
           tx,
           `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
@@ -267,18 +281,18 @@ export const placement = ({ database }: World) => ({
         if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);
         const pools = await poolsOf(tx, volume.zoneId, imagesOf([volume]));
         reachingClusters(pools, [volume]);
-        const pool = choosePool(pools, volume, null);
-        if (!pool)
+        const poolId = choosePools(pools, [volume], null)?.get(volumeId);
+        if (!poolId)
           throw refuse('NO_CAPACITY', `no pool of storage class ${volume.storageClass} has ${volume.sizeGib} GiB free`);
-        await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volumeId, pool.id]);
+        await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volumeId, poolId]);
         const [cached] = await run(
           tx,
           `SELECT 1 FROM "imageCache" WHERE "imageId" = $1::uuid AND "poolId" = $2 AND state = 'ready' FOR SHARE`,
-          [volume.imageId ?? null, pool.id],
+          [volume.imageId ?? null, poolId],
         );
         return {
-          poolId: pool.id,
-          hostId: await reachingHost(tx, pool.id),
+          poolId,
+          hostId: await reachingHost(tx, poolId),
           uncached: Boolean(volume.imageId) && !cached,
         };
       });

@@ -6,7 +6,7 @@ import type { ImageAddress } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { endRemoval, refuseOverfull, removeUnused } from './imageCache.ts';
+import { claimCopy, endRemoval, removeUnused } from './imageCache.ts';
 import { cachedImage, partOf } from './names.ts';
 import {
   copy,
@@ -38,32 +38,6 @@ const urlSeconds = 2 * 3600;
 
 const importTask = (operationId: string, { imageId, poolId }: CachedCopy): string =>
   `${operationId}-import-${imageId}-${poolId}`;
-
-type CacheState = 'ready' | 'mine' | 'elsewhere';
-
-/**
- * Makes this operation the one that imports, unless the copy is there or another operation is at work on it. The work of an
- * operation that has ended without finishing it is taken over.
- */
-async function claim(world: World, { imageId, poolId }: CachedCopy, operationId: string): Promise<CacheState> {
-  const [mine] = await run(
-    world.database.pool,
-    `INSERT INTO "imageCache" AS c ("imageId", "poolId", state, "operationId", "sizeGib")
-       SELECT $1, $2, 'caching', $3, coalesce((SELECT i."minSizeGib" FROM "image" i WHERE i.id = $1), 0)
-     ON CONFLICT ("imageId", "poolId") DO UPDATE SET "operationId" = excluded."operationId"
-       WHERE c.state = 'caching' AND (c."operationId" = excluded."operationId" OR NOT EXISTS (
-         SELECT 1 FROM "operation" o WHERE o.id = c."operationId" AND o."endedAt" IS NULL))
-     RETURNING 1`,
-    [imageId, poolId, operationId],
-  );
-  if (mine) return 'mine';
-  const [ready] = await run(
-    world.database.pool,
-    `UPDATE "imageCache" SET "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND state = 'ready' RETURNING 1`,
-    [imageId, poolId],
-  );
-  return ready ? 'ready' : 'elsewhere';
-}
 
 /** Cancels the import and waits for its end. Answers whether it had succeeded before. */
 async function cancelImport(agent: HostInStep, taskId: string, address: ImageAddress): Promise<boolean> {
@@ -159,7 +133,7 @@ export const images = (world: World) => ({
       const { cancellationSignal: signal } = Context.current();
       const { imageId, hostId, poolId } = input;
       for (let waitMs = 100; ; waitMs = Math.min(waitMs * 1.5, 2_000)) {
-        const state = await claim(world, input, operationId);
+        const state = await claimCopy(world, input, operationId);
         if (state === 'ready') return;
         if (state === 'mine') break;
         await endRemoval(world, { ...input, operationId }, signal);
@@ -169,7 +143,6 @@ export const images = (world: World) => ({
       const { checksum, format, objectKey } = image;
       if (!checksum || !objectKey || (format !== 'raw' && format !== 'qcow2'))
         throw refuse('INVALID_STATE', `image ${imageId} has no bytes yet`);
-      await refuseOverfull(world, poolId);
       await removeUnused(world, { hostId, poolId, operationId, unusedForSeconds: neverSeconds }, signal);
       const store = await storeOfImage(world.database, imageId);
       const agent = await poolAgent(world, hostId, poolId);

@@ -1,11 +1,40 @@
-/** Copies of images in pools that nothing lives on any more: they go when the pool needs their room. */
+/** Copies of images in pools: who makes one, and which go. Those that nothing lives on any more go when the pool needs their room. */
 import { run, transaction } from '../../database/database.ts';
-import { copyIsUsed, promisableGib, promisedGib } from '../../database/placement.ts';
+import { copyIsUsed, promisableGib } from '../../database/placement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
-import { Problem } from '../../runtime/problem.ts';
 import type { World } from '../world.ts';
 import { cachedImage } from './names.ts';
 import { poolAddress } from './pool.ts';
+
+type CacheState = 'ready' | 'mine' | 'elsewhere';
+
+/**
+ * Makes this operation the one that imports, unless the copy is there or another operation is at work on it. The work of an
+ * operation that has ended without finishing it is taken over. A copy that has no room in the pool is refused by the database.
+ */
+export async function claimCopy(
+  world: World,
+  { imageId, poolId }: { imageId: string; poolId: string },
+  operationId: string,
+): Promise<CacheState> {
+  const [mine] = await run(
+    world.database.pool,
+    `INSERT INTO "imageCache" AS c ("imageId", "poolId", state, "operationId", "sizeGib")
+       SELECT $1, $2, 'caching', $3, coalesce((SELECT i."minSizeGib" FROM "image" i WHERE i.id = $1), 0)
+     ON CONFLICT ("imageId", "poolId") DO UPDATE SET "operationId" = excluded."operationId"
+       WHERE c.state = 'caching' AND (c."operationId" = excluded."operationId" OR NOT EXISTS (
+         SELECT 1 FROM "operation" o WHERE o.id = c."operationId" AND o."endedAt" IS NULL))
+     RETURNING 1`,
+    [imageId, poolId, operationId],
+  );
+  if (mine) return 'mine';
+  const [ready] = await run(
+    world.database.pool,
+    `UPDATE "imageCache" SET "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND state = 'ready' RETURNING 1`,
+    [imageId, poolId],
+  );
+  return ready ? 'ready' : 'elsewhere';
+}
 
 /** When a pool's copy `c` was last of use: when it was made, or its last clone went; records of those stay for weeks. */
 const lastOfUse = `greatest(c."lastUsedAt", (SELECT max(v."deletedAt") FROM "volume" v WHERE v.source->>'imageId' = c."imageId"::text AND v."poolId" = c."poolId"))`;
@@ -119,14 +148,4 @@ export async function removeUnused(
     past.push(next.imageId);
     if (next.isMine) await remove(next.imageId);
   }
-}
-
-/** @throws Problem NO_CAPACITY when the pool has promised more than it may, with what is about to be copied into it */
-export async function refuseOverfull(world: World, poolId: string): Promise<void> {
-  const [over] = await run(
-    world.database.pool,
-    `SELECT 1 FROM "storagePool" p WHERE p.id = $1 AND ${promisedGib()} > ${promisableGib}`,
-    [poolId],
-  );
-  if (over) throw new Problem('NO_CAPACITY', 'the pool that was chosen has no room for a copy of the image any more');
 }

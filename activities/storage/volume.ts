@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import { promisableGib, promisedGib } from '../../database/placement.ts';
+import { takingBack } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
@@ -321,14 +321,8 @@ export const volumes = (world: World) => ({
   }),
 });
 
-async function claimSize(world: World, volumeId: string, sizeGib: number): Promise<void> {
-  const [claimed] = await run(
-    world.database.pool,
-    `UPDATE "volume" t SET "sizeGib" = $2 FROM "storagePool" p WHERE t.id = $1 AND p.id = t."poolId" AND p.enabled AND $2 <= ${promisableGib} - ${promisedGib('$1')} RETURNING 1`,
-    [volumeId, sizeGib],
-  );
-  if (!claimed) throw refuse('NO_CAPACITY', `the pool of volume ${volumeId} has no room for ${sizeGib} GiB`);
-}
+const setSize = (world: World, volumeId: string, sizeGib: number): Promise<unknown> =>
+  run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
 
 export interface Located {
   hostId: string;
@@ -432,26 +426,27 @@ export const volumeRecords = (world: World) => ({
     },
   }),
 
-  /** Room for a volume to grow in its pool. What a volume was promised is its size in the records, so this is the claim. */
+  /** Room for a volume to grow in its pool. What a volume was promised is its size in the records, so this is the claim: the database decides. */
   claimGrowth: step({
     async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
       if (sizeGib < fromSizeGib)
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
-      await claimSize(world, volumeId, sizeGib);
+      await setSize(world, volumeId, sizeGib);
     },
     async undo({ volumeId, fromSizeGib }) {
-      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]);
+      await setSize(world, volumeId, fromSizeGib);
     },
   }),
 
   /** The size that a volume has been given; a larger one than before must have room in its pool. */
   recordSize: step({
-    async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
-      if (sizeGib > fromSizeGib) return claimSize(world, volumeId, sizeGib);
-      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
+    async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+      await setSize(world, volumeId, sizeGib);
     },
     async undo({ volumeId, fromSizeGib }) {
-      await run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]);
+      await takingBack(world.database, (tx) =>
+        run(tx, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]),
+      );
     },
   }),
 });

@@ -1,0 +1,219 @@
+/** The room of a pool and of a host is given once, whoever asks and however many ask at once: the database decides, for every way that leads to more. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { placement } from '../../../activities/compute/placement.ts';
+import { failureOf } from '../../../activities/failure.ts';
+import type { StepPair } from '../../../activities/step.ts';
+import { claimCopy } from '../../../activities/storage/imageCache.ts';
+import { volumeRecords } from '../../../activities/storage/volume.ts';
+import type { World } from '../../../activities/world.ts';
+import { choosePools, type Pool } from '../../../database/placement.ts';
+import { type Scene, setScene } from '../../support/scene.ts';
+
+const atOnce = 12;
+const rounds = 5;
+
+let scene: Scene;
+let world: World;
+beforeAll(async () => {
+  scene = await setScene();
+  world = { database: scene.database } as World;
+});
+afterAll(() => scene?.stop());
+
+const does = <I, O>(pair: StepPair<I, O>, input: I): Promise<O> =>
+  pair.do(input, { operationId: crypto.randomUUID() } as never);
+const undoes = <I, O>(pair: StepPair<I, O>, input: I): Promise<void> | undefined =>
+  pair.undo?.(input, { operationId: crypto.randomUUID() } as never);
+
+/** `done`, or the code that the operation would end with. */
+const ended = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'done',
+    (error: unknown) => (failureOf(error) as { type?: string }).type ?? String(error),
+  );
+
+/** What `count` get at once, by how many. */
+async function race(work: (index: number) => Promise<unknown>): Promise<Record<string, number>> {
+  const ends = await Promise.all(Array.from({ length: atOnce }, (_, index) => ended(work(index))));
+  const counts: Record<string, number> = {};
+  for (const end of ends) counts[end] = (counts[end] ?? 0) + 1;
+  return counts;
+}
+
+/** Further rows, like the one that is there. */
+const copies = async (
+  table: string,
+  like: string | undefined,
+  values: Record<string, unknown>,
+  count = atOnce,
+): Promise<string[]> =>
+  (
+    await scene.stage.query<{ id: string }>(
+      `INSERT INTO "${table}" SELECT (json_populate_record(t, ($2::jsonb || jsonb_build_object('id', gen_random_uuid()))::json)).*
+       FROM "${table}" t, generate_series(1, ${count}) WHERE t.id = $1 RETURNING id`,
+      [like, JSON.stringify(values)],
+    )
+  ).rows.map(({ id }) => id);
+
+const unplaced = { poolId: null, state: 'creating', instanceId: null, deviceIndex: null, source: null };
+
+const placed = (sizeGib: number) => ({ poolId: scene.ids.storagePool, sizeGib });
+
+async function promised(): Promise<number> {
+  const { rows } = await scene.stage.query<{ gib: number }>(`SELECT belay_promised_gib($1)::int AS gib`, [
+    scene.ids.storagePool,
+  ]);
+  return rows[0]?.gib ?? 0;
+}
+
+/** As much room in the pool as is promised already, and so many GiB more. */
+async function leave(gib: number): Promise<void> {
+  await scene.stage.query(`UPDATE "storagePool" SET "totalGib" = $2 WHERE id = $1`, [
+    scene.ids.storagePool,
+    (await promised()) + gib,
+  ]);
+}
+
+describe(`of ${atOnce} that want the room of a pool at once, as many get it as it has room for`, () => {
+  beforeEach(() => scene.reset());
+
+  const ways: Record<string, () => Promise<(index: number) => Promise<unknown>>> = {
+    async 'a volume'() {
+      const ids = await copies('volume', scene.ids.volume, { ...unplaced, sizeGib: 5 });
+      return (index) => does(placement(world).reserveSpace, { volumeId: String(ids[index]) });
+    },
+    async 'an instance with several volumes, which count together'() {
+      const ids = await copies('instance', scene.ids.instance, { state: 'creating', hostId: null });
+      for (const [deviceIndex, sizeGib] of [1, 2, 2].entries())
+        for (const instanceId of ids)
+          await scene.stage.query(
+            `INSERT INTO "volume" SELECT (json_populate_record(v, ($2::jsonb || jsonb_build_object('id', gen_random_uuid()))::json)).* FROM "volume" v WHERE v.id = $1`,
+            [scene.ids.volume, JSON.stringify({ ...unplaced, sizeGib, instanceId, deviceIndex })],
+          );
+      return (index) => does(placement(world).reserve, { instanceId: String(ids[index]) });
+    },
+    async 'a volume that grows'() {
+      const ids = await copies('volume', scene.ids.volume, placed(1));
+      return (index) =>
+        does(volumeRecords(world).claimGrowth, { volumeId: String(ids[index]), sizeGib: 6, fromSizeGib: 1 });
+    },
+    async 'a volume that is reverted to a larger one'() {
+      const ids = await copies('volume', scene.ids.volume, placed(1));
+      return (index) =>
+        does(volumeRecords(world).recordSize, { volumeId: String(ids[index]), sizeGib: 6, fromSizeGib: 1 });
+    },
+    async 'the copy of an image'() {
+      const ids = await copies('image', scene.ids.image, { minSizeGib: 5 });
+      return (index) =>
+        claimCopy(world, { imageId: String(ids[index]), poolId: String(scene.ids.storagePool) }, crypto.randomUUID());
+    },
+  };
+
+  for (const [name, prepare] of Object.entries(ways))
+    test(name, async () => {
+      for (let round = 0; round < rounds; round++) {
+        await scene.reset();
+        await scene.stage.query(`DELETE FROM "imageCache"`);
+        const ask = await prepare();
+        await leave(10);
+        const before = await promised();
+        expect(await race(ask)).toEqual({ done: 2, NO_CAPACITY: atOnce - 2 });
+        expect((await promised()) - before).toBe(10);
+      }
+    });
+
+  test('all ways together never promise more than there is, and leave no room that the last of them needed', async () => {
+    for (let round = 0; round < rounds; round++) {
+      await scene.reset();
+      await scene.stage.query(`DELETE FROM "imageCache"`);
+      const asks: Awaited<ReturnType<(typeof ways)[string]>>[] = [];
+      for (const prepare of Object.values(ways)) asks.push(await prepare());
+      await leave(25);
+      const before = await promised();
+      const counts = await race((index) => asks[index % asks.length]?.(index) ?? Promise.resolve());
+      expect(counts).toEqual({ done: 5, NO_CAPACITY: atOnce - 5 });
+      expect((await promised()) - before).toBe(25);
+    }
+  });
+
+  test('a pool that fills up under the eyes of a placement is left for another that has room', async () => {
+    for (let round = 0; round < rounds; round++) {
+      await scene.reset();
+      const ids = await copies('volume', scene.ids.volume, { ...unplaced, sizeGib: 5 });
+      await leave(10);
+      const [second] = await copies('storagePool', scene.ids.storagePool, { pool: 'second', totalGib: 5 }, 1);
+      await scene.stage.query(`DELETE FROM "storagePool" WHERE id <> ALL($1::uuid[])`, [
+        [scene.ids.storagePool, second],
+      ]);
+      expect(await race((index) => does(placement(world).reserveSpace, { volumeId: String(ids[index]) }))).toEqual({
+        done: 3,
+        NO_CAPACITY: atOnce - 3,
+      });
+    }
+  });
+
+  test('a closed pool promises nothing new, and what lies in it goes on', async () => {
+    const [id] = await copies('volume', scene.ids.volume, placed(2), 1);
+    await scene.stage.query(`UPDATE "storagePool" SET enabled = false WHERE id = $1`, [scene.ids.storagePool]);
+    const grow = { volumeId: String(id), fromSizeGib: 2 };
+    expect(await ended(does(volumeRecords(world).claimGrowth, { ...grow, sizeGib: 3 }))).toBe('NO_CAPACITY');
+    expect(await ended(does(volumeRecords(world).recordSize, { ...grow, sizeGib: 1 }))).toBe('done');
+    await scene.database.pool.query(`UPDATE "volume" SET name = 'another' WHERE id = $1`, [id]);
+  });
+
+  test('an undo takes back what was its own, though others have been given the room meanwhile', async () => {
+    const [id] = await copies('volume', scene.ids.volume, placed(6), 1);
+    const shrink = { volumeId: String(id), sizeGib: 1, fromSizeGib: 6 };
+    await does(volumeRecords(world).recordSize, shrink);
+    await leave(0);
+    expect(await ended(Promise.resolve(undoes(volumeRecords(world).recordSize, shrink)))).toBe('done');
+    const { rows } = await scene.stage.query(`SELECT "sizeGib" FROM "volume" WHERE id = $1`, [id]);
+    expect(rows).toEqual([{ sizeGib: 6 }]);
+  });
+});
+
+test('of several that want the room of hosts at once, as many get it as hosts have room for', async () => {
+  for (let round = 0; round < rounds; round++) {
+    await scene.reset();
+    const ids = await copies('instance', scene.ids.instance, { state: 'starting', hostId: null, memoryMib: 1000 });
+    await scene.stage.query(`UPDATE "hostCapacity" SET "memoryMib" = CASE WHEN "hostId" = $1 THEN 2500 ELSE 1999 END`, [
+      scene.ids.host,
+    ]);
+    expect(await race((index) => does(placement(world).reserve, { instanceId: String(ids[index]) }))).toEqual({
+      done: 3,
+      NO_CAPACITY: atOnce - 3,
+    });
+    const { rows } = await scene.stage.query(
+      `SELECT "claimedMemoryMib" FROM "hostCapacity" ORDER BY "claimedMemoryMib"`,
+    );
+    expect(rows).toEqual([{ claimedMemoryMib: 1000 }, { claimedMemoryMib: 2000 }]);
+  }
+});
+
+test('volumes of one instance are placed with the room that those before them take', () => {
+  const pool = (id: string, freeGib: number, copyGib: Record<string, number> = {}): Pool => ({
+    id,
+    storageClass: 'ssd',
+    clusterIds: ['c'],
+    freeGib,
+    open: true,
+    copyGib,
+  });
+  const volume = (id: string, sizeGib: number, imageId: string | null = null) => ({
+    id,
+    sizeGib,
+    poolId: null,
+    storageClass: 'ssd',
+    imageId,
+  });
+  const chosen = (pools: Pool[], ...volumes: ReturnType<typeof volume>[]) => {
+    const found = choosePools(pools, volumes, 'c');
+    return found && Object.fromEntries(found);
+  };
+  expect(chosen([pool('a', 10)], volume('x', 5), volume('y', 5))).toEqual({ x: 'a', y: 'a' });
+  expect(chosen([pool('a', 9)], volume('x', 5), volume('y', 5))).toBeNull();
+  expect(chosen([pool('a', 9), pool('b', 6)], volume('x', 5), volume('y', 5))).toEqual({ x: 'a', y: 'b' });
+  // The copy of an image is made once in a pool.
+  expect(chosen([pool('a', 7, { i: 1 })], volume('x', 3, 'i'), volume('y', 3, 'i'))).toEqual({ x: 'a', y: 'a' });
+  expect(chosen([pool('a', 6, { i: 1 })], volume('x', 3, 'i'), volume('y', 3, 'i'))).toBeNull();
+});
