@@ -13,6 +13,8 @@
  */
 const startOperation = '^temporal/(start-operation|search-attributes)\\.ts$';
 const migrations = '^prisma/migrate\\.ts$';
+/** How to reach a server over TLS; they know nothing of the product. */
+const wires = '^runtime/(certificateFiles|postgresConnection)\\.ts$';
 const objectStore = '^activities/storage/objects\\.ts$';
 
 /** @type {Record<string, Room>} */
@@ -45,8 +47,8 @@ const rooms = {
   },
   'host-agent': { may: ['^model/'] },
   temporal: { may: ['^postgres/', '^runtime/'] },
-  postgres: { may: [] },
-  prisma: { may: ['^postgres/', '^model/'] },
+  postgres: { may: [wires] },
+  prisma: { may: ['^postgres/', '^model/', wires] },
   // A client like any other: what it knows of the resources comes from the API's document.
   cli: { may: ['^generated/'] },
 };

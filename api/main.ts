@@ -1,5 +1,4 @@
 /** The API server process. Stateless: any number may run over one database. */
-import pg from 'pg';
 import { openDatabase } from '../database/database.ts';
 import { ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -20,7 +19,7 @@ let stopping = false;
 /** Rights that another server changed take effect here at once, too. */
 async function followRights(): Promise<void> {
   while (!stopping) {
-    const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+    const client = database.connection();
     try {
       await client.connect();
       await client.query('LISTEN belay_rights');

@@ -1,6 +1,5 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
-import pg from 'pg';
 import { type Caller, may, placeOf } from '../acceptance/caller.ts';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
@@ -15,8 +14,8 @@ import { standingOf } from './standing.ts';
  * Keeps an image to one upload at a time, across all API servers: the lock ends with its own connection, whatever becomes of this
  * process. A connection of the pool would be missing there as long as the bytes take.
  */
-async function alone<T>(imageId: string, work: () => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+async function alone<T>({ database }: Api, imageId: string, work: () => Promise<T>): Promise<T> {
+  const client = database.connection();
   client.on('error', () => {});
   await client.connect();
   try {
@@ -58,7 +57,7 @@ async function receive(api: Api, ctx: Context): Promise<void> {
     throw new Problem('INVALID_STATE', `image ${id} is ${image.state}; its bytes were uploaded already`, {
       fits: ['awaitingUpload'],
     });
-  await alone(id, () => take(api, ctx, id, image));
+  await alone(api, id, () => take(api, ctx, id, image));
 }
 
 /** Whether the bytes would still be taken, so that nobody goes on sending in vain. */

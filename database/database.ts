@@ -6,12 +6,16 @@ import { createHash } from 'node:crypto';
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { PrismaClient } from '../generated/prisma/client.ts';
+import { log } from '../runtime/log.ts';
+import { postgresConnection } from '../runtime/postgresConnection.ts';
 
 export type Client = pg.PoolClient;
 
 export interface Database {
   pool: pg.Pool;
   prisma: PrismaClient;
+  /** A connection of its own beside the pool, not open yet: for what is held or listened to for long. */
+  connection(): pg.Client;
   close(): Promise<void>;
 }
 
@@ -39,11 +43,23 @@ export interface DatabaseOptions {
   byIndex?: boolean;
 }
 
+/** After so long a connection is made anew, so that none goes on for days with a certificate that was replaced. */
+const connectionLifetimeSeconds = 3_600;
+
 /** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
 export function openDatabase(url: string, connections: number, { byIndex = false }: DatabaseOptions = {}): Database {
+  const connection = postgresConnection(url, (why) =>
+    log.warn({ why }, 'a certificate for PostgreSQL can not be used; going on with the one before'),
+  );
   const pool = new pg.Pool({
-    connectionString: url,
+    // Each of the pool's connections asks for its certificates anew.
+    Client: class extends pg.Client {
+      constructor(options?: pg.ClientConfig) {
+        super({ ...options, ...connection() });
+      }
+    },
     max: connections,
+    maxLifetimeSeconds: connectionLifetimeSeconds,
     options: Object.entries({ timezone: 'UTC', statement_timeout: '60s', ...(byIndex ? byIndexSettings : {}) })
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
@@ -56,6 +72,7 @@ export function openDatabase(url: string, connections: number, { byIndex = false
   return {
     pool,
     prisma,
+    connection: () => new pg.Client({ ...connection(), keepAlive: true }),
     async close() {
       await prisma.$disconnect();
       await pool.end().catch(() => {});

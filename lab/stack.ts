@@ -33,6 +33,8 @@ export interface StackOptions {
   home: string;
   ports: Ports;
   ovn: { nbRemote: string; sbRemote: string };
+  /** PostgreSQL is reached over TLS with certificates, and in no other way. */
+  tls?: boolean;
   allowSimulatedHosts: boolean;
   faultInjection: boolean;
   environment?: Record<string, string>;
@@ -93,7 +95,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     options.temporal?.() ?? ensureTemporalBinaries(join(root, '.belay'), boardOf(log)),
   );
   const bundling = timed('workflows bundled', bundleWorkflows(home));
-  let postgres = await timed('PostgreSQL', startPostgres({ dir: join(home, 'postgres'), port: ports.postgres }));
+  const startDatabase = () =>
+    startPostgres({ dir: join(home, 'postgres'), port: ports.postgres, tls: options.tls ?? false });
+  let postgres = await timed('PostgreSQL', startDatabase());
   const databaseUrl = await ensureDatabase(postgres.url(), 'belay');
   const installed = prepareDatabase(home, databaseUrl);
   const temporalOptions = (binariesOf: TemporalBinaries) => ({
@@ -201,14 +205,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       void restart.finally(() => restarting.delete(restart));
     });
   };
-  keep(
-    'PostgreSQL',
-    postgres,
-    () => startPostgres({ dir: join(home, 'postgres'), port: ports.postgres }),
-    (running) => {
-      postgres = running;
-    },
-  );
+  keep('PostgreSQL', postgres, startDatabase, (running) => {
+    postgres = running;
+  });
   keep(
     'Temporal',
     temporal,

@@ -22,6 +22,8 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { ensureCertificate } from '../runtime/certificateFiles.ts';
+import { postgresConnection } from '../runtime/postgresConnection.ts';
 import {
   assertPortFree,
   claimPidFile,
@@ -56,6 +58,8 @@ export interface StartPostgresOptions {
   port: number;
   /** The setting named in the message when the port is taken. */
   portSetting?: string;
+  /** Only TLS, and only for who shows a certificate of this server's own authority; `url` names the files that open it. */
+  tls?: boolean;
   /** Settings that differ from the defaults above, such as `{ fsync: 'off' }` for a throw-away cluster in a test. */
   settings?: Readonly<Record<string, string>>;
   log?: (line: string) => void;
@@ -98,7 +102,8 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
     await makeCluster({ native, dir, data, runAs, logFile });
   }
 
-  const settings = { ...SETTINGS, ...options.settings, port: String(port) };
+  const tls = options.tls ? await ensureTls(dir, runAs.user) : undefined;
+  const settings = { ...SETTINGS, ...tls?.settings, ...options.settings, port: String(port) };
   const server = startOwnedProcess({
     name: 'PostgreSQL',
     command: join(native, 'bin/postgres'),
@@ -118,7 +123,7 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Runn
   }
   return {
     url: (database = 'postgres') =>
-      `postgresql://${SUPERUSER}:${password}@127.0.0.1:${port}/${encodeURIComponent(database)}`,
+      `postgresql://${SUPERUSER}:${password}@127.0.0.1:${port}/${encodeURIComponent(database)}${tls?.query ?? ''}`,
     pid: server.pid,
     exited: server.exited,
     stop: () => server.stop(30_000),
@@ -130,7 +135,7 @@ export const postgresPidFile = (dir: string): string => join(resolve(dir), 'post
 
 /** Makes a database unless it exists. Returns its URL: the given one with the database replaced. */
 export async function ensureDatabase(adminUrl: string, name: string): Promise<string> {
-  const client = new pg.Client({ connectionString: adminUrl });
+  const client = new pg.Client(postgresConnection(adminUrl)());
   await client.connect();
   try {
     const found = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
@@ -219,6 +224,37 @@ function passableCopy(native: string): string {
     if (!existsSync(whole)) throw error;
   }
   return copy;
+}
+
+/**
+ * The certificates of the server and of its only user, renewed at a start when their time has come, and who is let in: over TLS, with the
+ * certificate that names the user, and with the user's password.
+ */
+async function ensureTls(dir: string, owner: RunAs['user']) {
+  const directory = join(dir, 'tls');
+  const authority = { authorityName: 'PostgreSQL of Belay' };
+  const server = await ensureCertificate(directory, 'localhost', ['localhost', '127.0.0.1'], authority);
+  const client = await ensureCertificate(directory, SUPERUSER, [SUPERUSER], authority);
+  const access = join(directory, 'pg_hba.conf');
+  writeFileSync(access, 'hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-full\n', { mode: 0o600 });
+  if (owner !== undefined) for (const path of [directory, server.key, access]) chownSync(path, owner.uid, owner.gid);
+  const query = new URLSearchParams({
+    sslmode: 'verify-full',
+    sslrootcert: client.ca,
+    sslcert: client.certificate,
+    sslkey: client.key,
+  });
+  return {
+    settings: {
+      ssl: 'on',
+      ssl_min_protocol_version: 'TLSv1.2',
+      ssl_ca_file: server.ca,
+      ssl_cert_file: server.certificate,
+      ssl_key_file: server.key,
+      hba_file: access,
+    },
+    query: `?${query}`,
+  };
 }
 
 function ancestors(path: string): string[] {

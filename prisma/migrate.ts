@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { postgresConnection } from '../runtime/postgresConnection.ts';
 
 /** The key that the `prisma` command locks as well. */
 const ADVISORY_LOCK_KEY = 72707369;
@@ -50,7 +51,7 @@ export async function migrate(
   migrationsDir: string = MIGRATIONS_DIR,
 ): Promise<string[]> {
   const migrations = readMigrations(migrationsDir);
-  const client = new pg.Client({ connectionString: databaseUrl, options: '-c timezone=UTC' });
+  const client = new pg.Client({ ...postgresConnection(databaseUrl)(), options: '-c timezone=UTC' });
   await client.connect();
   try {
     // A session's lock: it ends with the connection, whatever happens in between.

@@ -1,6 +1,7 @@
 /** What the model calls unique, as the indexes that keep it: of the living alone, which a Prisma schema can not say. */
 import pg from 'pg';
 import { isUniqueness, type Uniqueness, uniquenesses } from '../model/uniqueness.ts';
+import { postgresConnection } from '../runtime/postgresConnection.ts';
 
 /** How an index is made. Needs the extension btree_gist where ranges are compared. */
 export function indexStatement(index: string, { kind, unique }: Uniqueness): string {
@@ -27,7 +28,7 @@ export async function indexesOf(client: Pick<pg.Client, 'query'>): Promise<Set<s
 
 /** What a migrated database lacks of the declared ones, and has too many, as the statements that mend it. */
 export async function missingUniqueness(databaseUrl: string): Promise<string[]> {
-  const client = new pg.Client({ connectionString: databaseUrl });
+  const client = new pg.Client(postgresConnection(databaseUrl)());
   await client.connect();
   try {
     const present = await indexesOf(client);

@@ -17,6 +17,7 @@ import {
   type OwnedProcess,
   startOwnedProcess,
 } from '../postgres/owned-process.ts';
+import { postgresConnection } from '../runtime/postgresConnection.ts';
 import type { BuiltBinaries, CliBinary, TemporalBinaries } from './binaries.ts';
 import { searchAttributes } from './search-attributes.ts';
 
@@ -310,7 +311,7 @@ async function updateSchema({ binaries, postgresUrl, directory, database, schema
 }
 
 async function hasTable(databaseUrl: string, table: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: databaseUrl });
+  const client = new pg.Client(postgresConnection(databaseUrl)());
   await client.connect();
   try {
     const { rows } = await client.query('SELECT to_regclass($1) IS NOT NULL AS found', [table]);
@@ -321,12 +322,16 @@ async function hasTable(databaseUrl: string, table: string): Promise<boolean> {
 }
 
 async function runSqlTool(sql: string, databaseUrl: string, args: string[], directory: string): Promise<void> {
-  const { host, port, user, password, database } = connectionParts(databaseUrl);
+  const { host, port, user, password, database, tls } = connectionParts(databaseUrl);
   const logFile = join(directory, 'schema.log');
   const tool = startOwnedProcess({
     name: "Temporal's schema tool",
     command: sql,
-    args: ['--plugin', 'postgres12', '--ep', host, '-p', port, '-u', user, '--db', database, ...args],
+    args: [
+      ...['--plugin', 'postgres12', '--ep', host, '-p', port, '-u', user, '--db', database],
+      ...(tls ? sqlToolTls(tls, host) : []),
+      ...args,
+    ],
     cwd: directory,
     // The password goes by the environment: arguments are readable by every user of the machine.
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin', SQL_PASSWORD: password },
@@ -346,11 +351,36 @@ function connectionParts(databaseUrl: string) {
     user: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
     database: decodeURIComponent(url.pathname.slice(1)),
+    tls: url.searchParams.get('sslmode') === 'verify-full' ? tlsOf(url.searchParams) : null,
   };
 }
 
+/** Files of the server's own settings, as the URL of its database names them. */
+interface DatabaseTls {
+  caFile?: string;
+  certFile?: string;
+  keyFile?: string;
+}
+
+function tlsOf(parameters: URLSearchParams): DatabaseTls {
+  const named = { caFile: 'sslrootcert', certFile: 'sslcert', keyFile: 'sslkey' };
+  return Object.fromEntries(
+    Object.entries(named).flatMap(([setting, keyword]) => {
+      const path = parameters.get(keyword);
+      return path ? [[setting, path]] : [];
+    }),
+  );
+}
+
+const sqlToolTls = ({ caFile, certFile, keyFile }: DatabaseTls, host: string): string[] => [
+  ...['--tls', '--tls-server-name', host],
+  ...(caFile ? ['--tls-ca-file', caFile] : []),
+  ...(certFile ? ['--tls-cert-file', certFile] : []),
+  ...(keyFile ? ['--tls-key-file', keyFile] : []),
+];
+
 function serverConfig(postgresUrl: string, ports: TemporalPorts, dynamicConfigFile: string): object {
-  const { host, port, user, password } = connectionParts(postgresUrl);
+  const { host, port, user, password, tls } = connectionParts(postgresUrl);
   // Each of the four services opens pools of its own: 80 connections at most.
   const store = (databaseName: string, maxConns: number) => ({
     sql: {
@@ -364,6 +394,7 @@ function serverConfig(postgresUrl: string, ports: TemporalPorts, dynamicConfigFi
       maxConns,
       maxIdleConns: maxConns,
       maxConnLifetime: '1h',
+      ...(tls ? { tls: { enabled: true, enableHostVerification: true, serverName: host, ...tls } } : {}),
     },
   });
   const service = (grpcPort: number, membershipPort: number) => ({

@@ -3,7 +3,6 @@
  * Any number may run: each piece of work is taken under a lock or is harmless when done twice.
  */
 import { createHash } from 'node:crypto';
-import pg from 'pg';
 import { systemCaller } from '../acceptance/caller.ts';
 import { acceptOwn } from '../acceptance/own.ts';
 import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
@@ -240,7 +239,7 @@ async function forgetTombstones(): Promise<void> {
 const sleeping = new Set<() => void>();
 async function listen(): Promise<void> {
   while (!stopping) {
-    const client = new pg.Client({ connectionString: config.databaseUrl, keepAlive: true });
+    const client = database.connection();
     try {
       await client.connect();
       await client.query('LISTEN belay_queue');

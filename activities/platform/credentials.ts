@@ -8,7 +8,7 @@ import ssh2 from 'ssh2';
 import { type Database, run, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
 import { type Owner, readSecret, writeSecret } from '../../database/secrets.ts';
-import { type Issued, issueAuthority, issueForHost } from './certificate.ts';
+import { type Issued, issueAuthority, issueCertificate } from '../../runtime/certificate.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first. */
 async function keep<Field extends string>(
@@ -104,7 +104,7 @@ export async function migrationCertificate(
     { kind: 'host', id: hostId },
     ['migrationCertificate', 'migrationKey'],
     async () => {
-      const made = await issueForHost(hostId, names, authority);
+      const made = await issueCertificate(hostId, names, authority);
       return { migrationCertificate: made.certificate, migrationKey: made.key };
     },
   );

@@ -41,6 +41,7 @@ function printVersion() {
 function connectionOf(url) {
   const { hostname, port, username, password, pathname, searchParams } = new URL(url);
   const sslMode = searchParams.get('sslmode') ?? 'disable';
+  const text = (keyword) => (searchParams.has(keyword) ? readFileSync(searchParams.get(keyword), 'utf8') : undefined);
   return {
     client: {
       host: searchParams.get('host') ?? decodeURIComponent(hostname),
@@ -48,7 +49,15 @@ function connectionOf(url) {
       user: decodeURIComponent(username) || undefined,
       password: decodeURIComponent(password) || undefined,
       database: decodeURIComponent(pathname.slice(1)) || 'postgres',
-      ssl: sslMode === 'disable' ? undefined : { rejectUnauthorized: sslMode.startsWith('verify') },
+      ssl:
+        sslMode === 'disable'
+          ? undefined
+          : {
+              rejectUnauthorized: sslMode.startsWith('verify'),
+              ca: text('sslrootcert'),
+              cert: text('sslcert'),
+              key: text('sslkey'),
+            },
       options: '-c timezone=UTC',
     },
     schema: searchParams.get('schema') ?? undefined,

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { expect, test } from 'vitest';
-import { issueAuthority, issueForHost } from '../../../activities/platform/certificate.ts';
+import { issueAuthority, issueCertificate } from '../../../runtime/certificate.ts';
 
 const hostId = '8a3c2f1e-0000-4000-8000-000000000001';
 const commonName = 'Belay migration';
@@ -9,7 +9,7 @@ const authority = await issueAuthority(commonName);
 
 test('a host is certified under its id and its address, by the authority and no other', async () => {
   const names = [hostId, '10.0.0.7', 'fd00::7:1', '::ffff:192.0.2.1', 'host-1.example'];
-  const certificate = new X509Certificate((await issueForHost(hostId, names, authority)).certificate);
+  const certificate = new X509Certificate((await issueCertificate(hostId, names, authority)).certificate);
   const issuer = new X509Certificate(authority.certificate);
   expect(certificate.checkIssued(issuer)).toBe(true);
   expect(certificate.verify(issuer.publicKey)).toBe(true);
@@ -25,7 +25,7 @@ test('a host is certified under its id and its address, by the authority and no 
 
 test('two hosts know each other over TLS', async () => {
   const end = async (name: string) => {
-    const { certificate: cert, key } = await issueForHost(name, [name, '127.0.0.1'], authority);
+    const { certificate: cert, key } = await issueCertificate(name, [name, '127.0.0.1'], authority);
     return { cert, key, ca: authority.certificate, rejectUnauthorized: true };
   };
   const server = createServer({ ...(await end('there')), requestCert: true });

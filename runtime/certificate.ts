@@ -1,5 +1,5 @@
 /** X.509 certificates with P-256 keys. Node reads certificates but issues none; a process of `openssl` for each host would cost more than all the rest of adding it. */
-import type { webcrypto } from 'node:crypto';
+import { type webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 // What the package after it is built with asks for it to be there first.
 import 'reflect-metadata';
@@ -10,7 +10,13 @@ export interface Issued {
   key: string;
 }
 
-const lifetimeYears = 10;
+const dayMs = 24 * 60 * 60 * 1000;
+/** Of an authority: whoever trusts it has to be told of the next one by hand. */
+const authorityDays = 3653;
+/** Of everything else, which is renewed by itself in the last third of it. */
+const certificateDays = 397;
+/** The clocks of two machines differ. */
+const leewayMs = 60 * 60 * 1000;
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 const makeKeys = (): Promise<webcrypto.CryptoKeyPair> => crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
@@ -22,11 +28,22 @@ async function keyText(key: webcrypto.CryptoKey): Promise<string> {
 const keyFrom = (text: string): Promise<webcrypto.CryptoKey> =>
   crypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(text), algorithm, false, ['sign']);
 
-function validity(): { notBefore: Date; notAfter: Date } {
-  const notBefore = new Date();
-  const notAfter = new Date(notBefore);
-  notAfter.setUTCFullYear(notBefore.getUTCFullYear() + lifetimeYears);
-  return { notBefore, notAfter };
+function validity(days: number): { notBefore: Date; notAfter: Date } {
+  const now = Date.now();
+  return { notBefore: new Date(now - leewayMs), notAfter: new Date(now + days * dayMs) };
+}
+
+/** Whether it is time for the next one: a third of its life is left, or less. */
+export function endsSoon(certificate: string, nowMs = Date.now()): boolean {
+  const { validFrom, validTo } = new X509Certificate(certificate);
+  const endMs = Date.parse(validTo);
+  return endMs - nowMs <= (endMs - Date.parse(validFrom)) / 3;
+}
+
+/** Whether it stands for all of these names: host names and IP addresses. */
+export function standsFor(certificate: string, names: string[]): boolean {
+  const x509Certificate = new X509Certificate(certificate);
+  return names.every((name) => (isIP(name) ? x509Certificate.checkIP(name) : x509Certificate.checkHost(name)));
 }
 
 /** An IPv6 address without dotted parts, as a URL's host has it: the package does not take them. */
@@ -40,7 +57,7 @@ export async function issueAuthority(commonName: string): Promise<Issued> {
     name: [{ CN: [commonName] }],
     keys,
     signingAlgorithm: algorithm,
-    ...validity(),
+    ...validity(authorityDays),
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
@@ -51,7 +68,12 @@ export async function issueAuthority(commonName: string): Promise<Issued> {
 }
 
 /** For both ends of TLS, under these names: host names and IP addresses. */
-export async function issueForHost(commonName: string, names: string[], authority: Issued): Promise<Issued> {
+export async function issueCertificate(
+  commonName: string,
+  names: string[],
+  authority: Issued,
+  days = certificateDays,
+): Promise<Issued> {
   const keys = await makeKeys();
   const issuer = new x509.X509Certificate(authority.certificate);
   const certificate = await x509.X509CertificateGenerator.create({
@@ -60,7 +82,7 @@ export async function issueForHost(commonName: string, names: string[], authorit
     publicKey: keys.publicKey,
     signingKey: await keyFrom(authority.key),
     signingAlgorithm: algorithm,
-    ...validity(),
+    ...validity(days),
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       // GnuTLS refuses an ECDSA certificate for libvirtd without keyEncipherment.
