@@ -5,7 +5,7 @@ import { migrate } from '../prisma/migrate.ts';
 import { config } from '../runtime/config.ts';
 import { hostConnections } from '../runtime/hosts.ts';
 import { log } from '../runtime/log.ts';
-import { openTemporal } from '../temporal/start-operation.ts';
+import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';
 import { buildServer } from './server.ts';
 

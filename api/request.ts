@@ -29,7 +29,8 @@ import { unstorable } from './storable.ts';
 
 export interface Api {
   database: Database;
-  temporal: TemporalClient;
+  /** The client of the moment: its certificates may be renewed. */
+  temporal(): TemporalClient;
   authenticator: Authenticator;
   log: Log;
 }
@@ -263,7 +264,7 @@ export async function applyChange(api: Api, ctx: Context, change: Change): Promi
   // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
   const { start } = outcome;
   if (start)
-    void startOperation(api.temporal, start).catch(async (error: unknown) => {
+    void startOperation(api.temporal(), start).catch(async (error: unknown) => {
       api.log.warn(
         { operationId: start.id, error: String(error) },
         'Temporal did not take the operation; the dispatcher will',

@@ -179,7 +179,7 @@ function operationRoutes(router: Router<State>, api: Api): void {
         throw new Problem('FORBIDDEN', `you need the permission operation.${verb} here`);
       await askOperation(
         api.database,
-        api.temporal,
+        api.temporal(),
         id,
         verb,
         { userId: caller.userId, apiKeyId: caller.apiKeyId, requestId, sourceAddress: ctx.ip },

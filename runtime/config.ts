@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import type { NamedFile } from './tls.ts';
 
 const env = process.env;
 
@@ -15,6 +16,11 @@ function number(name: string, fallback: number): number {
   return parsed;
 }
 
+const file = (setting: string): NamedFile | null => {
+  const path = env[setting];
+  return path ? { setting, path } : null;
+};
+
 /** Where all state of a one-machine installation lies. */
 export const home = resolve(env.BELAY_HOME ?? join(import.meta.dirname, '..', '.belay'));
 
@@ -24,8 +30,19 @@ export const config = {
   processName: `${env.BELAY_ROLE ?? 'belay'}-${process.pid}`,
   databaseUrl: env.DATABASE_URL ?? '',
   databaseConnections: number('BELAY_DATABASE_CONNECTIONS', 16),
-  temporalAddress: env.BELAY_TEMPORAL_ADDRESS ?? '127.0.0.1:7233',
-  temporalNamespace: env.BELAY_TEMPORAL_NAMESPACE ?? 'belay',
+  temporal: {
+    address: env.BELAY_TEMPORAL_ADDRESS ?? '127.0.0.1:7233',
+    namespace: env.BELAY_TEMPORAL_NAMESPACE ?? 'belay',
+    tls: {
+      on: env.BELAY_TEMPORAL_TLS === '1',
+      ca: file('BELAY_TEMPORAL_TLS_CA_FILE'),
+      certificate: file('BELAY_TEMPORAL_TLS_CERTIFICATE_FILE'),
+      key: file('BELAY_TEMPORAL_TLS_KEY_FILE'),
+      serverName: env.BELAY_TEMPORAL_TLS_SERVER_NAME ?? '',
+    },
+    apiKeyFile: file('BELAY_TEMPORAL_API_KEY_FILE'),
+    apiKey: env.BELAY_TEMPORAL_API_KEY ?? '',
+  },
   apiHost: env.BELAY_API_HOST ?? '127.0.0.1',
   apiPort: number('BELAY_API_PORT', 8080),
   metricsPort: number('BELAY_METRICS_PORT', 0),

@@ -3,11 +3,12 @@
  * `BELAY_TEMPORAL_ADDRESS`, and waits until they can be used. Changes nothing when they are there.
  */
 import { config } from '../runtime/config.ts';
+import { temporalAccess } from '../temporal/connection.ts';
 import { prepareNamespace } from '../temporal/server.ts';
 
-const { temporalAddress: address, temporalNamespace: namespace } = config;
+const { address, namespace } = config.temporal;
 try {
-  await prepareNamespace({ address, namespace });
+  await prepareNamespace({ ...temporalAccess(config.temporal)(), namespace });
   console.log(`${address} is ready: namespace ${namespace} with the search attributes of Belay`);
 } catch (error) {
   console.error(`${address}, namespace ${namespace}: ${error instanceof Error ? error.message : String(error)}`);

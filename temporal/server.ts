@@ -19,6 +19,7 @@ import {
 } from '../postgres/owned-process.ts';
 import { postgresConnection } from '../runtime/postgresConnection.ts';
 import type { BuiltBinaries, CliBinary, TemporalBinaries } from './binaries.ts';
+import type { TemporalAccess } from './connection.ts';
 import { searchAttributes } from './search-attributes.ts';
 
 export const BELAY_NAMESPACE = 'belay';
@@ -179,14 +180,12 @@ export async function startTemporalUi(options: StartTemporalUiOptions): Promise<
  * Makes the namespace and its search attributes in any Temporal Service and waits until they can be used.
  * Changes nothing when they are there. Throws the last refusal after 90 seconds, or when the signal aborts.
  */
-export async function prepareNamespace(options: {
-  address: string;
-  namespace?: string;
-  signal?: AbortSignal | undefined;
-}): Promise<void> {
-  const { address, namespace = BELAY_NAMESPACE, signal } = options;
+export async function prepareNamespace(
+  options: TemporalAccess & { namespace?: string; signal?: AbortSignal | undefined },
+): Promise<void> {
+  const { namespace = BELAY_NAMESPACE, signal, ...access } = options;
   const until = { deadline: Date.now() + READY_TIMEOUT_MS, signal };
-  const connection = await eventually(until, () => Connection.connect({ address, connectTimeout: '2 seconds' }));
+  const connection = await eventually(until, () => Connection.connect({ ...access, connectTimeout: '2 seconds' }));
   try {
     await eventually(until, () => ensureNamespace(connection, namespace));
     await eventually(until, () => ensureSearchAttributes(connection, namespace));

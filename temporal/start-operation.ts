@@ -1,11 +1,5 @@
-import {
-  type Client,
-  Connection,
-  Client as TemporalClient,
-  WorkflowExecutionAlreadyStartedError,
-} from '@temporalio/client';
+import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
-import { config } from '../runtime/config.ts';
 import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
 export interface StartOperation {
@@ -34,14 +28,6 @@ export function titleOf({ type, targetKind, targetName }: StartOperation): strin
   const [, verb = type] = type.split('.');
   // It is shown as Markdown.
   return `${words(verb)} ${words(targetKind)} ${targetName}`.replace(/[`*_[\]<>]/g, ' ').slice(0, 190);
-}
-
-/** A client that connects at its first use, so that an API server starts while Temporal is away. */
-export function openTemporal(): Client {
-  return new TemporalClient({
-    connection: Connection.lazy({ address: config.temporalAddress }),
-    namespace: config.temporalNamespace,
-  });
 }
 
 /** More at once only makes each slower, and takes from the workers what would finish the ones before. */

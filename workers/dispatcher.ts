@@ -13,7 +13,8 @@ import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
-import { openTemporal, type StartOperation, startOperation } from '../temporal/start-operation.ts';
+import { openTemporal } from '../temporal/connection.ts';
+import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
 import { deliverCallbacks } from './callbacks.ts';
 import { releaseForgotten } from './forgotten.ts';
 import { stopRequested } from './stop.ts';
@@ -56,7 +57,7 @@ async function dispatch(): Promise<number> {
     ready.map(async (operation) => {
       const start = startOf(operation, names);
       try {
-        await startOperation(temporal, start);
+        await startOperation(temporal(), start);
         taken.push(operation.id);
       } catch (error) {
         refused.push(operation.id);
@@ -100,7 +101,7 @@ async function giveWayToForce(): Promise<void> {
 const passOnCancels = (operations: { id: string }[]): Promise<unknown> =>
   Promise.all(
     operations.map(({ id }) =>
-      passOnCancel(database, temporal, id).catch((error: unknown) => {
+      passOnCancel(database, temporal(), id).catch((error: unknown) => {
         if (!(error instanceof Problem)) throw error;
       }),
     ),
@@ -128,7 +129,7 @@ async function retryWhereHostsAnswer(): Promise<void> {
   for (const { id } of rows)
     await askOperation(
       database,
-      temporal,
+      temporal(),
       id,
       'retry',
       { userId, apiKeyId, requestId: 'host-answers', sourceAddress: 'system' },

@@ -3,14 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Context as ActivityContext, Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import {
-  type ActivityExecuteInput,
-  DefaultLogger,
-  NativeConnection,
-  Runtime,
-  Worker,
-  type WorkerOptions,
-} from '@temporalio/worker';
+import { type ActivityExecuteInput, DefaultLogger, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { failureOf } from '../activities/failure.ts';
 import { activitiesFor } from '../activities/index.ts';
 import { openNorthbound } from '../activities/network/northbound.ts';
@@ -26,13 +19,13 @@ import { type Log, log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { beforeMessage, underFaults } from './faults.ts';
 import { type StepEvents, stepEvents } from './step-events.ts';
+import { connectWorkers } from './temporalConnection.ts';
 
 export interface WorkerProcess {
   database: Database;
   world: World;
   log: Log;
   events: StepEvents;
-  connection: NativeConnection;
   /** A worker on a queue, with all activities. On the queue of a shard, `lease` tells under which lease a step begins. */
   worker(
     options: { lease?: () => Lease } & Pick<
@@ -148,7 +141,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     northbound: openNorthbound(config.ovnNorthbound),
   };
   const events = stepEvents(database, log);
-  const connection = await connectWhenReady();
+  const temporal = await connectWorkers();
   serveMetrics(config.metricsPort);
   const activities = activitiesFor(world);
   return {
@@ -156,37 +149,25 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     world,
     log,
     events,
-    connection,
     worker: ({ lease, ...options }) =>
-      Worker.create({
-        connection,
-        namespace: config.temporalNamespace,
-        activities,
-        shutdownGraceTime: '5 s',
-        // Otherwise beats are held back for eight of the ten seconds: a busy worker would pass for a dead one.
-        maxHeartbeatThrottleInterval: heartbeatMs,
-        interceptors: { activity: [interceptor(database, events, lease)] },
-        ...options,
-      }),
+      temporal.worker((connection) =>
+        Worker.create({
+          connection,
+          namespace: config.temporal.namespace,
+          activities,
+          shutdownGraceTime: '5 s',
+          // Otherwise beats are held back for eight of the ten seconds: a busy worker would pass for a dead one.
+          maxHeartbeatThrottleInterval: heartbeatMs,
+          interceptors: { activity: [interceptor(database, events, lease)] },
+          ...options,
+        }),
+      ),
     async close() {
       await events.flush();
       await hosts.closeAll();
       world.northbound.close();
-      await connection.close().catch(() => {});
+      await temporal.close();
       await database.close();
     },
   };
-}
-
-/** Temporal may start after its workers; a worker waits, and says what for. */
-async function connectWhenReady(): Promise<NativeConnection> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await NativeConnection.connect({ address: config.temporalAddress });
-    } catch (error) {
-      if (attempt === 120) throw error;
-      if (attempt % 10 === 1) log.warn({ address: config.temporalAddress }, 'waiting for Temporal');
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  }
 }

@@ -10,7 +10,7 @@ import { instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { log } from '../../runtime/log.ts';
 import { type ProblemCode, problemStatus } from '../../runtime/problem.ts';
-import { openTemporal } from '../../temporal/start-operation.ts';
+import { openTemporal } from '../../temporal/connection.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { setRules } from '../support/rollback.ts';
