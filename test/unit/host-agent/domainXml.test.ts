@@ -14,6 +14,7 @@ import {
   unescapeXml,
   withCephUsers,
 } from '../../../host-agent/agent/domainXml.ts';
+import { checkCallInput } from '../../../host-agent/agent/inputs.ts';
 import type { DomainSpec } from '../../../host-agent/protocol.ts';
 import { diskSlots } from '../../../model/storage/volume.ts';
 
