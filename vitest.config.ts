@@ -44,6 +44,16 @@ export default defineConfig({
         },
       },
       {
+        // Processes are killed and suspended here, so each file starts a control plane of its own.
+        test: {
+          name: 'kill',
+          include: ['test/kill/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
         test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],

@@ -53,6 +53,7 @@ const projects = {
   unit: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
+  kill: 60 * MINUTE_MS,
   lab: 120 * MINUTE_MS,
 } as const;
 
@@ -61,7 +62,20 @@ type Project = keyof typeof projects;
 /** `nodes`: what needs no servers, once more on the other Node that the project runs on. */
 type Part = Check | Project | 'nodes';
 
-const parts: readonly Part[] = ['types', 'lint', 'imports', 'openapi', 'unit', 'history', 'nodes', 'sim', 'lab'];
+const parts: readonly Part[] = [
+  'types',
+  'lint',
+  'imports',
+  'openapi',
+  'unit',
+  'history',
+  'sim',
+  'nodes',
+  'kill',
+  'lab',
+];
+/** These run one after another beside `sim`, which leaves much of the machine idle: it waits for leases and time-outs. */
+const besideSim: readonly Part[] = ['nodes', 'kill'];
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
 const isCheck = (part: Part): part is Check => part in checks;
 
@@ -158,20 +172,23 @@ function countsOf(reportPath: string): Counts {
 interface VitestRun {
   /** What goes to Vitest: files, `-t <name>`, … */
   args: readonly string[];
+  /** Show its output as it comes, not at its end. */
+  show?: boolean;
 }
 
-async function runVitest(project: Project, { args }: VitestRun): Promise<Counts> {
+async function runVitest(project: Project, { args, show = true }: VitestRun): Promise<Counts> {
   const reportPath = join(testHome, `${project}.json`);
   mkdirSync(testHome, { recursive: true });
   rmSync(reportPath, { force: true });
   const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', project];
   argv.push('--reporter=json', `--outputFile.json=${reportPath}`);
   argv.push('--reporter=default', ...args);
-  const ended = await runNode(argv, projects[project], true);
+  const ended = await runNode(argv, projects[project], show);
+  if (!show) console.log(`\n── ${project}\n${ended.output.trimEnd()}`);
   const counts = countsOf(reportPath);
   if (ended.problem === undefined || counts.failed > 0) return counts;
   // Errors outside of tests, a set-up or a clean-up that failed, a crash: no test says so.
-  console.log(`${ended.output}${project}: Vitest ${ended.problem}`);
+  console.log(`${project}: Vitest ${ended.problem}`);
   return sum(counts, oneFailed);
 }
 
@@ -242,11 +259,11 @@ function hasTests(project: Project): boolean {
   );
 }
 
-async function runPart(part: Part, args: readonly string[]): Promise<Counts> {
+async function runPart(part: Part, args: readonly string[], show: boolean): Promise<Counts> {
   if (isCheck(part)) return runCheck(part);
   if (part === 'nodes') return runOnOtherNode();
   if (!hasTests(part)) return nothing;
-  return part === 'lab' ? runLab(args) : runVitest(part, { args });
+  return part === 'lab' ? runLab(args) : runVitest(part, { args, show });
 }
 
 const textOf = ({ passed, failed, skipped }: Counts): string =>
@@ -271,23 +288,32 @@ if (asked.length === 0) {
 
 let total = nothing;
 const summary: string[] = [];
-for (const part of asked) {
+
+async function runAndCount(part: Part, show: boolean): Promise<void> {
   const started = performance.now();
-  console.log(`\n── ${part}`);
-  const counts = await runPart(part, args).catch((error: unknown) => {
+  if (show) console.log(`\n── ${part}`);
+  const counts = await runPart(part, args, show).catch((error: unknown) => {
     console.log(error);
     return oneFailed;
   });
   total = sum(total, counts);
-  summary.push(
-    `${part.padEnd(8)} ${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s   ${textOf(counts)}`,
-  );
-  console.log(summary.at(-1));
-  if (interruptedBy !== undefined) {
-    if (total.failed === 0) total = sum(total, oneFailed);
-    summary.push(`ended by ${interruptedBy} in ${part}`);
-    break;
+  const line = `${part.padEnd(8)} ${((performance.now() - started) / 1000).toFixed(1).padStart(7)} s   ${textOf(counts)}`;
+  summary.push(line);
+  console.log(line);
+}
+
+async function inTurn(chain: readonly Part[], show: boolean): Promise<void> {
+  for (const part of chain) {
+    if (interruptedBy !== undefined) return;
+    const beside = part === 'sim' && show ? asked.filter((other) => besideSim.includes(other)) : [];
+    await Promise.all([runAndCount(part, show), inTurn(beside, false)]);
   }
+}
+
+await inTurn(asked.includes('sim') ? asked.filter((part) => !besideSim.includes(part)) : asked, true);
+if (interruptedBy !== undefined) {
+  if (total.failed === 0) total = sum(total, oneFailed);
+  summary.push(`ended by ${interruptedBy}`);
 }
 if (total.passed + total.failed === 0) summary.push('nothing was tested');
 process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
