@@ -1,8 +1,9 @@
 /** What is said to an operation under way: a cancel of a stop, a stop by force while another asks nicely, an answer to one that is stuck. */
 import { afterEach, expect, inject, test } from 'vitest';
-import { ApiError, type OperationView } from '../../lab/api.ts';
+import type { OperationView } from '../../lab/api.ts';
 import { instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { follower, inStep, refusal } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 import { realityOf, simulatorInventory } from '../support/simulated.ts';
 
@@ -29,21 +30,8 @@ const stop = (id: string, body: unknown): Promise<OperationView> =>
 const ask = (id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
   admin.call('POST', `/v1/operations/${id}/actions/${verb}`, body);
 
-async function until(id: string, wanted: (operation: OperationView) => boolean): Promise<void> {
-  while (!wanted(await look(id))) await new Promise((resolve) => setTimeout(resolve, 50));
-}
-const isAsking = ({ steps }: OperationView): boolean =>
-  steps.some(({ name, state }) => name === 'hypervisor.shutDown' && state === 'running');
-
-async function refusal(request: Promise<unknown>): Promise<string> {
-  try {
-    await request;
-    return 'accepted';
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return `${error.problem.status} ${error.problem.code}`;
-  }
-}
+const until = follower(admin);
+const isAsking = inStep('hypervisor.shutDown');
 
 const runsOn = async (id: string): Promise<string[] | undefined> =>
   realityOf(await simulatorInventory(address.simulatorUrl)).running.get(id);

@@ -4,6 +4,7 @@ import type { OperationView, Resource } from '../../lab/api.ts';
 import { make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
+import { follower, inStep, untilSeen } from '../support/operations.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { setRules } from '../support/rollback.ts';
 import { realityOf, simulatorInventory } from '../support/simulated.ts';
@@ -45,22 +46,11 @@ async function guest(id: string, what: 'guestPowerOff' | 'guestCrash'): Promise<
 const tell = (host: string, event: Record<string, unknown>): Promise<unknown> =>
   fetch(`${address.simulatorUrl}/_sim/hosts/${host}/tellEvent`, { method: 'POST', body: JSON.stringify(event) });
 
-async function until<T>(look: () => Promise<T>, wanted: (seen: T) => boolean): Promise<T> {
-  for (;;) {
-    const seen = await look();
-    if (wanted(seen)) return seen;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-const inStep = async (operationId: string, name: string): Promise<unknown> =>
-  until(
-    () => admin.call<OperationView>('GET', `/v1/operations/${operationId}`),
-    ({ steps }) => steps.some((step) => step.name === name && step.state === 'running'),
-  );
+const follow = follower(admin);
 
 /** It is stopped in the records, for that reason, and all it had is free. */
 async function isStopped(id: string, reason: string): Promise<void> {
-  const stopped = await until(
+  const stopped = await untilSeen(
     () => instanceOf(id),
     ({ state, currentOperationId }) => state === 'stopped' && currentOperationId === null,
   );
@@ -79,11 +69,11 @@ test('a guest that powers itself off while a snapshot of it is taken is stopped 
     name: 'of a guest that goes',
     volumeId: rootVolumeId,
   });
-  await inStep(snapshot.id, 'snapshots.take');
+  await follow(snapshot.id, inStep('snapshots.take'));
   await guest(id, 'guestPowerOff');
   await letGo();
   expect(inWords(await admin.settled(snapshot.id))).toContain(' succeeded');
-  await until(
+  await untilSeen(
     () => instanceOf(id),
     ({ state }) => state === 'stopped',
   );
@@ -103,11 +93,11 @@ test('a guest that powers itself off while a volume is attached is stopped, with
   const attach = await tenant.call<OperationView>('POST', `/v1/volumes/${volume.id}/actions/attach`, {
     instanceId: id,
   });
-  await inStep(attach.id, 'volumes.plug');
+  await follow(attach.id, inStep('volumes.plug'));
   await guest(id, 'guestPowerOff');
   await letGo();
   expect(inWords(await admin.settled(attach.id))).toContain(' succeeded');
-  await until(
+  await untilSeen(
     () => instanceOf(id),
     ({ state }) => state === 'stopped',
   );
@@ -123,9 +113,9 @@ test('a guest that powers itself off before or after its switch-over is stopped,
     const source = await placeOf(id);
     await held('domain.migrate', when);
     const move = await tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/migrate`, {});
-    await inStep(move.id, 'hypervisor.migrate');
+    await follow(move.id, inStep('hypervisor.migrate'));
     if (when === 'after')
-      await until(
+      await untilSeen(
         () => placeOf(id),
         (place) => place !== source,
       );
@@ -164,7 +154,7 @@ test('what a host says late of an earlier life of a guest does not touch the gue
     [4, { type: 'hello', domains: [] }],
   ] as const) {
     await tell(place, event);
-    const operations = await until(
+    const operations = await untilSeen(
       () => settled(id),
       (all) => all.length === asked && all.every(({ endedAt }) => endedAt !== null),
     );
@@ -203,7 +193,7 @@ test('asking goes on after a step of it has failed, and its steps may run twice'
     { ...rule, step: 'instances.becomeStopped', fault: 'twice' },
   ]);
   await guest(id, 'guestPowerOff');
-  await until(
+  await untilSeen(
     () => instanceOf(id),
     ({ state }) => state === 'stopped',
   );

@@ -1,25 +1,16 @@
 /** Where new things go: nowhere that is closed, and to no host that does not answer. */
 import pg from 'pg';
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { type Api, ApiError, type OperationView, type Resource } from '../../lab/api.ts';
+import type { Api, OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
+import { refusal } from '../support/operations.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 
-/** How a request was answered: `accepted`, or status and code. */
-async function refusal(request: Promise<unknown>): Promise<string> {
-  try {
-    await request;
-    return 'accepted';
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return `${error.problem.status} ${error.problem.code}`;
-  }
-}
 const answer = (api: Api, path: string, body: unknown): Promise<string> => refusal(api.call('POST', path, body));
 const deployable = (more: Record<string, unknown> = {}, api = tenant): Promise<string> =>
   answer(api, '/v1/instances?dryRun=true', instanceBody(cloud, 'would-be', { projectId: cloud.project.id, ...more }));

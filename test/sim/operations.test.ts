@@ -5,10 +5,11 @@ import { askOperation } from '../../api/operations.ts';
 import { openDatabase } from '../../database/database.ts';
 import { wellKnown } from '../../database/installation.ts';
 import { readyStatement } from '../../database/queue.ts';
-import { ApiError, type OperationView } from '../../lab/api.ts';
+import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
+import { follower, inStep, refusal } from '../support/operations.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { setRules } from '../support/rollback.ts';
 import { realityOf, simulatorInventory } from '../support/simulated.ts';
@@ -23,29 +24,7 @@ const stop = (id: string): Promise<OperationView> => act(id, 'stop', { mode: 'fo
 const look = (id: string): Promise<OperationView> => admin.call('GET', `/v1/operations/${id}`);
 const cancel = (id: string): Promise<OperationView> => tenant.call('POST', `/v1/operations/${id}/actions/cancel`);
 
-/** Follows an operation until it is as wanted; the test's own time-out is the bound. */
-async function until(id: string, wanted: (operation: OperationView) => boolean): Promise<OperationView> {
-  for (;;) {
-    const operation = await look(id);
-    if (wanted(operation)) return operation;
-    if (operation.endedAt) throw new Error(`ended too soon: ${inWords(operation)}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-const inStep =
-  (name: string) =>
-  ({ steps }: OperationView): boolean =>
-    steps.some((step) => step.name === name && step.state === 'running');
-
-async function refusal(request: Promise<unknown>): Promise<string> {
-  try {
-    await request;
-    return 'accepted';
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return `${error.problem.status} ${error.problem.code}`;
-  }
-}
+const until = follower(admin);
 
 /** The host on which the guest really runs. */
 const placeOf = async (id: string): Promise<string | undefined> =>

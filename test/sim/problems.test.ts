@@ -13,6 +13,7 @@ import { type ProblemCode, problemStatus } from '../../runtime/problem.ts';
 import { openTemporal } from '../../temporal/connection.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
+import { follower } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 
 // Read by the servers that this file starts itself.
@@ -55,10 +56,7 @@ async function ended(accepted: Promise<OperationView>): Promise<Told> {
   return { code: error?.code };
 }
 
-async function until(id: string, wanted: (operation: OperationView) => boolean): Promise<void> {
-  while (!wanted(await admin.call('GET', `/v1/operations/${id}`)))
-    await new Promise((resolve) => setTimeout(resolve, 50));
-}
+const until = follower(admin);
 
 const silent = log.child({}, { level: 'silent' });
 

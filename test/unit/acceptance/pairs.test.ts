@@ -3,8 +3,9 @@
  * the line and neither has written yet. The pairs come from the actions themselves.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Client, Database } from '../../../database/database.ts';
+import type { Database } from '../../../database/database.ts';
 import { operationTypes, type Scene, setScene } from '../../support/scene.ts';
+import { watched } from '../../support/watched.ts';
 
 let scene: Scene;
 beforeAll(async () => {
@@ -47,31 +48,16 @@ function meetingPlace(database: Database): (session: 0 | 1) => { database: Datab
       while (place[other] === 'on the way' && !(await blocked(pids[other])))
         await new Promise((resolve) => setImmediate(resolve));
     };
-    const watched = (client: Client): Client =>
-      new Proxy(client, {
-        get(target, key) {
-          if (key !== 'query')
-            return Reflect.get(target, key, target) instanceof Function
-              ? Reflect.get(target, key, target).bind(target)
-              : Reflect.get(target, key, target);
-          return async (query: string | { text: string }) => {
-            const text = typeof query === 'string' ? query : query.text;
-            if (text.includes('INSERT INTO "operation"')) await arrive();
-            return target.query(query as never);
-          };
-        },
-      });
     return {
-      database: {
-        ...database,
-        pool: {
-          connect: async () => {
-            const client = await database.pool.connect();
-            pids[session] = (client as unknown as { processID: number }).processID;
-            return watched(client);
-          },
-        } as unknown as Database['pool'],
-      },
+      database: watched(
+        database,
+        async (statement) => {
+          if (statement.includes('INSERT INTO "operation"')) await arrive();
+        },
+        (client) => {
+          pids[session] = (client as unknown as { processID: number }).processID;
+        },
+      ),
       ended: () => {
         place[session] = 'ended';
       },

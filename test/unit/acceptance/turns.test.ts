@@ -6,9 +6,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { operations } from '../../../activities/platform/operation.ts';
 import type { StepPair } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
-import type { Client, Database } from '../../../database/database.ts';
+import type { Database } from '../../../database/database.ts';
 import { kindOf } from '../../../model/kinds.ts';
 import { operationTypes, type Scene, setScene } from '../../support/scene.ts';
+import { watched } from '../../support/watched.ts';
 
 let scene: Scene;
 let saga: ReturnType<typeof operations>;
@@ -177,28 +178,11 @@ function stoppingBeforeWrite(database: Database): { database: Database; arrived:
   return {
     arrived,
     go: () => go(),
-    database: {
-      ...database,
-      pool: {
-        connect: async () => {
-          const client = await database.pool.connect();
-          return new Proxy(client, {
-            get(target, key) {
-              const value = Reflect.get(target, key, target) as unknown;
-              if (key !== 'query') return typeof value === 'function' ? value.bind(target) : value;
-              return async (query: string | { text: string }) => {
-                const text = typeof query === 'string' ? query : query.text;
-                if (text.includes('json_populate_record(')) {
-                  arrive();
-                  await gone;
-                }
-                return target.query(query as never);
-              };
-            },
-          }) as Client;
-        },
-      } as unknown as Database['pool'],
-    },
+    database: watched(database, async (statement) => {
+      if (!statement.includes('json_populate_record(')) return;
+      arrive();
+      await gone;
+    }),
   };
 }
 
