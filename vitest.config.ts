@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
@@ -19,9 +20,21 @@ function sharedSetup(folder: string): { globalSetup: string[] } | undefined {
   return existsSync(new URL(path, import.meta.url)) && !countsOnly ? { globalSetup: [path] } : undefined;
 }
 
+/** It ends with the removal of all that the other files of the lab use. */
+const lastFile = join(root, 'test/lab/lab.test.ts');
+
+class LastFileLast extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLast = ({ moduleId }: TestSpecification): boolean => moduleId === lastFile;
+    return [...sorted.filter((file) => !isLast(file)), ...sorted.filter(isLast)];
+  }
+}
+
 export default defineConfig({
   test: {
     root,
+    sequence: { sequencer: LastFileLast },
     projects: [
       {
         test: {

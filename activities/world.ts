@@ -2,6 +2,7 @@ import type { Database } from '../database/database.ts';
 import type { HostInStep } from '../host-agent/connection.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Northbound } from './network/northbound.ts';
+import type { Southbound } from './platform/southbound.ts';
 
 /** What steps act on. Passed to each area when a worker starts; nothing in it is state that matters. */
 export interface World {
@@ -14,4 +15,6 @@ export interface World {
   host(hostId: string): Promise<HostInStep>;
   /** OVN's northbound database. */
   northbound: Northbound;
+  /** OVN's southbound database, as the workers and the hosts reach it. */
+  southbound: Southbound;
 }

@@ -8,7 +8,7 @@ import { type Api, openApi } from '../lab/api.ts';
 import { freePorts } from '../lab/ports.ts';
 import { type Cloud, provision, timing, type Underlay } from '../lab/provision.ts';
 import type { Simulator } from '../lab/simulated/simulator.ts';
-import { type Stack, startStack, stopStack } from '../lab/stack.ts';
+import { type OvnAddresses, type Stack, startStack, stopStack } from '../lab/stack.ts';
 import { simulatedUnderlay } from '../lab/underlay.ts';
 import { nodeArguments, nodeCommand } from '../runtime/node.mjs';
 import { endWithUs } from './child.ts';
@@ -57,7 +57,7 @@ async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & 
 /** What lies below the control plane; it takes the underlay in after it was started. */
 export interface Machines {
   underlay: Underlay;
-  ovn: Simulator['ovn'];
+  ovn: OvnAddresses;
   stop(): Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OperationView, Resource } from '../lab/api.ts';
 import { instanceBody } from '../lab/provision.ts';
 import type { Lab } from '../lab/real/lab.ts';
+import { ovnArguments } from '../lab/real/ovn.ts';
 import type { BenchCloud } from './cloud.ts';
 import { compared, type Figure, median } from './figures.ts';
 
@@ -64,7 +65,7 @@ function commandsIn(lab: Lab) {
     virsh: (host: number, argv: string[]) => run(host, ['virsh', '-q', '-c', 'qemu:///system', ...argv]),
     rbd: (host: number, argv: string[], input?: Buffer) => run(host, ['rbd', ...ceph, ...argv], input),
     nbctl: (host: number, argv: string[]) =>
-      run(host, ['ovn-nbctl', `--db=${lab.ovn.nbRemote}`, '--timeout=30', ...argv]),
+      run(host, ['ovn-nbctl', ...ovnArguments(lab.ovn), `--db=${lab.ovn.nbRemote}`, '--timeout=30', ...argv]),
   };
 }
 

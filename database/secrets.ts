@@ -36,15 +36,25 @@ export interface Owner {
   id: string;
 }
 
-/** The secret of an owner, or null. */
-export async function readSecret(database: Database, owner: Owner, field: string): Promise<string | null> {
-  const rows = await run<{ ciphertext: Buffer }>(
-    database.pool,
-    'SELECT ciphertext FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = $3',
-    [owner.kind, owner.id, field],
+/** Those of the named secrets that an owner has, as they are at one moment. */
+export async function readSecrets<Field extends string>(
+  on: Queryable,
+  owner: Owner,
+  fields: readonly Field[],
+): Promise<Partial<Record<Field, string>>> {
+  const rows = await run<{ field: Field; ciphertext: Buffer }>(
+    on,
+    'SELECT field, ciphertext FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = ANY($3)',
+    [owner.kind, owner.id, fields],
   );
-  return rows[0] ? open(owner.id, field, rows[0].ciphertext) : null;
+  const known: Partial<Record<Field, string>> = {};
+  for (const { field, ciphertext } of rows) known[field] = open(owner.id, field, ciphertext);
+  return known;
 }
+
+/** The secret of an owner, or null. */
+export const readSecret = async (database: Database, owner: Owner, field: string): Promise<string | null> =>
+  (await readSecrets(database.pool, owner, [field]))[field] ?? null;
 
 export async function writeSecret(on: Queryable, owner: Owner, field: string, value: string): Promise<void> {
   await run(

@@ -182,6 +182,8 @@ export interface Calls {
     encapsulation: 'geneve' | 'vxlan';
     encapAddress: string;
     integrationBridge: string;
+    /** What the host shows to OVN, and whose servers it trusts; null where OVN is reached in clear. The key is a secret. */
+    tls: { caCertificate: string; certificate: string; privateKey: string } | null;
   }>;
   'switch.ensureUnconfigured': Call<Nothing>;
 

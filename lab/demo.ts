@@ -18,7 +18,7 @@ import { type Cloud, instanceBody, provision, type Underlay } from './provision.
 import { downLab, hasLab, upLab } from './real/lab.ts';
 import { serialUntil } from './serial.ts';
 import { startSimulator } from './simulated/simulator.ts';
-import { type Stack, startStack, stopStack } from './stack.ts';
+import { type OvnAddresses, type Stack, startStack, stopStack } from './stack.ts';
 import { realUnderlay, simulatedUnderlay } from './underlay.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -63,7 +63,7 @@ async function timed<T>(what: string, work: () => Promise<T>, note: (result: T) 
 /** The machines below: what the API is told of them, and what only the show does to them. */
 interface Machines {
   underlay: Underlay;
-  ovn: { nbRemote: string; sbRemote: string };
+  ovn: OvnAddresses;
   stop(): Promise<void>;
 }
 

@@ -3,16 +3,19 @@
  * own that is started again when it dies. The demo, the tests and a first try use it; a real installation runs the same processes
  * under its service manager.
  */
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
 import { ensureDatabase, postgresPidFile, startPostgres } from '../postgres/embedded.ts';
 import { logTail, type OwnedProcess, startOwnedProcess, stopByPidFile } from '../postgres/owned-process.ts';
 import { migrate } from '../prisma/migrate.ts';
+import type { CertificateFiles } from '../runtime/certificateFiles.ts';
 import { nodeArguments, nodeCommand, nodeEnvironment } from '../runtime/node.mjs';
 import { boardOf } from '../runtime/progress.mjs';
 import { ensureTemporalBinaries, type TemporalBinaries } from '../temporal/binaries.ts';
@@ -29,12 +32,19 @@ export const roles = {
 } as const;
 export type Role = keyof typeof roles;
 
+export interface OvnAddresses {
+  nbRemote: string;
+  sbRemote: string;
+  /** Where OVN asks for certificates, PostgreSQL does, too: nothing is reached in clear. */
+  tls?: CertificateFiles;
+  /** Is told who signs the certificates of hosts. */
+  trustHosts?(authority: string): void;
+}
+
 export interface StackOptions {
   home: string;
   ports: Ports;
-  ovn: { nbRemote: string; sbRemote: string };
-  /** PostgreSQL is reached over TLS with certificates, and in no other way. */
-  tls?: boolean;
+  ovn: OvnAddresses;
   allowSimulatedHosts: boolean;
   faultInjection: boolean;
   environment?: Record<string, string>;
@@ -96,7 +106,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   );
   const bundling = timed('workflows bundled', bundleWorkflows(home));
   const startDatabase = () =>
-    startPostgres({ dir: join(home, 'postgres'), port: ports.postgres, tls: options.tls ?? false });
+    startPostgres({ dir: join(home, 'postgres'), port: ports.postgres, tls: options.ovn.tls !== undefined });
   let postgres = await timed('PostgreSQL', startDatabase());
   const databaseUrl = await ensureDatabase(postgres.url(), 'belay');
   const installed = prepareDatabase(home, databaseUrl);
@@ -127,12 +137,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     BELAY_SECRET_KEY_FILE: join(home, 'secret-key'),
     BELAY_OVN_NORTHBOUND: options.ovn.nbRemote,
     BELAY_OVN_SOUTHBOUND: options.ovn.sbRemote,
+    ...tlsEnvironment(options.ovn.tls),
     BELAY_API_PORT: String(ports.api),
     BELAY_WORKFLOW_BUNDLE: workflowBundle,
     ...(options.allowSimulatedHosts ? { BELAY_ALLOW_SIMULATED_HOSTS: '1' } : {}),
     ...(options.faultInjection ? { BELAY_FAULT_INJECTION: '1' } : {}),
     ...options.environment,
   };
+  options.ovn.trustHosts?.(await printed('scripts/host-authority.ts', environment));
   const metricsPorts: Record<Role, number> = {
     api: 0,
     control: ports.controlMetrics,
@@ -268,6 +280,24 @@ async function prepareDatabase(home: string, databaseUrl: string): Promise<strin
   } finally {
     await database.close();
   }
+}
+
+const tlsEnvironment = (tls?: CertificateFiles): NodeJS.ProcessEnv =>
+  tls
+    ? {
+        BELAY_OVN_TLS_CA_FILE: tls.ca,
+        BELAY_OVN_TLS_CERTIFICATE_FILE: tls.certificate,
+        BELAY_OVN_TLS_KEY_FILE: tls.key,
+      }
+    : {};
+
+/** What a script says on its standard output. */
+async function printed(script: string, env: NodeJS.ProcessEnv): Promise<string> {
+  const { stdout } = await promisify(execFile)(nodeCommand(), [...nodeArguments, join(root, script)], {
+    cwd: root,
+    env,
+  });
+  return stdout;
 }
 
 async function apiReady(url: string, logDirectory: string): Promise<void> {

@@ -47,9 +47,14 @@ export const config = {
   apiPort: number('BELAY_API_PORT', 8080),
   metricsPort: number('BELAY_METRICS_PORT', 0),
   region: env.BELAY_REGION ?? 'local',
-  /** `tcp:…` or `unix:…` of OVN's databases. */
+  /** `ssl:…`, `tcp:…` or `unix:…` of OVN's databases. */
   ovnNorthbound: env.BELAY_OVN_NORTHBOUND ?? '',
   ovnSouthbound: env.BELAY_OVN_SOUTHBOUND ?? '',
+  ovnTls: {
+    ca: file('BELAY_OVN_TLS_CA_FILE'),
+    certificate: file('BELAY_OVN_TLS_CERTIFICATE_FILE'),
+    key: file('BELAY_OVN_TLS_KEY_FILE'),
+  },
   /** Simulated hosts are refused unless this is set. */
   allowSimulatedHosts: env.BELAY_ALLOW_SIMULATED_HOSTS === '1',
   /** Fault rules are read only when this is set: never in production. */

@@ -7,6 +7,7 @@ import { type ActivityExecuteInput, DefaultLogger, Runtime, Worker, type WorkerO
 import { failureOf } from '../activities/failure.ts';
 import { activitiesFor } from '../activities/index.ts';
 import { openNorthbound } from '../activities/network/northbound.ts';
+import { ovsdbTls } from '../activities/network/ovsdbSocket.ts';
 import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
@@ -134,11 +135,13 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   });
   const database = openDatabase(config.databaseUrl, config.databaseConnections, { byIndex: true });
   const hosts = hostConnections(database);
+  const tls = ovsdbTls([config.ovnNorthbound, config.ovnSouthbound]);
   const world: World = {
     database,
     log,
     host: (hostId) => hostInStep(database, () => hosts.connect(hostId)),
-    northbound: openNorthbound(config.ovnNorthbound),
+    northbound: openNorthbound(config.ovnNorthbound, tls),
+    southbound: { remotes: config.ovnSouthbound, tls },
   };
   const events = stepEvents(database, log);
   const temporal = await connectWorkers();

@@ -2,8 +2,9 @@
  * OVN's northbound database over OVSDB (RFC 7047), one transaction per step. Rows carry `belay:id`, `belay:kind` and
  * `belay:revision` in external_ids. Nothing here waits for hypervisors.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { refuse, tryAgain } from '../failure.ts';
+import { type OvsdbTls, ovsdbSocket } from './ovsdbSocket.ts';
 
 export type Uuid = ['uuid', string] | ['named-uuid', string];
 export type OvsdbRow = Record<string, unknown>;
@@ -70,21 +71,20 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** After so long a connection is made anew, so that none goes on for days with a certificate that was replaced. */
+const channelLifetimeMs = 60 * 60 * 1000;
+
 class Channel {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Waiting>();
   #next = 1;
   #buffer = '';
   #scan = { at: 0, depth: 0, quoted: false, escaped: false };
+  readonly #openedAt = Date.now();
   open = true;
 
-  constructor(remote: string) {
-    const tcp = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(remote);
-    const path = /^unix:(.+)$/.exec(remote)?.[1];
-    if (!tcp && !path) throw new Error(`an OVSDB address is tcp:HOST:PORT or unix:PATH, found "${remote}"`);
-    this.#socket = tcp
-      ? connect({ host: tcp[1] ?? tcp[2] ?? '', port: Number(tcp[3]), noDelay: true })
-      : connect({ path: path ?? '' });
+  constructor(remote: string, tls: OvsdbTls) {
+    this.#socket = ovsdbSocket(remote, tls);
     this.#socket.setEncoding('utf8');
     this.#socket.on('data', (text: string) => this.#read(text));
     const gone = (error?: Error): void =>
@@ -125,6 +125,11 @@ class Channel {
     }
   }
 
+  /** Whether it is to be replaced by a new one; it may be whenever nobody waits for an answer. */
+  get isWorn(): boolean {
+    return Date.now() - this.#openedAt > channelLifetimeMs && this.#waiting.size === 0;
+  }
+
   request(method: string, params: unknown[]): Promise<OvsdbResult[]> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
@@ -149,7 +154,7 @@ class Channel {
 }
 
 /** `remote`: one or more addresses, separated by commas; the next one is tried when one fails. */
-export function openNorthbound(remote: string): Northbound {
+export function openNorthbound(remote: string, tls: OvsdbTls = null): Northbound {
   const remotes = remote.split(',').filter(Boolean);
   let turn = 0;
   let channel: Channel | undefined;
@@ -158,7 +163,8 @@ export function openNorthbound(remote: string): Northbound {
       const address = remotes[turn % remotes.length];
       if (!address)
         throw tryAgain('BACKEND_UNAVAILABLE', "BELAY_OVN_NORTHBOUND names no address of OVN's northbound database");
-      if (!channel?.open) channel = new Channel(address);
+      if (channel?.isWorn) channel.close();
+      if (!channel?.open) channel = new Channel(address, tls);
       const sent = operations.map((operation) => {
         if (operation.op !== 'wait') return operation;
         const { otherwise: _, ...wait } = operation;

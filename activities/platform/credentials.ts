@@ -5,40 +5,35 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import ssh2 from 'ssh2';
-import { type Database, run, transaction } from '../../database/database.ts';
+import { type Database, type Queryable, run, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
-import { type Owner, readSecret, writeSecret } from '../../database/secrets.ts';
-import { type Issued, issueAuthority, issueCertificate } from '../../runtime/certificate.ts';
+import { type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
+import { endsSoon, type Issued, issueAuthority, issueCertificate, standsFor } from '../../runtime/certificate.ts';
 
-/** The secrets of an owner under these fields, made all at once by whoever comes first. */
+/** The secrets of an owner under these fields, made all at once by whoever comes first, and anew by whoever finds them not good any more. */
 async function keep<Field extends string>(
   database: Database,
   owner: Owner,
   fields: readonly Field[],
   make: () => Promise<Record<Field, string>>,
+  isGood: (known: Record<Field, string>) => boolean = () => true,
 ): Promise<Record<Field, string>> {
-  const read = async (): Promise<Record<Field, string> | null> => {
-    const values = await Promise.all(fields.map((field) => readSecret(database, owner, field)));
-    if (values.includes(null)) return null;
-    return Object.fromEntries(fields.map((field, index) => [field, values[index]])) as Record<Field, string>;
+  const read = async (on: Queryable): Promise<Record<Field, string> | null> => {
+    const values = await readSecrets(on, owner, fields);
+    return fields.every((field) => values[field] !== undefined) ? (values as Record<Field, string>) : null;
   };
-  const known = await read();
-  if (known) return known;
+  const known = await read(database.pool);
+  if (known && isGood(known)) return known;
   const made = await make();
-  const won = await transaction(database, async (tx) => {
+  return transaction(database, async (tx) => {
     await run(tx, 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
       `${owner.kind}/${owner.id}/${fields.join()}`,
     ]);
-    const [first] = await run(tx, 'SELECT 1 FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = $3', [
-      owner.kind,
-      owner.id,
-      fields[0],
-    ]);
-    if (first) return false;
+    const theirs = await read(tx);
+    if (theirs && isGood(theirs)) return theirs;
     for (const field of fields) await writeSecret(tx, owner, field, made[field]);
-    return true;
+    return made;
   });
-  return won ? made : ((await read()) ?? made);
 }
 
 export interface SshKey {
@@ -68,7 +63,7 @@ export const isHostname = (text: string): boolean => /^[a-z0-9]([a-z0-9.-]*[a-z0
 
 const authorityName = 'Belay migration';
 
-async function migrationAuthority(database: Database): Promise<Issued> {
+export async function hostAuthority(database: Database): Promise<Issued> {
   const { migrationCaCertificate, migrationCaKey } = await keep(
     database,
     platformOwner,
@@ -81,22 +76,18 @@ async function migrationAuthority(database: Database): Promise<Issued> {
   return { certificate: migrationCaCertificate, key: migrationCaKey };
 }
 
-export interface MigrationCertificate {
+export interface HostCertificate {
   caCertificate: string;
   certificate: string;
   privateKey: string;
 }
 
 /**
- * A host's certificate for migration, valid for its id and its address. The same one every time, so that a reconnect does not
- * restart libvirtd. It goes with the host's other secrets.
+ * A host's certificate, valid for its id and its address: for migration, and for OVN. The same one every time, so that a reconnect does not
+ * restart libvirtd, until the last third of its life, or until the host has another address. It goes with the host's other secrets.
  */
-export async function migrationCertificate(
-  database: Database,
-  hostId: string,
-  address: string,
-): Promise<MigrationCertificate> {
-  const authority = await migrationAuthority(database);
+export async function hostCertificate(database: Database, hostId: string, address: string): Promise<HostCertificate> {
+  const authority = await hostAuthority(database);
   // libvirt as a client wants the very address of its URI among the names. The address of a simulated host is no name.
   const names = isIP(address) || isHostname(address) ? [hostId, address] : [hostId];
   const { migrationCertificate: certificate, migrationKey } = await keep(
@@ -107,6 +98,15 @@ export async function migrationCertificate(
       const made = await issueCertificate(hostId, names, authority);
       return { migrationCertificate: made.certificate, migrationKey: made.key };
     },
+    (known) => !endsSoon(known.migrationCertificate) && standsFor(known.migrationCertificate, names),
   );
   return { caCertificate: authority.certificate, certificate, privateKey: migrationKey };
+}
+
+/** Whether the host has a certificate for which it is time to be renewed. */
+export async function hostCertificateEndsSoon(database: Database, hostId: string): Promise<boolean> {
+  const { migrationCertificate } = await readSecrets(database.pool, { kind: 'host', id: hostId }, [
+    'migrationCertificate',
+  ]);
+  return migrationCertificate !== undefined && endsSoon(migrationCertificate);
 }

@@ -22,7 +22,7 @@ import { refuse, tryAgain } from '../failure.ts';
 import { joined, step } from '../step.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
 import type { World } from '../world.ts';
-import { isHostname, migrationCertificate, platformSshKey } from './credentials.ts';
+import { hostCertificate, isHostname, platformSshKey } from './credentials.ts';
 import { freeTunnelAddress, removeChassis } from './southbound.ts';
 
 interface HostRef {
@@ -120,7 +120,7 @@ export const hosts = (world: World) => {
 
   async function leaveNetwork(host: Host): Promise<void> {
     await (await world.host(host.id)).call('switch.ensureUnconfigured', {});
-    if (config.ovnSouthbound) await removeChassis(config.ovnSouthbound, host.id);
+    if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 
   const steps = {
@@ -192,7 +192,7 @@ export const hosts = (world: World) => {
     configureHypervisor: step({
       async do({ hostId }: HostRef) {
         const { address } = await find(hostId);
-        const certificate = await migrationCertificate(database, hostId, address);
+        const certificate = await hostCertificate(database, hostId, address);
         const agent = await world.host(hostId);
         // Restarts libvirtd and waits for it.
         await agent.call(
@@ -210,11 +210,13 @@ export const hosts = (world: World) => {
     /** The host as a chassis of OVN; its name there is the host's id, which ports are bound by. */
     configureSwitch: step({
       async do({ hostId }: HostRef) {
-        if (!config.ovnSouthbound)
+        const { remotes, tls } = world.southbound;
+        if (!remotes)
           throw refuse('PRECONDITION_FAILED', "BELAY_OVN_SOUTHBOUND names no address of OVN's southbound database");
         const agent = await world.host(hostId);
-        const encapAddress = await tunnelAddress(await find(hostId));
-        await freeTunnelAddress(config.ovnSouthbound, encapAddress, hostId, async (chassis) => {
+        const host = await find(hostId);
+        const encapAddress = await tunnelAddress(host);
+        await freeTunnelAddress(world.southbound, encapAddress, hostId, async (chassis) => {
           const [other] = await run<{ name: string }>(
             pool,
             `SELECT name FROM "host" WHERE id::text = $1 AND "deletedAt" IS NULL`,
@@ -224,7 +226,12 @@ export const hosts = (world: World) => {
         });
         await agent.call('switch.ensureConfigured', {
           systemId: hostId,
-          ovnRemote: config.ovnSouthbound,
+          ovnRemote: remotes,
+          // As a host it shows what it shows to other hosts; whom it trusts there is another authority.
+          tls: tls && {
+            ...(await hostCertificate(database, hostId, host.address)),
+            caCertificate: tls().ca ?? '',
+          },
           encapsulation: 'geneve',
           encapAddress,
           integrationBridge: 'br-int',
@@ -410,6 +417,6 @@ export const hosts = (world: World) => {
       const access = await adminAccess(world, storageClusterId);
       await (await world.host(other)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
     }
-    if (config.ovnSouthbound) await removeChassis(config.ovnSouthbound, host.id);
+    if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 };

@@ -1,6 +1,6 @@
 /** The one thing the platform writes to OVN's southbound database: a host that left takes its chassis along. */
-import { connect } from 'node:net';
 import { refuse, tryAgain } from '../failure.ts';
+import { type OvsdbTls, ovsdbSocket } from '../network/ovsdbSocket.ts';
 
 const answerMs = 10_000;
 
@@ -10,12 +10,9 @@ interface Answer {
 }
 
 /** One transaction over a connection of its own (RFC 7047): this happens once in the life of a host. */
-function transact(remote: string, operations: unknown[]): Promise<Answer> {
-  const tcp = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(remote);
-  const path = /^unix:(.+)$/.exec(remote)?.[1];
+function transact(remote: string, tls: OvsdbTls, operations: unknown[]): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    if (!tcp && !path) return reject(new Error(`an OVSDB address is tcp:HOST:PORT or unix:PATH, found "${remote}"`));
-    const socket = path ? connect({ path }) : connect({ host: tcp?.[1] ?? tcp?.[2] ?? '', port: Number(tcp?.[3]) });
+    const socket = ovsdbSocket(remote, tls);
     let text = '';
     const settle = (act: () => void): void => {
       socket.destroy();
@@ -41,12 +38,18 @@ function transact(remote: string, operations: unknown[]): Promise<Answer> {
 type Row = Record<string, unknown>;
 type Result = { error?: string; details?: string; rows?: Row[] } | null;
 
-/** Runs the transaction on the first of `remotes` (separated by commas) that takes it. */
-async function onAny(remotes: string, what: string, operations: unknown[]): Promise<Result[]> {
+export interface Southbound {
+  /** Addresses, separated by commas; empty where none is set. */
+  remotes: string;
+  tls: OvsdbTls;
+}
+
+/** Runs the transaction on the first address that takes it. */
+async function onAny({ remotes, tls }: Southbound, what: string, operations: unknown[]): Promise<Result[]> {
   let failure = 'no address is set';
   for (const remote of remotes.split(',').filter(Boolean)) {
     try {
-      const { error, result } = await transact(remote, operations);
+      const { error, result } = await transact(remote, tls, operations);
       const refusal = error ?? result?.find((entry) => entry?.error);
       if (!refusal) return result ?? [];
       failure = JSON.stringify(refusal);
@@ -58,11 +61,13 @@ async function onAny(remotes: string, what: string, operations: unknown[]): Prom
 }
 
 /** Ensures that a chassis is gone. ovn-controller removes its own only when it is stopped in peace. */
-export async function removeChassis(remotes: string, name: string): Promise<void> {
+export async function removeChassis(southbound: Southbound, name: string): Promise<void> {
   const where = [['name', '==', name]];
-  await onAny(remotes, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis', where }]);
+  await onAny(southbound, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis', where }]);
   // Absent before OVN 20.09, which then refuses this and nothing else.
-  await onAny(remotes, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis_Private', where }]).catch(() => {});
+  await onAny(southbound, `remove chassis ${name}`, [{ op: 'delete', table: 'Chassis_Private', where }]).catch(
+    () => {},
+  );
 }
 
 /**
@@ -71,18 +76,18 @@ export async function removeChassis(remotes: string, name: string): Promise<void
  * chassis is left alone, and two hosts at one address are refused.
  */
 export async function freeTunnelAddress(
-  remotes: string,
+  southbound: Southbound,
   address: string,
   owner: string,
   livingHost: (chassis: string) => Promise<string | null>,
 ): Promise<void> {
-  const [encaps] = await onAny(remotes, `tell who has ${address}`, [
+  const [encaps] = await onAny(southbound, `tell who has ${address}`, [
     { op: 'select', table: 'Encap', where: [['ip', '==', address]], columns: ['chassis_name'] },
   ]);
   for (const { chassis_name: name } of encaps?.rows ?? []) {
     if (typeof name !== 'string' || name === owner) continue;
     const other = await livingHost(name);
     if (other) throw refuse('PRECONDITION_FAILED', `the tunnel address ${address} is that of host ${other}`);
-    await removeChassis(remotes, name);
+    await removeChassis(southbound, name);
   }
 }

@@ -56,14 +56,15 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'host.facts': () => hostFacts(context.version, libvirt),
     'host.metrics': () => hostMetrics(libvirt),
     'host.inventory': async () => {
-      const [found, ports, secrets, files, certificates] = await Promise.all([
+      const [found, ports, secrets, ...files] = await Promise.all([
         domains.domainInventory(libvirt),
         localSwitch.ports(db),
         storage.secrets(),
         placedFiles(),
         hypervisor.placedCertificates(),
+        localSwitch.placedCertificates(),
       ]);
-      return { domains: found, ports, secrets, files: [...files, ...certificates], tasks: context.runningTasks() };
+      return { domains: found, ports, secrets, files: files.flat(), tasks: context.runningTasks() };
     },
 
     'hypervisor.ensureConfigured': (input) => configuring(() => hypervisor.ensureConfigured(libvirt, input)),

@@ -81,6 +81,7 @@ const CALL_INPUTS = {
     encapsulation: Type.Union([Type.Literal('geneve'), Type.Literal('vxlan')]),
     encapAddress: address,
     integrationBridge: Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,14}$' }),
+    tls: Type.Union([Type.Object({ caCertificate: pem, certificate: pem, privateKey: pem }), Type.Null()]),
   }),
   'switch.ensureUnconfigured': nothing,
   'storage.ensureConnected': cephAccess,

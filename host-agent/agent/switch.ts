@@ -1,15 +1,23 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Calls, HostInventory } from '../protocol.ts';
 import { replaceFile, restoreFile } from './configFile.ts';
 import { hasKernelDatapath } from './facts.ts';
 import { type OperationResult, type Ovsdb, readMap, writeMap } from './ovsdb.ts';
-import { PATHS, readIfExists, writeFileAtomically } from './paths.ts';
+import { filesBelow, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
 import { Problem } from './problem.ts';
 import { restartService } from './serviceManager.ts';
 
 /** Debian's ovs-ctl takes the system id from here at every start. */
 const SYSTEM_ID_FILE = '/etc/openvswitch/system-id.conf';
+/** Where ovn-controller finds its certificate. It looks at these files again before each of its rounds. */
+const PKI = join(PATHS.configuration, 'ovn');
+const TLS_FILES = {
+  caCertificate: { path: join(PKI, 'cacert.pem'), mode: 0o644 },
+  privateKey: { path: join(PKI, 'key.pem'), mode: 0o600 },
+  certificate: { path: join(PKI, 'cert.pem'), mode: 0o644 },
+} as const;
 const BEFORE_FILE = join(PATHS.state, 'switch-before.json');
 const DEFAULT_BRIDGE = 'br-int';
 const BRIDGE_TIMEOUT_MS = 15_000;
@@ -18,7 +26,21 @@ const BRIDGE_TIMEOUT_MS = 15_000;
 interface Before {
   externalIds: Record<string, string>;
   hadBridge: boolean;
+  ssl?: SslRow | null;
 }
+
+/** Whose certificate Open vSwitch and ovn-controller show. */
+interface SslRow {
+  private_key: string;
+  certificate: string;
+  ca_cert: string;
+}
+
+const ownSsl: SslRow = {
+  private_key: TLS_FILES.privateKey.path,
+  certificate: TLS_FILES.certificate.path,
+  ca_cert: TLS_FILES.caCertificate.path,
+};
 
 const OWN_KEYS = [
   'system-id',
@@ -57,6 +79,21 @@ function setExternalIds(remove: string[], insert: Record<string, string>) {
   };
 }
 
+async function sslRow(db: Ovsdb): Promise<SslRow | null> {
+  const [row] = await select(db, 'SSL', ['private_key', 'certificate', 'ca_cert']);
+  return row ? (row as unknown as SslRow) : null;
+}
+
+/** The row before goes when nothing refers to it any more. */
+function setSsl(row: SslRow | null) {
+  const refer = (ssl: unknown) => ({ op: 'update', table: 'Open_vSwitch', where: [], row: { ssl } });
+  if (!row) return [refer(['set', []])];
+  return [{ op: 'insert', table: 'SSL', 'uuid-name': 'ssl', row }, refer(['named-uuid', 'ssl'])];
+}
+
+/** The files that belong to Belay alone, for the inventory. */
+export const placedCertificates = (): Promise<string[]> => filesBelow(PKI);
+
 /** Connects this host's switch to OVN and waits until ovn-controller has made the integration bridge. */
 export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureConfigured']['input']): Promise<void> {
   const wanted: Record<string, string> = {
@@ -75,18 +112,32 @@ export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureCon
     const before: Before = {
       externalIds: Object.fromEntries(Object.entries(found).filter(([key]) => OWN_KEYS.includes(key))),
       hadBridge: await hasBridge(db, input.integrationBridge),
+      ssl: await sslRow(db),
     };
     await writeFileAtomically(BEFORE_FILE, JSON.stringify(before), 0o600);
   }
-  const changed = Object.entries(wanted).filter(([key, value]) => found[key] !== value);
-  if (changed.length > 0) {
-    await db.transact([
-      setExternalIds(
-        changed.map(([key]) => key),
-        Object.fromEntries(changed),
-      ),
-    ]);
+  if (input.tls) {
+    // The key before its certificate: once the second is there both are read again.
+    for (const [name, { path, mode }] of Object.entries(TLS_FILES)) {
+      const content = input.tls[name as keyof typeof TLS_FILES];
+      if ((await readIfExists(path)) !== content) await writeFileAtomically(path, content, mode);
+    }
   }
+  const changed = Object.entries(wanted).filter(([key, value]) => found[key] !== value);
+  const isShown = input.tls !== null && isDeepStrictEqual(await sslRow(db), ownSsl);
+  const operations = [
+    ...(input.tls && !isShown ? setSsl(ownSsl) : []),
+    ...(changed.length > 0
+      ? [
+          setExternalIds(
+            changed.map(([key]) => key),
+            Object.fromEntries(changed),
+          ),
+        ]
+      : []),
+  ];
+  if (operations.length > 0) await db.transact(operations);
+  if (!input.tls) await hideCertificate(db);
   const isRenamed = (await readIfExists(SYSTEM_ID_FILE))?.trim() !== input.systemId;
   // ovn-controller registers under the name that it had at its start: renamed while it runs, its commits fail for ever.
   if (isRenamed) await restartService('ovn-controller');
@@ -103,6 +154,15 @@ export async function ensureConfigured(db: Ovsdb, input: Calls['switch.ensureCon
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** Shows again what was shown before Belay came, and removes its own files. */
+async function hideCertificate(db: Ovsdb): Promise<void> {
+  if (isDeepStrictEqual(await sslRow(db), ownSsl)) {
+    const before = JSON.parse((await readIfExists(BEFORE_FILE)) ?? '{}') as Partial<Before>;
+    await db.transact(setSsl(before.ssl ?? null));
+  }
+  await rm(PKI, { recursive: true, force: true });
 }
 
 /** Takes back what `ensureConfigured` set; removes the integration bridge when it was not there before. */
@@ -124,6 +184,7 @@ export async function ensureUnconfigured(db: Ovsdb): Promise<void> {
       });
   }
   await db.transact(operations);
+  await hideCertificate(db);
   await restoreFile(SYSTEM_ID_FILE, 0o644);
   await rm(BEFORE_FILE, { force: true });
 }

@@ -5,6 +5,7 @@ import type { HostInventory, PoolInventory } from '../../host-agent/protocol.ts'
 import { cephContents } from './ceph.ts';
 import { attachLab } from './lab.ts';
 import { labPaths } from './layout.ts';
+import { type OvnEndpoints, ovnArguments } from './ovn.ts';
 import { must } from './processes.ts';
 
 export interface LabInventory {
@@ -89,8 +90,8 @@ export async function openInventory(home: string): Promise<Inventory> {
           }),
         ),
         cephContents(paths),
-        select(lab.ovn.nbRemote, 'OVN_Northbound', tables),
-        select(lab.ovn.sbRemote, 'OVN_Southbound', ['Chassis']),
+        select(lab.ovn, 'nbRemote', 'OVN_Northbound', tables),
+        select(lab.ovn, 'sbRemote', 'OVN_Southbound', ['Chassis']),
       ]);
       const pools = await Promise.all(
         ceph.pools
@@ -110,9 +111,17 @@ export async function openInventory(home: string): Promise<Inventory> {
   };
 }
 
-async function select(remote: string, database: string, from: string[]): Promise<Record<string, unknown[]>> {
+async function select(
+  ovn: OvnEndpoints,
+  remote: 'nbRemote' | 'sbRemote',
+  database: string,
+  from: string[],
+): Promise<Record<string, unknown[]>> {
   const operations = from.map((table) => ({ op: 'select', table, where: [] }));
-  const stdout = await must(['ovsdb-client', 'transact', remote, JSON.stringify([database, ...operations])]);
+  const stdout = await must([
+    ...['ovsdb-client', ...ovnArguments(ovn)],
+    ...['transact', ovn[remote], JSON.stringify([database, ...operations])],
+  ]);
   const results = JSON.parse(stdout) as { rows: Record<string, unknown>[] }[];
   return Object.fromEntries(from.map((table, index) => [table, sorted((results[index]?.rows ?? []).map(plainRow))]));
 }

@@ -158,7 +158,7 @@ function labOf(paths: LabPaths): Lab {
   };
   return {
     ceph: cephAccess(paths),
-    ovn: ovnEndpoints,
+    ovn: ovnEndpoints(paths),
     hosts: hostNumbers.map((host) => hostAccess(paths, host)),
     guestImage: paths.guestImage,
     execHost: (host, argv, options) => execHost(paths, checked(host), argv, options),

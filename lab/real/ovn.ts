@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type CertificateFiles, ensureCertificate } from '../../runtime/certificateFiles.ts';
 import { addresses, type LabPaths, namespaces, ports } from './layout.ts';
 import { inside } from './network.ts';
 import { endProcesses, must, partPids, run, startDaemon, waitUntil } from './processes.ts';
@@ -7,28 +8,66 @@ import { endProcesses, must, partPids, run, startDaemon, waitUntil } from './pro
 export interface OvnEndpoints {
   nbRemote: string;
   sbRemote: string;
+  /** What the control plane shows, and whom it trusts. */
+  tls: CertificateFiles;
+  /** Lets hosts with certificates of this authority in to the southbound database, too. */
+  trustHosts(authority: string): void;
 }
 
 const databases = [
-  { part: 'ovn-nb', schema: '/usr/share/ovn/ovn-nb.ovsschema', port: ports.northbound },
-  { part: 'ovn-sb', schema: '/usr/share/ovn/ovn-sb.ovsschema', port: ports.southbound },
+  { part: 'ovn-nb', schema: '/usr/share/ovn/ovn-nb.ovsschema', port: ports.northbound, hosts: false },
+  { part: 'ovn-sb', schema: '/usr/share/ovn/ovn-sb.ovsschema', port: ports.southbound, hosts: true },
 ] as const;
 
-export const ovnEndpoints: OvnEndpoints = {
-  nbRemote: `tcp:${addresses.control}:${ports.northbound}`,
-  sbRemote: `tcp:${addresses.control}:${ports.southbound}`,
-};
+const pki = (paths: LabPaths): string => join(paths.ovn, 'pki');
+/** Whom the southbound database lets in: the control plane, and hosts. */
+const southboundClients = (paths: LabPaths): string => join(pki(paths), 'southbound-clients.pem');
+
+export function ovnEndpoints(paths: LabPaths): OvnEndpoints {
+  const file = (name: string): string => join(pki(paths), name);
+  return {
+    nbRemote: `ssl:${addresses.control}:${ports.northbound}`,
+    sbRemote: `ssl:${addresses.control}:${ports.southbound}`,
+    tls: { ca: file('authority.pem'), certificate: file('belay.pem'), key: file('belay-key.pem') },
+    trustHosts(authority) {
+      const clients = southboundClients(paths);
+      const known = readFileSync(clients, 'utf8');
+      if (known.includes(authority)) return;
+      writeFileSync(`${clients}.part`, `${known}${authority}`);
+      renameSync(`${clients}.part`, clients);
+    },
+  };
+}
+
+/** For OVN's own commands, as the control plane. */
+export const ovnArguments = ({ tls }: Pick<OvnEndpoints, 'tls'>): string[] => [
+  `--private-key=${tls.key}`,
+  `--certificate=${tls.certificate}`,
+  `--ca-cert=${tls.ca}`,
+];
+
+/** Certificates of the databases and of the control plane, all of an authority of the lab's own. */
+async function ensureCertificates(paths: LabPaths): Promise<CertificateFiles> {
+  const server = await ensureCertificate(pki(paths), 'ovn', ['ovn', addresses.control]);
+  await ensureCertificate(pki(paths), 'belay', ['belay']);
+  const clients = southboundClients(paths);
+  if (!existsSync(clients)) writeFileSync(clients, readFileSync(server.ca));
+  return server;
+}
 
 /** OVN's two databases and northd. They come up with what they held when they went down. */
 export async function upOvn(paths: LabPaths): Promise<OvnEndpoints> {
   mkdirSync(paths.ovn, { recursive: true });
   mkdirSync(paths.sockets, { recursive: true });
-  for (const { part, schema, port } of databases) {
+  const server = await ensureCertificates(paths);
+  for (const { part, schema, port, hosts } of databases) {
     if (partPids(paths.root, part).length > 0) continue;
     const file = join(paths.ovn, `${part}.db`);
     if (!existsSync(file)) await must(['ovsdb-tool', 'create', file, schema]);
     start(paths, part, [
-      ...['ovsdb-server', file, `--remote=punix:${socket(paths, part)}`, `--remote=ptcp:${port}:${addresses.control}`],
+      ...['ovsdb-server', file, `--remote=punix:${socket(paths, part)}`, `--remote=pssl:${port}:${addresses.control}`],
+      ...[`--private-key=${server.key}`, `--certificate=${server.certificate}`],
+      `--ca-cert=${hosts ? southboundClients(paths) : server.ca}`,
     ]);
   }
   for (const { part } of databases) {
@@ -41,7 +80,7 @@ export async function upOvn(paths: LabPaths): Promise<OvnEndpoints> {
     start(paths, 'ovn-northd', ['ovn-northd', `--ovnnb-db=${nb}`, `--ovnsb-db=${sb}`]);
   }
   await must(['ovn-nbctl', `--db=unix:${socket(paths, 'ovn-nb')}`, '--timeout=15', '--wait=sb', 'sync']);
-  return ovnEndpoints;
+  return ovnEndpoints(paths);
 }
 
 export async function downOvn(paths: LabPaths): Promise<void> {

@@ -110,6 +110,7 @@ export async function cloud(options: Partial<SimulatorOptions> = {}): Promise<Si
       encapsulation: 'geneve',
       encapAddress: '127.0.0.1',
       integrationBridge: 'br-int',
+      tls: null,
     });
     await ask(simulator, host, 'hypervisor.ensureConfigured', {
       caCertificate: 'ca',
