@@ -16,6 +16,7 @@ import { Problem } from '../runtime/problem.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
 import { deliverCallbacks } from './callbacks.ts';
+import { renewHostCertificates } from './certificates.ts';
 import { releaseForgotten } from './forgotten.ts';
 import { stopRequested } from './stop.ts';
 
@@ -286,6 +287,8 @@ async function repeat(
   }
 }
 
+const hourMs = 60 * 60 * 1000;
+
 log.info('dispatcher ready');
 await Promise.all([
   listen(),
@@ -293,6 +296,12 @@ await Promise.all([
   repeat('giving way to force', giveWayToForce, () => 1_000, true),
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('retrying what waits for hosts', retryWhereHostsAnswer, () => 3_000),
+  // Twenty of a thousand each minute, then none for an hour.
+  repeat(
+    'renewing certificates of hosts',
+    () => renewHostCertificates(database, log),
+    (ending) => (ending === 0 ? hourMs : 60_000),
+  ),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
   repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
   repeat(

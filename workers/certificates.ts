@@ -1,0 +1,29 @@
+/** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
+import { acceptOwn } from '../acceptance/own.ts';
+import { hostCertificateEndsSoon } from '../activities/platform/credentials.ts';
+import { type Database, run } from '../database/database.ts';
+import type { Log } from '../runtime/log.ts';
+
+/** A host that was added with a thousand others is not renewed with all of them at once. */
+const atOnce = 20;
+
+/**
+ * Connects hosts again whose certificate is in the last third of its life, which is how they get one. Who does not answer, or is at work
+ * otherwise, has its turn another time. Answers how many there are.
+ */
+export async function renewHostCertificates(database: Database, log: Log): Promise<number> {
+  const hosts = await run<{ id: string; connection: string }>(
+    database.pool,
+    `SELECT id, connection FROM "host" WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
+  );
+  let ending = 0;
+  let begun = 0;
+  for (const { id: hostId, connection } of hosts) {
+    if (!(await hostCertificateEndsSoon(database, hostId))) continue;
+    ending += 1;
+    if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
+    else if (begun < atOnce && (await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`)))
+      begun += 1;
+  }
+  return ending;
+}
