@@ -50,6 +50,10 @@ export const metrics = {
     help: 'From acceptance to the start of an operation',
     buckets: seconds,
   }),
+  hostCertificatesEnding: new Gauge({
+    name: 'belay_host_certificates_ending',
+    help: 'Hosts with a certificate in the last third of its life',
+  }),
   shards: new Gauge({ name: 'belay_shard_leases', help: 'Shards this process carries' }),
   agentCalls: new Histogram({
     name: 'belay_agent_call_duration_seconds',

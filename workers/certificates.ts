@@ -3,6 +3,7 @@ import { acceptOwn } from '../acceptance/own.ts';
 import { hostCertificateEndsSoon } from '../activities/platform/credentials.ts';
 import { type Database, run } from '../database/database.ts';
 import type { Log } from '../runtime/log.ts';
+import { metrics } from '../runtime/metrics.ts';
 
 /** A host that was added with a thousand others is not renewed with all of them at once. */
 const atOnce = 20;
@@ -25,5 +26,6 @@ export async function renewHostCertificates(database: Database, log: Log): Promi
     else if (begun < atOnce && (await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`)))
       begun += 1;
   }
+  metrics.hostCertificatesEnding.set(ending);
   return ending;
 }

@@ -81,6 +81,28 @@ test('hosts are connected to OVN over TLS, by certificates of their own', async 
   expect(await isConnected()).toBe(true);
 });
 
+test('the keys of hosts are in no history, no record and no log', async () => {
+  const temporal = new URL(databaseUrl);
+  temporal.pathname = '/temporal';
+  const [histories] = await query<{ all: string; telling: string; named: string }>(
+    temporal.href,
+    `SELECT count(*) AS all, count(*) FILTER (WHERE position('PRIVATE KEY'::bytea IN data) > 0) AS telling,
+       count(*) FILTER (WHERE position('hostId'::bytea IN data) > 0) AS named FROM history_node`,
+  );
+  // What histories hold can be read there; of hosts they hold ids.
+  expect(Number(histories?.named)).toBeGreaterThan(0);
+  expect(Number(histories?.telling)).toBe(0);
+  for (const table of ['operation', 'event', 'auditEntry', 'host'])
+    expect(
+      await query(databaseUrl, `SELECT t::text FROM "${table}" t WHERE t::text LIKE '%PRIVATE KEY%'`),
+      table,
+    ).toEqual([]);
+  const logs = await must(['sh', '-c', 'grep -rl "PRIVATE KEY" "$1" || true', 'sh', join(home, 'stack-of-lab/logs')]);
+  expect(logs).toBe('');
+  const ofHost = await lab.execHost(1, ['grep', '-rl', 'PRIVATE KEY', '/var/log']);
+  expect(ofHost.stdout).toBe('');
+});
+
 test('PostgreSQL is reached over TLS by everything that uses it, and refuses the rest', async () => {
   const clear = new URL(databaseUrl);
   clear.searchParams.set('sslmode', 'disable');

@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../../database/database.ts';
@@ -189,5 +191,34 @@ describe('PostgreSQL over TLS', () => {
     } finally {
       await database.close();
     }
+  });
+});
+
+describe('a process that can not use its certificates', () => {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const url = 'postgres://belay@127.0.0.1:1/belay';
+  const started = (program: string, environment: NodeJS.ProcessEnv) => {
+    const { PATH, HOME } = process.env;
+    const env = { PATH, HOME, DATABASE_URL: url, ...environment };
+    return spawnSync(process.execPath, [program], { cwd: root, env, encoding: 'utf8', timeout: 25_000 });
+  };
+
+  it.each([
+    [
+      'api/main.ts',
+      { DATABASE_URL: `${url}?sslmode=verify-full&sslrootcert=/absent.pem` },
+      'sslrootcert in DATABASE_URL: /absent.pem does not exist',
+    ],
+    ['workers/dispatcher.ts', { DATABASE_URL: `${url}?sslmode=require` }, 'sslmode in DATABASE_URL is "require"'],
+    ['workers/control.ts', { BELAY_OVN_NORTHBOUND: 'ssl:127.0.0.1:1' }, 'BELAY_OVN_TLS_CA_FILE is not set'],
+    [
+      'workers/host.ts',
+      { BELAY_TEMPORAL_TLS_CA_FILE: '/absent.pem' },
+      'BELAY_TEMPORAL_TLS_CA_FILE: /absent.pem does not exist',
+    ],
+  ])('%s ends at its start and names the setting', (program, environment, reason) => {
+    const { status, stderr } = started(program, environment);
+    expect(stderr).toContain(reason);
+    expect(status).toBe(1);
   });
 });
