@@ -13,17 +13,20 @@ const atOnce = 20;
  * otherwise, has its turn another time. Answers how many there are.
  */
 export async function renewHostCertificates(database: Database, log: Log): Promise<number> {
-  const hosts = await run<{ id: string; connection: string }>(
+  const hosts = await run<{ id: string; connection: string; busy: boolean }>(
     database.pool,
-    `SELECT id, connection FROM "host" WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
+    // libvirtd is started anew with another certificate: a guest must not be on its way then.
+    `SELECT id, connection, EXISTS (
+       SELECT 1 FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = h.id AND i."currentOperationId" IS NOT NULL) AS busy
+     FROM "host" h WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
   );
   let ending = 0;
   let begun = 0;
-  for (const { id: hostId, connection } of hosts) {
+  for (const { id: hostId, connection, busy } of hosts) {
     if (!(await hostCertificateEndsSoon(database, hostId))) continue;
     ending += 1;
     if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
-    else if (begun < atOnce && (await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`)))
+    else if (!busy && begun < atOnce && (await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`)))
       begun += 1;
   }
   metrics.hostCertificatesEnding.set(ending);

@@ -63,6 +63,15 @@ test('a host whose certificate ends soon is connected again by the platform itse
   expect(await renewHostCertificates(scene.database, silent)).toBe(1);
   expect(await operations()).toEqual([]);
   await scene.stage.query(`UPDATE "host" SET connection = 'connected'`);
+  // A guest is on its way.
+  await scene.stage.query(
+    `INSERT INTO "hostClaim" ("hostId", "instanceId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, 1, 128)`,
+    [hostId, scene.ids.instance, crypto.randomUUID()],
+  );
+  await scene.stage.query(`UPDATE "instance" SET "currentOperationId" = $1`, [crypto.randomUUID()]);
+  await renewHostCertificates(scene.database, silent);
+  expect(await operations()).toEqual([]);
+  await scene.stage.query(`UPDATE "instance" SET "currentOperationId" = NULL`);
   await renewHostCertificates(scene.database, silent);
   await renewHostCertificates(scene.database, silent);
   expect(await operations()).toEqual([{ type: 'host.connect', targetId: hostId }]);
