@@ -234,7 +234,7 @@ async function ensureTls(dir: string, owner: RunAs['user']) {
   const directory = join(dir, 'tls');
   const authority = { authorityName: 'PostgreSQL of Belay' };
   const server = await ensureCertificate(directory, 'localhost', ['localhost', '127.0.0.1'], authority);
-  const client = await ensureCertificate(directory, SUPERUSER, [SUPERUSER], authority);
+  const client = await ensureCertificate(directory, SUPERUSER, [], authority);
   const access = join(directory, 'pg_hba.conf');
   writeFileSync(access, 'hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-full\n', { mode: 0o600 });
   if (owner !== undefined) for (const path of [directory, server.key, access]) chownSync(path, owner.uid, owner.gid);

@@ -67,12 +67,20 @@ export async function issueAuthority(commonName: string): Promise<Issued> {
   return { certificate: `${certificate.toString('pem')}\n`, key: await keyText(keys.privateKey) };
 }
 
-/** For both ends of TLS, under these names: host names and IP addresses. */
+/** Which end of a connection may show it. Who is a server only can not pass for a client anywhere, nor the other way round. */
+export type End = 'server' | 'client' | 'both';
+
+const usages = (end: End): x509.ExtendedKeyUsage[] => [
+  ...(end === 'client' ? [] : [x509.ExtendedKeyUsage.serverAuth]),
+  ...(end === 'server' ? [] : [x509.ExtendedKeyUsage.clientAuth]),
+];
+
+/** Under these names: host names and IP addresses. For both ends unless said. */
 export async function issueCertificate(
   commonName: string,
   names: string[],
   authority: Issued,
-  days = certificateDays,
+  { days = certificateDays, end = 'both' }: { days?: number; end?: End } = {},
 ): Promise<Issued> {
   const keys = await makeKeys();
   const issuer = new x509.X509Certificate(authority.certificate);
@@ -87,7 +95,7 @@ export async function issueCertificate(
       new x509.BasicConstraintsExtension(false, undefined, true),
       // GnuTLS refuses an ECDSA certificate for libvirtd without keyEncipherment.
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+      new x509.ExtendedKeyUsageExtension(usages(end)),
       new x509.SubjectAlternativeNameExtension(
         names.map((name) => (isIP(name) ? { type: 'ip', value: shortest(name) } : { type: 'dns', value: name })),
       ),

@@ -4,7 +4,7 @@
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { endsSoon, type Issued, issueAuthority, issueCertificate, standsFor } from './certificate.ts';
+import { type End, endsSoon, type Issued, issueAuthority, issueCertificate, standsFor } from './certificate.ts';
 
 export interface CertificateFiles {
   /** The authority's own certificate: what the other side has to trust. */
@@ -54,21 +54,26 @@ async function ensureAuthority(directory: string, commonName: string): Promise<I
 }
 
 /**
- * Ensures a certificate of the directory's authority for a common name, valid for these host names and IP addresses. One that is there
- * stays, unless it is in the last third of its life, or `renew` is set.
+ * Ensures a certificate of the directory's authority for a common name: a server's, valid for these host names and IP addresses, or, without
+ * any, a client's. One that is there stays, unless it is in the last third of its life, or `renew` is set.
  */
 export async function ensureCertificate(
   directory: string,
   commonName: string,
   names: string[],
-  { renew = false, authorityName = 'Belay' }: { renew?: boolean; authorityName?: string } = {},
+  {
+    renew = false,
+    authorityName = 'Belay',
+    end = names.length > 0 ? 'server' : 'client',
+  }: { renew?: boolean; authorityName?: string; end?: End } = {},
 ): Promise<CertificateFiles & { made: boolean }> {
   if (!/^[a-z0-9][a-z0-9.-]*$/i.test(commonName) || commonName === 'authority')
     throw new Error(`"${commonName}" can not name a certificate: it is the name of its file, too`);
   const authority = await ensureAuthority(directory, authorityName);
   const files = filesOf(directory, commonName);
   const known = read(files);
-  const made = renew || !known || endsSoon(known.certificate) || !standsFor(known.certificate, names);
-  if (made) writeIssued(files, await issueCertificate(commonName, names, authority));
+  const subjects = names.length > 0 ? names : [commonName];
+  const made = renew || !known || endsSoon(known.certificate) || !standsFor(known.certificate, subjects);
+  if (made) writeIssued(files, await issueCertificate(commonName, subjects, authority, { end }));
   return { ...files, made };
 }

@@ -49,7 +49,7 @@ export const ovnArguments = ({ tls }: Pick<OvnEndpoints, 'tls'>): string[] => [
 /** Certificates of the databases and of the control plane, all of an authority of the lab's own. */
 async function ensureCertificates(paths: LabPaths): Promise<CertificateFiles> {
   const server = await ensureCertificate(pki(paths), 'ovn', ['ovn', addresses.control]);
-  await ensureCertificate(pki(paths), 'belay', ['belay']);
+  await ensureCertificate(pki(paths), 'belay', []);
   const clients = southboundClients(paths);
   if (!existsSync(clients)) writeFileSync(clients, readFileSync(server.ca));
   return server;

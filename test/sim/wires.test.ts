@@ -35,7 +35,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'belay-temporal-'));
   writeKey('first-key');
   gate = await openGate(temporalAddress, await ensureCertificate(dir, 'temporal.test', ['temporal.test']), 'first-key');
-  files = await ensureCertificate(dir, 'belay', ['belay']);
+  files = await ensureCertificate(dir, 'belay', []);
   settings = {
     address: gate.address,
     namespace: 'belay',
@@ -95,7 +95,7 @@ test('nobody gets in without a certificate, without the key, or to a server of a
   const { clientCertPair: _, ...withoutCertificate } = tls;
   await expect(attempt({ tls: withoutCertificate })).rejects.toThrow();
   await expect(attempt({ apiKey: `${apiKey}-guessed` })).rejects.toThrow();
-  const other = await ensureCertificate(join(dir, 'other'), 'belay', ['belay']);
+  const other = await ensureCertificate(join(dir, 'other'), 'belay', []);
   await expect(attempt({ tls: { ...tls, serverRootCACertificate: readFileSync(other.ca) } })).rejects.toThrow();
   await expect(attempt({ tls: { ...tls, serverNameOverride: 'elsewhere.test' } })).rejects.toThrow();
 });
@@ -119,7 +119,7 @@ test('a file that can not be used ends the start with the name of its setting', 
 test('a renewed certificate is shown by client and workers without a stop; the one before opens nothing any more', async () => {
   const before = serialOf(files.certificate);
   const connectionBefore = client().connection;
-  await ensureCertificate(dir, 'belay', ['belay'], { renew: true });
+  await ensureCertificate(dir, 'belay', [], { renew: true });
   const renewed = serialOf(files.certificate);
   expect(renewed).not.toBe(before);
   await expect.poll(() => client().connection === connectionBefore).toBe(false);

@@ -31,7 +31,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'belay-ovn-'));
   simulator = await startSimulator({ hosts: 1 });
   const server = await ensureCertificate(dir, 'ovn', ['ovn', '127.0.0.1']);
-  files = await ensureCertificate(dir, 'belay', ['belay']);
+  files = await ensureCertificate(dir, 'belay', []);
   const [, host = '', port] = simulator.ovn.nbRemote.split(':');
   const material = {
     ca: readFileSync(server.ca),
@@ -80,9 +80,11 @@ test('both databases are reached by ssl: with the certificate of the control pla
 test('nothing is sent in clear, without a certificate, or to who can not prove to be the database', async () => {
   const tls = ovsdbTls([remote], settingsOf(files));
   const own = tls?.();
-  const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', ['belay']);
+  const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', []);
   const bare = (): { ca?: string } => (own?.ca ? { ca: own.ca } : {});
   await expect(asked(remote.replace('ssl:', 'tcp:'), tls)).rejects.toThrow('OVN northbound');
+  const server = await ensureCertificate(dir, 'ovn', ['ovn', '127.0.0.1']);
+  await expect(asked(remote, ovsdbTls([remote], settingsOf(server)))).rejects.toThrow('OVN northbound');
   await expect(asked(remote, bare)).rejects.toThrow('OVN northbound');
   await expect(asked(remote, () => ({ ...own, ca: readFileSync(foreign.ca, 'utf8') }))).rejects.toThrow('certificate');
   await expect(asked(remote.replace('127.0.0.1', '127.0.0.2'), tls)).rejects.toThrow(
@@ -107,7 +109,7 @@ test('a connection that is cut off comes again with the certificate that was ren
   try {
     await northbound.transact('look', [select]);
     const before = shown.at(-1);
-    await ensureCertificate(dir, 'belay', ['belay'], { renew: true });
+    await ensureCertificate(dir, 'belay', [], { renew: true });
     await northbound.transact('look', [select]);
     expect(shown.at(-1)).toBe(before);
     for (const socket of open) socket.destroy();

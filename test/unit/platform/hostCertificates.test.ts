@@ -23,7 +23,9 @@ beforeEach(() => scene.setFor('host.connect'));
 
 /** As if the host had been added long ago: of its certificate, which lasted little more than an hour, a quarter of an hour is left. */
 async function age(): Promise<string> {
-  const { certificate, key } = await issueCertificate(hostId, [hostId], await hostAuthority(scene.database), 0.01);
+  const { certificate, key } = await issueCertificate(hostId, [hostId], await hostAuthority(scene.database), {
+    days: 0.01,
+  });
   const owner = { kind: 'host', id: hostId };
   await writeSecret(scene.database.pool, owner, 'migrationCertificate', certificate);
   await writeSecret(scene.database.pool, owner, 'migrationKey', key);

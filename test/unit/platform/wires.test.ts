@@ -39,7 +39,7 @@ describe('certificates in files', () => {
     expect((await ensureCertificate(directory, 'db', ['db', '10.0.0.6'])).made).toBe(true);
     expect((await ensureCertificate(directory, 'db', ['db', '10.0.0.6'], { renew: true })).made).toBe(true);
     const authority = await issueAuthority('test');
-    const { certificate } = await issueCertificate('short', ['short'], authority, 9);
+    const { certificate } = await issueCertificate('short', ['short'], authority, { days: 9 });
     const inDays = (days: number): number => Date.now() + days * 86_400_000;
     expect(endsSoon(certificate, inDays(5))).toBe(false);
     expect(endsSoon(certificate, inDays(7))).toBe(true);
@@ -66,7 +66,7 @@ describe('certificates in files', () => {
     expect(() => tlsReader({ ...filesOf(good), key: null })).toThrow('THE_CERTIFICATE: ');
     const ended = join(directory, 'ended.pem');
     const authority = await issueAuthority('test');
-    const past = await issueCertificate('past', ['past'], authority, -0.01);
+    const past = await issueCertificate('past', ['past'], authority, { days: -0.01 });
     writeFileSync(ended, past.certificate);
     expect(reading({ certificate: ended })).toThrow(`THE_CERTIFICATE: ${ended} ended on`);
   });
@@ -134,15 +134,21 @@ describe('PostgreSQL over TLS', () => {
       parameters.delete('sslkey');
     });
     await expect(query(bare, 'SELECT 1')).rejects.toThrow(/certificate/);
-    const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', ['belay']);
+    const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', []);
     const show = ({ certificate, key }: typeof foreign): string =>
       asked((parameters) => {
         parameters.set('sslcert', certificate);
         parameters.set('sslkey', key);
       });
     await expect(query(show(foreign), 'SELECT 1')).rejects.toThrow(/alert|certificate|ECONNRESET/);
-    const somebody = await ensureCertificate(tls(), 'somebody', ['somebody']);
+    const somebody = await ensureCertificate(tls(), 'somebody', []);
     await expect(query(show(somebody), 'SELECT 1')).rejects.toThrow('authentication failed for user "belay"');
+    // A server's certificate is no client's, whatever name it has.
+    const server = await ensureCertificate(join(dir, 'server'), 'belay', ['belay']);
+    for (const path of ['authority.pem', 'authority-key.pem'])
+      writeFileSync(join(dir, 'server', path), readFileSync(join(tls(), path)), { mode: 0o600 });
+    await ensureCertificate(join(dir, 'server'), 'belay', ['belay'], { renew: true });
+    await expect(query(show(server), 'SELECT 1')).rejects.toThrow(/alert|certificate|ECONNRESET/);
     await expect(
       query(
         asked((_, url) => {
@@ -154,7 +160,7 @@ describe('PostgreSQL over TLS', () => {
   });
 
   it('is not taken for the server when another authority says so, or when it goes by another name', async () => {
-    const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', ['belay']);
+    const foreign = await ensureCertificate(join(dir, 'foreign'), 'belay', []);
     const pinned = asked((parameters) => parameters.set('sslrootcert', foreign.ca));
     await expect(query(pinned, 'SELECT 1')).rejects.toThrow(/certificate/);
     const elsewhere = asked((_, url) => {
@@ -177,7 +183,7 @@ describe('PostgreSQL over TLS', () => {
         (await client.query(connectionIs)).rows[0]?.client_serial;
       const first = await database.pool.connect();
       const before = await serial(first);
-      await ensureCertificate(tls(), 'belay', ['belay'], { renew: true });
+      await ensureCertificate(tls(), 'belay', [], { renew: true });
       const second = await database.pool.connect();
       expect(await serial(second)).not.toBe(before);
       expect(await serial(first)).toBe(before);
