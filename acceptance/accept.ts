@@ -17,7 +17,15 @@ import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { authorize, checkReferences, projectOf, referencesOf, refuseLocked, refuseOperatorOnly } from './authorize.ts';
+import {
+  authorize,
+  checkReferences,
+  projectOf,
+  referencesOf,
+  refuseClosedZone,
+  refuseLocked,
+  refuseOperatorOnly,
+} from './authorize.ts';
 import type { Caller } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
@@ -194,6 +202,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
   checkReferences(caller, references, loaded, livesIn);
   refuseOperatorOnly(change, action, input);
+  if (creating) refuseClosedZone(kind, input, loaded);
   if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
   if (creating && typeof input.requestedId === 'string') await refuseTakenId(tx, input.requestedId);
 

@@ -2,7 +2,7 @@
  * Whether a change is allowed: the permission of the action itself where its resource lies, and for each resource that it names the permission
  * that this use of it needs.
  */
-import { type Client, run } from '../database/database.ts';
+import { type Client, type Queryable, run } from '../database/database.ts';
 import { wellKnown } from '../database/installation.ts';
 import type { Action, Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -11,6 +11,7 @@ import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './c
 import type { Change, Reference, Row } from './change.ts';
 import { unmet } from './holds.ts';
 import { hookOf } from './hooks.ts';
+import { invalid } from './violation.ts';
 
 /** What a change names: by fields that refer, and by what its action says of the body beside them. */
 export function referencesOf(kind: Kind, verb: string, input: Record<string, unknown>): Reference[] {
@@ -156,22 +157,42 @@ export function authorize(change: Change, row: Row, loaded: Map<string, Row>): v
   throw new Problem('FORBIDDEN', `you need the permission ${permission} here`);
 }
 
-/** In a locked account nothing is made or started, whoever asks; the platform itself goes on with what runs. */
+/** Nothing of tenants is made in a zone that is closed; those who run it prepare it as they like. */
+export function refuseClosedZone(kind: Kind, input: Record<string, unknown>, loaded: ReadonlyMap<string, Row>): void {
+  if (kind.scope === 'project' && loaded.get(`zone/${String(input.zoneId)}`)?.enabled === false)
+    throw invalid('zoneId', 'is closed to new resources');
+}
+
+/** Why nothing new is made or started in an account, or below a domain: it is locked, or a domain above is disabled. Null when it is. */
+export async function suspensionOf(
+  on: Queryable,
+  where: { projectId?: unknown; accountId?: unknown; domainId?: unknown },
+): Promise<string | null> {
+  const [place] = await run<{ state: string | null; closed: string | null }>(
+    on,
+    `WITH home AS (
+       SELECT a.state, a."domainId" FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)
+       UNION ALL SELECT NULL, $3::uuid WHERE $3::uuid IS NOT NULL)
+     SELECT h.state, (SELECT d.id::text FROM "domain" own JOIN "domain" d ON d.id::text = ANY(string_to_array(own.path, '/')) AND NOT d.enabled
+       WHERE own.id = h."domainId" ORDER BY d.path LIMIT 1) AS closed
+     FROM home h LIMIT 1`,
+    [where.projectId ?? null, where.accountId ?? null, where.domainId ?? null],
+  );
+  if (place?.state && place.state !== 'active') return `the account is ${place.state}`;
+  return place?.closed ? `domain ${place.closed} is disabled` : null;
+}
+
+/** In a locked account, and in a disabled domain, nothing is made or started, whoever asks; the platform itself goes on with what runs. */
 export async function refuseLocked(tx: Client, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
   if (caller.userId === wellKnown.platform) return;
   const user = typeof row.userId === 'string' ? loaded.get(`user/${row.userId}`) : undefined;
-  const accountId = row.accountId ?? user?.accountId ?? null;
-  if (!row.projectId && !accountId) return;
-  const [account] = await run<{ state: string }>(
-    tx,
-    `SELECT a.state FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)`,
-    [row.projectId ?? null, accountId],
-  );
-  if (account && account.state !== 'active')
-    throw new Problem(
-      'ACCOUNT_SUSPENDED',
-      `the account is ${account.state}: what it has stays, nothing new is made or started in it`,
-    );
+  const accountId = row.accountId ?? user?.accountId;
+  // Of a domain that is made below another.
+  const domainId = row.domainId ?? (row.projectId ? null : row.parentId);
+  if (!row.projectId && !accountId && !domainId) return;
+  const suspension = await suspensionOf(tx, { projectId: row.projectId, accountId, domainId });
+  if (suspension)
+    throw new Problem('ACCOUNT_SUSPENDED', `${suspension}: what is there stays, nothing new is made or started`);
 }
 
 export function checkReferences(

@@ -5,6 +5,7 @@ import { seal } from '../database/secrets.ts';
 import { columnsOf } from '../model/columns.ts';
 import { instantAt, instantOf } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
+import { createSchema, type JsonSchema, patchSchema } from '../model/schemas.ts';
 import type { Row } from './change.ts';
 
 /** The row of a resource that is about to be made. */
@@ -55,6 +56,68 @@ export function masked(kind: Kind, input: Record<string, unknown>): Record<strin
   return Object.fromEntries(
     Object.entries(input).map(([name, value]) => [name, kind.fields[name]?.secret && value != null ? '***' : value]),
   );
+}
+
+/** A body that was refused, as it may be kept: nobody has checked it, and what was meant as a secret may stand under another name. */
+export const refusedBody = (kind: Kind, verb: string, body: unknown): unknown =>
+  isObject(body) ? keptOf(schemaOf(kind, verb), masked(kind, body)) : null;
+
+const hidden = '***';
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** Whether a value is of the type that a schema asks for; any is where it asks for none. */
+function isOfType(schema: JsonSchema, value: unknown): boolean {
+  switch (schema.type) {
+    case undefined:
+      return true;
+    case 'array':
+      return Array.isArray(value);
+    case 'object':
+      return isObject(value);
+    case 'integer':
+      return typeof value === 'number';
+    default:
+      return typeof value === schema.type;
+  }
+}
+
+/** Of what the schema knows the values, of all else the names alone. */
+function keptOf(schema: JsonSchema, value: unknown): unknown {
+  if (value === null || value === hidden) return value;
+  const branches = (schema.anyOf as JsonSchema[] | undefined) ?? [schema];
+  const fitting = branches.find((branch) => isOfType(branch, value));
+  if (!fitting) return hidden;
+  if (Array.isArray(value)) return value.map((item) => keptOf((fitting.items as JsonSchema | undefined) ?? {}, item));
+  if (!isObject(value) || (!fitting.properties && !fitting.additionalProperties)) return value;
+  const known = (fitting.properties ?? {}) as Record<string, JsonSchema>;
+  const others = fitting.additionalProperties;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => {
+      const of = Object.hasOwn(known, name) ? known[name] : isObject(others) ? others : undefined;
+      return [name, of ? keptOf(of, member) : hidden];
+    }),
+  );
+}
+
+const schemas = new Map<string, JsonSchema>();
+
+/** What the body of a change looks like. */
+function schemaOf(kind: Kind, verb: string): JsonSchema {
+  const name = `${kind.name}.${verb}`;
+  let schema = schemas.get(name);
+  if (!schema) {
+    const { input } = kind.actions[verb] ?? {};
+    schema =
+      verb === 'create'
+        ? createSchema(kind)
+        : verb === 'update'
+          ? patchSchema(kind)
+          : ((input as unknown as JsonSchema | undefined) ?? { type: 'object', properties: {} });
+    schemas.set(name, schema);
+  }
+  return schema;
 }
 
 /** Rows of the secrets that a create brings along. */

@@ -17,13 +17,16 @@ const lookMs = 250;
 /** A comment line keeps proxies from closing a quiet stream. */
 const keepAliveMs = 15_000;
 
-/** The number of the event to go on behind. Whoever names one that is yet to come has it from elsewhere, and would wait without a word. */
-export function resumeAfter(given: string, newest: string): string {
+/**
+ * The number of the event to go on behind. Whoever names one that is yet to come has it from elsewhere, and would
+ * wait without a word; who names one that is long gone would miss some. */
+export function resumeAfter(given: string, newest: string, oldest = '1'): string {
   if (given === '') return newest;
   const refuse = (message: string): Problem =>
     new Problem('INVALID_ARGUMENT', `Last-Event-ID ${message}`, { violations: [{ field: 'Last-Event-ID', message }] });
   if (!/^(0|[1-9]\d{0,14})$/.test(given)) throw refuse('must be the number of an event');
   if (BigInt(given) > BigInt(newest)) throw refuse(`is ahead of the newest event, which is ${newest}`);
+  if (BigInt(given) + 1n < BigInt(oldest)) throw refuse(`is behind the oldest event that is kept, which is ${oldest}`);
   return given;
 }
 
@@ -38,10 +41,10 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   const mayFollow = (caller: Caller): boolean => scopesOf(caller, 'event.list').anywhere;
   if (!mayFollow(ctx.state.caller)) throw new Problem('FORBIDDEN', 'you need the permission event.list');
   const from = ctx.get('Last-Event-ID');
-  const { rows: newest } = await api.database.pool.query<{ last: string }>(
-    `SELECT coalesce(max(sequence), 0)::text AS last FROM "event"`,
+  const { rows: newest } = await api.database.pool.query<{ first: string; last: string }>(
+    `SELECT coalesce(min(sequence), 1)::text AS first, coalesce(max(sequence), 0)::text AS last FROM "event"`,
   );
-  let after = resumeAfter(from, newest[0]?.last ?? '0');
+  let after = resumeAfter(from, newest[0]?.last ?? '0', newest[0]?.first);
   const standing = standingOf(api, ctx, mayFollow);
   ctx.respond = false;
   const { res } = ctx;

@@ -30,7 +30,8 @@ export function onlyKnown(router: Router<State>, document: JsonSchema): void {
   const paths = document.paths as Record<string, Record<string, Route>>;
   for (const layer of router.stack) {
     const routes = paths[String(layer.path).replaceAll(/:(\w+)/g, '{$1}')] ?? {};
-    layer.stack.unshift((ctx, next) => {
+    // Behind what notes whatever is refused, before the route itself.
+    layer.stack.splice(-1, 0, (ctx, next) => {
       refuseUnknown(ctx, routes[ctx.method === 'HEAD' ? 'get' : ctx.method.toLowerCase()] ?? {});
       return next();
     });

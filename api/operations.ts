@@ -180,35 +180,32 @@ export async function askOperation(
         `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
         [id],
       );
-    const entry = {
-      projectId: operation.projectId,
-      actorUserId: asked.userId,
-      actorApiKeyId: asked.apiKeyId,
-      sourceAddress: asked.sourceAddress,
-      permission: `operation.${verb}`,
-      resourceKind: 'operation',
-      resourceId: id,
-      input,
-      operationId: id,
-      requestId: asked.requestId,
-    };
-    await insertAll(tx, { auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'allowed' }] });
-    return { waits: operation.state === 'queued', entry, question };
+    await insertAll(tx, {
+      auditEntry: [
+        {
+          id: crypto.randomUUID(),
+          projectId: operation.projectId,
+          actorUserId: asked.userId,
+          actorApiKeyId: asked.apiKeyId,
+          sourceAddress: asked.sourceAddress,
+          permission: `operation.${verb}`,
+          resourceKind: 'operation',
+          resourceId: id,
+          input,
+          outcome: 'allowed',
+          operationId: id,
+          requestId: asked.requestId,
+        },
+      ],
+    });
+    return { waits: operation.state === 'queued', question };
   });
   if (!heard) return;
-  const { waits, entry, question } = heard;
+  const { waits, question } = heard;
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
   if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
-  try {
-    if (verb === 'cancel') await passOnCancel(database, temporal, id);
-    else await passOnAnswer(temporal, id, verb, question);
-  } catch (error) {
-    if (error instanceof Problem && error.status < 500)
-      await insertAll(database.pool, {
-        auditEntry: [{ ...entry, id: crypto.randomUUID(), outcome: 'denied', code: error.code }],
-      });
-    throw error;
-  }
+  if (verb === 'cancel') await passOnCancel(database, temporal, id);
+  else await passOnAnswer(temporal, id, verb, question);
 }
 
 /** When a workflow is asked for again that was asked for now. */

@@ -1,5 +1,4 @@
 /** One request: its body, its change, its answer or its problem. Shared by all routes. */
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { RouterContext } from '@koa/router';
 import type { Client as TemporalClient } from '@temporalio/client';
@@ -7,11 +6,10 @@ import type Koa from 'koa';
 import { acceptChange } from '../acceptance/accept.ts';
 import type { Caller } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
-import { masked } from '../acceptance/records.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import type { Database } from '../database/database.ts';
-import { insertAll, isOutage } from '../database/database.ts';
+import { isOutage } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -24,6 +22,7 @@ import { askAgainIn, waitForEnd } from './operations.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
+import type { Asked } from './refusals.ts';
 import { standingOf } from './standing.ts';
 import { unstorable } from './storable.ts';
 
@@ -38,6 +37,7 @@ export interface Api {
 export interface State {
   caller: Caller;
   requestId: string;
+  asked?: Asked;
 }
 
 export type Context = RouterContext<State>;
@@ -205,14 +205,17 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
     throw new Problem('INVALID_ARGUMENT', 'If-Match holds a revision in quotes', {
       violations: [{ field: 'If-Match', message: 'must be a revision in quotes' }],
     });
+  const body =
+    ctx.method === 'DELETE'
+      ? Object.fromEntries(inputs.flatMap((name) => (flag(ctx.query[name], name) ? [[name, true]] : [])))
+      : await jsonBody(ctx.req);
+  // As it was sent: checking it fills in defaults.
+  if (ctx.state.asked) ctx.state.asked.body = structuredClone(body);
   return {
     kind,
     verb,
     targetId,
-    body:
-      ctx.method === 'DELETE'
-        ? Object.fromEntries(inputs.flatMap((name) => (flag(ctx.query[name], name) ? [[name, true]] : [])))
-        : await jsonBody(ctx.req),
+    body,
     caller: ctx.state.caller,
     requestId: ctx.state.requestId,
     sourceAddress: ctx.ip,
@@ -224,42 +227,8 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
   };
 }
 
-/** Every refused change leaves its entry too; the accepted one's is in the accepting transaction. */
-async function auditRefusal(api: Api, change: Change, problem: Problem): Promise<void> {
-  const body =
-    change.body !== null && typeof change.body === 'object' && !Array.isArray(change.body)
-      ? masked(change.kind, change.body as Record<string, unknown>)
-      : null;
-  const text = JSON.stringify(body);
-  await insertAll(api.database.pool, {
-    auditEntry: [
-      {
-        id: randomUUID(),
-        projectId: null,
-        actorUserId: change.caller.userId,
-        actorApiKeyId: change.caller.apiKeyId,
-        sourceAddress: change.sourceAddress,
-        permission: `${change.kind.name}.${change.verb}`,
-        resourceKind: change.kind.name,
-        resourceId: change.targetId,
-        input: text.length > 8192 ? { truncated: true } : body,
-        outcome: 'denied',
-        code: problem.code,
-        requestId: change.requestId,
-      },
-    ],
-  }).catch((error: unknown) => api.log.warn({ error: String(error) }, 'could not write the audit entry of a refusal'));
-}
-
 export async function applyChange(api: Api, ctx: Context, change: Change): Promise<void> {
-  let outcome: Awaited<ReturnType<typeof acceptChange>>;
-  try {
-    outcome = await acceptChange(api.database, { ...change, undispatched: startsWait() });
-  } catch (error) {
-    const problem = asProblem(error, api.log, change.requestId);
-    if (problem.status < 500) await auditRefusal(api, change, problem);
-    throw problem;
-  }
+  const outcome = await acceptChange(api.database, { ...change, undispatched: startsWait() });
   if (outcome.rights) api.authenticator.forget();
   // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
   const { start } = outcome;

@@ -24,6 +24,7 @@ import { askOperation, planOfAsking, waitForEnd } from './operations.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
+import { asks, noteRefusal } from './refusals.ts';
 import {
   type Api,
   applyChange,
@@ -134,19 +135,22 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   });
   router.get(`${root}/:id`, (ctx) => get(api, ctx, kind));
   viewRoutes(router, api, kind);
-  if (create) router.post(root, async (ctx) => applyChange(api, ctx, await changeOf(ctx, kind, 'create', null)));
+  if (create)
+    router.post(root, asks(kind, 'create'), async (ctx) =>
+      applyChange(api, ctx, await changeOf(ctx, kind, 'create', null)),
+    );
   if (update)
-    router.patch(`${root}/:id`, async (ctx) =>
+    router.patch(`${root}/:id`, asks(kind, 'update'), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, 'update', uuidOf(ctx, kind))),
     );
   if (remove)
-    router.delete(`${root}/:id`, async (ctx) =>
+    router.delete(`${root}/:id`, asks(kind, 'delete'), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, 'delete', uuidOf(ctx, kind))),
     );
   for (const verb of Object.keys(actions)) {
     if (kind.name === 'operation') continue;
     if (kind.name === 'image' && verb === 'import') continue;
-    router.post(`${root}/:id/actions/${verb}`, async (ctx) =>
+    router.post(`${root}/:id/actions/${verb}`, asks(kind, verb), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, verb, uuidOf(ctx, kind))),
     );
   }
@@ -168,11 +172,13 @@ async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Pr
 function operationRoutes(router: Router<State>, api: Api): void {
   const kind = kinds.operation as unknown as Kind;
   for (const verb of ['cancel', 'retry', 'skipStep'] as const)
-    router.post(`/v1/operations/:id/actions/${verb}`, async (ctx) => {
+    router.post(`/v1/operations/:id/actions/${verb}`, asks(kind, verb), async (ctx) => {
       const id = uuidOf(ctx, kind);
       const { caller, requestId } = ctx.state;
       const change = await changeOf(ctx, kind, verb, id);
-      if (!(await read(api, kind, id, caller, {}))) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
+      const seen = await read(api, kind, id, caller, { fields: ['projectId'] });
+      if (!seen) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
+      if (ctx.state.asked) ctx.state.asked.projectId = (JSON.parse(seen) as { projectId: string | null }).projectId;
       const input = checkAction(kind, verb, change.body);
       const scopes = scopesOf(caller, `operation.${verb}`);
       if (!scopes.platform && (kind.actions[verb]?.operatorOnly || !(await mayStop(api, caller, scopes, id))))
@@ -260,7 +266,11 @@ export function buildServer(api: Api): Server {
       if (ctx.status === 405 || ctx.status === 501)
         throw new Problem('METHOD_NOT_ALLOWED', `${ctx.method} is not possible at ${ctx.path.slice(0, 128)}`);
     } catch (error) {
-      tell(ctx, asProblem(error, api.log, requestId), requestId);
+      const problem = asProblem(error, api.log, requestId);
+      await noteRefusal(api.database, ctx as unknown as Context, problem).catch((failure: unknown) =>
+        api.log.warn({ requestId, error: String(failure) }, 'could not write the audit entry of a refusal'),
+      );
+      tell(ctx, problem, requestId);
     }
     const route = (ctx as unknown as { routerPath?: string; _matchedRoute?: string })._matchedRoute ?? 'none';
     const status = String(ctx.status);

@@ -1,5 +1,6 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
 import type Router from '@koa/router';
+import { suspensionOf } from '../acceptance/authorize.ts';
 import { type Caller, may, placeOf } from '../acceptance/caller.ts';
 import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
@@ -7,6 +8,7 @@ import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
+import { asks } from './refusals.ts';
 import { type Api, applyChange, type Context, type State, uuidOf } from './request.ts';
 import { standingOf } from './standing.ts';
 
@@ -39,6 +41,7 @@ interface Announced {
   state: string;
   format: string | null;
   checksum: string | null;
+  late: boolean;
 }
 
 async function receive(api: Api, ctx: Context): Promise<void> {
@@ -47,7 +50,7 @@ async function receive(api: Api, ctx: Context): Promise<void> {
   const { caller } = ctx.state;
   const [image] = await run<Announced>(
     api.database.pool,
-    `SELECT "projectId", state, format, checksum FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
+    `SELECT "projectId", state, format, checksum, coalesce("uploadExpiresAt" < now(), false) AS late FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
     [id],
   );
   const place = placeOf(kind, { ...image, id });
@@ -57,19 +60,23 @@ async function receive(api: Api, ctx: Context): Promise<void> {
     throw new Problem('INVALID_STATE', `image ${id} is ${image.state}; its bytes were uploaded already`, {
       fits: ['awaitingUpload'],
     });
+  if (image.late)
+    throw new Problem(
+      'INVALID_STATE',
+      `the time in which the bytes of image ${id} could be sent is over; announce it anew`,
+    );
   await alone(api, id, () => take(api, ctx, id, image));
 }
 
 /** Whether the bytes would still be taken, so that nobody goes on sending in vain. */
 async function mayGoOn(api: Api, caller: Caller, id: string): Promise<boolean> {
-  const [image] = await run<{ projectId: string; account: string }>(
+  const [image] = await run<{ projectId: string }>(
     api.database.pool,
-    `SELECT i."projectId", a.state AS account FROM "image" i JOIN "project" p ON p.id = i."projectId" JOIN "account" a ON a.id = p."accountId"
-     WHERE i.id = $1 AND i."deletedAt" IS NULL`,
+    `SELECT "projectId" FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
     [id],
   );
-  if (image && image.account !== 'active')
-    throw new Problem('ACCOUNT_SUSPENDED', `the account is ${image.account}: nothing new is made in it`);
+  const suspension = image ? await suspensionOf(api.database.pool, image) : null;
+  if (suspension) throw new Problem('ACCOUNT_SUSPENDED', `${suspension}: nothing new is made`);
   return image !== undefined && may(caller, 'image.import', placeOf(kinds.image as unknown as Kind, { ...image, id }));
 }
 
@@ -122,7 +129,7 @@ async function discardUnwanted(api: Api, id: string): Promise<void> {
 }
 
 export function uploadRoutes(router: Router<State>, api: Api): void {
-  router.put('/v1/images/:id/content', async (ctx) => {
+  router.put('/v1/images/:id/content', asks(kinds.image as unknown as Kind, 'import'), async (ctx) => {
     try {
       await receive(api, ctx);
     } catch (error) {

@@ -1,3 +1,16 @@
+import { columnsOf } from '../model/columns.ts';
+import { instantFormat } from '../model/forms.ts';
+import type { Kind } from '../model/kind.ts';
+
+/** What clients are told of a resource of this kind, as columns of a statement, each in the form in which it is told. */
+export const toldColumns = (kind: Kind): string =>
+  columnsOf(kind)
+    .filter(({ hidden }) => !hidden)
+    .map(({ name, type }) =>
+      type === 'timestamptz' ? `to_char("${name}" AT TIME ZONE 'UTC', '${instantFormat}') AS "${name}"` : `"${name}"`,
+    )
+    .join(', ');
+
 /** What a row of the event stream needs; its place in the stream is given by the sealer, after the commit. */
 export interface EventInput {
   type: string;

@@ -67,7 +67,6 @@ export async function ensureInstallation(database: Database): Promise<void> {
           id: wellKnown.rootAccount,
           name: 'platform',
           domainId: wellKnown.rootDomain,
-          type: 'internal',
           state: 'active',
         },
       ],

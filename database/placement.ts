@@ -59,13 +59,13 @@ export const promisableGib = `(p."totalGib" * p.overprovision)`;
 
 /**
  * The pools of a zone, with the free GiB of each: what it may promise less what it has promised; and with what copies of these images
- * would take besides. One is open that is enabled, and that a host reaches which is open itself.
+ * would take besides. One is open that is enabled as its storage cluster is, and that a host reaches which is open itself.
  */
 export const poolsOf = (tx: Client, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
   run<Pool>(
     tx,
     `SELECT p.id, p."storageClass", p."clusterIds", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
-            p.enabled AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
+            belay_pool_is_open(p.id) AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
             (SELECT coalesce(json_object_agg(i.id, CASE WHEN EXISTS (
                SELECT 1 FROM "imageCache" c WHERE c."imageId" = i.id AND c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))
              ) THEN 0 ELSE coalesce(i."minSizeGib", 0) END), '{}') FROM "image" i WHERE i.id = ANY($2::uuid[])) AS "copyGib"

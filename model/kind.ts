@@ -53,6 +53,13 @@ export const field = <S extends TSchema, W extends SetBy>(schema: S, set: W, opt
 export const Uuid = Type.String({ format: 'uuid' });
 export const Ip = Type.String({ format: 'ipv4' });
 export const Cidr = Type.String({ format: 'ipv4-network', maxLength: 18 });
+export const DomainName = Type.String({
+  maxLength: 253,
+  pattern: pattern(
+    '^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$',
+    'must be a domain name such as example.net: labels of 1 to 63 letters, digits or inner hyphens, joined by dots',
+  ),
+});
 export const Instant = Type.String({ format: 'date-time' });
 export const labelKey = pattern(
   '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$',

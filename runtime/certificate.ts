@@ -75,6 +75,27 @@ const usages = (end: End): x509.ExtendedKeyUsage[] => [
   ...(end === 'server' ? [] : [x509.ExtendedKeyUsage.clientAuth]),
 ];
 
+/** For signatures under what the platform says of itself, for as long as the authority stands behind them. */
+export async function issueForSigning(commonName: string, authority: Issued): Promise<Issued> {
+  const keys = await makeKeys();
+  const issuer = new x509.X509Certificate(authority.certificate);
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: [{ CN: [commonName] }],
+    issuer: issuer.subject,
+    publicKey: keys.publicKey,
+    signingKey: await keyFrom(authority.key),
+    signingAlgorithm: algorithm,
+    ...validity(authorityDays),
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer),
+    ],
+  });
+  return { certificate: `${certificate.toString('pem')}\n`, key: await keyText(keys.privateKey) };
+}
+
 /** Under these names: host names and IP addresses. For both ends unless said. */
 export async function issueCertificate(
   commonName: string,

@@ -1,10 +1,11 @@
 /**
- * Starts operations whose turn has come, whoever accepted them; puts events and audit entries in order; ends recovery windows.
+ * Starts operations whose turn has come, whoever accepted them; puts events and audit entries in order, and old ones away; ends recovery windows.
  * Any number may run: each piece of work is taken under a lock or is harmless when done twice.
  */
-import { createHash } from 'node:crypto';
 import { systemCaller } from '../acceptance/caller.ts';
 import { acceptOwn } from '../acceptance/own.ts';
+import { archivedAtOnce, archiveOld } from '../activities/platform/archive.ts';
+import { noteHead, sealAudit } from '../activities/platform/trail.ts';
 import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
 import { type ReadyOperation, readyAtOnce, readyOperations, targetNames } from '../database/queue.ts';
@@ -17,6 +18,7 @@ import { openTemporal } from '../temporal/connection.ts';
 import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
 import { deliverCallbacks } from './callbacks.ts';
 import { renewHostCertificates } from './certificates.ts';
+import { deleteExpired } from './expired.ts';
 import { releaseForgotten } from './forgotten.ts';
 import { stopRequested } from './stop.ts';
 
@@ -160,45 +162,6 @@ async function sealEvents(): Promise<number> {
   });
 }
 
-/** Each audit entry's hash covers the one before it: nothing can be changed or taken out unseen. */
-async function sealAudit(): Promise<number> {
-  return transaction(database, async (tx) => {
-    const [lock] = await run<{ mine: boolean }>(
-      tx,
-      `SELECT pg_try_advisory_xact_lock(hashtextextended('seal audit', 0)) AS mine`,
-    );
-    if (!lock?.mine) return 0;
-    const [head] = await run<{ sequence: string; hash: string }>(
-      tx,
-      `SELECT a.sequence::text AS sequence, a.hash FROM "auditEntry" a WHERE a.sequence IS NOT NULL ORDER BY a.sequence DESC LIMIT 1`,
-    );
-    const fresh = await run<{ id: string; content: string }>(
-      tx,
-      `SELECT id, ${auditContent} AS content FROM "auditEntry" a WHERE sequence IS NULL ${sealOrder}`,
-    );
-    let sequence = Number(head?.sequence ?? 0);
-    let previousHash = head?.hash ?? '';
-    const sealed = fresh.map(({ id, content }) => {
-      sequence += 1;
-      const hash = createHash('sha256').update(`${sequence}\n${previousHash}\n${content}`).digest('hex');
-      const row = { id, sequence, previousHash, hash };
-      previousHash = hash;
-      return row;
-    });
-    if (sealed.length > 0)
-      await run(
-        tx,
-        `UPDATE "auditEntry" a SET sequence = s.sequence, "previousHash" = s."previousHash", hash = s.hash
-         FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, sequence bigint, "previousHash" text, hash text) WHERE a.id = s.id`,
-        [JSON.stringify(sealed)],
-      );
-    return sealed.length;
-  });
-}
-
-/** What a hash covers: everything of an entry but its place and hashes, in PostgreSQL's own fixed order of keys. */
-export const auditContent = `(to_jsonb(a) - 'sequence' - 'previousHash' - 'hash' - 'updatedAt' - 'revision')::text`;
-
 const windowsAtOnce = 50;
 const firstId = '00000000-0000-0000-0000-000000000000';
 /** Where the last look ended: what is refused, such as what is protected, must not keep others from their turn. */
@@ -303,7 +266,21 @@ await Promise.all([
     (ending) => (ending === 0 ? hourMs : 60_000),
   ),
   repeat('sealing events', sealEvents, (sealed) => (sealed === 0 ? 150 : 0)),
-  repeat('sealing the audit trail', sealAudit, (sealed) => (sealed === 0 ? 500 : 0)),
+  repeat(
+    'sealing the audit trail',
+    () => sealAudit(database),
+    (sealed) => (sealed === 0 ? 500 : 0),
+  ),
+  repeat(
+    'noting the head of the audit trail',
+    () => noteHead(database, (note) => log.info({ note }, 'the audit trail goes on from here')),
+    () => 10_000,
+  ),
+  repeat(
+    'archiving',
+    () => archiveOld(database),
+    (moved) => (moved === archivedAtOnce ? 0 : 600_000),
+  ),
   repeat(
     'delivering callbacks',
     () => deliverCallbacks(database, log),
@@ -315,6 +292,11 @@ await Promise.all([
     () => 5_000,
   ),
   repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
+  repeat(
+    'deleting what has expired',
+    () => deleteExpired(database),
+    () => 5_000,
+  ),
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
   repeat('forgetting tombstones', forgetTombstones, () => 300_000),
 ]);

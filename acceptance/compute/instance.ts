@@ -78,8 +78,6 @@ async function accept(accepting: Accepting): Promise<void> {
   if (sources.length !== 1) throw invalid('source', 'names exactly one of imageId, volumeId, snapshotId');
   if (input.source.volumeId)
     throw invalid('source.volumeId', 'is not offered yet: make the instance from an image or a snapshot');
-  const zone = loaded.get(`zone/${input.zoneId}`);
-  if (zone?.enabled === false) throw invalid('zoneId', 'is closed to new resources');
   const type = loaded.get(`instanceType/${input.instanceTypeId}`);
   if (type?.enabled === false) throw invalid('instanceTypeId', 'is not offered any more');
   const image = input.source.imageId ? loaded.get(`image/${input.source.imageId}`) : undefined;
@@ -138,6 +136,9 @@ async function accept(accepting: Accepting): Promise<void> {
   for (const [index, wanted] of input.networkInterfaces.entries()) {
     const subnet = loaded.get(`subnet/${wanted.subnetId}`);
     const at = `networkInterfaces.${index}`;
+    for (const id of wanted.securityGroupIds ?? [])
+      if (loaded.get(`securityGroup/${id}`)?.zoneId !== input.zoneId)
+        throw invalid(`${at}.securityGroupIds`, `security group ${id} is in another zone`);
     if (subnet?.zoneId !== input.zoneId) throw invalid(`${at}.subnetId`, 'is in another zone');
     if (wanted.address && (!contains(String(subnet?.cidr), wanted.address) || wanted.address === subnet?.gateway))
       throw invalid(`${at}.address`, `is no usable address of ${String(subnet?.cidr)}`);

@@ -23,8 +23,11 @@ export const imageHooks: Hooks = {
               : 'is needed: the zone has several backup stores',
           );
         row.backupStoreId = stores[0]?.id;
-      } else if (references.get(`backupStore/${String(input.backupStoreId)}`)?.zoneId !== input.zoneId)
-        throw invalid('backupStoreId', 'is in another zone');
+      } else {
+        const store = references.get(`backupStore/${String(input.backupStoreId)}`);
+        if (store?.zoneId !== input.zoneId) throw invalid('backupStoreId', 'is in another zone');
+        if (store?.enabled === false || store?.readOnly === true) throw invalid('backupStoreId', 'takes no new images');
+      }
       row.uploadExpiresAt = instantAt(new Date(Date.now() + uploadWindowMs));
     },
   },

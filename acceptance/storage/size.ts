@@ -22,7 +22,7 @@ export function typeIsOffered(type: Row | undefined, field: string): void {
 async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise<void> {
   const [pool] = await run<{ id: string; free: number }>(
     tx,
-    `SELECT p.id, CASE WHEN p.enabled THEN (${promisableGib} - ${promisedGib('$2')})::float8 ELSE 0 END AS free FROM "storagePool" p WHERE p.id = $1`,
+    `SELECT p.id, CASE WHEN belay_pool_is_open(p.id) THEN (${promisableGib} - ${promisedGib('$2')})::float8 ELSE 0 END AS free FROM "storagePool" p WHERE p.id = $1`,
     [volume.poolId, volume.id],
   );
   if (pool && pool.free < sizeGib)

@@ -11,8 +11,6 @@ async function create(accepting: Accepting): Promise<void> {
   const { tx, row, input, references } = accepting;
   const source = (input.source ?? {}) as { imageId?: string; snapshotId?: string };
   if (source.imageId && source.snapshotId) throw invalid('source', 'names at most one of imageId, snapshotId');
-  if (references.get(`zone/${String(input.zoneId)}`)?.enabled === false)
-    throw invalid('zoneId', 'is closed to new resources');
   if (source.imageId && references.get(`image/${source.imageId}`)?.enabled === false)
     throw invalid('source.imageId', 'is not offered any more');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);

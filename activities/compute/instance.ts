@@ -1,6 +1,5 @@
 import { insertAll, run, transaction } from '../../database/database.ts';
-import { eventRow } from '../../database/events.ts';
-import { columnsOf } from '../../model/columns.ts';
+import { eventRow, toldColumns } from '../../database/events.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
@@ -17,10 +16,7 @@ export interface Located {
 }
 
 /** What clients are told of an instance. */
-const told = columnsOf(kindOf('instance'))
-  .filter((column) => !column.hidden)
-  .map((column) => `"${column.name}"`)
-  .join(', ');
+const told = toldColumns(kindOf('instance'));
 
 export const instances = (world: World) => ({
   /** What the records say of where an instance and its own volumes are. Whoever asks is about to work on its host, so that has to answer. */

@@ -23,13 +23,15 @@ interface Port {
   address: string | null;
   securityGroupIds: string[];
   dhcp: boolean | null;
+  portSecurity: boolean;
 }
 
 const living = (world: World, instanceId: string): Promise<Port[]> =>
   run<Port>(
     world.database.pool,
-    `SELECT n.id, n."networkId", n."subnetId", n.mac, n.address, n."securityGroupIds", s.dhcp
-     FROM "networkInterface" n LEFT JOIN "subnet" s ON s.id = n."subnetId"
+    `SELECT n.id, n."networkId", n."subnetId", n.mac, n.address, n."securityGroupIds", s.dhcp,
+            coalesce(k."portSecurity", true) AS "portSecurity"
+     FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
      WHERE n."instanceId" = $1 AND n."deletedAt" IS NULL ORDER BY n.index`,
     [instanceId],
   );
@@ -99,8 +101,9 @@ async function plug(world: World, instanceId: string, chassis: string | null): P
       throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
     const addresses = `${port.mac} ${port.address}`;
     const row = {
-      addresses,
-      port_security: addresses,
+      // A guest that may send with other addresses is sent what goes to addresses that nobody else has.
+      addresses: port.portSecurity ? addresses : set([addresses, 'unknown']),
+      port_security: port.portSecurity ? addresses : set([]),
       dhcpv4_options: port.dhcp && dhcp ? dhcp : set([]),
       ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
       external_ids: rowTags('networkInterface', port.id),

@@ -1,3 +1,5 @@
+import { run } from '../../database/database.ts';
+import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { absent, map, present, rowTags, taggedWith } from './northbound.ts';
@@ -12,6 +14,17 @@ const serverMac = (subnetId: string): string =>
     .slice(0, 10)
     .replace(/(..)(?=.)/g, '$1:')}`;
 
+/** A subnet with what its network and its zone say where it says nothing. */
+interface Served {
+  cidr: string;
+  gateway: string | null;
+  dhcp: boolean;
+  leaseSeconds: number;
+  dnsServers: string[];
+  zoneServers: string[];
+  domain: string | null;
+}
+
 async function remove(world: World, subnetId: string): Promise<void> {
   await world.northbound.transact(`remove subnet ${subnetId}`, [
     { op: 'delete', table: 'DHCP_Options', where: taggedWith('subnet', subnetId) },
@@ -22,12 +35,19 @@ export const subnets = (world: World) => ({
   /** OVN answers DHCP by itself from these options. */
   make: step({
     async do({ subnetId }: { subnetId: string }) {
-      const subnet = await world.database.prisma.subnet.findUniqueOrThrow({ where: { id: subnetId } });
+      const [subnet] = await run<Served>(
+        world.database.pool,
+        `SELECT s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
+                coalesce(n."dnsDomain", z."domainName") AS domain
+         FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s.id = $1`,
+        [subnetId],
+      );
+      if (!subnet) throw refuse('NOT_FOUND', `subnet ${subnetId} is gone`);
       const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
         { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
       ]);
       if (!subnet.dhcp) return;
-      const dns = subnet.dnsServers as string[];
+      const dns = subnet.dnsServers.length > 0 ? subnet.dnsServers : subnet.zoneServers;
       const row = {
         cidr: subnet.cidr,
         options: map({
@@ -37,6 +57,8 @@ export const subnets = (world: World) => ({
           lease_time: String(subnet.leaseSeconds),
           mtu: guestMtu,
           ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
+          // OVN takes a text in quotation marks.
+          ...(subnet.domain ? { domain_name: `"${subnet.domain}"` } : {}),
         }),
         external_ids: rowTags('subnet', subnetId),
       };

@@ -8,7 +8,7 @@ import ssh2 from 'ssh2';
 import { type Database, type Queryable, run, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
 import { type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
-import { endsSoon, type Issued, issueAuthority, issueCertificate, standsFor } from '../../runtime/certificate.ts';
+import { endsSoon, type Issued, issueAuthority, issueCertificate, issueForSigning, standsFor } from '../../runtime/certificate.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first, and anew by whoever finds them not good any more. */
 async function keep<Field extends string>(
@@ -74,6 +74,24 @@ export async function hostAuthority(database: Database): Promise<Issued> {
     },
   );
   return { certificate: migrationCaCertificate, key: migrationCaKey };
+}
+
+/** The name in the certificate that notes of the audit trail are signed with. No host has it: theirs are ids. */
+export const trailName = 'Belay audit trail';
+
+/** What the head of the audit trail is signed with, and the certificate of the authority that stands behind it. */
+export async function trailKey(database: Database): Promise<Issued & { caCertificate: string }> {
+  const authority = await hostAuthority(database);
+  const { trailCertificate, trailKey: key } = await keep(
+    database,
+    platformOwner,
+    ['trailCertificate', 'trailKey'],
+    async () => {
+      const made = await issueForSigning(trailName, authority);
+      return { trailCertificate: made.certificate, trailKey: made.key };
+    },
+  );
+  return { caCertificate: authority.certificate, certificate: trailCertificate, key };
 }
 
 export interface HostCertificate {

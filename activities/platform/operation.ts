@@ -5,10 +5,8 @@ import { unmet } from '../../acceptance/holds.ts';
 import { freeAddress } from '../../database/addresses.ts';
 import type { Client } from '../../database/database.ts';
 import { insertAll, run, transaction } from '../../database/database.ts';
-import { eventRow } from '../../database/events.ts';
+import { eventRow, toldColumns } from '../../database/events.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
-import { columnsOf } from '../../model/columns.ts';
-import { instantFormat } from '../../model/forms.ts';
 import { happenedOf } from '../../model/happened.ts';
 import type { LockMode } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
@@ -168,17 +166,11 @@ async function conclude(
   },
 ): Promise<void> {
   const kind = kindOf(operation.targetKind);
-  const told = columnsOf(kind)
-    .filter((column) => !column.hidden)
-    .map(({ name, type }) =>
-      type === 'timestamptz' ? `to_char("${name}" AT TIME ZONE 'UTC', '${instantFormat}') AS "${name}"` : `"${name}"`,
-    )
-    .join(', ');
   const [concluded] = await run<{ target: unknown }>(
     tx,
     `UPDATE "operation" SET state = $2, steps = ${stepsFrom('$3')}, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
        "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1
-     RETURNING (SELECT row_to_json(t) FROM (SELECT ${told} FROM "${kind.name}" WHERE id = $6) t) AS target`,
+     RETURNING (SELECT row_to_json(t) FROM (SELECT ${toldColumns(kind)} FROM "${kind.name}" WHERE id = $6) t) AS target`,
     [
       operation.id,
       end.state,

@@ -176,6 +176,34 @@ function readRange(store: ObjectStore, key: string, offset: number, length: numb
   });
 }
 
+/** Writes a whole object. */
+export const put = (store: ObjectStore, key: string, bytes: Uint8Array): Promise<void> =>
+  exchange(store, `take ${key}`, async () => {
+    await store.client.send(new PutObjectCommand({ Bucket: store.bucket, Key: key, Body: bytes }));
+  });
+
+/** Reads a whole object; null when there is none. */
+export const get = (store: ObjectStore, key: string): Promise<Buffer | null> =>
+  exchange(store, `give ${key}`, async () => {
+    try {
+      const read = await store.client.send(new GetObjectCommand({ Bucket: store.bucket, Key: key }));
+      return Buffer.from((await read.Body?.transformToByteArray()) ?? []);
+    } catch (error) {
+      if (isAbsent(error)) return null;
+      throw error;
+    }
+  });
+
+/** The stores that bytes may be written to now, the oldest first. */
+export async function openStores(database: Database): Promise<ObjectStore[]> {
+  const stores = await database.prisma.backupStore.findMany({
+    where: { state: 'ready', enabled: true, readOnly: false, deletedAt: null },
+    orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+    select: { id: true },
+  });
+  return Promise.all(stores.map(({ id }) => openStore(database, id)));
+}
+
 /** A URL that whoever has it may read the object by, until it expires. It is a secret: never logged, never kept. */
 export const readUrl = (store: ObjectStore, key: string, expiresInSeconds: number): Promise<string> =>
   getSignedUrl(store.client, new GetObjectCommand({ Bucket: store.bucket, Key: key }), {

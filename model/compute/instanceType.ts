@@ -8,7 +8,6 @@ export const instanceType = kind({
   summary: 'The shape of an instance: CPU and memory',
   catalogue: true,
   fields: {
-    class: choice(['shared', 'dedicated'], 'create', { default: 'shared' }),
     vcpus: integer(1, 512, 'create!'),
     memoryMib: integer(64, 16_777_216, 'create!'),
     rootVolumeTypeId: ref('volumeType', 'patch'),

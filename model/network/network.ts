@@ -1,5 +1,4 @@
-import { Type } from 'typebox';
-import { boolean, choice, field, integer, kind, ref, text } from '../kind.ts';
+import { boolean, choice, DomainName, field, integer, kind, ref, text } from '../kind.ts';
 
 export const network = kind({
   name: 'network',
@@ -11,9 +10,14 @@ export const network = kind({
     zoneId: ref('zone', 'create!'),
     type: choice(['overlay'], 'create', { default: 'overlay' }),
     mtu: integer(576, 9000, 'system', { default: 1500, description: 'Guests always see 1500' }),
-    portSecurity: boolean('create', { default: true, description: 'No foreign MAC or address may be sent' }),
-    dnsDomain: field(Type.String({ maxLength: 253 }), 'create'),
-    note: text(512, 'patch'),
+    portSecurity: boolean('create', {
+      default: true,
+      description: 'Guests can send with no MAC and no address but their own',
+    }),
+    dnsDomain: field(DomainName, 'create', {
+      description: "The domain that guests are told by DHCP; the zone's unless said",
+    }),
+    note: text(512, 'patch', { description: 'For people' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   actions: {

@@ -19,7 +19,10 @@ export const subnet = kind({
     }),
     dhcp: boolean('create', { default: true }),
     leaseSeconds: integer(60, 604_800, 'create', { default: 43_200 }),
-    dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'create', { default: [] }),
+    dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'create', {
+      default: [],
+      description: 'Told by DHCP; those of the zone when none is named',
+    }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   unique: [{ fields: ['networkId', 'cidr'], ranges: true, code: 'ADDRESS_IN_USE' }],

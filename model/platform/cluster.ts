@@ -27,7 +27,7 @@ export const cluster = kind({
       'patch',
       { default: { bandwidthBytesPerSec: null, autoConverge: true } },
     ),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', { default: true, description: 'false: nothing new is placed on its hosts' }),
   },
   actions: {
     create: { summary: 'Make a cluster', mode: 'sync', operatorOnly: true },

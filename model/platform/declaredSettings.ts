@@ -41,6 +41,35 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     },
     defaultValue: ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'],
   },
+  'trail.noteSeconds': {
+    summary:
+      'How often the head of the audit trail is signed, logged and written to the backup stores, when it has moved',
+    area: 'platform',
+    schema: seconds(10, 604_800),
+    defaultValue: 3600,
+    unit: 's',
+  },
+  'archive.operationSeconds': {
+    summary: 'How long ended operations stay in the database; where there is a backup store they go there then',
+    area: 'platform',
+    schema: seconds(3600, 3_153_600_000),
+    defaultValue: 7_776_000,
+    unit: 's',
+  },
+  'archive.eventSeconds': {
+    summary: 'The same of events',
+    area: 'platform',
+    schema: seconds(3600, 3_153_600_000),
+    defaultValue: 7_776_000,
+    unit: 's',
+  },
+  'archive.auditEntrySeconds': {
+    summary: 'The same of audit entries',
+    area: 'platform',
+    schema: seconds(3600, 3_153_600_000),
+    defaultValue: 31_536_000,
+    unit: 's',
+  },
   'fault.rules': {
     summary:
       'Faults that workers inject into steps, for drills and tests; read only where fault injection is switched on',

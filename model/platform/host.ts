@@ -35,7 +35,7 @@ export const host = kind({
     sshPrivateKey: text(16384, 'input', { secret: true }),
     sshPassword: text(256, 'input', { secret: true }),
     underlayAddress: text(45, 'patch', { description: 'Tunnel endpoint; the address unless said' }),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', { default: true, description: 'false: nothing new is placed on it' }),
     vcpus: integer(0, 4096, 'system'),
     memoryMib: integer(0, 67_108_864, 'system'),
     kvm: boolean('system', { description: 'A guest really booted with KVM; otherwise QEMU emulates' }),

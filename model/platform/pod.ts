@@ -8,8 +8,8 @@ export const pod = kind({
   summary: 'A rack: hosts on one management network',
   fields: {
     zoneId: ref('zone', 'create!'),
-    rack: text(128, 'patch'),
-    enabled: boolean('patch', { default: true }),
+    rack: text(128, 'patch', { description: 'For people: where it stands' }),
+    enabled: boolean('patch', { default: true, description: 'false: nothing new is placed on its hosts' }),
   },
   actions: {
     create: { summary: 'Make a pod', mode: 'sync', operatorOnly: true },

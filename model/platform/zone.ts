@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, field, Ip, kind, text } from '../kind.ts';
+import { boolean, DomainName, field, Ip, kind } from '../kind.ts';
 
 export const zone = kind({
   name: 'zone',
@@ -9,9 +9,15 @@ export const zone = kind({
   summary: 'A data centre',
   catalogue: true,
   fields: {
-    enabled: boolean('patch', { default: true, description: 'false: nothing new is placed here' }),
-    dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'patch', { default: [] }),
-    domainName: text(253, 'patch'),
+    enabled: boolean('patch', { default: true, description: 'false: nothing new is made or placed here' }),
+    dnsServers: field(Type.Array(Ip, { maxItems: 8 }), 'patch', {
+      default: [],
+      description:
+        'Told by DHCP in subnets that name none; in those that are made, or whose network is repaired, from now on',
+    }),
+    domainName: field(DomainName, 'patch', {
+      description: 'Told by DHCP in networks without a domain of their own, as dnsServers are',
+    }),
   },
   unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   actions: {

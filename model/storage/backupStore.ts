@@ -14,8 +14,8 @@ export const backupStore = kind({
     bucket: text(63, 'create!'),
     accessKey: text(128, 'create!'),
     secretKey: text(256, 'input!', { secret: true }),
-    readOnly: boolean('patch', { default: false }),
-    enabled: boolean('patch', { default: true }),
+    readOnly: boolean('patch', { default: false, description: 'true: nothing is written to it' }),
+    enabled: boolean('patch', { default: true, description: 'false: no new images; what it keeps stays in use' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   actions: {

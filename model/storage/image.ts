@@ -30,7 +30,9 @@ export const image = kind({
     sizeBytes: integer(0, Number.MAX_SAFE_INTEGER, 'system'),
     objectKey: text(256, 'system'),
     deleteProtection: boolean('patch', { default: false }),
-    uploadExpiresAt: instant('system'),
+    uploadExpiresAt: instant('system', {
+      description: 'By then its bytes must be on their way; an image without is deleted',
+    }),
   },
   states: ['awaitingUpload', 'importing', 'ready', 'deleting', 'failed'],
   actions: {

@@ -23,7 +23,7 @@ export const snapshot = kind({
     architecture: choice(['x86_64', 'aarch64'], 'system', {
       description: 'Of the image that its volume was made from, if any',
     }),
-    expiresAt: instant('patch', { future: true }),
+    expiresAt: instant('patch', { future: true, description: 'When it is deleted by itself; null: never' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   orderable: ['sizeGib'],

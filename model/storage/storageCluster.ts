@@ -18,7 +18,10 @@ export const storageCluster = kind({
     fsid: text(64, 'create!'),
     version: text(64, 'system'),
     health: json(Type.Unknown(), 'system'),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', {
+      default: true,
+      description: 'false: no new pools, and no more room in those it has; what lies there stays in use',
+    }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   actions: {

@@ -44,7 +44,7 @@ export const storagePool = kind({
     madeByPlatform: boolean('system', { default: false }),
     capacity: json(Type.Unknown(), 'system'),
     totalGib: integer(0, 2_000_000_000, 'system', { default: 0 }),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', { default: true, description: 'false: it promises no more room; what lies in it stays' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
   unique: [{ fields: ['storageClusterId', 'pool'], code: 'NAME_IN_USE' }],

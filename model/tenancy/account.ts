@@ -1,4 +1,4 @@
-import { choice, kind, ref } from '../kind.ts';
+import { kind, ref } from '../kind.ts';
 
 /** Who pays; quota and billing belong to it. Each account has a default project. */
 export const account = kind({
@@ -9,8 +9,6 @@ export const account = kind({
   summary: 'A customer, with projects, users and quota',
   fields: {
     domainId: ref('domain', 'create!', { use: 'get' }),
-    type: choice(['customer', 'reseller', 'internal'], 'create', { default: 'customer' }),
-    defaultZoneId: ref('zone', 'patch', { onDelete: 'detach' }),
   },
   states: ['active', 'locked', 'disabled'],
   unique: [{ fields: ['domainId', 'name'], code: 'NAME_IN_USE' }],

@@ -24,6 +24,7 @@ export const auditEntry = kind({
     requestId: text(64, 'system'),
     previousHash: text(64, 'system'),
     hash: text(64, 'system'),
+    form: integer(1, 1000, 'system', { default: 1, description: 'Of what the hash covers' }),
   },
   orderable: ['sequence'],
   actions: {},

@@ -10,8 +10,10 @@ export const domain = kind({
   fields: {
     parentId: ref('domain', 'create!', { use: 'get' }),
     path: text(2048, 'system', { description: 'Ids from the root to this domain, joined by slashes' }),
-    networkDomain: text(253, 'patch'),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', {
+      default: true,
+      description: 'false: nothing new is made or started in it and below; what runs stays',
+    }),
   },
   unique: [{ fields: ['parentId', 'name'], code: 'NAME_IN_USE' }],
   actions: {

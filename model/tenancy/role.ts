@@ -26,8 +26,10 @@ export const role = kind({
       'patch!',
     ),
     builtIn: boolean('system', { default: false }),
-    boundAt: choice(['platform', 'domain', 'account', 'project', 'resource'], 'create', { default: 'project' }),
-    note: text(512, 'patch'),
+    boundAt: choice(['platform', 'domain', 'account', 'project', 'resource'], 'system', {
+      description: 'Where a built-in role is meant to be bound; null for others',
+    }),
+    note: text(512, 'patch', { description: 'For people' }),
   },
   unique: [{ fields: ['name'], code: 'NAME_IN_USE' }],
   catalogue: true,

@@ -9,9 +9,12 @@ export const user = kind({
   fields: {
     accountId: ref('account', 'create!', { use: 'get', onDelete: 'cascade' }),
     userName: text(128, 'create!'),
-    type: choice(['person', 'service'], 'create', { default: 'person' }),
-    email: text(254, 'patch'),
-    displayName: text(128, 'patch'),
+    type: choice(['person', 'service'], 'create', {
+      default: 'person',
+      description: 'For people to tell them apart; either may what its bindings give',
+    }),
+    email: text(254, 'patch', { description: 'For people; the platform writes to nobody' }),
+    displayName: text(128, 'patch', { description: 'For people' }),
     lastLoginAt: instant('system'),
   },
   states: ['active', 'locked', 'disabled'],

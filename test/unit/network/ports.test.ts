@@ -26,9 +26,18 @@ const port = {
   address: '10.0.0.2',
   securityGroupIds: [groupId],
   dhcp: true,
+  portSecurity: true,
 };
 const records = {
-  subnet: { cidr: '10.0.0.0/24', gateway: '10.0.0.1', dhcp: true, dnsServers: [], leaseSeconds: 3600 },
+  subnet: {
+    cidr: '10.0.0.0/24',
+    gateway: '10.0.0.1',
+    dhcp: true,
+    dnsServers: [] as string[],
+    zoneServers: ['10.0.0.53'],
+    domain: null as string | null,
+    leaseSeconds: 3600,
+  },
   securityGroup: { rules: [{ direction: 'out', protocol: 'tcp', fromPort: 443 }] },
 };
 
@@ -42,9 +51,10 @@ beforeEach(async () => {
     northbound,
     // What the steps ask of the records: the interfaces of the instance, of the network, of the group.
     database: {
-      pool: { query: async () => ({ rows: [port] }) },
+      pool: {
+        query: async ({ text }: { text: string }) => ({ rows: [/FROM "subnet" s/.test(text) ? records.subnet : port] }),
+      },
       prisma: {
-        subnet: { findUniqueOrThrow: async () => records.subnet },
         securityGroup: { findUniqueOrThrow: async () => records.securityGroup },
         instance: { findUniqueOrThrow: async () => ({ hostId: null }) },
       },
@@ -155,4 +165,37 @@ test('new rules replace the old ones in the rows of OVN', async () => {
   expect(rows('ACL')).toHaveLength(count - 3);
   await securityGroups(world).replaceRules.undo?.({ securityGroupId: groupId, rules: [] }, context);
   expect(rows('ACL')).toHaveLength(count);
+});
+
+describe('what a network and its zone say of guests', () => {
+  afterEach(() => {
+    port.portSecurity = true;
+    Object.assign(records.subnet, { dnsServers: [], domain: null });
+  });
+
+  const options = async (told: Partial<typeof records.subnet>): Promise<unknown> => {
+    Object.assign(records.subnet, told);
+    await subnets(world).make.do({ subnetId }, context);
+    return rows('DHCP_Options')[0]?.options;
+  };
+
+  test('they are told the name servers of the subnet, else those of the zone, and the domain', async () => {
+    expect(await options({})).toMatchObject({ dns_server: '{10.0.0.53}' });
+    expect(await options({ dnsServers: ['10.0.0.2', '10.0.0.3'] })).toMatchObject({
+      dns_server: '{10.0.0.2, 10.0.0.3}',
+    });
+    expect(await options({ domain: 'example.net' })).toMatchObject({ domain_name: '"example.net"' });
+    expect(await options({ domain: null })).not.toHaveProperty('domain_name');
+  });
+
+  test('a port sends with its own addresses alone, unless its network has no port security', async () => {
+    await plug();
+    const own = '02:00:00:00:00:01 10.0.0.2';
+    expect(rows('Logical_Switch_Port')).toMatchObject([{ addresses: [own], port_security: [own] }]);
+    port.portSecurity = false;
+    await plug();
+    // An empty column is not in the inventory.
+    expect(rows('Logical_Switch_Port')).toMatchObject([{ addresses: [own, 'unknown'] }]);
+    expect(rows('Logical_Switch_Port')[0]).not.toHaveProperty('port_security');
+  });
 });

@@ -1,0 +1,129 @@
+/** Every field that callers may write, and every member that an action takes, does something: here stands where it is read. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import type { Kind } from '../../../model/kind.ts';
+import { allKinds } from '../../../model/kinds.ts';
+
+/** By file, what it reads: `<kind>.<field>`, and `<kind>.<verb>(<member>)` of what an action takes. */
+const readers: Record<string, string> = {
+  'acceptance/authorize.ts':
+    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility',
+  'acceptance/caller.ts': 'account.domainId project.accountId user.accountId',
+  'acceptance/dependents.ts': 'instance.deleteProtection volume.deleteProtection image.deleteProtection',
+  'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
+  'acceptance/tenancy/tenancy.ts': 'domain.parentId apiKey.userId roleBinding.targetId roleBinding.targetKind',
+  'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
+  'acceptance/platform/host.ts': 'host.clusterId host.delete(force) host.delete(confirmDead)',
+  'acceptance/platform/setting.ts': 'setting.value',
+  'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
+  'acceptance/compute/instance.ts':
+    'instance.zoneId instance.instanceTypeId instance.source instance.rootVolume instance.dataVolumes instance.networkInterfaces ' +
+    'instance.requestedHostId instance.startOnCreate instance.userDataEncoding instance.stop(mode) instance.stop(timeoutSeconds) ' +
+    'instance.reboot(mode) instance.migrate(hostId) instance.migrate(bandwidthBytesPerSec) instanceType.vcpus instanceType.memoryMib ' +
+    'instanceType.rootVolumeTypeId instanceType.rootSizeGib instanceType.enabled image.minMemoryMib image.firmware image.enabled ' +
+    'image.architecture securityGroup.zoneId',
+  'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
+  'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
+  'acceptance/storage/image.ts':
+    'image.zoneId image.backupStoreId backupStore.zoneId backupStore.enabled backupStore.readOnly',
+  'acceptance/storage/size.ts': 'volumeType.minSizeGib volumeType.maxSizeGib volumeType.enabled volume.volumeTypeId',
+  'acceptance/storage/snapshot.ts': 'snapshot.volumeId snapshot.quiesce',
+  'acceptance/storage/storagePool.ts':
+    'storagePool.clusterIds storagePool.storageClusterId storageCluster.enabled storageCluster.zoneId',
+  'acceptance/storage/volume.ts':
+    'volume.zoneId volume.sizeGib volume.source volume.attach(instanceId) volume.resize(sizeGib) volume.revert(snapshotId) volumeType.storageClass',
+  'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
+  'activities/network/networkInterface.ts': 'network.portSecurity',
+  'activities/network/securityGroup.ts': 'securityGroup.rules',
+  'activities/network/subnet.ts':
+    'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
+  'activities/platform/host.ts':
+    'host.sshPort host.sshUser host.sshHostKey host.sshPrivateKey host.sshPassword host.underlayAddress host.address',
+  'activities/storage/cephAccess.ts':
+    'storageCluster.monitors storageCluster.adminUser storageCluster.adminKey storageCluster.fsid',
+  'activities/storage/image.ts': 'image.format image.checksum',
+  'activities/storage/objects.ts':
+    'backupStore.endpoint backupStore.region backupStore.bucket backupStore.accessKey backupStore.secretKey',
+  'activities/storage/storagePool.ts':
+    'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
+  'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
+  'api/authenticate.ts':
+    'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
+    'roleBinding.subjectId roleBinding.roleId roleBinding.expiresAt',
+  'api/operations.ts': 'operation.retry(step) operation.skipStep(step)',
+  'database/placement.ts': 'storagePool.storageClass storagePool.overprovision cluster.architecture',
+  'prisma/migrations/20261126005152_uniqueness/migration.sql': 'user.userName',
+  'prisma/migrations/20261126005330_placement_follows_records/migration.sql':
+    'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
+  'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
+  'workers/expired.ts': 'snapshot.expiresAt',
+};
+
+/** Said for people, and so described: nothing follows from them. */
+const forPeople = ['network.note', 'pod.rack', 'role.note', 'user.displayName', 'user.email', 'user.type'];
+
+/** Kept in the audit entry, with all else that was asked. */
+const forTheTrail = ['operation.skipStep(reason)'];
+
+/** These ask the same of every kind that has the field, without its name. */
+const ofAnyKind = ['acceptance/authorize.ts', 'acceptance/dependents.ts'];
+
+/** One value is all there is so far: whatever is asked otherwise is refused. */
+const onlyValue = [
+  'backupStore.driver',
+  'cluster.hypervisor',
+  'image.type',
+  'network.type',
+  'storageCluster.driver',
+  'storagePool.type',
+];
+
+const named = (list: string): string[] => list.split(' ');
+
+const writable = allKinds.flatMap((kind) => [
+  ...Object.entries(kind.fields)
+    .filter(([, { set }]) => set !== 'system')
+    .map(([name]) => `${kind.name}.${name}`),
+  ...Object.entries(kind.actions).flatMap(([verb, { input }]) =>
+    Object.keys((input as { properties?: object } | undefined)?.properties ?? {}).map(
+      (member) => `${kind.name}.${verb}(${member})`,
+    ),
+  ),
+]);
+
+const fieldOf = (name: string) => {
+  const [kindName, field = ''] = name.split('.');
+  const kind = allKinds.find((one) => one.name === kindName) as Kind;
+  return kind.fields[field];
+};
+
+test('every writable field and every member of an action is read somewhere, is for people, or has one value', () => {
+  const told = [...Object.values(readers).flatMap(named), ...forPeople, ...forTheTrail, ...onlyValue];
+  expect([...told].sort()).toEqual([...writable].sort());
+});
+
+describe('what is said to read a field mentions it, outside of comments', () => {
+  for (const [file, list] of Object.entries(readers))
+    test(file, () => {
+      expect(file).not.toMatch(/^(model|test|lab|cli|docs|generated|scripts)\//);
+      const source = readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8')
+        .replace(/\/\*[\s\S]*?\*\//g, '')
+        .replace(/^\s*(\/\/|--).*$/gm, '');
+      for (const name of named(list)) {
+        const [kind = '', ...rest] = name.split('.');
+        const word = rest.join('.').replace(/^\w+\((\w+)\)$/, '$1');
+        if (!ofAnyKind.includes(file)) expect([name, new RegExp(`\\b${kind}`).test(source)]).toEqual([name, true]);
+        expect([name, new RegExp(`\\b${word}\\b`).test(source)]).toEqual([name, true]);
+      }
+    });
+});
+
+test('what is for people says so, and what has one value has no second', () => {
+  for (const name of forPeople)
+    expect([name, fieldOf(name)?.description]).toEqual([name, expect.stringMatching(/^For people/)]);
+  for (const name of onlyValue)
+    expect([name, (fieldOf(name)?.schema as { enum?: string[] } | undefined)?.enum]).toEqual([
+      name,
+      [expect.any(String)],
+    ]);
+});
