@@ -5,7 +5,7 @@
  * again; other holds now: start over → authorize → refine (quota, placement, rows) → write.
  */
 import { createHash } from 'node:crypto';
-import { callbackSecretField } from '../database/callbacks.ts';
+import { callbackSecretField, refuseDenied } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, run, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
 import { askAgainSeconds } from '../database/queue.ts';
@@ -67,6 +67,7 @@ export async function acceptChange(database: Database, change: Change): Promise<
   const action = change.kind.actions[change.verb];
   if (!action) throw new Problem('NOT_FOUND', `${change.kind.name} has no action ${change.verb}`);
   const input = checked(change);
+  if (change.callbackUrl) await refuseDenied(database.pool, change.callbackUrl);
   for (let start = 1; ; start++) {
     try {
       return await transaction(database, (tx) => once(tx, change, action, structuredClone(input)));

@@ -19,8 +19,8 @@ export function ipv4Of(text: string): number | null {
   return parts.reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
-/** The shortest way to write an IPv6 address (RFC 5952); null for what is none. */
-function ipv6Of(text: string): { bits: bigint; text: string } | null {
+/** Its bits, and the shortest way to write an IPv6 address (RFC 5952); null for what is none. */
+export function ipv6Of(text: string): { bits: bigint; text: string } | null {
   if (!/^[0-9A-Fa-f:.]+$/.test(text) || !text.includes(':') || !URL.canParse(`http://[${text}]`)) return null;
   const written = new URL(`http://[${text}]`).hostname.slice(1, -1);
   const [head = '', tail] = written.split('::');

@@ -22,6 +22,7 @@ const happened: Readonly<Record<string, string>> = {
   resize: 'resized',
   revert: 'reverted',
   import: 'imported',
+  cleanCache: 'cacheCleaned',
   cancel: 'cancelled',
   retry: 'retried',
   skipStep: 'stepSkipped',

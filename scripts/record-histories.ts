@@ -105,6 +105,7 @@ async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Pro
     storageClusterId: cloud.storageCluster.id,
     clusterIds: [cloud.cluster.id],
   });
+  await admin.done('POST', `/v1/storage-pools/${pool.id}/actions/cleanCache`, {});
   await remove(admin, 'storage-pools', pool.id);
   const store = await make(admin, 'backup-stores', { name: 'recorded', zoneId, ...address.s3, readOnly: true });
   await remove(admin, 'backup-stores', store.id);

@@ -6,12 +6,12 @@
 import { lookup } from 'node:dns';
 import http from 'node:http';
 import https from 'node:https';
-import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
+import { type BlockList, isIP, type LookupFunction } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { strangersVeil } from '../acceptance/veil.ts';
 import type { Visible } from '../acceptance/visible.ts';
 import { readById } from '../api/query/gather.ts';
-import { callbackSecretField } from '../database/callbacks.ts';
+import { callbackSecretField, deniedNetworks, isDenied } from '../database/callbacks.ts';
 import { type Database, run } from '../database/database.ts';
 import { readSecret } from '../database/secrets.ts';
 import { instantAt } from '../model/forms.ts';
@@ -47,21 +47,6 @@ const due = (database: Database): Promise<Due[]> =>
      WHERE c."operationId" = ready."operationId" RETURNING c."operationId", c."apiKeyId", c.url, c.attempts`,
     [finalOperationStates, pausesSeconds],
   );
-
-async function deniedNetworks(database: Database): Promise<BlockList> {
-  const [setting] = await run<{ value: string[] }>(
-    database.pool,
-    `SELECT value FROM "setting" WHERE name = 'callback.deniedNetworks'`,
-  );
-  const list = new BlockList();
-  for (const cidr of setting?.value ?? []) {
-    const [network = '', bits = ''] = cidr.split('/');
-    list.addSubnet(network, Number(bits), isIPv6(network) ? 'ipv6' : 'ipv4');
-  }
-  return list;
-}
-
-const isDenied = (list: BlockList, address: string): boolean => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 
 /**
  * Sends one message and resolves when it was taken.
@@ -129,7 +114,7 @@ async function deliver(database: Database, denied: BlockList, callback: Due): Pr
 export async function deliverCallbacks(database: Database, log: Log): Promise<number> {
   const callbacks = await due(database);
   if (callbacks.length === 0) return 0;
-  const denied = await deniedNetworks(database);
+  const denied = await deniedNetworks(database.pool);
   await Promise.all(
     callbacks.map(async (callback) => {
       const { operationId, attempts } = callback;

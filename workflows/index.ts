@@ -20,6 +20,7 @@ export { connectHost } from './platform/connectHost.ts';
 export { createHost } from './platform/createHost.ts';
 export { deleteHost } from './platform/deleteHost.ts';
 export { attachVolume } from './storage/attachVolume.ts';
+export { cleanCacheStoragePool } from './storage/cleanCacheStoragePool.ts';
 export { createBackupStore } from './storage/createBackupStore.ts';
 export { createSnapshot } from './storage/createSnapshot.ts';
 export { createStorageCluster } from './storage/createStorageCluster.ts';

@@ -46,6 +46,7 @@ export const storageClusters = refs<Area<typeof StorageClusters>>('storageCluste
 export const storagePools = refs<Area<typeof StoragePools>>('storagePools', 'host', {
   locate: { where: 'record' },
   remove: { deadlineSeconds: 3600 },
+  cleanCache: { deadlineSeconds: 3600 },
 });
 export const backupStores = refs<Area<typeof BackupStores>>('backupStores', 'control', {
   forget: { where: 'record' },

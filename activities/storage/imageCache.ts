@@ -5,6 +5,7 @@ import { AgentError } from '../../host-agent/agentError.ts';
 import type { World } from '../world.ts';
 import { cachedImage } from './names.ts';
 import { poolAddress } from './pool.ts';
+import { poolAgent } from './poolHost.ts';
 
 type CacheState = 'ready' | 'mine' | 'elsewhere';
 
@@ -94,7 +95,10 @@ async function removeOwn(
   const values = [imageId, poolId, operationId];
   try {
     const address = { ...(await poolAddress(world, poolId)), image: cachedImage(imageId) };
-    await (await world.host(hostId)).call('rbd.ensureImageAbsent', address, { signal, timeoutMs: 600_000 });
+    await (await poolAgent(world, hostId, poolId)).call('rbd.ensureImageAbsent', address, {
+      signal,
+      timeoutMs: 600_000,
+    });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'INVALID_STATE') throw error;
     await run(

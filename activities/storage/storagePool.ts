@@ -6,6 +6,7 @@ import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { adminAccess, alignAccess, anyHostOfZone } from './cephAccess.ts';
+import { removeUnused } from './imageCache.ts';
 import { poolAgent, zoneAgent } from './poolHost.ts';
 
 interface StoragePoolRef {
@@ -138,6 +139,19 @@ export const storagePools = (world: World) => {
         if (record.madeByPlatform)
           await agent.call('ceph.ensurePoolAbsent', { access, pool: name, tags: tagsOf(record, context) });
         await forgetCapacity(storagePoolId);
+      },
+    }),
+
+    /** One copy after the other; a later attempt goes on where this one ended. */
+    cleanCache: step({
+      async do(
+        { storagePoolId, hostId, unusedForSeconds }: OnHost & { unusedForSeconds: number },
+        { operationId },
+      ): Promise<{ imageIds: string[] }> {
+        const { cancellationSignal: signal } = Context.current();
+        return {
+          imageIds: await removeUnused(world, { hostId, poolId: storagePoolId, operationId, unusedForSeconds }, signal),
+        };
       },
     }),
 

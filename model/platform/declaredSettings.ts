@@ -32,14 +32,33 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     unit: 's',
   },
   'callback.deniedNetworks': {
-    summary: 'Networks that callbacks never go to: those of the control plane itself',
+    summary:
+      'Networks that callbacks never go to: take out what your receivers are in, add where the control plane listens. An IPv6 address that stands for an IPv4 one counts as both',
     area: 'platform',
     schema: {
       type: 'array',
       maxItems: 256,
       items: { type: 'string', format: 'cidr', maxLength: 64 },
     },
-    defaultValue: ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'],
+    // This network, private, shared, loopback, link-local, for protocols and for benchmarks, multicast and reserved (RFC 6890); of IPv6 the
+    // same, and addresses that a translator of the site gives an IPv4 one (RFC 8215).
+    defaultValue: [
+      '0.0.0.0/8',
+      '10.0.0.0/8',
+      '100.64.0.0/10',
+      '127.0.0.0/8',
+      '169.254.0.0/16',
+      '172.16.0.0/12',
+      '192.0.0.0/24',
+      '192.168.0.0/16',
+      '198.18.0.0/15',
+      '224.0.0.0/3',
+      '::/96',
+      '64:ff9b:1::/48',
+      'fc00::/7',
+      'fe80::/9',
+      'ff00::/8',
+    ],
   },
   'trail.noteSeconds': {
     summary:

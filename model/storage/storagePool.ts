@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, choice, field, integer, json, kind, ref, refs } from '../kind.ts';
+import { boolean, choice, field, integer, json, kind, object, ref, refs } from '../kind.ts';
 
 const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
 
@@ -63,6 +63,24 @@ export const storagePool = kind({
       ],
     },
     update: { summary: 'Change a pool', mode: 'sync', operatorOnly: true },
+    cleanCache: {
+      summary: 'Remove the copies of images in it that nothing lives on',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['ready'],
+      input: object({
+        unusedForSeconds: Type.Optional(
+          Type.Integer({
+            minimum: 0,
+            maximum: 315_360_000,
+            default: 86_400,
+            description: 'Those alone that have been of no use for so long; of a pool that is overfull, any',
+          }),
+        ),
+      }),
+      pointOfNoReturn: 'storagePools.cleanCache',
+      steps: [locate, { name: 'storagePools.cleanCache', system: 'rbd', undo: null }],
+    },
     delete: {
       summary: 'Remove an empty pool; one the platform did not make is only forgotten',
       mode: 'operation',

@@ -16,7 +16,10 @@ export const volumeType = kind({
     maxSizeGib: integer(1, 65_536, 'patch', { default: 65_536 }),
     qos: json(object({ readIops: limit, writeIops: limit, readBytesPerSec: limit, writeBytesPerSec: limit }), 'patch'),
     visibility: choice(['public', 'private'], 'patch', { default: 'public' }),
-    enabled: boolean('patch', { default: true }),
+    enabled: boolean('patch', {
+      default: true,
+      description: 'false: no new space of it; volumes that are there are attached and used as ever, but do not grow',
+    }),
   },
   actions: {
     create: { summary: 'Make a volume type', mode: 'sync', operatorOnly: true },

@@ -129,6 +129,54 @@ test.each([
   });
 });
 
+test.each([
+  'http://127.0.0.2.:80/',
+  'http://10.0.0.1/',
+  'http://0x0a000001/',
+  'http://100.64.0.1/',
+  'http://169.254.169.254/latest/meta-data',
+  'https://[fd00::1]/',
+  'https://[::ffff:10.0.0.1]/',
+  'https://[64:ff9b::a00:1]/',
+  'https://[2002:a00:1::]/',
+])(
+  '%s, which is in a denied network, is refused at once, also by a dry run, and nothing is accepted',
+  async (given) => {
+    await setting(deniedNetworks.value);
+    try {
+      for (const query of ['', '?dryRun=true']) {
+        const requestedId = crypto.randomUUID();
+        const response = await caller.raw('POST', `/v1/networks${query}`, JSON.stringify({ ...body, requestedId }), {
+          'content-type': 'application/json',
+          'Belay-Callback-Url': given,
+        });
+        expect(await response.json()).toMatchObject({
+          status: 422,
+          code: 'INVALID_ARGUMENT',
+          violations: [{ field: 'Belay-Callback-Url' }],
+        });
+        expect((await caller.raw('GET', `/v1/networks/${requestedId}`)).status).toBe(404);
+      }
+    } finally {
+      await setting(deniedNetworks.value.filter((network) => !network.startsWith('127.')));
+    }
+  },
+);
+
+test('localhost is refused as long as loopback is denied', async () => {
+  const ask = async (): Promise<number> =>
+    (
+      await caller.raw('POST', '/v1/networks?dryRun=true', JSON.stringify(body), {
+        'content-type': 'application/json',
+        'Belay-Callback-Url': 'http://localhost:1/',
+      })
+    ).status;
+  expect(await ask()).toBe(200);
+  await setting(deniedNetworks.value);
+  expect(await ask()).toBe(422);
+  await setting(deniedNetworks.value.filter((network) => !network.startsWith('127.')));
+});
+
 test('a network that is none is no setting', async () => {
   const response = await admin.raw(
     'PATCH',

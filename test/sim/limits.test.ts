@@ -167,6 +167,55 @@ describe('the size of a volume', () => {
   });
 });
 
+test('a volume whose type is not offered any more is attached, used and detached as ever: only new space of it is closed', async () => {
+  const { id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', {
+    name: 'closing',
+    storageClass: String(cloud.volumeTypes[0]?.storageClass),
+  });
+  const { id } = await make(tenant, 'volumes', { name: 'v', zoneId, volumeTypeId, sizeGib: 1 });
+  const { id: instanceId } = await deploy('closing');
+  await admin.call('PATCH', `/v1/volume-types/${volumeTypeId}`, { enabled: false });
+  await act('volumes', id, 'attach', { instanceId });
+  expect(await code(tenant, 'POST', `/v1/volumes/${id}/actions/resize`, { sizeGib: 2 })).toBe('INVALID_ARGUMENT');
+  await act('volumes', id, 'detach');
+  const { id: snapshotId } = await snapshot(id);
+  await act('volumes', id, 'revert', { snapshotId });
+  await tenant.done('DELETE', `/v1/snapshots/${snapshotId}`);
+  await end('volumes', id);
+  await end('instances', instanceId);
+  await admin.call('DELETE', `/v1/volume-types/${volumeTypeId}`);
+});
+
+test('the copies of images that nothing lives on go when an operator says so, and the others stay', async () => {
+  const storageClass = `c${crypto.randomUUID().slice(0, 8)}`;
+  const { id: poolId } = await make(admin, 'storage-pools', {
+    name: storageClass,
+    pool: storageClass,
+    storageClass,
+    replicas: 1,
+    failureDomain: 'osd',
+    storageClusterId: cloud.storageCluster.id,
+    clusterIds: [cloud.cluster.id],
+  });
+  const { id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass });
+  const source = { imageId: cloud.image.id };
+  const { id } = await make(tenant, 'volumes', { name: 'v', zoneId, volumeTypeId, source });
+  const copies = async (): Promise<number> =>
+    (await database.query(`SELECT 1 FROM "imageCache" WHERE "poolId" = $1`, [poolId])).rowCount ?? 0;
+  const clean = async (body: unknown): Promise<unknown> =>
+    (await admin.done('POST', `/v1/storage-pools/${poolId}/actions/cleanCache`, body)).result;
+  expect(await clean({ unusedForSeconds: 0 })).toEqual({ imageIds: [] });
+  await end('volumes', id);
+  // It was of use a moment ago.
+  expect([await clean({}), await copies()]).toEqual([{ imageIds: [] }, 1]);
+  expect([await clean({ unusedForSeconds: 0 }), await copies()]).toEqual([{ imageIds: [cloud.image.id] }, 0]);
+  const { id: again } = await make(tenant, 'volumes', { name: 'v', zoneId, volumeTypeId, source });
+  await end('volumes', again);
+  expect(await code(tenant, 'POST', `/v1/storage-pools/${poolId}/actions/cleanCache`, {})).toBe('NOT_FOUND');
+  await admin.done('DELETE', `/v1/storage-pools/${poolId}`);
+  await admin.call('DELETE', `/v1/volume-types/${volumeTypeId}`);
+});
+
 test('a volume is not made from an image that is not offered, neither alone nor as a root', async () => {
   await admin.call('PATCH', `/v1/images/${cloud.image.id}`, { enabled: false });
   try {

@@ -127,6 +127,15 @@ const pool = (name: string): Record<string, unknown> => ({
   storageClusterId: cloud.storageCluster.id,
   clusterIds: [cloud.cluster.id],
 });
+/** With the copy of an image that nothing lives on any more. */
+async function poolWithCopy(name: string): Promise<{ id: string }> {
+  const storageClass = `copy${spare++}`;
+  const made = await make(admin, 'storage-pools', { ...pool(name), storageClass });
+  const { id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass });
+  const source = { imageId: cloud.image.id };
+  await removeVolume((await make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId, source })).id);
+  return made;
+}
 const { ceph, s3 } = address;
 const announce = (name: string): Promise<{ id: string }> =>
   tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
@@ -191,6 +200,16 @@ const subjects: Subject[] = [
     operator: true,
     prepare: creation('storage-pools', pool),
     clean: removeByOperator('storage-pools'),
+  },
+  {
+    type: 'storagePool.cleanCache',
+    operator: true,
+    async prepare(name) {
+      const { id } = await poolWithCopy(name);
+      const body = { unusedForSeconds: 0 };
+      return { targetId: id, method: 'POST', path: `/v1/storage-pools/${id}/actions/cleanCache`, body };
+    },
+    clean: removeIfThere('storage-pools'),
   },
   {
     type: 'storagePool.delete',

@@ -45,7 +45,7 @@ const readers: Record<string, string> = {
   'activities/storage/objects.ts':
     'backupStore.endpoint backupStore.region backupStore.bucket backupStore.accessKey backupStore.secretKey',
   'activities/storage/storagePool.ts':
-    'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
+    'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain storagePool.cleanCache(unusedForSeconds)',
   'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
   'api/authenticate.ts':
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
