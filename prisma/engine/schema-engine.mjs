@@ -143,8 +143,8 @@ const OID_CHAR = 18;
 const OID_TEXT = 25;
 /** The engine's condition for "check and exclusion constraints" dates from before PostgreSQL 18 ... */
 const CHECK_CONSTRAINTS = "contype NOT IN ('p', 'u', 'f')";
-/** ... which also lists NOT NULL as a constraint, of a kind that makes the engine panic. */
-const CHECK_CONSTRAINTS_SINCE_18 = "contype NOT IN ('p', 'u', 'f', 'n')";
+/** ... which also lists NOT NULL as a constraint. Any that the engine reads over an adapter makes it panic; its models know none of them. */
+const CHECK_CONSTRAINTS_SINCE_18 = "contype NOT IN ('p', 'u', 'f', 'n', 'c', 'x')";
 
 /**
  * Makes an adapter fit for migrations: catalog queries return the type "char", which the stock adapter refuses; and
