@@ -3,14 +3,19 @@
 import { type Caller, scopesOf } from '../acceptance/caller.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
+import { type Database, run } from '../database/database.ts';
+import type { Statement } from '../database/sql.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
+import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
 import { refused } from './known.ts';
+import { refuseCostly } from './query/budget.ts';
 import { parseListQuery } from './query/parse.ts';
 import { eventsStatement } from './query/read.ts';
 import type { Api, Context } from './request.ts';
 import { standingOf } from './standing.ts';
+import { turnsOf } from './turns.ts';
 
 /** How often a stream looks for new events; the sealer puts them in order about as often. */
 const lookMs = 250;
@@ -30,6 +35,50 @@ export function resumeAfter(given: string, newest: string, oldest = '1'): string
   return given;
 }
 
+/** Of one look at most. */
+const atOnce = 200;
+
+/** Numbers of the oldest and of the newest event that there is. */
+async function endsOf({ pool }: Database): Promise<{ first: string; last: string }> {
+  const [row] = await run<{ first: string; last: string }>(
+    pool,
+    `SELECT coalesce(min(sequence), 1)::text AS first, coalesce(max(sequence), 0)::text AS last FROM "event"`,
+  );
+  return row ?? { first: '1', last: '0' };
+}
+
+const looks = new WeakMap<Database, { at: number; newest: Promise<string> }>();
+
+/** The number of the newest event, looked up once for all streams: a thousand that hear nothing cost what one does. */
+function newestEvent(database: Database): Promise<string> {
+  const known = looks.get(database);
+  if (known && Date.now() - known.at < lookMs / 2) return known.newest;
+  const newest = endsOf(database).then(({ last }) => last);
+  looks.set(database, { at: Date.now(), newest });
+  return newest;
+}
+
+/** Followers of one account read one after the other: what a filter costs, its own streams wait for. */
+const readers = turnsOf(config.openConnections, 1);
+
+interface Told {
+  sequence: string;
+  type: string;
+  json: string;
+}
+
+/** Null while the database can not be asked, or found no time. */
+async function eventsOf(api: Api, { accountId }: Caller, statementNow: () => Statement): Promise<Told[] | null> {
+  const done = await readers.take(accountId);
+  try {
+    return (await api.open.pool.query<Told>(statementNow())).rows;
+  } catch {
+    return null;
+  } finally {
+    done();
+  }
+}
+
 export async function followEvents(api: Api, ctx: Context): Promise<void> {
   if (ctx.query.follow !== 'true')
     throw new Problem('INVALID_ARGUMENT', 'follow is true', {
@@ -37,15 +86,15 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
     });
   for (const name of Object.keys(ctx.query))
     if (name !== 'follow' && name !== 'filter') throw refused(name, 'means nothing with follow');
-  const { filter } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
+  const { filter, hops } = parseListQuery(kinds.event as unknown as Kind, ctx.query, ['follow']);
   const mayFollow = (caller: Caller): boolean => scopesOf(caller, 'event.list').anywhere;
   if (!mayFollow(ctx.state.caller)) throw new Problem('FORBIDDEN', 'you need the permission event.list');
-  const from = ctx.get('Last-Event-ID');
-  const { rows: newest } = await api.database.pool.query<{ first: string; last: string }>(
-    `SELECT coalesce(min(sequence), 1)::text AS first, coalesce(max(sequence), 0)::text AS last FROM "event"`,
-  );
-  let after = resumeAfter(from, newest[0]?.last ?? '0', newest[0]?.first);
-  const standing = standingOf(api, ctx, mayFollow);
+  const { first, last: newest } = await endsOf(api.open);
+  let after = resumeAfter(ctx.get('Last-Event-ID'), newest, first);
+  const standing = standingOf(api, ctx, 'stream', mayFollow);
+  const { pool } = api.open;
+  const statementFrom = (place: string) => eventsStatement(place, atOnce, filter, visibleTo(standing.caller, 'list'));
+  await refuseCostly(pool, { hops }, statementFrom('0'));
   ctx.respond = false;
   const { res } = ctx;
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
@@ -54,23 +103,22 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   let quietSince = Date.now();
   standing.signal.addEventListener('abort', () => res.end());
   while (!standing.signal.aborted && !res.destroyed && !res.writableEnded) {
-    const { caller } = standing;
-    const { rows } = await api.database.pool
-      .query<{ sequence: string; type: string; json: string }>(
-        eventsStatement(after, 200, filter, visibleTo(caller, 'list')),
-      )
-      .catch(() => ({ rows: [] }));
-    for (const row of standing.signal.aborted ? [] : rows) {
+    const last = await newestEvent(api.open).catch(() => after);
+    // With the rights of the moment at which it is its turn.
+    const rows = BigInt(last) > BigInt(after) ? await eventsOf(api, standing.caller, () => statementFrom(after)) : [];
+    for (const row of standing.signal.aborted ? [] : (rows ?? [])) {
       after = row.sequence;
-      const json = veilOf(caller)?.json(row.json) ?? row.json;
+      const json = veilOf(standing.caller)?.json(row.json) ?? row.json;
       if (!res.write(`id: ${row.sequence}\nevent: ${row.type}\ndata: ${json}\n\n`))
         await new Promise((resolve) => res.once('drain', resolve).once('close', resolve));
     }
-    if (rows.length > 0) quietSince = Date.now();
+    // What its filter passed over is not looked at again.
+    if (rows && rows.length < atOnce && BigInt(last) > BigInt(after)) after = last;
+    if (rows && rows.length > 0) quietSince = Date.now();
     else if (Date.now() - quietSince > keepAliveMs) {
       res.write(': still here\n\n');
       quietSince = Date.now();
     }
-    if (rows.length < 200) await new Promise((resolve) => setTimeout(resolve, lookMs));
+    if (!rows || rows.length < atOnce) await new Promise((resolve) => setTimeout(resolve, lookMs));
   }
 }

@@ -1,5 +1,4 @@
 /** The API server process. Stateless: any number may run over one database. */
-import { openDatabase } from '../database/database.ts';
 import { ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { config } from '../runtime/config.ts';
@@ -7,13 +6,15 @@ import { hostConnections } from '../runtime/hosts.ts';
 import { log } from '../runtime/log.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';
+import { openDatabases } from './databases.ts';
 import { buildServer } from './server.ts';
 
 await migrate(config.databaseUrl);
-const database = openDatabase(config.databaseUrl, config.databaseConnections);
+const databases = openDatabases(config.databaseUrl);
+const { database } = databases;
 await ensureInstallation(database);
 const auth = authenticator(database);
-const server = buildServer({ database, temporal: openTemporal(), authenticator: auth, log });
+const server = buildServer({ ...databases, temporal: openTemporal(), authenticator: auth, log });
 let stopping = false;
 
 /** Rights that another server changed take effect here at once, too. */
@@ -57,7 +58,7 @@ const end = async (): Promise<void> => {
   await new Promise((resolve) => server.once('close', resolve));
   clearTimeout(grace);
   await hostConnections(database).closeAll();
-  await database.close();
+  await Promise.all(Object.values(databases).map((one) => one.close()));
   process.exit(0);
 };
 process.once('SIGTERM', () => void end());

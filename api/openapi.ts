@@ -86,7 +86,7 @@ function changeParameters(kind: Kind, { mode }: Action, existing: boolean): Json
   ];
 }
 
-const changeProblems = problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503);
+const changeProblems = problems(400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 500, 503);
 const readProblems = problems(400, 401, 403, 404, 413, 422, 429, 500, 503);
 
 const viewProblems = problems(400, 401, 403, 404, 409, 422, 429, 500, 503, 504);

@@ -215,15 +215,3 @@ export const askAgainIn = (database: Database, operationIds: string[], seconds: 
     `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[]) AND state = 'queued'`,
     [operationIds, seconds],
   );
-
-/** Answers when the operation has ended or the time is over, at most a tenth later than that. */
-export async function waitForEnd(database: Database, id: string, seconds: number, signal: AbortSignal): Promise<void> {
-  const until = Date.now() + seconds * 1000;
-  const since = Date.now();
-  while (Date.now() < until && !signal.aborted) {
-    const [row] = await run<{ state: string }>(database.pool, `SELECT state FROM "operation" WHERE id = $1`, [id]);
-    if (!row || finals.includes(row.state) || row.state === 'stuck') return;
-    const pause = Math.min(250, Math.max(10, (Date.now() - since) / 10));
-    await new Promise((resolve) => setTimeout(resolve, Math.min(pause, until - Date.now())));
-  }
-}

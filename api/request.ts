@@ -8,7 +8,6 @@ import type { Caller } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
-import type { Database } from '../database/database.ts';
 import { isOutage } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
@@ -17,17 +16,19 @@ import type { Log } from '../runtime/log.ts';
 import { Problem, type ProblemDetails } from '../runtime/problem.ts';
 import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import type { Authenticator } from './authenticate.ts';
+import type { Databases } from './databases.ts';
 import { deleteParameters } from './known.ts';
-import { askAgainIn, waitForEnd } from './operations.ts';
+import { askAgainIn } from './operations.ts';
+import { hasPlace } from './places.ts';
 import { isUuid } from './query/compile.ts';
 import { readById } from './query/gather.ts';
 import { ProblemInput } from './query/parse.ts';
 import type { Asked } from './refusals.ts';
 import { standingOf } from './standing.ts';
 import { unstorable } from './storable.ts';
+import { waitForEnd } from './waits.ts';
 
-export interface Api {
-  database: Database;
+export interface Api extends Databases {
   /** The client of the moment: its certificates may be renewed. */
   temporal(): TemporalClient;
   authenticator: Authenticator;
@@ -42,8 +43,7 @@ export interface State {
 
 export type Context = RouterContext<State>;
 
-/** The body as JSON; refuses what is too large, not JSON, or not an object. */
-export async function jsonBody(request: IncomingMessage): Promise<unknown> {
+async function bytesOf(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request) {
@@ -52,12 +52,33 @@ export async function jsonBody(request: IncomingMessage): Promise<unknown> {
       throw new Problem('PAYLOAD_TOO_LARGE', `a body may have ${config.bodyLimitBytes} bytes`);
     chunks.push(chunk as Buffer);
   }
-  if (size === 0) return undefined;
+  return Buffer.concat(chunks);
+}
+
+/** What is read in time; later it goes on until its connection is closed, and nobody cares. */
+async function inTime<T>(reading: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const problem = new Problem('TOO_SLOW', `the body was not there after ${config.bodySeconds} seconds`);
+    timer = setTimeout(() => reject(problem), config.bodySeconds * 1_000);
+  });
+  reading.catch(() => {});
+  try {
+    return await Promise.race([reading, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The body as JSON; refuses what is too large, too slow, not JSON, or not an object. */
+export async function jsonBody(request: IncomingMessage): Promise<unknown> {
+  const bytes = await inTime(bytesOf(request));
+  if (bytes.length === 0) return undefined;
   const type = request.headers['content-type'] ?? '';
   if (!/^application\/(merge-patch\+)?json\b/.test(type))
     throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'send application/json');
   try {
-    const value: unknown = JSON.parse(textOf(Buffer.concat(chunks)), (key, member: unknown) => {
+    const value: unknown = JSON.parse(textOf(bytes), (key, member: unknown) => {
       if (key === '__proto__') throw new Problem('MALFORMED_REQUEST', 'the body has a member named __proto__');
       return member;
     });
@@ -139,6 +160,8 @@ export function tell(ctx: Koa.Context, problem: Problem, requestId: string): voi
   ctx.status = problem.status;
   ctx.type = 'application/problem+json';
   if (retryAfterSeconds) ctx.set('Retry-After', String(retryAfterSeconds));
+  // What is still on its way would be taken for the next request.
+  if (problem.code === 'TOO_SLOW') ctx.set('Connection', 'close');
   if (problem.code === 'UNAUTHENTICATED') ctx.set('WWW-Authenticate', 'Bearer');
   const { caller } = ctx.state as Partial<State>;
   const body = bodyOf(problem, requestId);
@@ -245,10 +268,16 @@ export async function applyChange(api: Api, ctx: Context, change: Change): Promi
     const { id } = JSON.parse(outcome.body) as { id: string };
     ctx.set('Location', `/v1/operations/${id}`);
     const seconds = prefer(ctx);
-    if (seconds > 0) {
+    // It was accepted, whether or not there is a place to wait; a preference may be passed over (RFC 7240).
+    if (seconds > 0 && hasPlace('wait', ctx.state.caller)) {
       const operation = kinds.operation as unknown as Kind;
-      const standing = standingOf(api, ctx, async (caller) => (await read(api, operation, id, caller, {})) !== null);
-      await waitForEnd(api.database, id, seconds, standing.signal);
+      const standing = standingOf(
+        api,
+        ctx,
+        'wait',
+        async (caller) => (await read(api, operation, id, caller, {})) !== null,
+      );
+      await waitForEnd(api.open, id, seconds, standing.signal);
       ctx.set('Preference-Applied', `wait=${seconds}`);
       // Who may not wait any more is told what was accepted, which it was allowed to ask for.
       const row = standing.signal.aborted ? null : await read(api, operation, id, standing.caller, {});

@@ -16,7 +16,7 @@ export async function serialLog({ api, ctx, row, stillMay }: Viewing): Promise<v
   if (!hostId) throw new Problem('INVALID_STATE', `instance ${row.id} has not been on a host yet`);
   // One that can not be reached is answered as a problem, not as a stream that breaks.
   await hostConnections(api.database).connect(String(hostId));
-  const { signal } = standingOf(api, ctx, stillMay);
+  const { signal } = standingOf(api, ctx, 'stream', stillMay);
   ctx.type = 'text/plain';
   ctx.set('Cache-Control', 'no-store');
   ctx.body = Readable.from(said(api, row.id, String(hostId), follow, signal), { objectMode: false });

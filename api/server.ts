@@ -10,7 +10,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { mayAsk, visibleTo } from '../acceptance/visible.ts';
-import { run } from '../database/database.ts';
+import { type Client, run } from '../database/database.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
@@ -20,9 +20,10 @@ import { Problem } from '../runtime/problem.ts';
 import { followEvents } from './events.ts';
 import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
-import { askOperation, planOfAsking, waitForEnd } from './operations.ts';
+import { askOperation, planOfAsking } from './operations.ts';
+import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
 import { readById } from './query/gather.ts';
-import { ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
+import { type ListQuery, ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
 import { asks, noteRefusal } from './refusals.ts';
 import {
@@ -39,9 +40,11 @@ import {
   uuidOf,
 } from './request.ts';
 import { standingOf } from './standing.ts';
+import { turnsOf } from './turns.ts';
 import { maxHeadBytes, refuseUnreadable } from './unreadable.ts';
 import { uploadRoutes } from './upload.ts';
 import { viewRoutes } from './views.ts';
+import { waitForEnd } from './waits.ts';
 
 async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
   const id = uuidOf(ctx, kind);
@@ -53,8 +56,8 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
         violations: [{ field: 'waitSeconds', message: 'must be 0 to 60' }],
       });
     if (seconds > 0 && (await read(api, kind, id, ctx.state.caller, {}))) {
-      const standing = standingOf(api, ctx, async (caller) => (await read(api, kind, id, caller, {})) !== null);
-      await waitForEnd(api.database, id, seconds, standing.signal);
+      const standing = standingOf(api, ctx, 'wait', async (caller) => (await read(api, kind, id, caller, {})) !== null);
+      await waitForEnd(api.open, id, seconds, standing.signal);
       standing.refuse();
       ctx.state.caller = standing.caller;
     }
@@ -69,17 +72,38 @@ function mayList(caller: Caller, kind: Kind): void {
   if (!mayAsk(caller, kind, 'list')) throw new Problem('FORBIDDEN', `you need the permission ${kind.name}.list`);
 }
 
-async function list(
-  _api: Api,
-  caller: Caller,
-  kind: Kind,
-  raw: Record<string, unknown>,
-  on: { query(statement: { text: string; values: unknown[]; name: string }): Promise<{ rows: unknown[] }> },
-): Promise<string> {
+/** What callers decide the cost of: an account has a quarter of the connections for it at the most. */
+const searches = turnsOf(config.searchConnections, Math.ceil(config.searchConnections / 4));
+
+async function search<T>(
+  { search: { pool } }: Api,
+  { accountId }: Caller,
+  work: (on: Client) => Promise<T>,
+): Promise<T> {
+  const done = await searches.take(accountId);
+  try {
+    const client = await pool.connect();
+    try {
+      return await work(client);
+    } finally {
+      client.release();
+    }
+  } finally {
+    done();
+  }
+}
+
+async function ask(on: Queryable, caller: Caller, kind: Kind, query: ListQuery): Promise<string> {
+  const [row] = await withinBudget<ListRow>(on, query, listStatement(kind, query, visibleTo(caller, 'list')));
+  if (!row) throw new Error('a list answers one row');
+  return listBody(query, row);
+}
+
+async function list(api: Api, caller: Caller, kind: Kind, raw: Record<string, unknown>): Promise<string> {
   mayList(caller, kind);
   const query = parseListQuery(kind, raw);
-  const { rows } = await on.query(listStatement(kind, query, visibleTo(caller, 'list')));
-  return listBody(query, rows[0] as ListRow);
+  if (query.filter === null && query.count === 'none') return ask(api.database.pool, caller, kind, query);
+  return search(api, caller, (on) => ask(on, caller, kind, query));
 }
 
 /** Named list requests, answered from one snapshot of the database. */
@@ -103,26 +127,44 @@ async function queryMany(api: Api, ctx: Context): Promise<void> {
     mayList(ctx.state.caller, kind);
     return { name, kind, raw };
   });
-  const client = await api.database.pool.connect();
+  const parts = await search(api, ctx.state.caller, (on) => inOneSnapshot(on, ctx.state.caller, wanted));
+  send(ctx, 200, parts);
+}
+
+interface Wanted {
+  name: string;
+  kind: Kind;
+  raw: Record<string, unknown>;
+}
+
+/** All lists together may take as long as one. */
+async function inOneSnapshot(on: Client, caller: Caller, wanted: Wanted[]): Promise<Record<string, string>> {
+  const until = Date.now() + config.queryMilliseconds;
+  await on.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const parts: Record<string, string> = {};
     for (const { name, kind, raw } of wanted) {
       try {
-        parts[name] = await list(api, ctx.state.caller, kind, raw, client);
+        if (Date.now() > until) throw tooSlow();
+        parts[name] = await ask(on, caller, kind, parseListQuery(kind, raw));
       } catch (error) {
-        if (error instanceof ProblemInput)
-          throw new Problem(error.code, `${name}: ${error.message}`, {
-            violations: error.violations.map((violation) => ({ ...violation, field: `${name}.${violation.field}` })),
-          });
-        throw error;
+        throw blaming(name, error);
       }
     }
-    send(ctx, 200, parts);
+    return parts;
   } finally {
-    await client.query('ROLLBACK').catch(() => {});
-    client.release();
+    await on.query('ROLLBACK').catch(() => {});
   }
+}
+
+/** Which of several lists is wrong. */
+function blaming(name: string, error: unknown): unknown {
+  if (!(error instanceof ProblemInput || error instanceof Problem)) return error;
+  const { violations = [], ...details } = error instanceof Problem ? error.details : { violations: error.violations };
+  return new Problem(error.code, `${name}: ${error.message}`, {
+    ...details,
+    violations: violations.map((violation) => ({ ...violation, field: `${name}.${violation.field}` })),
+  });
 }
 
 function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
@@ -131,7 +173,7 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   router.get(root, async (ctx) => {
     if (kind.name === 'event' && ctx.query.follow !== undefined) return followEvents(api, ctx);
     if (ctx.get('Last-Event-ID') !== '') throw refused('Last-Event-ID', 'means nothing without follow');
-    send(ctx, 200, await list(api, ctx.state.caller, kind, ctx.query, api.database.pool));
+    send(ctx, 200, await list(api, ctx.state.caller, kind, ctx.query));
   });
   router.get(`${root}/:id`, (ctx) => get(api, ctx, kind));
   viewRoutes(router, api, kind);

@@ -6,6 +6,7 @@ import type Koa from 'koa';
 import type { Caller } from '../acceptance/caller.ts';
 import { Problem } from '../runtime/problem.ts';
 import type { Authenticator } from './authenticate.ts';
+import { type Sort, takePlace } from './places.ts';
 
 export interface Standing {
   /** The caller with the rights that it has now. */
@@ -14,6 +15,8 @@ export interface Standing {
   readonly signal: AbortSignal;
   /** Throws what the caller is told when it may not have the answer any more. */
   refuse(): void;
+  /** Ends it for another reason. */
+  end(problem: Problem): void;
 }
 
 /** Longer than a timer can wait; then it is merely asked again. */
@@ -22,15 +25,21 @@ const longestMs = 24 * 3600 * 1000;
 const patienceMs = 10_000;
 const askAgainMs = 250;
 
-/** Lets an answer stay open for as long as its caller may have it. The only way to a signal for work that lasts. */
+/**
+ * Lets an answer stay open for as long as its caller may have it. The only way to a signal for work that lasts.
+ *
+ * @throws Problem TOO_MANY_OPEN
+ */
 export function standingOf(
   { authenticator }: { authenticator: Authenticator },
   ctx: Koa.Context,
+  sort: Sort,
   may: (caller: Caller) => boolean | Promise<boolean>,
 ): Standing {
   const controller = new AbortController();
   const { signal } = controller;
   const opened = ctx.state.caller as Caller;
+  ctx.res.once('close', takePlace(sort, opened));
   const authorization = ctx.get('Authorization');
   const address = ctx.ip;
   let caller = opened;
@@ -84,5 +93,6 @@ export function standingOf(
     refuse() {
       if (signal.reason instanceof Problem) throw signal.reason;
     },
+    end: (problem) => controller.abort(problem),
   };
 }

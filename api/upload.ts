@@ -1,40 +1,18 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
+import { randomUUID } from 'node:crypto';
 import type Router from '@koa/router';
 import { suspensionOf } from '../acceptance/authorize.ts';
 import { type Caller, may, placeOf } from '../acceptance/caller.ts';
-import { discardUpload, receiveImage } from '../activities/storage/objects.ts';
+import { discardUpload, receiveImage, type UploadedImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
+import { claimSeconds, claimUpload, endUpload, renewSeconds, renewUpload, type Upload } from '../database/uploads.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
 import { asks } from './refusals.ts';
 import { type Api, applyChange, type Context, type State, uuidOf } from './request.ts';
-import { standingOf } from './standing.ts';
-
-/**
- * Keeps an image to one upload at a time, across all API servers: the lock ends with its own connection, whatever becomes of this
- * process. A connection of the pool would be missing there as long as the bytes take.
- */
-async function alone<T>({ database }: Api, imageId: string, work: () => Promise<T>): Promise<T> {
-  const client = database.connection();
-  client.on('error', () => {});
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ mine: boolean }>(
-      'SELECT pg_try_advisory_lock(hashtextextended($1, 3)) AS mine',
-      [imageId],
-    );
-    if (!rows[0]?.mine)
-      throw new Problem('RESOURCE_BUSY', `the bytes of image ${imageId} are being uploaded already`, {
-        resource: { kind: 'image', id: imageId },
-        retryAfterSeconds: 5,
-      });
-    return await work();
-  } finally {
-    await client.end().catch(() => {});
-  }
-}
+import { type Standing, standingOf } from './standing.ts';
 
 interface Announced {
   projectId: string;
@@ -44,7 +22,7 @@ interface Announced {
   late: boolean;
 }
 
-async function receive(api: Api, ctx: Context): Promise<void> {
+async function answerUpload(api: Api, ctx: Context): Promise<void> {
   const kind = kinds.image as unknown as Kind;
   const id = uuidOf(ctx, kind);
   const { caller } = ctx.state;
@@ -65,32 +43,79 @@ async function receive(api: Api, ctx: Context): Promise<void> {
       'INVALID_STATE',
       `the time in which the bytes of image ${id} could be sent is over; announce it anew`,
     );
-  await alone(api, id, () => take(api, ctx, id, image));
+  await take(api, ctx, id, image);
 }
 
 /** Whether the bytes would still be taken, so that nobody goes on sending in vain. */
 async function mayGoOn(api: Api, caller: Caller, id: string): Promise<boolean> {
   const [image] = await run<{ projectId: string }>(
-    api.database.pool,
+    api.open.pool,
     `SELECT "projectId" FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
     [id],
   );
-  const suspension = image ? await suspensionOf(api.database.pool, image) : null;
+  const suspension = image ? await suspensionOf(api.open.pool, image) : null;
   if (suspension) throw new Problem('ACCOUNT_SUSPENDED', `${suspension}: nothing new is made`);
   return image !== undefined && may(caller, 'image.import', placeOf(kinds.image as unknown as Kind, { ...image, id }));
 }
 
-async function take(api: Api, ctx: Context, id: string, image: Announced): Promise<void> {
-  const { requestId } = ctx.state;
-  const kind = kinds.image as unknown as Kind;
-  const standing = standingOf(api, ctx, (caller) => mayGoOn(api, caller, id));
-  const { signal } = standing;
-  const facts = await receiveImage(api.database, id, ctx.req, { limitBytes: config.uploadLimitBytes, signal }).catch(
-    (error: unknown) => {
-      standing.refuse();
-      throw error;
+/**
+ * Keeps a claim as long as the bytes come. It is lost where the image was deleted, or where the database could not be asked for so
+ * long that others take this server for dead.
+ */
+function keepClaim(api: Api, upload: Upload, standing: Standing): { end(): Promise<void> } {
+  let until = Date.now() + claimSeconds * 1_000;
+  const renew = async (): Promise<void> => {
+    const asked = Date.now();
+    const held = await renewUpload(api.open, upload).catch(() => null);
+    if (held) until = asked + claimSeconds * 1_000;
+    if (held === false || Date.now() > until) standing.end(notWanted(upload));
+  };
+  const timer = setInterval(() => void renew(), renewSeconds * 1_000);
+  return {
+    async end() {
+      clearInterval(timer);
+      // One that is not given back runs out.
+      await endUpload(api.open, upload).catch(() => {});
     },
-  );
+  };
+}
+
+const notWanted = ({ imageId }: Upload): Problem =>
+  new Problem('CANCELLED', `image ${imageId} does not wait for these bytes any more`);
+
+async function take(api: Api, ctx: Context, id: string, image: Announced): Promise<void> {
+  const standing = standingOf(api, ctx, 'upload', (caller) => mayGoOn(api, caller, id));
+  const upload: Upload = { imageId: id, uploadId: randomUUID() };
+  if (!(await claimUpload(api.open, upload)))
+    throw new Problem('RESOURCE_BUSY', `the bytes of image ${id} are being uploaded already`, {
+      resource: { kind: 'image', id },
+      retryAfterSeconds: 5,
+    });
+  const claim = keepClaim(api, upload, standing);
+  try {
+    const facts = await receive(api, ctx, upload, image, standing);
+    await importImage(api, ctx, upload, standing.caller, facts);
+  } finally {
+    await claim.end();
+  }
+}
+
+/** What came, checked, and still wanted. */
+async function receive(
+  api: Api,
+  ctx: Context,
+  upload: Upload,
+  image: Announced,
+  standing: Standing,
+): Promise<UploadedImage> {
+  const facts = await receiveImage(api.open, upload, ctx.req, {
+    limitBytes: config.uploadLimitBytes,
+    leastRate: { bytes: config.uploadLeastBytes, seconds: config.uploadWindowSeconds },
+    signal: standing.signal,
+  }).catch((error: unknown) => {
+    standing.refuse();
+    throw error;
+  });
   const wrong =
     image.format && image.format !== facts.format
       ? `the bytes are ${facts.format}, not ${image.format}`
@@ -98,40 +123,54 @@ async function take(api: Api, ctx: Context, id: string, image: Announced): Promi
         ? `the bytes have the sha256 ${facts.sha256}, not ${image.checksum}`
         : null;
   if (wrong) {
-    await discardUpload(api.database, id);
+    await discardUpload(api.open, upload);
     throw new Problem('PRECONDITION_FAILED', wrong);
   }
-  const base = {
-    kind,
-    verb: 'import',
-    targetId: id,
-    body: {},
-    caller: standing.caller,
-    requestId,
-    sourceAddress: ctx.ip,
-    dryRun: false,
-    idempotencyKey: null,
-    ifMatch: null,
-  } as const;
+  return facts;
+}
+
+async function importImage(
+  api: Api,
+  ctx: Context,
+  upload: Upload,
+  caller: Caller,
+  facts: UploadedImage,
+): Promise<void> {
   try {
-    await applyChange(api, ctx, { ...base, onBusy: 'fail', facts: { ...facts } });
+    if (!(await renewUpload(api.open, upload))) throw notWanted(upload);
+    await applyChange(api, ctx, {
+      kind: kinds.image as unknown as Kind,
+      verb: 'import',
+      targetId: upload.imageId,
+      body: {},
+      caller,
+      requestId: ctx.state.requestId,
+      sourceAddress: ctx.ip,
+      dryRun: false,
+      idempotencyKey: null,
+      ifMatch: null,
+      onBusy: 'fail',
+      facts: { ...facts },
+    });
   } catch (error) {
     // Deleted, say, while its bytes came: nobody else will look for them.
-    await discardUnwanted(api, id);
+    await discardUnwanted(api, upload);
     throw error;
   }
 }
 
 /** Throws the upload away, unless the import that takes it over is under way. */
-async function discardUnwanted(api: Api, id: string): Promise<void> {
-  const [importing] = await run(api.database.pool, `SELECT 1 FROM "image" WHERE id = $1 AND state = 'importing'`, [id]);
-  if (!importing) await discardUpload(api.database, id);
+async function discardUnwanted(api: Api, upload: Upload): Promise<void> {
+  const [importing] = await run(api.open.pool, `SELECT 1 FROM "image" WHERE id = $1 AND state = 'importing'`, [
+    upload.imageId,
+  ]);
+  if (!importing) await discardUpload(api.open, upload);
 }
 
 export function uploadRoutes(router: Router<State>, api: Api): void {
   router.put('/v1/images/:id/content', asks(kinds.image as unknown as Kind, 'import'), async (ctx) => {
     try {
-      await receive(api, ctx);
+      await answerUpload(api, ctx);
     } catch (error) {
       // What is still on its way would be taken for the next request.
       ctx.set('Connection', 'close');

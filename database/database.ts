@@ -41,13 +41,21 @@ const byIndexSettings = { enable_seqscan: 'off', plan_cache_mode: 'force_generic
 export interface DatabaseOptions {
   /** Applies to every statement of the connections, as it does in transactions anyway. Only reads with filters of users do without. */
   byIndex?: boolean;
+  /** After so long PostgreSQL ends a statement. */
+  statementMs?: number;
+  /** So long whoever wants a connection waits for one; then it is an outage. */
+  waitMs?: number;
 }
 
 /** After so long a connection is made anew, so that none goes on for days with a certificate that was replaced. */
 const connectionLifetimeSeconds = 3_600;
 
 /** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
-export function openDatabase(url: string, connections: number, { byIndex = false }: DatabaseOptions = {}): Database {
+export function openDatabase(
+  url: string,
+  connections: number,
+  { byIndex = false, statementMs = 60_000, waitMs = 30_000 }: DatabaseOptions = {},
+): Database {
   const connection = postgresConnection(url, (why) =>
     log.warn({ why }, 'a certificate for PostgreSQL can not be used; going on with the one before'),
   );
@@ -60,7 +68,8 @@ export function openDatabase(url: string, connections: number, { byIndex = false
     },
     max: connections,
     maxLifetimeSeconds: connectionLifetimeSeconds,
-    options: Object.entries({ timezone: 'UTC', statement_timeout: '60s', ...(byIndex ? byIndexSettings : {}) })
+    connectionTimeoutMillis: waitMs,
+    options: Object.entries({ timezone: 'UTC', statement_timeout: statementMs, ...(byIndex ? byIndexSettings : {}) })
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
     keepAlive: true,
@@ -93,6 +102,9 @@ export async function run<Row = Record<string, unknown>>(
   const result = await on.query({ name: statementName(text), text, values });
   return result.rows as Row[];
 }
+
+/** Whether PostgreSQL ended a statement because it took longer than it may. */
+export const tookTooLong = (error: unknown): boolean => (error as { code?: unknown }).code === '57014';
 
 /** Whether a failed statement says that PostgreSQL is away, full or shutting down, and nothing about the statement itself. */
 export function isOutage(error: unknown): boolean {

@@ -38,11 +38,14 @@ const SUPERUSER = 'belay';
 /** Generous, for crash recovery after a hard stop in the middle of heavy writes. */
 const READY_TIMEOUT_MS = 120_000;
 
+/** For one of each process and more: docs/configuration.md. */
+export const maxConnections = 200;
+
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   // No unix socket: its path would be limited to 107 bytes, and the project may lie deeper than that.
   unix_socket_directories: '',
-  max_connections: '200',
+  max_connections: String(maxConnections),
   shared_buffers: '256MB',
   max_wal_size: '2GB',
   // The driver writes timestamps without an offset; any other zone would shift them.

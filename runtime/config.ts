@@ -30,6 +30,11 @@ export const config = {
   processName: `${env.BELAY_ROLE ?? 'belay'}-${process.pid}`,
   databaseUrl: env.DATABASE_URL ?? '',
   databaseConnections: number('BELAY_DATABASE_CONNECTIONS', 16),
+  openConnections: number('BELAY_OPEN_CONNECTIONS', 4),
+  searchConnections: number('BELAY_SEARCH_CONNECTIONS', 8),
+  /** Those of a dispatcher: its loops are as many as they are, and callbacks must not take theirs. */
+  dispatcherConnections: 6,
+  callbackConnections: 4,
   temporal: {
     address: env.BELAY_TEMPORAL_ADDRESS ?? '127.0.0.1:7233',
     namespace: env.BELAY_TEMPORAL_NAMESPACE ?? 'belay',
@@ -62,6 +67,17 @@ export const config = {
   requestsPerMinute: number('BELAY_REQUESTS_PER_MINUTE', 60_000),
   bodyLimitBytes: number('BELAY_BODY_LIMIT_BYTES', 1_048_576),
   uploadLimitBytes: number('BELAY_UPLOAD_LIMIT_BYTES', 1_099_511_627_776),
+  uploadLeastBytes: number('BELAY_UPLOAD_LEAST_BYTES', 262_144),
+  uploadWindowSeconds: number('BELAY_UPLOAD_WINDOW_SECONDS', 30),
+  bodySeconds: number('BELAY_BODY_SECONDS', 30),
+  streamsPerKey: number('BELAY_STREAMS_PER_KEY', 32),
+  streamsPerAccount: number('BELAY_STREAMS_PER_ACCOUNT', 64),
+  waitsPerKey: number('BELAY_WAITS_PER_KEY', 256),
+  waitsPerAccount: number('BELAY_WAITS_PER_ACCOUNT', 512),
+  uploadsPerKey: number('BELAY_UPLOADS_PER_KEY', 4),
+  uploadsPerAccount: number('BELAY_UPLOADS_PER_ACCOUNT', 8),
+  queryCost: number('BELAY_QUERY_COST', 500_000),
+  queryMilliseconds: number('BELAY_QUERY_MILLISECONDS', 5_000),
   logLevel: env.BELAY_LOG_LEVEL ?? 'info',
 } as const;
 

@@ -38,6 +38,25 @@ export const metrics = {
     help: 'Attempts to tell callers that their operation has ended',
     labelNames: ['outcome'],
   }),
+  open: new Gauge({
+    name: 'belay_open_answers',
+    help: 'Answers that stay open',
+    labelNames: ['sort'],
+  }),
+  openRefused: new Counter({
+    name: 'belay_open_refused_total',
+    help: 'Answers that would have stayed open and were refused, because their caller has too many',
+    labelNames: ['sort'],
+  }),
+  queriesRefused: new Counter({
+    name: 'belay_queries_refused_total',
+    help: 'Lists that were too expensive',
+    labelNames: ['why'],
+  }),
+  uploadsAbandoned: new Counter({
+    name: 'belay_uploads_abandoned_total',
+    help: 'Uploads whose server died, thrown away',
+  }),
   forgotten: new Counter({
     name: 'belay_records_released_total',
     help: 'Resources that were held by an operation that had ended',

@@ -378,9 +378,13 @@ const sqlToolTls = ({ caFile, certFile, keyFile }: DatabaseTls, host: string): s
   ...(keyFile ? ['--tls-key-file', keyFile] : []),
 ];
 
+/** Of each of the four services, which open pools of their own. */
+const CONNECTIONS = { main: 16, visibility: 4 };
+/** What Temporal takes of PostgreSQL's connections at most. */
+export const temporalConnections = 4 * (CONNECTIONS.main + CONNECTIONS.visibility);
+
 function serverConfig(postgresUrl: string, ports: TemporalPorts, dynamicConfigFile: string): object {
   const { host, port, user, password, tls } = connectionParts(postgresUrl);
-  // Each of the four services opens pools of its own: 80 connections at most.
   const store = (databaseName: string, maxConns: number) => ({
     sql: {
       // Keeps statements prepared; the other driver has each one parsed anew. A saga of seven steps costs PostgreSQL 22 ms so, 36 otherwise.
@@ -406,7 +410,10 @@ function serverConfig(postgresUrl: string, ports: TemporalPorts, dynamicConfigFi
       defaultStore: 'main',
       visibilityStore: 'visibility',
       numHistoryShards: HISTORY_SHARDS,
-      datastores: { main: store(DATABASES.main, 16), visibility: store(DATABASES.visibility, 4) },
+      datastores: {
+        main: store(DATABASES.main, CONNECTIONS.main),
+        visibility: store(DATABASES.visibility, CONNECTIONS.visibility),
+      },
     },
     global: {
       membership: { maxJoinDuration: '30s', broadcastAddress: '127.0.0.1' },

@@ -21,8 +21,11 @@ import { renewHostCertificates } from './certificates.ts';
 import { deleteExpired } from './expired.ts';
 import { releaseForgotten } from './forgotten.ts';
 import { stopRequested } from './stop.ts';
+import { endAbandonedUploads } from './uploads.ts';
 
-const database = openDatabase(config.databaseUrl, 6, { byIndex: true });
+const database = openDatabase(config.databaseUrl, config.dispatcherConnections, { byIndex: true });
+/** Of their own, so that what tenants' receivers do holds up nothing else. */
+const callbacks = openDatabase(config.databaseUrl, config.callbackConnections, { byIndex: true });
 const temporal = openTemporal();
 let stopping = false;
 const stop = stopRequested().then(() => {
@@ -283,12 +286,17 @@ await Promise.all([
   ),
   repeat(
     'delivering callbacks',
-    () => deliverCallbacks(database, log),
+    () => deliverCallbacks(callbacks, log),
     (tried) => (tried === 0 ? 500 : 0),
   ),
   repeat(
     'releasing what ended operations hold',
     () => releaseForgotten(database, log),
+    () => 5_000,
+  ),
+  repeat(
+    'throwing away what uploads of dead servers left',
+    () => endAbandonedUploads(database, log),
     () => 5_000,
   ),
   repeat('ending recovery windows', endRecoveryWindows, () => 5_000),
@@ -300,5 +308,5 @@ await Promise.all([
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
   repeat('forgetting tombstones', forgetTombstones, () => 300_000),
 ]);
-await database.close();
+await Promise.all([database.close(), callbacks.close()]);
 process.exit(0);

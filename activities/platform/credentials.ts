@@ -8,7 +8,14 @@ import ssh2 from 'ssh2';
 import { type Database, type Queryable, run, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
 import { type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
-import { endsSoon, type Issued, issueAuthority, issueCertificate, issueForSigning, standsFor } from '../../runtime/certificate.ts';
+import {
+  endsSoon,
+  type Issued,
+  issueAuthority,
+  issueCertificate,
+  issueForSigning,
+  standsFor,
+} from '../../runtime/certificate.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first, and anew by whoever finds them not good any more. */
 async function keep<Field extends string>(

@@ -11,6 +11,7 @@ import { cachedImage, partOf } from './names.ts';
 import {
   copy,
   discard,
+  discardAllUploads,
   discardUpload,
   imageKey,
   partKey,
@@ -71,24 +72,26 @@ export const images = (world: World) => ({
         throw refuse('PRECONDITION_FAILED', `the image was announced as ${image.format}, the file is ${format}`);
       return { checksum: image.checksum, format: image.format };
     },
-    undo: ({ imageId }) => discardUpload(world.database, imageId),
+    undo: (upload) => discardUpload(world.database, upload),
   }),
 
   /** The uploaded part under its final name. */
   publish: step({
-    async do({ imageId, sha256, format, sizeBytes }: ImageRef & UploadedImage) {
+    async do(upload: ImageRef & UploadedImage) {
+      const { imageId, sha256, format, sizeBytes } = upload;
       const store = await storeOfImage(world.database, imageId);
+      const part = partKey(upload);
       const key = imageKey(imageId, sha256, format);
       if ((await sizeOf(store, key)) !== sizeBytes) {
-        const uploadedBytes = await sizeOf(store, partKey(imageId));
+        const uploadedBytes = await sizeOf(store, part);
         if (uploadedBytes !== sizeBytes)
           throw refuse(
             'PRECONDITION_FAILED',
             `the uploaded part of image ${imageId} has ${uploadedBytes ?? 'no'} bytes, ${sizeBytes} were received: upload it again`,
           );
-        await copy(store, partKey(imageId), key, sizeBytes);
+        await copy(store, part, key, sizeBytes);
       }
-      await discard(store, partKey(imageId));
+      await discard(store, part);
     },
     async undo({ imageId, sha256, format }) {
       const store = await storeOfImage(world.database, imageId);
@@ -196,7 +199,7 @@ export const images = (world: World) => ({
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
       const store = await storeOfImage(world.database, imageId);
       if (image.objectKey) await discard(store, image.objectKey);
-      await discard(store, partKey(imageId));
+      await discardAllUploads(store, imageId);
     },
   }),
 });

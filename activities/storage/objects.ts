@@ -11,6 +11,7 @@ import {
   HeadBucketCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
+  ListObjectsV2Command,
   PutObjectCommand,
   UploadPartCommand,
   UploadPartCopyCommand,
@@ -22,6 +23,12 @@ import { type ObjectStoreClient, objectStoreClient } from '../../runtime/objectS
 import { Problem } from '../../runtime/problem.ts';
 import { headBytes, type ImageFacts, inspectHead, inspectQcow2Tables, inspectRawEnd } from './imageFormat.ts';
 
+export interface UploadRef {
+  imageId: string;
+  /** Imports that began before uploads had ids have none. */
+  uploadId?: string;
+}
+
 export interface ObjectStore {
   id: string;
   bucket: string;
@@ -29,8 +36,9 @@ export interface ObjectStore {
   client: ObjectStoreClient;
 }
 
-/** Where uploaded bytes wait for their import. */
-export const partKey = (imageId: string): string => `parts/${imageId}`;
+/** Where the bytes of one upload wait for their import. Each has a place of its own: no upload that lost its claim writes into another's. */
+export const partKey = ({ imageId, uploadId }: UploadRef): string =>
+  uploadId ? `parts/${imageId}/${uploadId}` : `parts/${imageId}`;
 /** Content and name go together: a key never changes its bytes. */
 export const imageKey = (imageId: string, sha256: string, format: string): string =>
   `images/${imageId}/${sha256}.${format}`;
@@ -124,13 +132,30 @@ export function discard(store: ObjectStore, key: string): Promise<void> {
   const { client, bucket: Bucket } = store;
   return exchange(store, `delete ${key}`, async () => {
     const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: key }));
-    for (const { Key, UploadId } of Uploads) {
-      if (Key !== key) continue;
-      await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })).catch((error: unknown) => {
-        if (!isAbsent(error)) throw error;
-      });
-    }
+    for (const { Key, UploadId } of Uploads) if (Key === key) await abort(store, key, UploadId);
     await client.send(new DeleteObjectCommand({ Bucket, Key: key }));
+  });
+}
+
+async function abort(
+  { client, bucket: Bucket }: ObjectStore,
+  Key: string,
+  UploadId: string | undefined,
+): Promise<void> {
+  await client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })).catch((error: unknown) => {
+    if (!isAbsent(error)) throw error;
+  });
+}
+
+/** Ensures that nothing is there of any upload of an image. */
+export function discardAllUploads(store: ObjectStore, imageId: string): Promise<void> {
+  const { client, bucket: Bucket } = store;
+  const Prefix = partKey({ imageId });
+  return exchange(store, `delete ${Prefix}`, async () => {
+    const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket, Prefix }));
+    for (const { Key, UploadId } of Uploads) if (Key) await abort(store, Key, UploadId);
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix }));
+    for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket, Key }));
   });
 }
 
@@ -228,7 +253,7 @@ export function probe(store: ObjectStore, key: string): Promise<void> {
   });
 }
 
-export interface UploadedImage {
+export interface UploadedImage extends Omit<UploadRef, 'imageId'> {
   sizeBytes: number;
   sha256: string;
   format: 'raw' | 'qcow2';
@@ -239,7 +264,7 @@ export interface UploadedImage {
 function inspecting(
   limitBytes: number,
   wanted: { checksum: string | null; format: string | null },
-): { stream: Transform; found(): UploadedImage; head(): Buffer } {
+): { stream: Transform; received(): number; found(): UploadedImage; head(): Buffer } {
   const hash = createHash('sha256');
   let head = Buffer.alloc(0);
   let last = Buffer.alloc(0);
@@ -288,6 +313,7 @@ function inspecting(
   });
   return {
     stream,
+    received: () => sizeBytes,
     found() {
       if (!facts) throw new Problem('INTERNAL', 'the upload was not inspected');
       return { sizeBytes, sha256, format: facts.format, virtualSizeBytes: facts.virtualSizeBytes ?? sizeBytes };
@@ -319,7 +345,7 @@ async function* inParts(source: Readable): AsyncGenerator<Buffer> {
 }
 
 /** Streams an object of unknown length into the store: one part is sent while the next is gathered. */
-function upload(store: ObjectStore, key: string, source: Readable): Promise<void> {
+function putStream(store: ObjectStore, key: string, source: Readable): Promise<void> {
   const { client, bucket: Bucket } = store;
   return exchange(store, `take ${key}`, async () => {
     const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key: key }));
@@ -344,8 +370,50 @@ function upload(store: ObjectStore, key: string, source: Readable): Promise<void
 }
 
 /** Ensures that nothing of an upload is left in the image's store. */
-export async function discardUpload(database: Database, imageId: string): Promise<void> {
-  await discard(await storeOfImage(database, imageId), partKey(imageId));
+export async function discardUpload(database: Database, upload: UploadRef): Promise<void> {
+  await discard(await storeOfImage(database, upload.imageId), partKey(upload));
+}
+
+/** So many bytes must come in each window of so many seconds. */
+export interface LeastRate {
+  bytes: number;
+  seconds: number;
+}
+
+/** Ends a stream that hardly moves. For the time in which the sender is held back, because the store is slow, nothing is asked of it. */
+function refuseSlow(source: Readable, stream: Transform, received: () => number, rate: LeastRate): () => void {
+  const windowMs = rate.seconds * 1_000;
+  let before = received();
+  let heldMs = 0;
+  let heldSince: number | null = null;
+  const goesOn = (): void => {
+    if (heldSince !== null) heldMs += performance.now() - heldSince;
+    heldSince = null;
+  };
+  const isHeld = (): void => {
+    heldSince ??= performance.now();
+  };
+  const look = (): void => {
+    const stillHeld = heldSince !== null;
+    goesOn();
+    const came = received() - before;
+    if (!source.readableEnded && came < rate.bytes * (1 - heldMs / windowMs))
+      stream.destroy(
+        new Problem(
+          'TOO_SLOW',
+          `${came} bytes came in ${rate.seconds} seconds; an upload brings at least ${rate.bytes}. Send it again over a faster line`,
+        ),
+      );
+    before = received();
+    heldMs = 0;
+    if (stillHeld) isHeld();
+  };
+  const timer = setInterval(look, windowMs);
+  source.on('pause', isHeld).on('resume', goesOn);
+  return () => {
+    clearInterval(timer);
+    source.off('pause', isHeld).off('resume', goesOn);
+  };
 }
 
 /**
@@ -353,15 +421,16 @@ export async function discardUpload(database: Database, imageId: string): Promis
  *
  * `source` is left undestroyed on failure, so that its connection can still carry the answer.
  *
- * @throws Problem PAYLOAD_TOO_LARGE, PRECONDITION_FAILED (format, checksum), INVALID_ARGUMENT (no bytes, or broken off),
+ * @throws Problem PAYLOAD_TOO_LARGE, TOO_SLOW, PRECONDITION_FAILED (format, checksum), INVALID_ARGUMENT (no bytes, or broken off),
  * INVALID_STATE, NOT_FOUND, CANCELLED, BACKEND_UNAVAILABLE
  */
 export async function receiveImage(
   database: Database,
-  imageId: string,
+  upload: Required<UploadRef>,
   source: Readable,
-  { limitBytes, signal }: { limitBytes: number; signal?: AbortSignal },
+  { limitBytes, leastRate, signal }: { limitBytes: number; leastRate: LeastRate; signal: AbortSignal },
 ): Promise<UploadedImage> {
+  const { imageId } = upload;
   const image = await database.prisma.image.findUnique({ where: { id: imageId } });
   if (!image || image.deletedAt) throw new Problem('NOT_FOUND', `there is no image ${imageId}`);
   if (image.state !== 'awaitingUpload')
@@ -372,7 +441,8 @@ export async function receiveImage(
   const store = await storeOfImage(database, imageId);
   if (store.readOnly) throw new Problem('PRECONDITION_FAILED', `backup store ${store.id} is read-only`);
 
-  const { stream, found, head } = inspecting(limitBytes, image);
+  const key = partKey(upload);
+  const { stream, received, found, head } = inspecting(limitBytes, image);
   const breakOff = (code: 'INVALID_ARGUMENT' | 'CANCELLED', message: string) => () =>
     void stream.destroy(new Problem(code, message));
   const onBroken = breakOff('INVALID_ARGUMENT', 'the upload broke off before its end');
@@ -386,28 +456,28 @@ export async function receiveImage(
     problem = error;
   });
   source.on('error', onBroken).on('close', onClose);
-  signal?.addEventListener('abort', onAbort, { once: true });
+  signal.addEventListener('abort', onAbort, { once: true });
+  const letGo = refuseSlow(source, stream, received, leastRate);
   if (source.destroyed) onBroken();
-  if (signal?.aborted) onAbort();
+  if (signal.aborted) onAbort();
   try {
     source.pipe(stream);
-    await upload(store, partKey(imageId), stream);
-    const facts = found();
+    await putStream(store, key, stream);
+    const facts = { ...found(), uploadId: upload.uploadId };
     // The tables may be anywhere in the file: they are looked at once all of it is there.
     if (facts.format === 'qcow2')
-      await inspectQcow2Tables(head(), facts.sizeBytes, (offset, length) =>
-        readRange(store, partKey(imageId), offset, length),
-      );
+      await inspectQcow2Tables(head(), facts.sizeBytes, (offset, length) => readRange(store, key, offset, length));
     return facts;
   } catch (error) {
     source.unpipe(stream);
     stream.destroy();
-    await discard(store, partKey(imageId)).catch(() => {
+    await discard(store, key).catch(() => {
       // The store is away. What is left goes with the next upload, import or deletion of this image.
     });
     throw problem ?? error;
   } finally {
     source.off('error', onBroken).off('close', onClose);
-    signal?.removeEventListener('abort', onAbort);
+    letGo();
+    signal.removeEventListener('abort', onAbort);
   }
 }

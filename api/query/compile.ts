@@ -30,9 +30,9 @@ import { booleanOf, instantOf, integerOf, isUuid, numberOf } from './values.ts';
 export type { Condition, Scope } from './condition.ts';
 export { isUuid } from './values.ts';
 
-/** Checks a filter against a kind and returns the condition that it is. Throws FilterError. */
-export function compileFilter(kind: Kind, expression: Expression): Condition {
-  return compile(expression, ofKind(kind), { hops: { count: 0 }, nested: 0 });
+/** Checks a filter against a kind and returns the condition that it is; `hops` counts the relations that it follows. Throws FilterError. */
+export function compileFilter(kind: Kind, expression: Expression, hops = { count: 0 }): Condition {
+  return compile(expression, ofKind(kind), { hops, nested: 0 });
 }
 
 function ofKind(kind: Kind): Context {

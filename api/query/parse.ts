@@ -13,6 +13,8 @@ export interface OrderKey {
 
 export interface ListQuery {
   filter: Condition | null;
+  /** How many relations the filter follows: what it costs can not be told from its length then. */
+  hops: number;
   /** Always ends in `id`, so that the order is total. */
   orderBy: OrderKey[];
   /** 1 to 500. */
@@ -68,9 +70,10 @@ export function parseListQuery(
   const known = ['filter', 'orderBy', 'pageSize', 'pageToken', 'fields', 'count', 'showDeleted'];
   const read = reader(parameters, [...known, ...otherParameters]);
   const filterText = read.text('filter')?.trim() ?? '';
+  const hops = { count: 0 };
   const filter = read.attempt('filter', null, () => {
     const expression = parseFilter(read.text('filter') ?? '');
-    return expression && compileFilter(kind, expression);
+    return expression && compileFilter(kind, expression, hops);
   });
   const orderBy = read.attempt('orderBy', [], () => parseOrderBy(kind, read.text('orderBy')));
   const showDeleted = read.boolean('showDeleted');
@@ -78,6 +81,7 @@ export function parseListQuery(
   const token = read.text('pageToken');
   const query: ListQuery = {
     filter,
+    hops: hops.count,
     orderBy,
     pageSize: read.attempt('pageSize', DEFAULT_PAGE_SIZE, () => parsePageSize(read.text('pageSize'))),
     after: read.attempt('pageToken', null, () =>

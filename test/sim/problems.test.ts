@@ -18,7 +18,10 @@ import { setRules } from '../support/rollback.ts';
 
 // Read by the servers that this file starts itself.
 vi.hoisted(() => {
-  process.env.BELAY_REQUESTS_PER_MINUTE = '1';
+  process.env.BELAY_REQUESTS_PER_MINUTE = '2';
+  process.env.BELAY_STREAMS_PER_KEY = '1';
+  process.env.BELAY_BODY_SECONDS = '1';
+  process.env.BELAY_QUERY_COST = '0';
 });
 
 const address = inject('cloud');
@@ -65,6 +68,8 @@ async function served(databaseUrl: string, ask: (api: Api) => Promise<Told>): Pr
   const database = openDatabase(databaseUrl, 1);
   const server = buildServer({
     database,
+    open: database,
+    search: database,
     temporal: openTemporal(),
     authenticator: authenticator(database),
     log: silent,
@@ -229,8 +234,27 @@ const provoked: Record<ProblemCode, () => Promise<Told>> = {
   RATE_LIMITED: () =>
     served(address.databaseUrl, async (api) => {
       await api.call('GET', '/v1/zones');
+      await api.call('GET', '/v1/zones');
       return asked(api, 'GET', '/v1/zones');
     }),
+  TOO_MANY_OPEN: () =>
+    served(address.databaseUrl, async (api) => {
+      const first = await api.raw('GET', '/v1/events?follow=true', null);
+      try {
+        return await asked(api, 'GET', '/v1/events?follow=true');
+      } finally {
+        await first.body?.cancel();
+      }
+    }),
+  TOO_SLOW: () =>
+    served(address.databaseUrl, async (api) => {
+      const body = new ReadableStream({ start: (controller) => controller.enqueue(new TextEncoder().encode('{')) });
+      const response = await api.raw('POST', '/v1/networks', body, { 'content-type': 'application/json' });
+      const { code } = (await response.json()) as { code: string };
+      return { code, status: response.status };
+    }),
+  QUERY_TOO_EXPENSIVE: () =>
+    served(address.databaseUrl, (api) => asked(api, 'GET', '/v1/events?filter=project.events:(type%20:%20"a")')),
   HOST_UNREACHABLE: () => {
     const far = { name: 'far', clusterId: cloud.cluster.id, address: '127.0.0.1', sshPort: 1, sshPassword: 'x' };
     return ended(admin.call('POST', '/v1/hosts', far));

@@ -9,7 +9,9 @@ declare module 'vitest' {
 
 /** One control plane over simulated hosts, shared by all files of this project. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const cloud = await startSimulatedCloud({ hosts: 8, faultInjection: true });
+  // Nobody waits half a minute for an upload that is too slow.
+  const environment = { BELAY_UPLOAD_WINDOW_SECONDS: '5', BELAY_UPLOAD_LEAST_BYTES: '65536' };
+  const cloud = await startSimulatedCloud({ hosts: 8, faultInjection: true, environment });
   project.provide('cloud', cloud.address);
   return cloud.stop;
 }

@@ -33,7 +33,7 @@ describe('an answer that stays open', () => {
     const narrower = { ...systemCaller(), homeProjects: ['p'] };
     const caller = vi.fn(async () => narrower);
     const { authenticator } = authority(caller);
-    const standing = standingOf({ authenticator }, context().ctx, () => true);
+    const standing = standingOf({ authenticator }, context().ctx, 'stream', () => true);
     authenticator.forget();
     await vi.waitFor(() => expect(caller.mock.calls.length).toBeGreaterThanOrEqual(2));
     await vi.waitFor(() => expect(standing.caller).toBe(narrower));
@@ -44,7 +44,7 @@ describe('an answer that stays open', () => {
   it('ends with what the caller would be told now', async () => {
     let allowed = true;
     const { authenticator, listeners } = authority(async () => systemCaller());
-    const standing = standingOf({ authenticator }, context().ctx, () => allowed);
+    const standing = standingOf({ authenticator }, context().ctx, 'stream', () => allowed);
     allowed = false;
     authenticator.forget();
     await vi.waitUntil(() => standing.signal.aborted);
@@ -58,7 +58,7 @@ describe('an answer that stays open', () => {
       if (Date.now() >= ends) throw new Problem('UNAUTHENTICATED', 'the key has ended');
       return { ...systemCaller(), key: { patterns: ['*'], cidrs: [], endsAt: ends } };
     });
-    const standing = standingOf({ authenticator }, context().ctx, () => true);
+    const standing = standingOf({ authenticator }, context().ctx, 'stream', () => true);
     await vi.waitUntil(() => standing.signal.aborted);
     expect(() => standing.refuse()).toThrow(expect.objectContaining({ code: 'UNAUTHENTICATED' }));
   });
@@ -66,7 +66,7 @@ describe('an answer that stays open', () => {
   it('ends with its connection, and is asked about no more', async () => {
     const { authenticator, listeners } = authority(async () => systemCaller());
     const { ctx, res } = context();
-    const standing = standingOf({ authenticator }, ctx, () => true);
+    const standing = standingOf({ authenticator }, ctx, 'stream', () => true);
     res.emit('close');
     expect([standing.signal.aborted, listeners.size]).toEqual([true, 0]);
     standing.refuse();

@@ -1,0 +1,72 @@
+/** Waits for the ends of operations. All of a process are looked at together: a thousand waits cost hardly more than one. */
+import { type Database, run } from '../database/database.ts';
+import { finalOperationStates } from '../model/platform/operation.ts';
+
+/** What a wait is over with: an end, or a question to an operator. */
+const settled: readonly string[] = [...finalOperationStates, 'stuck'];
+
+/** Between two looks; a wait that has lasted for long is looked at less often. */
+const lookMs = 10;
+const rarestLookMs = 250;
+
+interface Wait {
+  id: string;
+  since: number;
+  dueAt: number;
+  end(error?: unknown): void;
+}
+
+const lines = new WeakMap<Database, Set<Wait>>();
+
+async function look(database: Database, due: Wait[]): Promise<void> {
+  const ids = [...new Set(due.map(({ id }) => id))];
+  const going = await run<{ id: string }>(
+    database.pool,
+    `SELECT id FROM "operation" WHERE id = ANY($1::uuid[]) AND state <> ALL($2::text[])`,
+    [ids, settled],
+  );
+  const known = new Set(going.map(({ id }) => id));
+  const now = Date.now();
+  for (const wait of due) {
+    if (!known.has(wait.id)) wait.end();
+    wait.dueAt = now + Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10));
+  }
+}
+
+async function watch(database: Database, line: Set<Wait>): Promise<void> {
+  while (line.size > 0) {
+    const now = Date.now();
+    const due = [...line].filter(({ dueAt }) => dueAt <= now);
+    if (due.length > 0)
+      await look(database, due).catch((error: unknown) => {
+        for (const wait of due) wait.end(error);
+      });
+    await new Promise((resolve) => setTimeout(resolve, lookMs));
+  }
+  lines.delete(database);
+}
+
+/** Resolves when the operation has ended, is stuck or gone, or the time is over, at most a tenth later than that. */
+export function waitForEnd(database: Database, id: string, seconds: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const now = Date.now();
+    const end = (error?: unknown): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', over);
+      line.delete(wait);
+      if (error === undefined) resolve();
+      else reject(error as Error);
+    };
+    const over = (): void => end();
+    const timer = setTimeout(over, seconds * 1_000);
+    signal.addEventListener('abort', over, { once: true });
+    const wait: Wait = { id, since: now, dueAt: now, end };
+    const known = lines.get(database);
+    const line = known ?? new Set<Wait>();
+    line.add(wait);
+    if (known) return;
+    lines.set(database, line);
+    void watch(database, line);
+  });
+}
