@@ -308,7 +308,7 @@ function auditRow(
 
 async function callbackRow(
   tx: Client,
-  { apiKeyId }: Caller,
+  { apiKeyId, accountId }: Caller,
   operationId: string,
   url: string,
 ): Promise<Record<string, unknown>> {
@@ -321,7 +321,7 @@ async function callbackRow(
     throw new Problem('INVALID_ARGUMENT', 'this API key has no secret to sign callbacks with; make a new key', {
       violations: [{ field: 'Belay-Callback-Url', message: 'the API key has no callback secret' }],
     });
-  return { operationId, apiKeyId, url };
+  return { operationId, apiKeyId, accountId, url };
 }
 
 /** Whose quota a new row counts for. */

@@ -447,6 +447,8 @@ const DYNAMIC_SETTINGS: Readonly<Record<string, number | boolean | string>> = {
   // Partitions spread a task queue over machines; on one they only delay tasks.
   'matching.numTaskqueueReadPartitions': 1,
   'matching.numTaskqueueWritePartitions': 1,
+  // Tasks of one project, however many, do not stand before those of the others: they take turns.
+  'matching.enableFairness': true,
   'frontend.rps': 100_000,
   'frontend.namespaceRPS': 100_000,
   'frontend.namespaceRPS.visibility': 1_000,

@@ -58,6 +58,8 @@ async function start(client: Client, operation: StartOperation): Promise<void> {
       taskQueue: 'control',
       args: [operation.input],
       workflowIdReusePolicy: 'REJECT_DUPLICATE',
+      // Whatever of it waits for a worker, its steps too, waits in turn with what other projects wait for.
+      priority: { fairnessKey: operation.projectId ?? 'platform' },
       staticSummary: titleOf(operation),
       typedSearchAttributes: new TypedSearchAttributes([
         { key: belayOperation, value: operation.type },

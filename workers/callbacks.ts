@@ -23,12 +23,15 @@ import { metrics } from '../runtime/metrics.ts';
 
 /** Before the second, third … attempt; after the last pause it is given up. */
 const pausesSeconds = [5, 30, 300, 1800, 7200];
-const atOnce = 20;
+/** Under way at a time, and of one account: a receiver that hangs holds the places of its own account, and no others. */
+const atOnce = 64;
+const ofAccountAtOnce = 4;
 const answerLimitMs = 10_000;
 
 interface Due {
   operationId: string;
   apiKeyId: string;
+  accountId: string;
   url: string;
   attempts: number;
 }
@@ -37,16 +40,34 @@ interface Due {
 const veil = strangersVeil();
 const everything: Visible = Object.assign((): null => null, { veil });
 
-/** Takes callbacks whose operation has ended and whose time has come; another dispatcher passes them over meanwhile. */
-const due = (database: Database): Promise<Due[]> =>
-  run<Due>(
-    database.pool,
-    `UPDATE "callback" c SET attempts = c.attempts + 1, "nextAttemptAt" = now() + make_interval(secs => ($2::int[])[least(c.attempts + 1, cardinality($2::int[]))])
-     FROM (SELECT c."operationId" FROM "callback" c JOIN "operation" o ON o.id = c."operationId"
-           WHERE c."nextAttemptAt" <= now() AND o.state = ANY($1::text[]) ORDER BY c."nextAttemptAt" LIMIT ${atOnce} FOR UPDATE OF c SKIP LOCKED) ready
-     WHERE c."operationId" = ready."operationId" RETURNING c."operationId", c."apiKeyId", c.url, c.attempts`,
-    [finalOperationStates, pausesSeconds],
-  );
+/**
+ * Takes callbacks whose operation has ended and whose time has come, of each account as many as it has places, each account's first before
+ * any second; another dispatcher passes them over meanwhile. Each account is found behind the one before it.
+ */
+const dueStatement = `WITH RECURSIVE waiting AS (
+       (SELECT "accountId" FROM "callback" ORDER BY "accountId" LIMIT 1)
+       UNION ALL
+       SELECT (SELECT c."accountId" FROM "callback" c WHERE c."accountId" > w."accountId" ORDER BY c."accountId" LIMIT 1)
+       FROM waiting w WHERE w."accountId" IS NOT NULL
+     ), taken AS (SELECT unnest($4::uuid[]) AS "accountId", unnest($5::int[]) AS places
+     ), ready AS MATERIALIZED (
+       SELECT mine."operationId" FROM waiting w LEFT JOIN taken t ON t."accountId" = w."accountId" CROSS JOIN LATERAL (
+         SELECT f."operationId", row_number() OVER (ORDER BY f."nextAttemptAt") AS round FROM (
+           SELECT c."operationId", c."nextAttemptAt" FROM "callback" c JOIN "operation" o ON o.id = c."operationId"
+           WHERE c."accountId" = w."accountId" AND c."nextAttemptAt" <= now() AND o.state = ANY($1::text[])
+           ORDER BY c."nextAttemptAt" LIMIT ${ofAccountAtOnce} - coalesce(t.places, 0) FOR UPDATE OF c SKIP LOCKED) f) mine
+       WHERE w."accountId" IS NOT NULL ORDER BY mine.round, random() LIMIT $3)
+     UPDATE "callback" c SET attempts = c.attempts + 1, "nextAttemptAt" = now() + make_interval(secs => ($2::int[])[least(c.attempts + 1, cardinality($2::int[]))])
+     FROM ready WHERE c."operationId" = ready."operationId" RETURNING c."operationId", c."apiKeyId", c."accountId", c.url, c.attempts`;
+
+const due = (database: Database, places: number, taken: ReadonlyMap<string, number>): Promise<Due[]> =>
+  run<Due>(database.pool, dueStatement, [
+    finalOperationStates,
+    pausesSeconds,
+    places,
+    [...taken.keys()],
+    [...taken.values()],
+  ]);
 
 /**
  * Sends one message and resolves when it was taken.
@@ -110,28 +131,59 @@ async function deliver(database: Database, denied: BlockList, callback: Due): Pr
   await post(url, headers, body, denied);
 }
 
-/** Delivers what is due; answers how many it tried. */
-export async function deliverCallbacks(database: Database, log: Log): Promise<number> {
-  const callbacks = await due(database);
-  if (callbacks.length === 0) return 0;
-  const denied = await deniedNetworks(database.pool);
-  await Promise.all(
-    callbacks.map(async (callback) => {
-      const { operationId, attempts } = callback;
-      let outcome = 'delivered';
-      try {
-        await deliver(database, denied, callback);
-      } catch (error) {
-        outcome = attempts > pausesSeconds.length ? 'givenUp' : 'failed';
-        log.warn(
-          { operationId, attempts, error: error instanceof Error ? error.message : String(error) },
-          outcome === 'givenUp' ? 'a callback was given up' : 'a callback failed; it is tried again',
-        );
+async function tryOnce(database: Database, log: Log, denied: BlockList, callback: Due): Promise<void> {
+  const { operationId, attempts } = callback;
+  let outcome = 'delivered';
+  try {
+    await deliver(database, denied, callback);
+  } catch (error) {
+    outcome = attempts > pausesSeconds.length ? 'givenUp' : 'failed';
+    log.warn(
+      { operationId, attempts, error: error instanceof Error ? error.message : String(error) },
+      outcome === 'givenUp' ? 'a callback was given up' : 'a callback failed; it is tried again',
+    );
+  }
+  metrics.callbacks.labels(outcome).inc();
+  if (outcome !== 'failed') await run(database.pool, 'DELETE FROM "callback" WHERE "operationId" = $1', [operationId]);
+}
+
+export interface Delivery {
+  /** Begins what is due and has a place; answers how many that was. Resolves without waiting for what receivers answer. */
+  begin(): Promise<number>;
+  /** Resolves when nothing is under way any more. */
+  ended(): Promise<void>;
+}
+
+/** `wake` is called whenever a place is free again. */
+export function callbackDelivery(database: Database, log: Log, wake: () => void): Delivery {
+  const taken = new Map<string, number>();
+  const underWay = new Set<Promise<void>>();
+  const take = (accountId: string, places: number): void => {
+    const now = (taken.get(accountId) ?? 0) + places;
+    if (now > 0) taken.set(accountId, now);
+    else taken.delete(accountId);
+  };
+  return {
+    async begin() {
+      if (underWay.size >= atOnce) return 0;
+      const callbacks = await due(database, atOnce - underWay.size, taken);
+      if (callbacks.length === 0) return 0;
+      const denied = await deniedNetworks(database.pool);
+      for (const callback of callbacks) {
+        take(callback.accountId, 1);
+        const tried = tryOnce(database, log, denied, callback)
+          .catch((error: unknown) => log.warn({ error: String(error) }, 'the end of a callback could not be written'))
+          .finally(() => {
+            take(callback.accountId, -1);
+            underWay.delete(tried);
+            wake();
+          });
+        underWay.add(tried);
       }
-      metrics.callbacks.labels(outcome).inc();
-      if (outcome !== 'failed')
-        await run(database.pool, 'DELETE FROM "callback" WHERE "operationId" = $1', [operationId]);
-    }),
-  );
-  return callbacks.length;
+      return callbacks.length;
+    },
+    async ended() {
+      await Promise.all(underWay);
+    },
+  };
 }

@@ -8,7 +8,7 @@ import { archivedAtOnce, archiveOld } from '../activities/platform/archive.ts';
 import { noteHead, sealAudit } from '../activities/platform/trail.ts';
 import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
-import { type ReadyOperation, readyAtOnce, readyOperations, targetNames } from '../database/queue.ts';
+import { type ReadyOperation, readyOperations, targetNames } from '../database/queue.ts';
 import { allKinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
@@ -16,7 +16,7 @@ import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
-import { deliverCallbacks } from './callbacks.ts';
+import { callbackDelivery } from './callbacks.ts';
 import { renewHostCertificates } from './certificates.ts';
 import { deleteExpired } from './expired.ts';
 import { releaseForgotten } from './forgotten.ts';
@@ -53,9 +53,9 @@ function startOf(operation: ReadyOperation, names: ReadonlyMap<string, string>):
   };
 }
 
-/** How many had their turn at once; a full batch may not be the last. */
-async function dispatch(): Promise<number> {
-  const ready = await readyOperations(database);
+/** Whether there may be more whose turn it is. */
+async function dispatch(): Promise<boolean> {
+  const { operations: ready, more } = await readyOperations(database);
   const names = await targetNames(database, ready);
   const taken: string[] = [];
   const refused: string[] = [];
@@ -82,7 +82,7 @@ async function dispatch(): Promise<number> {
   );
   metrics.queueDepth.set(Number(counts?.queued ?? 0));
   metrics.stuck.set(Number(counts?.stuck ?? 0));
-  return ready.length;
+  return more;
 }
 
 /**
@@ -231,7 +231,7 @@ async function repeat(
   what: string,
   work: () => Promise<unknown>,
   pauseMs: (result: unknown) => number,
-  wakeable = false,
+  wakes?: Set<() => void>,
 ): Promise<void> {
   while (!stopping) {
     let result: unknown;
@@ -242,24 +242,27 @@ async function repeat(
     }
     const pause = new Promise<void>((resolve) => {
       const wake = (): void => {
-        sleeping.delete(wake);
+        wakes?.delete(wake);
         clearTimeout(timer);
         resolve();
       };
       const timer = setTimeout(wake, pauseMs(result));
-      if (wakeable) sleeping.add(wake);
+      wakes?.add(wake);
     });
     await Promise.race([pause, stop]);
   }
 }
 
 const hourMs = 60 * 60 * 1000;
+const freed = new Set<() => void>();
+/** A place that is free again is used at once. */
+const delivery = callbackDelivery(callbacks, log, () => freed.forEach((wake) => void wake()));
 
 log.info('dispatcher ready');
 await Promise.all([
   listen(),
-  repeat('dispatching', dispatch, (started) => (started === readyAtOnce ? 0 : 1_000), true),
-  repeat('giving way to force', giveWayToForce, () => 1_000, true),
+  repeat('dispatching', dispatch, (more) => (more ? 0 : 1_000), sleeping),
+  repeat('giving way to force', giveWayToForce, () => 1_000, sleeping),
   repeat('repeating cancels', repeatCancels, () => 5_000),
   repeat('retrying what waits for hosts', retryWhereHostsAnswer, () => 3_000),
   // Twenty of a thousand each minute, then none for an hour.
@@ -286,8 +289,9 @@ await Promise.all([
   ),
   repeat(
     'delivering callbacks',
-    () => deliverCallbacks(callbacks, log),
-    (tried) => (tried === 0 ? 500 : 0),
+    () => delivery.begin(),
+    (begun) => (begun === 0 ? 500 : 0),
+    freed,
   ),
   repeat(
     'releasing what ended operations hold',
@@ -308,5 +312,6 @@ await Promise.all([
   repeat('forgetting old answers', forgetOldAnswers, () => 60_000),
   repeat('forgetting tombstones', forgetTombstones, () => 300_000),
 ]);
+await delivery.ended();
 await Promise.all([database.close(), callbacks.close()]);
 process.exit(0);

@@ -1,5 +1,5 @@
 /** One tenant does not stop the others: what stays open is counted, what is expensive is refused, and turns go around. */
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { authenticator } from '../../api/authenticate.ts';
@@ -16,7 +16,7 @@ import { simulatorInventory } from '../support/simulated.ts';
 
 const address = inject('cloud');
 const { admin, cloud } = joinCloud(address);
-const { newAccount, person } = peopleOf(admin);
+const { list: listOf, newAccount, person } = peopleOf(admin);
 const zoneId = cloud.zone.id;
 const bytesType = { 'content-type': 'application/octet-stream' };
 
@@ -301,4 +301,73 @@ describe('lists', () => {
       await Promise.all([database, open, search].map((one) => one.close()));
     }
   });
+});
+
+test('a receiver that hangs holds the places of its own account, and nobody else’s', async () => {
+  const setting = 'name = "callback.deniedNetworks"';
+  const [denied] = (await listOf(admin, 'settings', setting)) as (Resource & { value: string[] })[];
+  if (!denied) throw new Error('there is a setting of denied networks');
+  const loopback = denied.value.filter((network) => network.startsWith('127.'));
+  const hanging = new Set<string>();
+  let told = (): void => {};
+  const otherIsTold = new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  const receiver = createServer((message, response) => {
+    const { pathname } = new URL(message.url ?? '/', 'http://receiver');
+    if (pathname === '/hangs') {
+      const id = String(message.headers['webhook-id']);
+      hanging.add(id);
+      response.once('close', () => hanging.delete(id));
+      return;
+    }
+    response.writeHead(204).end();
+    told();
+  });
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+  await admin.call('PATCH', `/v1/settings/${denied.id}`, {
+    value: denied.value.filter((network) => !loopback.includes(network)),
+  });
+  const network = ({ api, project }: Tenant, path: string) =>
+    api.call(
+      'POST',
+      '/v1/networks',
+      { name: 'told', zoneId, projectId: project.id },
+      { 'Belay-Callback-Url': `${url}${path}` },
+    );
+  try {
+    const hostile = await tenant('hangs');
+    const other = await tenant('listens');
+    const made = await Promise.all(Array.from({ length: 12 }, () => network(hostile, '/hangs')));
+    for (const { id } of made) await hostile.api.settled(id);
+    await until(async () => hanging.size > 0);
+    await network(other, '/listens');
+    await otherIsTold;
+    // Nobody had to give up for that: the others hang as before, as many as an account has places.
+    expect(hanging.size).toBeGreaterThan(0);
+    expect(hanging.size).toBeLessThanOrEqual(4);
+  } finally {
+    await admin.call('PATCH', `/v1/settings/${denied.id}`, { value: denied.value });
+    receiver.closeAllConnections();
+    receiver.close();
+  }
+});
+
+test('an operation of one project waits for no more than one of another’s, however many that has', async () => {
+  const flood = await tenant('flood');
+  const other = await tenant('calm');
+  const network = ({ api, project }: Tenant) =>
+    api.call('POST', '/v1/networks', { name: 'n', zoneId, projectId: project.id });
+  const many = await Promise.all(Array.from({ length: 150 }, () => network(flood)));
+  const one = await network(other);
+  const startOf = async ({ api }: Tenant, id: string): Promise<number> => {
+    const { state, startedAt } = await api.settled(id);
+    expect(state).toBe('succeeded');
+    return Date.parse(startedAt ?? '');
+  };
+  const start = await startOf(other, one.id);
+  const starts = await Promise.all(many.map(({ id }) => startOf(flood, id)));
+  // It came last, and was not begun last.
+  expect(starts.filter((time) => time > start).length).toBeGreaterThan(0);
 });
