@@ -59,7 +59,7 @@ function newestEvent(database: Database): Promise<string> {
 }
 
 /** Followers of one account read one after the other: what a filter costs, its own streams wait for. */
-const readers = turnsOf(config.openConnections, 1);
+const readers = turnsOf(config.openConnections, { most: 1 });
 
 interface Told {
   sequence: string;

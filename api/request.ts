@@ -26,6 +26,7 @@ import { ProblemInput } from './query/parse.ts';
 import type { Asked } from './refusals.ts';
 import { standingOf } from './standing.ts';
 import { unstorable } from './storable.ts';
+import { turnsOf } from './turns.ts';
 import { waitForEnd } from './waits.ts';
 
 export interface Api extends Databases {
@@ -39,6 +40,15 @@ export interface State {
   caller: Caller;
   requestId: string;
   asked?: Asked;
+  /** Gives back the place that the request has among those that are answered at once. */
+  giveBack?: () => void;
+}
+
+const requests = turnsOf(config.requestsAtOnce, { least: 2 });
+
+/** Waits for the account's turn: when all of a body is there, so that a slow sender holds no place. */
+export async function takeTurn({ state }: { state: State }): Promise<void> {
+  state.giveBack ??= await requests.take(state.caller.accountId);
 }
 
 export type Context = RouterContext<State>;
@@ -234,6 +244,7 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
       : await jsonBody(ctx.req);
   // As it was sent: checking it fills in defaults.
   if (ctx.state.asked) ctx.state.asked.body = structuredClone(body);
+  await takeTurn(ctx);
   return {
     kind,
     verb,

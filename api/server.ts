@@ -36,6 +36,7 @@ import {
   read,
   type State,
   send,
+  takeTurn,
   tell,
   uuidOf,
 } from './request.ts';
@@ -73,7 +74,7 @@ function mayList(caller: Caller, kind: Kind): void {
 }
 
 /** What callers decide the cost of: an account has a quarter of the connections for it at the most. */
-const searches = turnsOf(config.searchConnections, Math.ceil(config.searchConnections / 4));
+const searches = turnsOf(config.searchConnections, { most: Math.ceil(config.searchConnections / 4) });
 
 async function search<T>(
   { search: { pool } }: Api,
@@ -109,6 +110,7 @@ async function list(api: Api, caller: Caller, kind: Kind, raw: Record<string, un
 /** Named list requests, answered from one snapshot of the database. */
 async function queryMany(api: Api, ctx: Context): Promise<void> {
   const body = await jsonBody(ctx.req);
+  await takeTurn(ctx);
   const lists =
     body !== null && typeof body === 'object' && !Array.isArray(body)
       ? Object.entries(body as Record<string, unknown>)
@@ -276,6 +278,8 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
   });
 }
 
+/** Of these the turn comes when they have been read. */
+const withBody = new Set(['POST', 'PATCH']);
 const open = /^\/(healthz|readyz|metrics|docs(\/.*)?|v1\/openapi\.json|v1\/about)$/;
 
 /** Builds the server; the caller listens and closes. */
@@ -302,6 +306,7 @@ export function buildServer(api: Api): Server {
           });
         }
       }
+      if (ctx.state.caller && !withBody.has(ctx.method)) await takeTurn(ctx as { state: State });
       await next();
       if (ctx.respond !== false && ctx.status === 404 && ctx.body === undefined)
         throw new Problem('NOT_FOUND', `there is nothing at ${ctx.path.slice(0, 128)}`);
@@ -313,6 +318,8 @@ export function buildServer(api: Api): Server {
         api.log.warn({ requestId, error: String(failure) }, 'could not write the audit entry of a refusal'),
       );
       tell(ctx, problem, requestId);
+    } finally {
+      (ctx.state as State).giveBack?.();
     }
     const route = (ctx as unknown as { routerPath?: string; _matchedRoute?: string })._matchedRoute ?? 'none';
     const status = String(ctx.status);

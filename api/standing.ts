@@ -40,6 +40,8 @@ export function standingOf(
   const { signal } = controller;
   const opened = ctx.state.caller as Caller;
   ctx.res.once('close', takePlace(sort, opened));
+  // It has a place of another sort now.
+  ctx.state.giveBack?.();
   const authorization = ctx.get('Authorization');
   const address = ctx.ip;
   let caller = opened;

@@ -1,8 +1,9 @@
-/** Places that accounts take turns at: who asks for much waits for its own, not others for it. */
+/** Accounts share what a process can do at a time: who asks for much waits for its own, not others for it. */
 import { Problem } from '../runtime/problem.ts';
 
-/** An account counts as one that shares the places for so long after it asked. */
-const presentMs = 1_000;
+/** An account counts as one that shares for so long after it asked. */
+const presentMs = 5_000;
+const lookMs = 1_000;
 /** So many of one account may wait. */
 const waitingMax = 1_000;
 
@@ -18,33 +19,27 @@ export interface Turns {
 }
 
 /**
- * At most `places` at once. An account has an even share of them among those that are there, and `most` at the most: alone it has all that
- * `most` lets it have. What is beyond waits, and the places go around.
+ * An account has an even share of the places among those that are there, never less than `least` and never more than `most`: what it asks for
+ * beyond that waits until it gives some back. Nobody who comes waits for another's.
  */
-export function turnsOf(places: number, most = places): Turns {
+export function turnsOf(places: number, { least = 1, most = places }: { least?: number; most?: number } = {}): Turns {
   const accounts = new Map<string, Asking>();
-  let held = 0;
+  let lookedAt = 0;
 
   function share(): number {
     const now = Date.now();
-    for (const [id, { held: own, askedAt, waiting }] of accounts)
-      if (own === 0 && waiting.length === 0 && now - askedAt > presentMs) accounts.delete(id);
-    return Math.max(1, Math.min(most, Math.floor(places / Math.max(1, accounts.size))));
+    if (now - lookedAt > lookMs) {
+      lookedAt = now;
+      for (const [id, asking] of accounts)
+        if (asking.held === 0 && now - asking.askedAt > presentMs) accounts.delete(id);
+    }
+    return Math.max(least, Math.min(most, Math.floor(places / Math.max(1, accounts.size))));
   }
 
-  /** Hands out what is free, to each account in its turn. */
-  function goOn(): void {
-    const limit = share();
-    for (const [id, asking] of accounts) {
-      if (held >= places) return;
-      if (asking.held >= limit) continue;
+  function goOn(asking: Asking): void {
+    for (const limit = share(); asking.held < limit; asking.held += 1) {
       const next = asking.waiting.shift();
-      if (!next) continue;
-      // Whoever had its turn is the last to have the next one.
-      accounts.delete(id);
-      accounts.set(id, asking);
-      held += 1;
-      asking.held += 1;
+      if (!next) return;
       next();
     }
   }
@@ -58,17 +53,16 @@ export function turnsOf(places: number, most = places): Turns {
         throw new Problem('RATE_LIMITED', `${waitingMax} requests of your account wait already`, {
           retryAfterSeconds: 1,
         });
-      if (held < places && asking.waiting.length === 0 && asking.held < share()) {
-        held += 1;
-        asking.held += 1;
-      } else await new Promise<void>((resolve) => asking.waiting.push(resolve));
+      await new Promise<void>((resolve) => {
+        asking.waiting.push(resolve);
+        goOn(asking);
+      });
       let mine = true;
       return () => {
         if (!mine) return;
         mine = false;
-        held -= 1;
         asking.held -= 1;
-        goOn();
+        goOn(asking);
       };
     },
   };

@@ -15,6 +15,7 @@ import { realUnderlay } from '../lab/underlay.ts';
 import { benchHome, simulatedMachines, startBenchStack } from './cloud.ts';
 import { createAccept, deployIdle, deploySimulated } from './deploys.ts';
 import { type Figure, reached, table, writeFigures } from './figures.ts';
+import { hostileTenant } from './hostile.ts';
 import { memoryIdle } from './memory.ts';
 import { getInstance, listInstances } from './reads.ts';
 import { deployLab, migrateLab } from './real.ts';
@@ -27,6 +28,7 @@ const simulatedRows = [
   'get.instance',
   'list.instances',
   'create.accept',
+  'hostile',
 ] as const;
 const labRows = ['deploy.lab', 'migrate.lab.downtime', 'migrate.lab.total'] as const;
 type SimulatedRow = (typeof simulatedRows)[number];
@@ -60,6 +62,7 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
     for (const row of rows) {
       log(row);
       if (row === 'memory.idle') figures.push(...(await memoryIdle(bench.stack)));
+      else if (row === 'hostile') figures.push(...(await hostileTenant(await bench.cloud())));
       else {
         const cloud = await bench.cloud();
         const measure = {
