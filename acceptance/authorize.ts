@@ -168,18 +168,18 @@ export async function suspensionOf(
   on: Queryable,
   where: { projectId?: unknown; accountId?: unknown; domainId?: unknown },
 ): Promise<string | null> {
-  const [place] = await run<{ state: string | null; closed: string | null }>(
+  const [place] = await run<{ state: string | null; closed: boolean }>(
     on,
     `WITH home AS (
        SELECT a.state, a."domainId" FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)
        UNION ALL SELECT NULL, $3::uuid WHERE $3::uuid IS NOT NULL)
-     SELECT h.state, (SELECT d.id::text FROM "domain" own JOIN "domain" d ON d.id::text = ANY(string_to_array(own.path, '/')) AND NOT d.enabled
-       WHERE own.id = h."domainId" ORDER BY d.path LIMIT 1) AS closed
+     SELECT h.state, EXISTS (SELECT 1 FROM "domain" own JOIN "domain" d ON d.id::text = ANY(string_to_array(own.path, '/')) AND NOT d.enabled
+       WHERE own.id = h."domainId") AS closed
      FROM home h LIMIT 1`,
     [where.projectId ?? null, where.accountId ?? null, where.domainId ?? null],
   );
   if (place?.state && place.state !== 'active') return `the account is ${place.state}`;
-  return place?.closed ? `domain ${place.closed} is disabled` : null;
+  return place?.closed ? 'a domain above it is disabled' : null;
 }
 
 /** In a locked account, and in a disabled domain, nothing is made or started, whoever asks; the platform itself goes on with what runs. */

@@ -279,7 +279,12 @@ await Promise.all([
   ),
   repeat(
     'noting the head of the audit trail',
-    () => noteHead(database, (note) => log.info({ note }, 'the audit trail goes on from here')),
+    () =>
+      noteHead(
+        database,
+        (note) => log.info({ note }, 'the audit trail goes on from here'),
+        (note) => log.error({ note }, 'the audit trail does not hold any more what was noted of it'),
+      ),
     () => 10_000,
   ),
   repeat(

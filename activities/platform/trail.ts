@@ -90,9 +90,21 @@ const noteKey = ({ at, sequence }: Head): string => `trail/${at.replaceAll(':', 
 
 /**
  * Signs the head, when it has moved and the last note is older than the setting says, and hands the note to whoever tells it; then brings notes
- * to the stores that do not lie there yet. Without a store they wait for one. Answers whether there was a new one.
+ * to the stores that do not lie there yet. Without a store they wait for one. A last note that the trail does not hold any more is told of as lost.
+ * Answers whether there was a new one.
  */
-export async function noteHead(database: Database, tell: (note: Note) => void): Promise<boolean> {
+export async function noteHead(
+  database: Database,
+  tell: (note: Note) => void,
+  lost: (note: Note) => void = () => {},
+): Promise<boolean> {
+  const [gone] = await run<{ note: Note }>(
+    database.pool,
+    `SELECT n.note FROM "auditNote" n WHERE n.sequence = (SELECT max(m.sequence) FROM "auditNote" m)
+       AND NOT EXISTS (SELECT 1 FROM "auditEntry" a WHERE a.sequence = n.sequence AND a.hash = n.note->>'hash')
+       AND NOT EXISTS (SELECT 1 FROM "archive" r WHERE r.kind = 'auditEntry' AND r.last >= n.sequence)`,
+  );
+  if (gone) lost(gone.note);
   const [head] = await run<{ sequence: string; hash: string }>(
     database.pool,
     `SELECT a.sequence::text AS sequence, a.hash FROM "auditEntry" a WHERE a.sequence > coalesce((SELECT max(n.sequence) FROM "auditNote" n), 0)

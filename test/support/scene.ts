@@ -19,6 +19,7 @@ import { Problem } from '../../runtime/problem.ts';
 type Json = Record<string, unknown>;
 
 export interface Scene {
+  databaseUrl: string;
   database: Database;
   /** Past the guards of the tables: for setting the scene, and for breaking it. */
   stage: pg.Client;
@@ -284,6 +285,7 @@ export async function setScene(): Promise<Scene> {
 
   await reset();
   return {
+    databaseUrl: postgres.url(),
     database,
     stage,
     ids,

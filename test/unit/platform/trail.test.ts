@@ -1,4 +1,9 @@
 /** The audit trail: nothing of it is changed, taken out or cut off unseen, whatever becomes of its table; and what is old leaves it for a store, verifiably. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { archiveOld, readArchive } from '../../../activities/platform/archive.ts';
 import { trailKey } from '../../../activities/platform/credentials.ts';
@@ -121,6 +126,13 @@ describe('a note of the head', () => {
     await sql(`DELETE FROM "auditEntry" WHERE sequence > 15`);
     expect(await wrong()).toEqual([]);
     expect(await wrong(early, late)).toEqual([expect.stringContaining('the trail has no such entry any more')]);
+    const lost: Note[] = [];
+    await noteHead(
+      scene.database,
+      () => {},
+      (one) => lost.push(one),
+    );
+    expect(lost).toEqual([late]);
     await more(10);
     expect(await wrong()).toEqual([]);
     expect(await wrong(early, late)).toEqual([expect.stringContaining('the trail has another entry there now')]);
@@ -181,6 +193,35 @@ describe('a note of the head', () => {
     expect([keyOf(second), keyOf(first)].sort()).toEqual([keyOf(first), keyOf(second)]);
   });
 });
+
+test('a person asks whether the trail is whole with one command, and brings notes from a log', async () => {
+  const verify = async (): Promise<{ code: number; said: string }> => {
+    const directory = mkdtempSync(join(tmpdir(), 'belay-notes-'));
+    const file = join(directory, 'dispatcher.log');
+    writeFileSync(
+      file,
+      `not json\n${JSON.stringify({ level: 30, note: kept, msg: 'the audit trail goes on from here' })}\n`,
+    );
+    try {
+      const { stdout } = await promisify(execFile)(process.execPath, ['scripts/verify-trail.ts', '--archives', file], {
+        env: { ...process.env, DATABASE_URL: scene.databaseUrl },
+      });
+      return { code: 0, said: stdout.trim() };
+    } catch (error) {
+      const { code, stdout } = error as { code: number; stdout: string };
+      return { code, said: stdout.trim() };
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  };
+  await more(3);
+  const kept = await note();
+  // Whoever cuts the table can cut this one too.
+  await sql(`DELETE FROM "auditNote"`);
+  expect(await verify()).toEqual({ code: 0, said: 'the audit trail is whole, and holds all 1 notes' });
+  await sql(`DELETE FROM "auditEntry" WHERE sequence = 3`);
+  expect(await verify()).toEqual({ code: 1, said: expect.stringMatching(/no such entry any more\n1 faults$/) });
+}, 30_000);
 
 describe('an archive', () => {
   const long = '2020-01-01T00:00:00Z';
