@@ -8,9 +8,8 @@ import { type Cloud, instanceBody, make, provision, timing, type Underlay } from
 import { startSimulator } from '../../lab/simulated/simulator.ts';
 import { type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
-import { openClient } from './postgres.ts';
 import { realityOf, simulatorInventory } from './simulated.ts';
-import { differences, records, withoutRuns } from './world.ts';
+import { differences, records, untilIdle, withoutRuns } from './world.ts';
 
 /** What tests in other threads need to speak to it. */
 export interface CloudAddress {
@@ -98,22 +97,6 @@ export interface JoinedCloud {
   deploy(name: string, more?: Record<string, unknown>): Promise<{ id: string }>;
   /** Destroys an instance, unless it was, and frees it for good. */
   removeInstance(id: string): Promise<void>;
-}
-
-/** Waits until no operation is under way that ends by itself. */
-async function untilIdle(databaseUrl: string): Promise<Record<string, never>> {
-  const client = await openClient(databaseUrl);
-  try {
-    for (;;) {
-      const { rows } = await client.query(
-        `SELECT 1 FROM "operation" WHERE state IN ('queued', 'running', 'rollingBack') AND type = 'instance.settle' LIMIT 1`,
-      );
-      if (rows.length === 0) return {};
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  } finally {
-    await client.end();
-  }
 }
 
 /** Joins a cloud from another thread. */

@@ -2,6 +2,7 @@
 import pg from 'pg';
 import { columnsOf } from '../../model/columns.ts';
 import { allKinds } from '../../model/kinds.ts';
+import { openClient } from './postgres.ts';
 
 /** Kinds that only ever grow, and say what happened rather than what is. */
 const histories = new Set(['operation', 'event', 'auditEntry', 'setting', 'operationType', 'apiKey']);
@@ -166,6 +167,22 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
       )
     ).rows;
     return [...found, ...claims.map(({ wrong }) => wrong)];
+  } finally {
+    await client.end();
+  }
+}
+
+/** Waits until no operation is under way that ends by itself. */
+export async function untilIdle(databaseUrl: string): Promise<Record<string, never>> {
+  const client = await openClient(databaseUrl);
+  try {
+    for (;;) {
+      const { rows } = await client.query(
+        `SELECT 1 FROM "operation" WHERE state IN ('queued', 'running', 'rollingBack') AND type = 'instance.settle' LIMIT 1`,
+      );
+      if (rows.length === 0) return {};
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   } finally {
     await client.end();
   }
