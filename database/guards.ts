@@ -3,16 +3,50 @@
  *
  * - `belay_register` enters each new resource into `identity`, whose primary key makes ids unique over all kinds, for ever.
  * - `belay_state` refuses a change of state by anybody but the operation that enters or leaves the resource.
+ * - `belay_hold_…` refuses a change of where a tenant's resource is, how large it is, and of all else that nobody may PATCH, by anybody but the
+ *   operation that holds it. Its name tells which columns it guards.
  */
-import { columnsOf, isLocked } from '../model/columns.ts';
+import { createHash } from 'node:crypto';
+import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { type Client, run } from './database.ts';
 
+/** What is no operation's alone: what has been seen of a guest, what a trigger writes, and which snapshot one follows when another goes. */
+const notOfHolder = new Set(['observed', 'destroyedAt', 'parentId']);
+
+/** Columns of a tenant's resource that only the operation that holds it writes, once it is there. */
+export const ofHolder = (kind: Kind): string[] =>
+  kind.scope === 'project' && isLocked(kind)
+    ? Object.entries(kind.fields).flatMap(([name, field]) =>
+        isStored(field) && !field.set.startsWith('patch') && !notOfHolder.has(name) ? [name] : [],
+      )
+    : [];
+
+const holdGuard = (columns: string[]): string =>
+  `belay_hold_${createHash('sha256').update(columns.join()).digest('hex').slice(0, 8)}`;
+
 /** Names of the triggers that a kind's table has. Operations, events and the like have ids that nobody can choose. */
 export function guardsOf(kind: Kind): string[] {
   const held = isLocked(kind) && columnsOf(kind).some(({ name }) => name === 'state');
-  return [...(kind.readOnly ? [] : ['belay_register']), ...(held ? ['belay_state'] : [])];
+  const columns = ofHolder(kind);
+  return [
+    ...(kind.readOnly ? [] : ['belay_register']),
+    ...(held ? ['belay_state'] : []),
+    ...(columns.length > 0 ? [holdGuard(columns)] : []),
+  ];
+}
+
+const rowOf = (alias: string, columns: string[]): string =>
+  `(${columns.map((name) => `${alias}."${name}"`).join(', ')})`;
+
+function definitionOf(guard: string, kind: Kind): string {
+  const known = definitions[guard];
+  if (known) return known(kind.name);
+  const columns = ofHolder(kind);
+  return `CREATE TRIGGER ${guard} BEFORE UPDATE ON "${kind.name}" FOR EACH ROW
+    WHEN (OLD."deletedAt" IS NULL AND ${rowOf('OLD', columns)} IS DISTINCT FROM ${rowOf('NEW', columns)})
+    EXECUTE FUNCTION belay_refuse_stranger()`;
 }
 
 const definitions: Record<string, (table: string) => string> = {
@@ -35,15 +69,21 @@ export async function ensureGuards(tx: Client): Promise<void> {
      WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace`,
   );
   const known = new Set(present.map(({ guard }) => guard));
-  for (const kind of allKinds)
-    for (const guard of guardsOf(kind)) {
-      const definition = definitions[guard];
-      if (!definition || known.has(`${kind.name}.${guard}`)) continue;
-      await tx.query(definition(kind.name));
+  for (const kind of allKinds) {
+    const guards = guardsOf(kind);
+    const outdated = [...known].filter(
+      (guard) =>
+        guard.startsWith(`${kind.name}.belay_hold_`) && !guards.some((name) => guard === `${kind.name}.${name}`),
+    );
+    for (const guard of outdated) await tx.query(`DROP TRIGGER ${guard.split('.')[1]} ON "${kind.name}"`);
+    for (const guard of guards) {
+      if (known.has(`${kind.name}.${guard}`)) continue;
+      await tx.query(definitionOf(guard, kind));
       // What a table held before it had its guard.
       if (guard === 'belay_register')
         await tx.query(`INSERT INTO "identity" (id, kind) SELECT id, $1 FROM "${kind.name}" ON CONFLICT DO NOTHING`, [
           kind.name,
         ]);
     }
+  }
 }

@@ -310,6 +310,7 @@ export const instanceHooks: Hooks = {
     holds: (scene) =>
       parts(scene, {
         root: scene.row.keepRootVolume ? {} : { via: 'expunging', to: 'expunged' },
+        data: {},
         port: gone,
       }),
   },

@@ -3,6 +3,7 @@ import { run } from '../../database/database.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
+import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import { cephUsers } from '../storage/cephAccess.ts';
 import { seedImage } from '../storage/names.ts';
@@ -130,10 +131,17 @@ async function endTask<N extends TaskName>(
 }
 
 /** The source of a migration is dead. A guest that has arrived is at home where it is; of any other nothing is left anywhere. */
-async function forgetSource(world: World, instanceId: string, targetHostId: string): Promise<void> {
+async function forgetSource(
+  world: World,
+  instanceId: string,
+  targetHostId: string,
+  context: StepContext,
+): Promise<void> {
   await unlessDead(world, targetHostId, async (target) => {
     if (alive(await target.call('domain.status', { id: instanceId })))
-      await run(world.database.pool, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, targetHostId]);
+      await asHolder(world.database, context, (tx) =>
+        run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, targetHostId]),
+      );
     else await target.call('domain.ensureAbsent', { id: instanceId });
   });
 }
@@ -248,7 +256,7 @@ export const hypervisor = (world: World) => ({
       );
     },
     async undo({ instanceId, hostId, targetHostId }, context) {
-      if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId);
+      if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId, context);
       const source = await world.host(hostId);
       const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.

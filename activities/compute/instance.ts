@@ -1,7 +1,8 @@
-import { insertAll, run, transaction } from '../../database/database.ts';
+import { insertAll, run } from '../../database/database.ts';
 import { eventRow, toldColumns } from '../../database/events.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { reachingHost } from './placement.ts';
@@ -50,8 +51,9 @@ export const instances = (world: World) => ({
 
   /** The operation, which found the guest off, leaves the instance stopped; those who follow stopped instances are told. */
   becomeStopped: step({
-    async do({ instanceId, reason }: { instanceId: string; reason: string }, { operationId }) {
-      await transaction(world.database, async (tx) => {
+    async do({ instanceId, reason }: { instanceId: string; reason: string }, context) {
+      const { operationId } = context;
+      await asHolder(world.database, context, async (tx) => {
         const [first] = await run(
           tx,
           `UPDATE "operationLock" SET "toState" = 'stopped' WHERE "operationId" = $1 AND "resourceKind" = 'instance' AND "resourceId" = $2
@@ -83,11 +85,14 @@ export const instances = (world: World) => ({
 
   /** The instance's end in the records, beyond its own state: interfaces free their addresses when the operation leaves them. */
   forget: step({
-    async do({ instanceId }: { instanceId: string }) {
-      await world.database.prisma.volume.updateMany({
-        where: { instanceId, role: 'data' },
-        data: { instanceId: null, deviceIndex: null },
-      });
+    async do({ instanceId }: { instanceId: string }, context) {
+      await asHolder(world.database, context, (tx) =>
+        run(
+          tx,
+          `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE "instanceId" = $1 AND role = 'data'`,
+          [instanceId],
+        ),
+      );
     },
   }),
 });

@@ -1,6 +1,6 @@
 /** Which host and which pools carry an instance, guarded by claims: a claim is inserted under a check of free capacity. */
 import type { Client, Database } from '../../database/database.ts';
-import { run, transaction } from '../../database/database.ts';
+import { run } from '../../database/database.ts';
 import {
   choosePools,
   type Eligible,
@@ -17,7 +17,8 @@ import {
 } from '../../database/placement.ts';
 import { isOutOfRoom } from '../../database/uniqueness.ts';
 import { refuse } from '../failure.ts';
-import { step } from '../step.ts';
+import { asHolder } from '../holder.ts';
+import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { mustAnswer } from './silence.ts';
 
@@ -87,10 +88,10 @@ const maxChoices = 8;
  * A placement chooses by what it sees, and the database decides when it takes: where others have taken the room of the chosen pool meanwhile, it
  * chooses again, from what is left.
  */
-async function placing<T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> {
+async function placing<T>(database: Database, context: StepContext, body: (tx: Client) => Promise<T>): Promise<T> {
   for (let choice = 1; ; choice++) {
     try {
-      return await transaction(database, body);
+      return await asHolder(database, context, body);
     } catch (error) {
       if (choice === maxChoices || !isOutOfRoom(error)) throw error;
     }
@@ -102,9 +103,10 @@ export const placement = ({ database }: World) => ({
   reserve: step({
     async do(
       { instanceId, requestedHostId }: { instanceId: string; requestedHostId?: string | null },
-      { operationId },
+      context,
     ): Promise<{ hostId: string; uncached: { imageId: string; poolId: string }[]; volumeIds: string[] }> {
-      return placing(database, async (tx) => {
+      const { operationId } = context;
+      return placing(database, context, async (tx) => {
         const need = await needOf(tx, instanceId);
         const { volumes } = need;
         let hostId = need.claimedHostId;
@@ -143,8 +145,9 @@ export const placement = ({ database }: World) => ({
         return { hostId, uncached, volumeIds: volumes.map((volume) => volume.id) };
       });
     },
-    async undo({ instanceId }, { operationId }) {
-      await transaction(database, async (tx) => {
+    async undo({ instanceId }, context) {
+      const { operationId } = context;
+      await asHolder(database, context, async (tx) => {
         await run(
           tx,
           `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = 'off' WHERE id = $1 AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."operationId" = $2)`,
@@ -157,8 +160,8 @@ export const placement = ({ database }: World) => ({
 
   /** The instance has left its host. */
   release: step({
-    async do({ instanceId }: { instanceId: string }) {
-      await transaction(database, async (tx) => {
+    async do({ instanceId }: { instanceId: string }, context) {
+      await asHolder(database, context, async (tx) => {
         await run(
           tx,
           `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL, "desiredPower" = 'off', "stateReason" = NULL WHERE id = $1`,
@@ -171,8 +174,8 @@ export const placement = ({ database }: World) => ({
 
   /** As release, for an instance that is destroyed; the undo takes the very room back. */
   vacate: step({
-    async do({ instanceId }: { instanceId: string; hostId: string }) {
-      await transaction(database, async (tx) => {
+    async do({ instanceId }: { instanceId: string; hostId: string }, context) {
+      await asHolder(database, context, async (tx) => {
         await run(
           tx,
           `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL WHERE id = $1`,
@@ -181,8 +184,9 @@ export const placement = ({ database }: World) => ({
         await dropClaims(tx, '"instanceId" = $1', [instanceId]);
       });
     },
-    async undo({ instanceId, hostId }, { operationId }) {
-      await transaction(database, async (tx) => {
+    async undo({ instanceId, hostId }, context) {
+      const { operationId } = context;
+      await asHolder(database, context, async (tx) => {
         const need = await needOf(tx, instanceId);
         await run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, hostId]);
         const taken = await run(
@@ -204,9 +208,10 @@ export const placement = ({ database }: World) => ({
   reserveMove: step({
     async do(
       { instanceId, hostId }: { instanceId: string; hostId?: string | null },
-      { operationId },
+      context,
     ): Promise<{ sourceHostId: string; targetHostId: string }> {
-      return transaction(database, async (tx) => {
+      const { operationId } = context;
+      return asHolder(database, context, async (tx) => {
         const need = await needOf(tx, instanceId);
         const source = need.hostId;
         if (!source) throw refuse('INVALID_STATE', `instance ${instanceId} is on no host`);
@@ -236,8 +241,9 @@ export const placement = ({ database }: World) => ({
         return { sourceHostId: source, targetHostId: target };
       });
     },
-    async undo({ instanceId }, { operationId }) {
-      await transaction(database, (tx) =>
+    async undo({ instanceId }, context) {
+      const { operationId } = context;
+      await asHolder(database, context, (tx) =>
         dropClaims(
           tx,
           `"instanceId" = $1 AND "operationId" = $2 AND "hostId" <> coalesce((SELECT "hostId" FROM "instance" WHERE id = $1), $1)`,
@@ -249,16 +255,19 @@ export const placement = ({ database }: World) => ({
 
   /** The instance is at home on its new host. */
   settleMove: step({
-    async do({
-      instanceId,
-      sourceHostId,
-      targetHostId,
-    }: {
-      instanceId: string;
-      sourceHostId: string;
-      targetHostId: string;
-    }) {
-      await transaction(database, async (tx) => {
+    async do(
+      {
+        instanceId,
+        sourceHostId,
+        targetHostId,
+      }: {
+        instanceId: string;
+        sourceHostId: string;
+        targetHostId: string;
+      },
+      context,
+    ) {
+      await asHolder(database, context, async (tx) => {
         await run(tx, `UPDATE "instance" SET "hostId" = $2, "lastHostId" = $3 WHERE id = $1`, [
           instanceId,
           targetHostId,
@@ -271,8 +280,11 @@ export const placement = ({ database }: World) => ({
 
   /** A pool for a volume that stands alone, and a host that reaches it to do the work. */
   reserveSpace: step({
-    async do({ volumeId }: { volumeId: string }): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
-      return placing(database, async (tx) => {
+    async do(
+      { volumeId }: { volumeId: string },
+      context,
+    ): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
+      return placing(database, context, async (tx) => {
         const [volume] = await run<VolumeNeed & { zoneId: string }>(
           tx,
           `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
@@ -297,11 +309,13 @@ export const placement = ({ database }: World) => ({
         };
       });
     },
-    async undo({ volumeId }, { operationId }) {
-      await run(
-        database.pool,
-        `UPDATE "volume" SET "poolId" = NULL WHERE id = $1 AND state = 'creating' AND "currentOperationId" = $2`,
-        [volumeId, operationId],
+    async undo({ volumeId }, context) {
+      await asHolder(database, context, (tx) =>
+        run(
+          tx,
+          `UPDATE "volume" SET "poolId" = NULL WHERE id = $1 AND state = 'creating' AND "currentOperationId" = $2`,
+          [volumeId, context.operationId],
+        ),
       );
     },
   }),

@@ -1,6 +1,8 @@
 import type { Static } from 'typebox';
+import { run } from '../../database/database.ts';
 import { forms } from '../../model/forms.ts';
 import { contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
@@ -138,8 +140,10 @@ export const securityGroups = (world: World) => ({
   }),
 
   recordRules: step({
-    async do({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }) {
-      await world.database.prisma.securityGroup.update({ where: { id: securityGroupId }, data: { rules } });
+    async do({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }, context) {
+      await asHolder(world.database, context, (tx) =>
+        run(tx, `UPDATE "securityGroup" SET rules = $2::jsonb WHERE id = $1`, [securityGroupId, JSON.stringify(rules)]),
+      );
     },
   }),
 

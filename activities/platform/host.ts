@@ -123,6 +123,14 @@ export const hosts = (world: World) => {
     if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 
+  const forgetCapacity = async (hostId: string, operationId: string): Promise<void> => {
+    await run(
+      pool,
+      `DELETE FROM "hostCapacity" c USING "host" h WHERE c."hostId" = $1 AND h.id = c."hostId" AND h."currentOperationId" = $2`,
+      [hostId, operationId],
+    );
+  };
+
   const steps = {
     /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
     reach: step({
@@ -280,18 +288,16 @@ export const hosts = (world: World) => {
 
     /** Placement may use it, once it is active. What may be promised of it the database says by itself. */
     enable: step({
-      async do({ hostId }: HostRef) {
+      async do({ hostId }: HostRef, { operationId }) {
         await run(
           pool,
           `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", vcpus, "memoryMib")
-           SELECT id, "clusterId", "zoneId", 0, 0 FROM "host" WHERE id = $1 ON CONFLICT DO NOTHING`,
-          [hostId],
+           SELECT id, "clusterId", "zoneId", 0, 0 FROM "host" WHERE id = $1 AND "currentOperationId" = $2 ON CONFLICT DO NOTHING`,
+          [hostId, operationId],
         );
       },
       // Nothing was placed there: a host that is being added is closed.
-      async undo({ hostId }) {
-        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
-      },
+      undo: ({ hostId }, { operationId }) => forgetCapacity(hostId, operationId),
     }),
 
     /** Placement has not used it since it is being deleted; refused while anything holds a claim on it, or when nobody is there to be cleaned. */
@@ -317,16 +323,19 @@ export const hosts = (world: World) => {
 
     /** From now on nothing waits for it, and nothing is taken to be on it. */
     declareDead: step({
-      async do({ hostId }: HostRef) {
+      async do({ hostId }: HostRef, { operationId }) {
         const [dead] = await run(
           pool,
-          `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $1 AND connection = 'disconnected' RETURNING 1`,
-          [hostId],
+          `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $1 AND connection = 'disconnected' AND "currentOperationId" = $2 RETURNING 1`,
+          [hostId, operationId],
         );
         if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
       },
-      async undo({ hostId }) {
-        await run(pool, `UPDATE "host" SET "deadAt" = NULL WHERE id = $1`, [hostId]);
+      async undo({ hostId }, { operationId }) {
+        await run(pool, `UPDATE "host" SET "deadAt" = NULL WHERE id = $1 AND "currentOperationId" = $2`, [
+          hostId,
+          operationId,
+        ]);
       },
     }),
 
@@ -383,9 +392,7 @@ export const hosts = (world: World) => {
     }),
 
     forget: step({
-      async do({ hostId }: HostRef) {
-        await run(pool, `DELETE FROM "hostCapacity" WHERE "hostId" = $1`, [hostId]);
-      },
+      do: ({ hostId }: HostRef, { operationId }) => forgetCapacity(hostId, operationId),
     }),
   };
   return {

@@ -1,9 +1,10 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
-import { run } from '../../database/database.ts';
+import { type Client, run } from '../../database/database.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { ImageAddress } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { claimCopy, endRemoval, removeUnused } from './imageCache.ts';
@@ -54,6 +55,25 @@ async function cancelImport(agent: HostInStep, taskId: string, address: ImageAdd
   }
 }
 
+interface Facts {
+  checksum: string | null;
+  format: string | null;
+  sizeBytes: number | null;
+  minSizeGib: number | null;
+  objectKey: string | null;
+}
+
+const setFacts = (
+  tx: Client,
+  imageId: string,
+  { checksum, format, sizeBytes, minSizeGib, objectKey }: Facts,
+): Promise<unknown> =>
+  run(
+    tx,
+    `UPDATE "image" SET checksum = $2, format = $3, "sizeBytes" = $4, "minSizeGib" = $5, "objectKey" = $6 WHERE id = $1`,
+    [imageId, checksum, format, sizeBytes, minSizeGib, objectKey],
+  );
+
 export const images = (world: World) => ({
   /**
    * What arrived is what was announced. Answers the announcement, which the facts will overwrite. The undo throws the upload
@@ -101,29 +121,26 @@ export const images = (world: World) => ({
 
   /** What the bytes told, in the record. */
   describe: step({
-    async do({
-      imageId,
-      sha256,
-      format,
-      sizeBytes,
-      virtualSizeBytes,
-    }: ImageRef & UploadedImage & { announced: { checksum: string | null; format: string | null } }) {
-      await world.database.prisma.image.update({
-        where: { id: imageId },
-        data: {
-          checksum: sha256,
-          format,
-          sizeBytes,
-          minSizeGib: Math.max(1, Math.ceil(virtualSizeBytes / gib)),
-          objectKey: imageKey(imageId, sha256, format),
-        },
-      });
+    async do(
+      {
+        imageId,
+        sha256,
+        format,
+        sizeBytes,
+        virtualSizeBytes,
+      }: ImageRef & UploadedImage & { announced: { checksum: string | null; format: string | null } },
+      context,
+    ) {
+      const minSizeGib = Math.max(1, Math.ceil(virtualSizeBytes / gib));
+      const objectKey = imageKey(imageId, sha256, format);
+      await asHolder(world.database, context, (tx) =>
+        setFacts(tx, imageId, { checksum: sha256, format, sizeBytes, minSizeGib, objectKey }),
+      );
     },
-    async undo({ imageId, announced }) {
-      await world.database.prisma.image.update({
-        where: { id: imageId },
-        data: { ...announced, sizeBytes: null, minSizeGib: null, objectKey: null },
-      });
+    async undo({ imageId, announced }, context) {
+      await asHolder(world.database, context, (tx) =>
+        setFacts(tx, imageId, { ...announced, sizeBytes: null, minSizeGib: null, objectKey: null }),
+      );
     },
   }),
 

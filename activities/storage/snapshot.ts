@@ -2,6 +2,7 @@ import { run } from '../../database/database.ts';
 import { reachingHost } from '../compute/placement.ts';
 import { isDead, mustAnswer } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { snapshotName } from './names.ts';
@@ -90,14 +91,16 @@ export const snapshots = (world: World) => {
 
     /** Where it lies, how large it is, and which snapshot of the volume came before it. */
     describe: step({
-      async do({ snapshotId, frozen }: SnapshotRef & { frozen: boolean }) {
-        await run(
-          pool,
-          `UPDATE "snapshot" s SET frozen = $2, "sizeGib" = v."sizeGib", "poolId" = v."poolId", "zoneId" = v."zoneId", "parentId" = (
+      async do({ snapshotId, frozen }: SnapshotRef & { frozen: boolean }, context) {
+        await asHolder(world.database, context, (tx) =>
+          run(
+            tx,
+            `UPDATE "snapshot" s SET frozen = $2, "sizeGib" = v."sizeGib", "poolId" = v."poolId", "zoneId" = v."zoneId", "parentId" = (
              SELECT p.id FROM "snapshot" p WHERE p."volumeId" = s."volumeId" AND p.state = 'ready' AND p."deletedAt" IS NULL AND p.id <> s.id
              ORDER BY p."createdAt" DESC, p.id DESC LIMIT 1)
            FROM "volume" v WHERE s.id = $1 AND v.id = s."volumeId"`,
-          [snapshotId, frozen],
+            [snapshotId, frozen],
+          ),
         );
       },
     }),

@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { run } from '../../database/database.ts';
+import { type Client, run } from '../../database/database.ts';
 import { takingBack } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
@@ -9,6 +9,7 @@ import { diskSlots } from '../../model/storage/volume.ts';
 import { reachingHost } from '../compute/placement.ts';
 import { mustAnswer, unlessDead } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
+import { asHolder, speakFor } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { baseSnapshot, cachedImage, seedImage, snapshotName, volumeImage } from './names.ts';
@@ -321,8 +322,14 @@ export const volumes = (world: World) => ({
   }),
 });
 
-const setSize = (world: World, volumeId: string, sizeGib: number): Promise<unknown> =>
-  run(world.database.pool, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
+const setSize = (tx: Client, volumeId: string, sizeGib: number): Promise<unknown> =>
+  run(tx, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
+
+const freeSlot = (tx: Client, volumeId: string, instanceId: string): Promise<unknown> =>
+  run(tx, `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1 AND "instanceId" = $2`, [
+    volumeId,
+    instanceId,
+  ]);
 
 export interface Located {
   hostId: string;
@@ -372,14 +379,19 @@ export const volumeRecords = (world: World) => ({
 
   /** The attachment in the records: which instance, which slot. */
   reserveSlot: step({
-    async do({ volumeId, instanceId }: { volumeId: string; instanceId: string }): Promise<{ hostId: string | null }> {
-      await run(
-        world.database.pool,
-        `UPDATE "volume" v SET "instanceId" = $2, "deviceIndex" = free.slot FROM (
+    async do(
+      { volumeId, instanceId }: { volumeId: string; instanceId: string },
+      context,
+    ): Promise<{ hostId: string | null }> {
+      await asHolder(world.database, context, (tx) =>
+        run(
+          tx,
+          `UPDATE "volume" v SET "instanceId" = $2, "deviceIndex" = free.slot FROM (
            SELECT min(slot) AS slot FROM generate_series(1, ${diskSlots - 1}) slot WHERE NOT EXISTS (
              SELECT 1 FROM "volume" o WHERE o."instanceId" = $2 AND o."deviceIndex" = slot AND o."deletedAt" IS NULL)) free
          WHERE v.id = $1 AND v."instanceId" IS NULL AND free.slot IS NOT NULL`,
-        [volumeId, instanceId],
+          [volumeId, instanceId],
+        ),
       );
       const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
       if (!volume.instanceId)
@@ -390,63 +402,63 @@ export const volumeRecords = (world: World) => ({
       await mustAnswer(world.database.pool, instance.hostId);
       return { hostId: instance.hostId };
     },
-    async undo({ volumeId, instanceId }) {
-      await run(
-        world.database.pool,
-        `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1 AND "instanceId" = $2`,
-        [volumeId, instanceId],
-      );
-    },
+    undo: ({ volumeId, instanceId }, context) =>
+      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
   }),
 
   freeSlot: step({
-    async do({ volumeId }: { volumeId: string; instanceId: string; deviceIndex: number | null }) {
-      await run(world.database.pool, `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1`, [
-        volumeId,
-      ]);
-    },
-    async undo({ volumeId, instanceId, deviceIndex }) {
-      await run(world.database.pool, `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
-        volumeId,
-        instanceId,
-        deviceIndex,
-      ]);
+    do: (
+      { volumeId, instanceId }: { volumeId: string; instanceId: string; deviceIndex: number | null },
+      context,
+    ): Promise<void> =>
+      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
+    async undo({ volumeId, instanceId, deviceIndex }, context) {
+      await asHolder(world.database, context, (tx) =>
+        run(tx, `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
+          volumeId,
+          instanceId,
+          deviceIndex,
+        ]),
+      );
     },
   }),
 
   /** The root volume that an expunged instance leaves behind is a volume like any other. */
   keepRoot: step({
-    async do({ instanceId }: { instanceId: string }) {
-      await run(
-        world.database.pool,
-        `UPDATE "volume" SET role = 'data', "instanceId" = NULL, "deviceIndex" = NULL
-         WHERE "instanceId" = $1 AND role = 'root' AND "deletedAt" IS NULL`,
-        [instanceId],
+    async do({ instanceId }: { instanceId: string }, context) {
+      await asHolder(world.database, context, (tx) =>
+        run(
+          tx,
+          `UPDATE "volume" SET role = 'data', "instanceId" = NULL, "deviceIndex" = NULL
+           WHERE "instanceId" = $1 AND role = 'root' AND "deletedAt" IS NULL`,
+          [instanceId],
+        ),
       );
     },
   }),
 
   /** Room for a volume to grow in its pool. What a volume was promised is its size in the records, so this is the claim: the database decides. */
   claimGrowth: step({
-    async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
+    async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
       if (sizeGib < fromSizeGib)
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
-      await setSize(world, volumeId, sizeGib);
+      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
     },
-    async undo({ volumeId, fromSizeGib }) {
-      await setSize(world, volumeId, fromSizeGib);
+    async undo({ volumeId, fromSizeGib }, context) {
+      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, fromSizeGib));
     },
   }),
 
   /** The size that a volume has been given; a larger one than before must have room in its pool. */
   recordSize: step({
-    async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }) {
-      await setSize(world, volumeId, sizeGib);
+    async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
+      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
     },
-    async undo({ volumeId, fromSizeGib }) {
-      await takingBack(world.database, (tx) =>
-        run(tx, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, fromSizeGib]),
-      );
+    async undo({ volumeId, fromSizeGib }, context) {
+      await takingBack(world.database, async (tx) => {
+        await speakFor(tx, context);
+        await setSize(tx, volumeId, fromSizeGib);
+      });
     },
   }),
 });

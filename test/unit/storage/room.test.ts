@@ -20,10 +20,26 @@ beforeAll(async () => {
 });
 afterAll(() => scene?.stop());
 
-const does = <I, O>(pair: StepPair<I, O>, input: I): Promise<O> =>
-  pair.do(input, { operationId: crypto.randomUUID() } as never);
-const undoes = <I, O>(pair: StepPair<I, O>, input: I): Promise<void> | undefined =>
-  pair.undo?.(input, { operationId: crypto.randomUUID() } as never);
+interface Named {
+  instanceId?: string;
+  volumeId?: string;
+}
+
+/** An operation that holds what its step is about, as acceptance lets it. */
+async function holder({ instanceId, volumeId }: Named, undo: boolean) {
+  const operationId = crypto.randomUUID();
+  await scene.stage.query(`UPDATE "instance" SET "currentOperationId" = $2 WHERE id = $1`, [instanceId, operationId]);
+  await scene.stage.query(`UPDATE "volume" SET "currentOperationId" = $2 WHERE $1 IN (id, "instanceId")`, [
+    volumeId ?? instanceId,
+    operationId,
+  ]);
+  return { operationId, undo } as never;
+}
+
+const does = async <I extends Named, O>(pair: StepPair<I, O>, input: I): Promise<O> =>
+  pair.do(input, await holder(input, false));
+const undoes = async <I extends Named, O>(pair: StepPair<I, O>, input: I): Promise<void> =>
+  pair.undo?.(input, await holder(input, true));
 
 /** `done`, or the code that the operation would end with. */
 const ended = (work: Promise<unknown>): Promise<string> =>
@@ -166,7 +182,7 @@ describe(`of ${atOnce} that want the room of a pool at once, as many get it as i
     const shrink = { volumeId: String(id), sizeGib: 1, fromSizeGib: 6 };
     await does(volumeRecords(world).recordSize, shrink);
     await leave(0);
-    expect(await ended(Promise.resolve(undoes(volumeRecords(world).recordSize, shrink)))).toBe('done');
+    expect(await ended(undoes(volumeRecords(world).recordSize, shrink))).toBe('done');
     const { rows } = await scene.stage.query(`SELECT "sizeGib" FROM "volume" WHERE id = $1`, [id]);
     expect(rows).toEqual([{ sizeGib: 6 }]);
   });

@@ -1,0 +1,149 @@
+/**
+ * A step comes late when its worker was suspended and another has done it since: its operation has ended, and what it held may be somebody else's.
+ * Drawn from the steps themselves: all that run beside the workflow, done and undone.
+ */
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { activitiesFor } from '../../../activities/index.ts';
+import type { World } from '../../../activities/world.ts';
+import * as areas from '../../../workflows/steps.ts';
+import { type Scene, setScene } from '../../support/scene.ts';
+
+let scene: Scene;
+let activities: ReturnType<typeof activitiesFor>;
+beforeAll(async () => {
+  scene = await setScene();
+  activities = activitiesFor({ database: scene.database } as World);
+});
+afterAll(() => scene?.stop());
+
+/** The names of all steps that write records, and nothing else: those of which no host knows whether they come late. */
+const names = (): string[] =>
+  Object.keys(activities).filter((name) => {
+    const [area = '', step = ''] = name.split('.');
+    const refs = (areas as unknown as Record<string, Record<string, { where: string }>>)[area];
+    return refs?.[step]?.where === 'record';
+  });
+
+/** What any of them could be told. */
+const input = () => ({
+  instanceId: scene.ids.instance,
+  volumeId: scene.ids.attached,
+  snapshotId: scene.ids.attachedSnapshot,
+  imageId: scene.ids.image,
+  securityGroupId: scene.ids.securityGroup,
+  networkId: scene.ids.network,
+  storagePoolId: scene.ids.storagePool,
+  storageClusterId: scene.ids.storageCluster,
+  backupStoreId: scene.ids.backupStore,
+  hostId: scene.ids.otherHost,
+  sourceHostId: scene.ids.host,
+  targetHostId: scene.ids.otherHost,
+  deviceIndex: 7,
+  sizeGib: 9,
+  fromSizeGib: 1,
+  frozen: true,
+  reason: 'crashed',
+  askedAt: '2000-01-01T00:00:00Z',
+  rules: [{ direction: 'in', protocol: 'any' }],
+  announced: { checksum: null, format: null },
+  sha256: 'f'.repeat(64),
+  format: 'qcow2',
+  sizeBytes: 1,
+  virtualSizeBytes: 1,
+});
+
+/** Free ones are taken and taken ones are freed, so each is tried on both. */
+const targets = [() => input(), () => ({ ...input(), volumeId: scene.ids.volume, snapshotId: scene.ids.snapshot })];
+
+const tables = [
+  'instance',
+  'volume',
+  'snapshot',
+  'image',
+  'securityGroup',
+  'networkInterface',
+  'host',
+  'hostClaim',
+  'hostCapacity',
+  'storagePool',
+  'secret',
+  'event',
+];
+
+async function records(): Promise<unknown> {
+  const parts = tables.map(
+    (table) =>
+      `SELECT '${table}' AS name, coalesce(jsonb_agg(to_jsonb(t) ORDER BY t::text), '[]') AS rows FROM "${table}" t`,
+  );
+  return (await scene.stage.query(parts.join(' UNION ALL '))).rows;
+}
+
+beforeEach(async () => {
+  await scene.reset();
+  await scene.stage.query(
+    `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, 1, 128)`,
+    [scene.ids.instance, scene.ids.host, crypto.randomUUID()],
+  );
+  await scene.stage.query(`UPDATE "host" SET connection = 'disconnected', "deadAt" = now() WHERE id = $1`, [
+    scene.ids.otherHost,
+  ]);
+});
+
+test('what is late is known: every area has steps that write records, or says where else they run', () => {
+  expect(names().length).toBeGreaterThan(30);
+  expect(names()).toEqual(expect.arrayContaining(['volumeRecords.freeSlot', 'placement.release', 'hosts.declareDead']));
+});
+
+const late = (name: string, operationId: string) => ({
+  operationId,
+  index: 0,
+  committed: true,
+  type: 'late',
+  step: name.replace(/\.undo$/, ''),
+  undo: name.endsWith('.undo'),
+});
+
+test.each([
+  ['free', false],
+  ["another operation's", true],
+])('a step that writes records changes nothing that is %s by then', async (_, held) => {
+  if (held)
+    for (const table of ['instance', 'volume', 'snapshot', 'image', 'securityGroup', 'networkInterface', 'host'])
+      await scene.stage.query(`UPDATE "${table}" SET "currentOperationId" = gen_random_uuid()`);
+  const before = await records();
+  const changed: string[] = [];
+  for (const name of names())
+    for (const told of targets) {
+      await activities[name]?.(told(), late(name, crypto.randomUUID())).catch(() => {});
+      try {
+        expect(await records()).toEqual(before);
+      } catch (error) {
+        changed.push(`${name}: ${(error as Error).message.slice(0, 2000)}`);
+      }
+    }
+  expect(changed).toEqual([]);
+});
+
+test('what is being undone is not done any more, though the operation still holds it', async () => {
+  const operationId = crypto.randomUUID();
+  await scene.stage.query(`UPDATE "volume" SET "currentOperationId" = $2 WHERE id = $1`, [
+    scene.ids.attached,
+    operationId,
+  ]);
+  const free = (undo: boolean) =>
+    activities[`volumeRecords.freeSlot${undo ? '.undo' : ''}`]?.(input(), {
+      ...late('volumeRecords.freeSlot', operationId),
+      undo,
+    });
+  const slot = async (): Promise<unknown> =>
+    (await scene.stage.query(`SELECT "instanceId", "deviceIndex" FROM "volume" WHERE id = $1`, [scene.ids.attached]))
+      .rows;
+  await scene.stage.query(
+    `INSERT INTO "operation" (id, state, type, "targetKind", "targetId", "createdAt", "updatedAt") VALUES ($1, 'rollingBack', 'volume.detach', 'volume', $2, now(), now())`,
+    [operationId, scene.ids.attached],
+  );
+  await expect(free(false)).rejects.toThrow('comes too late');
+  expect(await slot()).toEqual([{ instanceId: scene.ids.instance, deviceIndex: 1 }]);
+  await free(true);
+  expect(await slot()).toEqual([{ instanceId: scene.ids.instance, deviceIndex: 7 }]);
+});
