@@ -68,13 +68,18 @@ const matches = (pattern: string, permission: string): boolean => {
   );
 };
 
+/** Whether there is a permission that both patterns allow. */
+const meet = (one: string, other: string): boolean => {
+  const [kind = '*', verb = '*'] = one.split('.');
+  const [otherKind = '*', otherVerb = '*'] = other.split('.');
+  const same = (a: string, b: string): boolean => a === b || a === '*' || b === '*';
+  return same(kind, otherKind) && same(verb, otherVerb);
+};
+
 /** Whether a role gives a permission, or all that a pattern allows: whatever is denied of it is missing. Who may not delete does not hold `instance.*`. */
-export function gives(rules: readonly Rule[], permission: string): boolean {
-  if (!rules.some(({ effect, pattern }) => effect === 'allow' && matches(pattern, permission))) return false;
-  return !rules.some(
-    ({ effect, pattern }) => effect === 'deny' && (matches(pattern, permission) || matches(permission, pattern)),
-  );
-}
+export const gives = (rules: readonly Rule[], permission: string): boolean =>
+  rules.some(({ effect, pattern }) => effect === 'allow' && matches(pattern, permission)) &&
+  !rules.some(({ effect, pattern }) => effect === 'deny' && meet(pattern, permission));
 
 /** Whether the key that is used allows all that the pattern does, whatever its user may. */
 export const keyAllows = ({ key }: Caller, pattern: string): boolean =>

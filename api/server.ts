@@ -200,13 +200,13 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   }
 }
 
-/** Whether a tenant may ask this of an operation: it is in a project of its own, and was not begun by those who run the platform. */
+/** Whether a tenant may ask this of an operation: it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */
 async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Promise<boolean> {
   const [row] = await run<{ projectId: string | null; known: boolean }>(
     api.database.pool,
     `SELECT o."projectId", coalesce(u."accountId" = ANY($2::uuid[]) OR u."accountId" = p."accountId" OR EXISTS (
-              SELECT 1 FROM "roleBinding" b WHERE b."deletedAt" IS NULL AND b."targetKind" = 'project' AND b."targetId" = p.id
-                AND b."subjectKind" = 'user' AND b."subjectId" = u.id), FALSE) AS known
+              SELECT 1 FROM "roleBinding" b WHERE b."deletedAt" IS NULL AND b.state = 'active' AND (b."expiresAt" IS NULL OR b."expiresAt" > now())
+                AND b."targetKind" = 'project' AND b."targetId" = p.id AND b."subjectKind" = 'user' AND b."subjectId" = u.id), FALSE) AS known
      FROM "operation" o LEFT JOIN "user" u ON u.id = o."actorUserId" LEFT JOIN "project" p ON p.id = o."projectId" WHERE o.id = $1`,
     [id, [caller.accountId, ...scopes.accounts]],
   );

@@ -334,6 +334,18 @@ describe('roles', () => {
     );
     expect(await code(domainAdmin.api, 'DELETE', `/v1/domains/${domain.id}`)).toBe('403 FORBIDDEN');
     await admin.call('DELETE', `/v1/roles/${wider.id}`);
+    // Nor is a pattern that meets what is denied, though neither holds all of the other.
+    const role = async (name: string, ...permissions: { effect: string; pattern: string }[]): Promise<string> => {
+      const made = await admin.call('POST', '/v1/roles', { name: `${name}-${run}`, permissions });
+      roleIds.set(made.name, made.id);
+      return made.id;
+    };
+    const allow = (pattern: string) => ({ effect: 'allow', pattern });
+    await role('barred', allow('*.*'), { effect: 'deny', pattern: 'instance.*' });
+    const barred = await person('barred', account.id, `barred-${run}`, ['domain', domain.id]);
+    const give = (roleId: string) => code(barred.api, 'POST', '/v1/role-bindings', { ...body, roleId });
+    expect(await give(await role('crossing', allow('*.delete')))).toBe('403 FORBIDDEN');
+    expect(await give(await role('beside', allow('volume.*')))).toBe('201');
     // Who runs the account gets no key of somebody who may more.
     const accountOwner = await person('ao', account.id, 'accountOwner', ['account', account.id]);
     const key = { name: 'k', userId: domainAdmin.user.id };

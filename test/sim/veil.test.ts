@@ -1,5 +1,6 @@
 /** What tenants learn of the machines below and of the people who run them: nothing, in any answer of any operation. */
 import { beforeAll, expect, inject, test } from 'vitest';
+import { wellKnown } from '../../database/installation.ts';
 import type { Api, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
@@ -275,6 +276,11 @@ test('tenants do not cancel what operators do with their resources', async () =>
   const [operators, own] = [await ask(admin), await ask(tenant)];
   const cancel = (id: string): Promise<string> => code(tenant, 'POST', `/v1/operations/${id}/actions/cancel`, {});
   expect(await cancel(operators.id)).toBe('403 FORBIDDEN');
+  // Whom somebody invites into a project does not act for it.
+  const inviting = await person('inviting', cloud.account.id, 'projectAdmin', ['project', project.id]);
+  const { state } = await bind(inviting.api, 'projectReader', ['user', wellKnown.admin], ['project', project.id]);
+  expect(state).toBe('pending');
+  expect(await code(inviting.api, 'POST', `/v1/operations/${operators.id}/actions/cancel`, {})).toBe('403 FORBIDDEN');
   expect(await cancel(own.id)).toBe('200');
   const guest = await person('guest', cloud.account.id, 'projectMember', ['project', project.id]);
   const guests = await ask(guest.api);
