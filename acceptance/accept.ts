@@ -29,7 +29,7 @@ import {
 import type { Caller } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
-import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet } from './holds.ts';
+import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet, unprotected } from './holds.ts';
 import { hookOf } from './hooks.ts';
 import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
@@ -127,6 +127,9 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
 }
 
+/** Whether the action is the end of what it acts on, be it for now or for good. */
+const ends = (action: Action, verb: string): boolean => verb === 'delete' || action.lock === 'D';
+
 /** What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. */
 function holdsOf(action: Action, verb: string, scene: Scene, references: Reference[]): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
@@ -135,7 +138,10 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
     id: scene.row.id,
     mode: action.lock ?? (verb === 'delete' ? 'D' : 'X'),
     ...(action.from ? { from: action.from } : {}),
-    conditions: hook?.conditions?.(scene) ?? [],
+    conditions: [
+      ...(hook?.conditions?.(scene) ?? []),
+      ...(ends(action, verb) ? unprotected(scene.kind, scene.row.id) : []),
+    ],
     via: action.via ?? null,
     to: action.to ?? null,
     fresh: verb === 'create',
@@ -230,7 +236,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,
       });
-    if (verb === 'delete' || action.lock === 'D')
+    if (ends(action, verb))
       await refuseEnd(tx, caller, kind, row, { dependentsGo: hook?.dependentsGo?.(input) ?? false });
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);

@@ -26,7 +26,7 @@ export type Related = { kind: string; id: string; by?: string };
 /** Something that must be true of a held resource, when it is accepted and again when its turn comes. */
 export interface Condition {
   field: string;
-  is: string | null;
+  is: string | boolean | null;
   code: ProblemCode;
   message: string;
 }

@@ -1,8 +1,8 @@
 /** The line of operations before a resource: who stands in it, and whether what an operation holds is as it must be. */
 import { type Client, run } from '../database/database.ts';
-import type { LockMode } from '../model/kind.ts';
+import type { Kind, LockMode } from '../model/kind.ts';
 import type { ProblemCode, ProblemDetails } from '../runtime/problem.ts';
-import type { Hold, Row } from './change.ts';
+import type { Condition, Hold, Row } from './change.ts';
 
 export interface Key {
   kind: string;
@@ -121,6 +121,19 @@ export function unmet(hold: Hold, row: Record<string, unknown> | undefined, acti
   const broken = hold.conditions?.find(({ field, is }) => (row[field] ?? null) !== is);
   return broken ? { code: broken.code, message: broken.message, details } : null;
 }
+
+/** What ends, or goes along, must not be protected: whoever protects it while the end waits in line is heard. */
+export const unprotected = (kind: Kind, id: string): Condition[] =>
+  kind.fields.deleteProtection
+    ? [
+        {
+          field: 'deleteProtection',
+          is: false,
+          code: 'PROTECTED',
+          message: `${kind.name} ${id} is protected; set deleteProtection to false first`,
+        },
+      ]
+    : [];
 
 /** Rows of one kind among the loaded, in the order of their ids. */
 export const loadedOf = (loaded: ReadonlyMap<string, Row>, kind: string): Row[] =>

@@ -5,9 +5,9 @@ import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
 import { instantAt } from '../../model/forms.ts';
 import { type CreateInput, maxNameLength } from '../../model/kind.ts';
-import { kinds } from '../../model/kinds.ts';
+import { kindOf, kinds } from '../../model/kinds.ts';
 import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../change.ts';
-import { loadedOf } from '../holds.ts';
+import { loadedOf, unprotected } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
@@ -254,8 +254,11 @@ function parts(
   states: { root?: Partial<Hold>; data?: Partial<Hold>; port?: Partial<Hold> },
 ): Hold[] {
   const own = (kind: string): Row[] => loadedOf(loaded, kind).filter(({ instanceId }) => instanceId === row.id);
+  const goes = new Set<unknown>(['destroyed', 'expunged']);
   const held = (kind: string, { id }: Row, wanted: Partial<Hold> | undefined): Hold[] =>
-    wanted ? [{ kind, id, mode: 'X', ...wanted }] : [];
+    wanted
+      ? [{ kind, id, mode: 'X', ...wanted, conditions: goes.has(wanted.to) ? unprotected(kindOf(kind), id) : [] }]
+      : [];
   return [
     ...own('volume').flatMap((volume) => held('volume', volume, volume.role === 'root' ? states.root : states.data)),
     ...own('networkInterface').flatMap((port) => held('networkInterface', port, states.port)),

@@ -44,20 +44,34 @@ export async function mustAnswer(client: { query: Client['query'] }, hostId: str
     });
 }
 
-/** From now on something of the instance may be on the host. Said before the first request that could bring it about. */
-export const noteReached = (world: World, instanceId: string, hostId: string): Promise<unknown> =>
-  run(
+/**
+ * From now on something of the instance may be on the host. Said before the first request that could bring it about.
+ *
+ * @throws INVALID_STATE when it has no place there any more: an undo that could not reach the host has given it up meanwhile.
+ */
+export async function noteReached(world: World, instanceId: string, hostId: string): Promise<void> {
+  const [noted] = await run(
     world.database.pool,
-    `UPDATE "hostClaim" SET "reachedAt" = now() WHERE "instanceId" = $1 AND "hostId" = $2 AND "reachedAt" IS NULL`,
+    `UPDATE "hostClaim" SET "reachedAt" = coalesce("reachedAt", now())
+     WHERE "instanceId" = $1 AND "hostId" = $2 AND "reachedAt" IS DISTINCT FROM ${givenUp} RETURNING 1`,
     [instanceId, hostId],
   );
+  if (!noted) throw refuse('INVALID_STATE', `instance ${instanceId} has no place on host ${hostId} any more`);
+}
 
-/** Nothing of the instance can be on the host: it was never asked for anything, or it is dead. */
+/** When a host was reached that nothing may reach any more for this instance. */
+const givenUp = `'-infinity'::timestamptz`;
+
+/**
+ * Nothing of the instance can be on the host: the host is dead, or was never asked for anything. Then it never will be, by a try of a step
+ * that comes late: the place there is given up with this answer.
+ */
 export async function holdsNothing(world: World, instanceId: string, hostId: string): Promise<boolean> {
+  if (await isDead(world, hostId)) return true;
   const [nothing] = await run(
     world.database.pool,
-    `SELECT 1 FROM "host" WHERE id = $2 AND ("deadAt" IS NOT NULL OR EXISTS (
-       SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."hostId" = $2 AND c."reachedAt" IS NULL))`,
+    `UPDATE "hostClaim" SET "reachedAt" = ${givenUp}
+     WHERE "instanceId" = $1 AND "hostId" = $2 AND ("reachedAt" IS NULL OR "reachedAt" = ${givenUp}) RETURNING 1`,
     [instanceId, hostId],
   );
   return nothing !== undefined;

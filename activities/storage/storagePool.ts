@@ -45,9 +45,19 @@ export const storagePools = (world: World) => {
   };
 
   return {
-    /** The connected hosts that reach the pool, and one that speaks to the cluster for the control plane. */
+    /** The connected hosts that reach the pool, and one that speaks to the cluster for the control plane. Of a pool that is to go, nothing may live there. */
     locate: step({
       async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
+        // What was placed there while the deletion was accepted; nothing follows, because only a pool that is ready has room.
+        const [volume] = await run<{ id: string }>(
+          pool,
+          `SELECT id FROM "volume" WHERE "poolId" = $1 AND "deletedAt" IS NULL LIMIT 1`,
+          [storagePoolId],
+        );
+        if (volume)
+          throw refuse('HAS_DEPENDENTS', `volume ${volume.id} lives in storage pool ${storagePoolId}`, {
+            blockers: [{ kind: 'volume', id: volume.id }],
+          });
         const { zoneId, storageClusterId, pool: name, clusterIds } = await find(storagePoolId);
         const hosts = await run<{ id: string }>(
           pool,

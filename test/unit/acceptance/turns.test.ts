@@ -26,7 +26,7 @@ interface Lock {
   entered: boolean;
   fromStates: string[];
   fromState: string | null;
-  conditions: { field: string; is: string | null }[];
+  conditions: { field: string; is: string | boolean | null }[];
 }
 
 /** The saga's own steps are told nothing by their context. */
@@ -88,9 +88,9 @@ function breaksOf(lock: Lock): Break[] {
       : []),
     ...lock.conditions.map(({ field, is }) => ({
       what: `has another ${field}`,
-      codes: ['INVALID_STATE', 'ALREADY_ATTACHED', 'NOT_SUPPORTED'],
+      codes: field === 'deleteProtection' ? ['PROTECTED'] : ['INVALID_STATE', 'ALREADY_ATTACHED', 'NOT_SUPPORTED'],
       set: field,
-      value: field === 'role' ? 'root' : is === null ? scene.ids.instance : crypto.randomUUID(),
+      value: field === 'role' ? 'root' : is === null ? scene.ids.instance : is === false ? true : crypto.randomUUID(),
     })),
   ];
 }

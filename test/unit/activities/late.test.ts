@@ -3,8 +3,11 @@
  * Drawn from the steps themselves: all that run beside the workflow, done and undone.
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { hypervisor } from '../../../activities/compute/hypervisor.ts';
 import { activitiesFor } from '../../../activities/index.ts';
+import type { StepContext } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
+import { AgentError } from '../../../host-agent/agentError.ts';
 import * as areas from '../../../workflows/steps.ts';
 import { type Scene, setScene } from '../../support/scene.ts';
 
@@ -146,4 +149,27 @@ test('what is being undone is not done any more, though the operation still hold
   expect(await slot()).toEqual([{ instanceId: scene.ids.instance, deviceIndex: 1 }]);
   await free(true);
   expect(await slot()).toEqual([{ instanceId: scene.ids.instance, deviceIndex: 7 }]);
+});
+
+test('a host that was given up because it did not answer is not asked by a try that comes late', async () => {
+  const operationId = crypto.randomUUID();
+  const asked: string[] = [];
+  const host = (answers: boolean) => async () => {
+    if (!answers) throw new AgentError('HOST_UNREACHABLE', 'away', true, 'h');
+    return { call: async (name: string) => void asked.push(name) };
+  };
+  const boot = (answers: boolean) =>
+    hypervisor({ database: scene.database, host: host(answers) } as unknown as World).boot;
+  const place = { instanceId: String(scene.ids.instance), hostId: String(scene.ids.host) };
+  const context = late('hypervisor.boot', operationId) as StepContext;
+
+  await scene.stage.query(`UPDATE "volume" SET "poolId" = $1`, [scene.ids.storagePool]);
+  await boot(false).undo?.(place, context);
+  await expect(boot(true).do(place, context)).rejects.toThrow('has no place on host');
+  expect(asked).toEqual([]);
+  // Whoever has asked it for anything can not give it up while it does not answer.
+  await scene.stage.query(`UPDATE "hostClaim" SET "reachedAt" = NULL`);
+  await boot(true).do(place, context);
+  expect(asked).toEqual(['domain.ensureDefined', 'domain.ensureRunning']);
+  await expect(boot(false).undo?.(place, context)).rejects.toThrow('away');
 });

@@ -4,6 +4,7 @@ import { placement } from '../../../activities/compute/placement.ts';
 import { failureOf } from '../../../activities/failure.ts';
 import type { StepPair } from '../../../activities/step.ts';
 import { claimCopy } from '../../../activities/storage/imageCache.ts';
+import { storagePools } from '../../../activities/storage/storagePool.ts';
 import { volumeRecords } from '../../../activities/storage/volume.ts';
 import type { World } from '../../../activities/world.ts';
 import { choosePools, type Pool } from '../../../database/placement.ts';
@@ -23,6 +24,7 @@ afterAll(() => scene?.stop());
 interface Named {
   instanceId?: string;
   volumeId?: string;
+  storagePoolId?: string;
 }
 
 /** An operation that holds what its step is about, as acceptance lets it. */
@@ -88,6 +90,14 @@ async function leave(gib: number): Promise<void> {
     scene.ids.storagePool,
     (await promised()) + gib,
   ]);
+}
+
+/** Until some session waits for another's lock on a row. */
+async function untilWaiting(): Promise<void> {
+  for (;;) {
+    const { rows } = await scene.stage.query(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'`);
+    if (rows.length > 0) return;
+  }
 }
 
 describe(`of ${atOnce} that want the room of a pool at once, as many get it as it has room for`, () => {
@@ -175,6 +185,30 @@ describe(`of ${atOnce} that want the room of a pool at once, as many get it as i
     expect(await ended(does(volumeRecords(world).claimGrowth, { ...grow, sizeGib: 3 }))).toBe('NO_CAPACITY');
     expect(await ended(does(volumeRecords(world).recordSize, { ...grow, sizeGib: 1 }))).toBe('done');
     await scene.database.pool.query(`UPDATE "volume" SET name = 'another' WHERE id = $1`, [id]);
+  });
+
+  test('a pool that is being deleted takes nothing new, and is not removed under what was placed there before', async () => {
+    const [before, after] = await copies('volume', scene.ids.volume, { ...unplaced, sizeGib: 1 }, 2);
+    await leave(10);
+    await scene.stage.query(`UPDATE "volume" SET "poolId" = NULL, "deletedAt" = now() WHERE id <> ALL($1::uuid[])`, [
+      [before, after],
+    ]);
+    await scene.stage.query(`UPDATE "snapshot" SET "deletedAt" = now()`);
+    // A placement has chosen the pool, and has not ended, when the deletion of the pool is accepted.
+    const placing = await scene.database.pool.connect();
+    await placing.query('BEGIN');
+    await placing.query(`SELECT set_config('belay.operation', 'migration', true)`);
+    await placing.query(`UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [before, scene.ids.storagePool]);
+    const deletion = scene.accept('storagePool.delete');
+    await untilWaiting();
+    await placing.query('COMMIT');
+    placing.release();
+    expect((await deletion).status).toBe(202);
+    expect(await ended(does(placement(world).reserveSpace, { volumeId: String(after) }))).toBe('NO_CAPACITY');
+    const grow = { volumeId: String(before), sizeGib: 2, fromSizeGib: 1 };
+    expect(await ended(does(volumeRecords(world).claimGrowth, grow))).toBe('NO_CAPACITY');
+    const { locate } = storagePools(world);
+    expect(await ended(does(locate, { storagePoolId: String(scene.ids.storagePool) }))).toBe('HAS_DEPENDENTS');
   });
 
   test('an undo takes back what was its own, though others have been given the room meanwhile', async () => {
