@@ -62,7 +62,8 @@ function veilFor({ mayAtPlatform, maySeeScope, knownAccounts }: Reader): Veil | 
   );
   if (hidden.size === 0 && knownAccounts === null) return null;
   const plain = hidden.size > 0;
-  const tells = new RegExp(`"(?:${[...hidden].join('|')})":(?!null[,}])|"code":"`);
+  // PostgreSQL writes a space behind the colons of a document, and none behind those of a row.
+  const tells = new RegExp(`"(?:${[...hidden].join('|')})":(?! ?null[,}])|"code": ?"`);
 
   function problem(given: Json, told: Json): void {
     const code = String(given.code);
