@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Api, OperationView, Resource } from '../../lab/api.ts';
 import { setRules } from '../support/rollback.ts';
-import { isSuspended, refusedMessages, secondWorker } from '../support/suspend.ts';
+import { answersTo, isSuspended, secondWorker } from '../support/suspend.ts';
 
 export interface SuspendedLab {
   admin: Api;
@@ -61,31 +61,36 @@ export function suspendedWorkers(of: () => SuspendedLab): void {
       await setRules(admin, []);
     }
 
-    /** What it sends now is refused; `before` are those that were refused earlier. */
-    async function goesOnInVain(before: number): Promise<void> {
+    /**
+     * The message at which it was stopped changes nothing when it goes on: the host refuses it, or its connection has ended meanwhile. `before` are
+     * its answers until then.
+     */
+    async function goesOnInVain(message: string, before: { done: number; inVain: number }): Promise<void> {
       const pid = of().workerPid();
       process.kill(pid, 'SIGCONT');
-      await until(async () => (await refusedMessages(pid)) > before);
+      await until(async () => (await answersTo(pid, message)).inVain > before.inVain);
+      expect((await answersTo(pid, message)).done).toBe(before.done);
     }
 
     test('does not boot a guest again that has gone on to another host, and does not move it', async () => {
       const { tenant, newInstance, placesOf, expunge } = of();
       const id = randomUUID();
+      const boots = await answersTo(of().workerPid(), 'domain.ensureRunning');
       await finishedByAnother(id, 'hypervisor.boot', 'domain.ensureRunning', () =>
         tenant.call('POST', '/v1/instances', newInstance('suspended', id)),
       );
       const first = await hostOf(id);
       await act(id, 'migrate');
-      await goesOnInVain(0);
+      await goesOnInVain('domain.ensureRunning', boots);
       expect(await placesOf(id)).toEqual([[await elsewhere(id, first), 'running']]);
       await endSecond();
 
-      const refused = await refusedMessages(of().workerPid());
+      const moves = await answersTo(of().workerPid(), 'domain.migrate');
       await finishedByAnother(id, 'hypervisor.migrate', 'domain.migrate', () =>
         of().admin.call('POST', `/v1/instances/${id}/actions/migrate`, { hostId: first }),
       );
       await act(id, 'migrate');
-      await goesOnInVain(refused);
+      await goesOnInVain('domain.migrate', moves);
       expect(await placesOf(id)).toEqual([[await elsewhere(id, first), 'running']]);
       await expunge(id);
     }, 900_000);

@@ -15,13 +15,16 @@ export function suspend(pid: number): () => void {
 /** Whether a process is stopped. */
 export const isSuspended = (pid: number): boolean => /^\d+ \(.*\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 
-/** How many messages of this worker hosts have refused because another has taken its place. */
-export async function refusedMessages(pid: number): Promise<number> {
+/** How many messages of that name this worker has sent to hosts that were acted on, and that were not: refused, or lost with their connection. */
+export async function answersTo(pid: number, message: string): Promise<{ done: number; inVain: number }> {
   const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
   const [, port] = /(?:^|\0)BELAY_METRICS_PORT=(\d+)/.exec(environment) ?? [];
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-  const counts = text.matchAll(/^belay_agent_call_duration_seconds_count\{[^}]*outcome="SUPERSEDED"[^}]*\} (\d+)/gm);
-  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+  const answers = { done: 0, inVain: 0 };
+  for (const [, labels = '', count] of text.matchAll(/^belay_agent_call_duration_seconds_count\{([^}]*)\} (\d+)/gm))
+    if (labels.includes(`call="${message}"`))
+      answers[labels.includes('outcome="ok"') ? 'done' : 'inVain'] += Number(count);
+  return answers;
 }
 
 /** Another host worker as the one with this pid, under a name of its own. Answers what ends it. */
