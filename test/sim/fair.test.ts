@@ -90,16 +90,16 @@ const claimed = async (imageId: string): Promise<boolean> =>
 describe('uploads', () => {
   test('hold no connection to the database, and a key has so many open and no more', async () => {
     const who = await tenant('uploader');
-    const images = await Promise.all(Array.from({ length: 5 }, () => announce(who)));
-    const open = images.slice(0, 4).map(({ id }) => sending(who.api, id));
-    for (const { id } of images.slice(0, 4)) await until(() => claimed(id));
+    const images = await Promise.all(Array.from({ length: 9 }, () => announce(who)));
+    const open = images.slice(0, 8).map(({ id }) => sending(who.api, id));
+    for (const { id } of images.slice(0, 8)) await until(() => claimed(id));
     // All that API, workers and dispatcher have: none waits in a transaction, none holds an advisory lock of a session.
     const { rows } = await client.query(
       `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
        UNION ALL SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND state_change < now() - interval '5 seconds'`,
     );
     expect(rows).toEqual([]);
-    const last = String(images[4]?.id);
+    const last = String(images[8]?.id);
     const refused = await who.api.raw('PUT', `/v1/images/${last}/content`, smallRawDisk(), bytesType);
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5']);
     expect(((await refused.json()) as { code: string }).code).toBe('TOO_MANY_OPEN');

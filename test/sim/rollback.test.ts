@@ -139,11 +139,16 @@ async function poolWithCopy(name: string): Promise<{ id: string }> {
 const { ceph, s3 } = address;
 const announce = (name: string): Promise<{ id: string }> =>
   tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
+/** As soon as there is a place for it: a key has so many uploads open, and no more. */
 async function uploaded(id: string): Promise<OperationView> {
-  const response = await tenant.raw('PUT', `/v1/images/${id}/content`, smallRawDisk(), {
-    'content-type': 'application/octet-stream',
-  });
-  return (await response.json()) as OperationView;
+  for (;;) {
+    const response = await tenant.raw('PUT', `/v1/images/${id}/content`, smallRawDisk(), {
+      'content-type': 'application/octet-stream',
+    });
+    if (response.status !== 429) return (await response.json()) as OperationView;
+    await response.body?.cancel();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 /** The deletion of something made for it. */
 const deletion = (plural: string, made: (name: string) => Promise<{ id: string }>) => async (name: string) => {
