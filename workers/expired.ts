@@ -1,6 +1,6 @@
 /** What has an end of its own is deleted by the same operation that anybody else would begin, with all that stands in its way. */
 import { acceptOwn } from '../acceptance/own.ts';
-import { type Database, run, transaction } from '../database/database.ts';
+import { type Database, run } from '../database/database.ts';
 
 const atOnce = 50;
 const firstId = '00000000-0000-0000-0000-000000000000';
@@ -17,18 +17,13 @@ async function expired(database: Database, name: string, condition: string): Pro
   return rows.map(({ id }) => id);
 }
 
+/** An upload that has begun in time may come to its end. */
+const nobodySends = `NOT EXISTS (SELECT 1 FROM "upload" u WHERE u."imageId" = t.id)`;
+
 /** Snapshots past their `expiresAt`, and announced images whose bytes did not come in time. */
 export async function deleteExpired(database: Database): Promise<void> {
   for (const id of await expired(database, 'snapshot', `t."expiresAt" < now() AND t.state = 'ready'`))
     await acceptOwn(database, 'snapshot', 'delete', id, 'expired');
-  for (const id of await expired(database, 'image', `t."uploadExpiresAt" < now() AND t.state = 'awaitingUpload'`))
-    await transaction(database, async (tx) => {
-      // Whoever sends bytes holds this lock: what has begun in time may come to its end.
-      const [lock] = await run<{ free: boolean }>(
-        tx,
-        'SELECT pg_try_advisory_xact_lock(hashtextextended($1, 3)) AS free',
-        [id],
-      );
-      if (lock?.free) await acceptOwn(database, 'image', 'delete', id, 'expired');
-    });
+  const late = `t."uploadExpiresAt" < now() AND t.state = 'awaitingUpload' AND ${nobodySends}`;
+  for (const id of await expired(database, 'image', late)) await acceptOwn(database, 'image', 'delete', id, 'expired');
 }

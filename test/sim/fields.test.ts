@@ -181,6 +181,43 @@ test('an announced image whose bytes do not come in time is not sent any more, a
   await tenant.done('DELETE', `/v1/images/${kept.id}`);
 });
 
+test('bytes that have begun to come in time may come to their end', async () => {
+  const image = await tenant.call('POST', '/v1/images', { name: 'slow', zoneId });
+  let more = (): void => {};
+  const goOn = new Promise<void>((resolve) => {
+    more = resolve;
+  });
+  const disk = smallRawDisk();
+  const body = new ReadableStream({
+    async start(controller) {
+      controller.enqueue(disk);
+      await goOn;
+      controller.enqueue(new Uint8Array(disk.length));
+      controller.close();
+    },
+  });
+  const sent = fetch(`${address.apiUrl}/v1/images/${image.id}/content`, {
+    method: 'PUT',
+    headers: { authorization: `Bearer ${tenant.token}`, 'content-type': 'application/octet-stream' },
+    body,
+    duplex: 'half',
+  } as RequestInit);
+  await until(
+    async () => (await database.query(`SELECT 1 FROM "upload" WHERE "imageId" = $1`, [image.id])).rowCount === 1,
+  );
+  const other = await tenant.call('POST', '/v1/images', { name: 'late', zoneId });
+  await database.query(
+    `UPDATE "image" SET "uploadExpiresAt" = now() - interval '1 second' WHERE id = ANY($1::uuid[])`,
+    [[image.id, other.id]],
+  );
+  await until(async () => (await answer(tenant.call('GET', `/v1/images/${other.id}`))) === 'NOT_FOUND');
+  expect((await tenant.call('GET', `/v1/images/${image.id}`)).state).toBe('awaitingUpload');
+  more();
+  await tenant.settled(((await (await sent).json()) as Resource).id);
+  expect((await tenant.call('GET', `/v1/images/${image.id}`)).state).toBe('ready');
+  await tenant.done('DELETE', `/v1/images/${image.id}`);
+});
+
 test('guests are told the domain of their network, else that of the zone, and the name servers of the zone where the subnet names none', async () => {
   await admin.call('PATCH', `/v1/zones/${zoneId}`, { domainName: 'zone.example', dnsServers: ['10.0.0.53'] });
   restore.push(() => admin.call('PATCH', `/v1/zones/${zoneId}`, { domainName: null, dnsServers: [] }));
