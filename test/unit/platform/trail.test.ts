@@ -293,6 +293,7 @@ describe('an archive', () => {
   });
 
   test('takes ended operations and events that are old, and nothing else of theirs', async () => {
+    const nobody = crypto.randomUUID();
     const operation = (state: string, endedAt: string | null) => ({
       id: crypto.randomUUID(),
       type: 'zone.update',
@@ -305,7 +306,7 @@ describe('an archive', () => {
     const old = operation('succeeded', long);
     await insertAll(scene.database.pool, {
       operation: [old, called, operation('succeeded', recent), operation('running', null), operation('stuck', null)],
-      callback: [{ operationId: called.id, apiKeyId: crypto.randomUUID(), url: 'http://example.net/' }],
+      callback: [{ operationId: called.id, apiKeyId: nobody, accountId: nobody, url: 'http://example.net/' }],
       event: [1, 2, 3].map((sequence) => ({
         id: crypto.randomUUID(),
         type: 'zone.updated',
