@@ -18,6 +18,13 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
+/** Whether a document may hold members that nobody has named, so that what is in it is known only when it is told. */
+function isOpen(schema: Json): boolean {
+  if (schema.type === 'array') return isOpen((schema.items ?? {}) as Json);
+  if (schema.type === 'object') return !schema.properties && !isObject(schema.additionalProperties);
+  return schema.type === undefined && schema.anyOf === undefined;
+}
+
 const sqlTypes: Record<string, string> = { 'uuid[]': 'uuid[]', integer: 'integer', bigint: 'bigint', double: 'float8' };
 
 interface Reader {
@@ -91,10 +98,16 @@ function veilFor({ mayAtPlatform, maySeeScope, knownAccounts }: Reader): Veil | 
     if (knownAccounts === null || !actorMembers.includes(name)) return null;
     return sql`CASE WHEN EXISTS (SELECT 1 FROM "user" actor WHERE actor.id = ${alias}."actorUserId" AND actor."accountId" = ANY(${knownAccounts}::uuid[])) THEN ${alias}.${identifier(name)} END`;
   };
+  const compared = (of: Column, alias: Sql): Sql | null => {
+    if (!plain || of.type !== 'jsonb' || !isOpen(of.schema)) return column(of, alias);
+    if (of.schema.type !== 'object') return raw('NULL::jsonb');
+    // Of a problem its code is told, and that there is one.
+    const value = sql`${alias}.${identifier(of.name)}`;
+    return sql`CASE WHEN ${value} IS NOT NULL THEN jsonb_build_object('code', ${value}->'code') END`;
+  };
   return {
     column,
-    compared: (of, alias) =>
-      plain && of.type === 'jsonb' && Object.keys(of.schema).length === 0 ? raw('NULL::jsonb') : column(of, alias),
+    compared,
     json: (text) => (plain && tells.test(text) ? JSON.stringify(told(JSON.parse(text))) : text),
   };
 }

@@ -245,7 +245,17 @@ test('no filter asks about what is not told', async () => {
   const { hostId } = await admin.call('GET', `/v1/instances/${targetId}`);
   const admins = '00000000-0000-4000-8000-000000000005';
   await admin.done('POST', `/v1/instances/${targetId}/actions/reboot`, { mode: 'force' });
+  const client = await openClient(address.databaseUrl);
+  const words = { code: 'HOST_UNREACHABLE', message: `host ${hostId} is away` };
+  await client.query(`UPDATE "instance" SET fault = $2 WHERE id = $1`, [targetId, words]);
+  await client.query(
+    `UPDATE "operation" SET error = $2, steps = jsonb_build_array(jsonb_build_object('error', $2::jsonb)) WHERE "targetId" = $1 AND type = 'instance.reboot'`,
+    [targetId, words],
+  );
   for (const [plural, filter] of [
+    ['instances', `fault.message = "host*"`],
+    ['operations', `error.message = "host*"`],
+    ['operations', `steps:(error.message = "host*")`],
     ['instances', `hostId = "${hostId}"`],
     ['instances', 'hostId != null'],
     ['instances', `host.id = "${hostId}"`],
@@ -256,6 +266,10 @@ test('no filter asks about what is not told', async () => {
     ['events', `payload.hostId = "${hostId}"`],
   ] as const)
     expect([filter, await list(tenant, plural, filter)]).toEqual([filter, []]);
+  expect(await list(tenant, 'instances', 'fault.code = "HOST_UNREACHABLE"')).toHaveLength(1);
+  expect(await list(admin, 'instances', 'fault.message = "host*"')).toHaveLength(1);
+  await client.query(`UPDATE "instance" SET fault = NULL WHERE id = $1`, [targetId]);
+  await client.end();
   expect(await list(admin, 'instances', `hostId = "${hostId}" AND id = "${targetId}"`)).toHaveLength(1);
   const [mine] = await list(tenant, 'operations', `targetId = "${targetId}" AND type = "instance.create"`);
   expect(mine?.actorUserId).toEqual(expect.any(String));
