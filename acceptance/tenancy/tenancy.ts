@@ -7,6 +7,7 @@ import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, gives, heldUntil, keyAllows, may, type Place, placeOf, type Rule, scopesOf } from '../caller.ts';
 import type { Accepting, Hooks, Row } from '../change.ts';
+import { loadedOf } from '../holds.ts';
 import { covers } from '../network/cidr.ts';
 import { type Counter, countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
@@ -237,6 +238,12 @@ export const tenancyHooks: Hooks = {
   },
   'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
   'account.delete': {
+    // Its default project goes along: nothing is made in that meanwhile.
+    related: ({ row }) => [{ kind: 'project', by: 'accountId', id: row.id }],
+    holds: ({ row, loaded }) =>
+      loadedOf(loaded, 'project')
+        .filter(({ accountId, isDefault }) => accountId === row.id && isDefault === true)
+        .map(({ id }) => ({ kind: 'project', id, mode: 'D' })),
     async accept({ tx, row }) {
       const [project] = await run<{ id: string }>(
         tx,

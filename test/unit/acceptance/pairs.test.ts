@@ -3,7 +3,9 @@
  * the line and neither has written yet. The pairs come from the actions themselves.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Change } from '../../../acceptance/change.ts';
 import type { Database } from '../../../database/database.ts';
+import { wellKnown } from '../../../database/installation.ts';
 import { operationTypes, type Scene, setScene } from '../../support/scene.ts';
 import { watched } from '../../support/watched.ts';
 
@@ -52,7 +54,7 @@ function meetingPlace(database: Database): (session: 0 | 1) => { database: Datab
       database: watched(
         database,
         async (statement) => {
-          if (statement.includes('INSERT INTO "operation"')) await arrive();
+          if (/INSERT INTO "(operation|auditEntry)"/.test(statement)) await arrive();
         },
         (client) => {
           pids[session] = (client as unknown as { processID: number }).processID;
@@ -65,12 +67,12 @@ function meetingPlace(database: Database): (session: 0 | 1) => { database: Datab
   };
 }
 
-async function race(a: string, b: string): Promise<void> {
+async function race(a: string, b: string, ...more: Partial<Change>[]): Promise<void> {
   const meet = meetingPlace(scene.database);
   const sessions = ([a, b] as const).map(async (type, index) => {
     const at = meet(index as 0 | 1);
     try {
-      await scene.accept(type, {}, at.database);
+      await scene.accept(type, more[index] ?? {}, at.database);
     } catch (error) {
       // One may be refused because of the other: that is an answer, too.
       if ((error as Error).name !== 'Problem') throw error;
@@ -124,4 +126,23 @@ describe('two acceptances that meet before either has written', () => {
     expect(wrong).toEqual([]);
     expect(raced).toBeGreaterThan(pairs.length / 3);
   }, 600_000);
+});
+
+test('nothing is made in a project whose account is just being deleted', async () => {
+  for (let round = 0; round < 10; round++) {
+    await scene.reset();
+    const { body } = await scene.accept('account.create', {
+      body: { name: `account ${round}`, domainId: wellKnown.rootDomain },
+    });
+    const { id } = JSON.parse(body) as { id: string };
+    const { rows } = await scene.stage.query<{ id: string }>(`SELECT id FROM "project" WHERE "accountId" = $1`, [id]);
+    const network = { body: { name: 'n', zoneId: scene.ids.zone, projectId: rows[0]?.id } };
+    const deletion = { targetId: id, body: undefined };
+    if (round % 2 === 0) await race('network.create', 'account.delete', network, deletion);
+    else await race('account.delete', 'network.create', deletion, network);
+    const orphans = await scene.stage.query(
+      `SELECT 1 FROM "network" n JOIN "project" p ON p.id = n."projectId" WHERE n."deletedAt" IS NULL AND p."deletedAt" IS NOT NULL`,
+    );
+    expect(orphans.rows).toEqual([]);
+  }
 });
