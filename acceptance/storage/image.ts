@@ -1,28 +1,36 @@
-import { run } from '../../database/database.ts';
+import { type Client, run } from '../../database/database.ts';
 import { instantAt } from '../../model/forms.ts';
 import type { Hooks } from '../change.ts';
+import { keyOf, lockAll } from '../holds.ts';
 import { invalid } from '../violation.ts';
 
 /** How long the bytes of an announced image may take to arrive. */
 const uploadWindowMs = 24 * 3600 * 1000;
 
+/** The one store that an image of the zone can mean without naming it. Throws INVALID_ARGUMENT when there is not exactly one. */
+async function onlyStoreOf(tx: Client, zoneId: unknown): Promise<{ id: string }> {
+  const [only, another] = await run<{ id: string }>(
+    tx,
+    `SELECT id FROM "backupStore" WHERE "zoneId" = $1 AND state = 'ready' AND enabled AND NOT "readOnly" AND "deletedAt" IS NULL ORDER BY "createdAt" LIMIT 2`,
+    [zoneId],
+  );
+  if (only && !another) return only;
+  throw invalid(
+    'backupStoreId',
+    only ? 'is needed: the zone has several backup stores' : 'is needed: the zone has no backup store that is ready',
+  );
+}
+
 export const imageHooks: Hooks = {
   'image.create': {
     async accept({ tx, row, input, references }) {
       if (!input.backupStoreId) {
-        const stores = await run<{ id: string }>(
-          tx,
-          `SELECT id FROM "backupStore" WHERE "zoneId" = $1 AND state = 'ready' AND enabled AND NOT "readOnly" AND "deletedAt" IS NULL ORDER BY "createdAt" LIMIT 2`,
-          [input.zoneId],
-        );
-        if (stores.length !== 1)
-          throw invalid(
-            'backupStoreId',
-            stores.length === 0
-              ? 'is needed: the zone has no backup store that is ready'
-              : 'is needed: the zone has several backup stores',
-          );
-        row.backupStoreId = stores[0]?.id;
+        const only = await onlyStoreOf(tx, input.zoneId);
+        // As if the request had named it: it does not go meanwhile.
+        await lockAll(tx, new Map([[keyOf({ kind: 'backupStore', id: only.id }), 'S']]));
+        const still = await onlyStoreOf(tx, input.zoneId);
+        if (still.id !== only.id) throw invalid('backupStoreId', 'is needed: the stores of the zone are being changed');
+        row.backupStoreId = still.id;
       } else {
         const store = references.get(`backupStore/${String(input.backupStoreId)}`);
         if (store?.zoneId !== input.zoneId) throw invalid('backupStoreId', 'is in another zone');

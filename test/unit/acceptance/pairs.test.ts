@@ -146,3 +146,16 @@ test('nothing is made in a project whose account is just being deleted', async (
     expect(orphans.rows).toEqual([]);
   }
 });
+
+test('an image is not announced in a store that is just being deleted, though it does not name it', async () => {
+  for (let round = 0; round < 10; round++) {
+    await scene.setFor('backupStore.delete');
+    const image = { body: { name: 'i', zoneId: scene.ids.zone, projectId: wellKnown.rootProject } };
+    if (round % 2 === 0) await race('image.create', 'backupStore.delete', image);
+    else await race('backupStore.delete', 'image.create', {}, image);
+    const lost = await scene.stage.query(
+      `SELECT 1 FROM "image" i JOIN "backupStore" b ON b.id = i."backupStoreId" WHERE i."deletedAt" IS NULL AND b.state <> 'ready'`,
+    );
+    expect(lost.rows).toEqual([]);
+  }
+});
