@@ -250,7 +250,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       await condition(() => given() !== undefined);
       const verb = given() ?? 'retry';
       report.error = null;
-      await record('resume', { steps, rollingBack: !committed, skipped: verb === 'skip' ? report.name : null });
+      await record('resume', {
+        steps,
+        rollingBack: !committed,
+        skipped: verb === 'skip' ? report.name : null,
+        question: questions,
+      });
       // Whatever else was said until now was about this question.
       signalled.delete(report.index);
       nameless = undefined;

@@ -338,11 +338,14 @@ export const operations = ({ database }: World) => ({
     }): Promise<void> {
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, at.operationId);
-        await run(
+        // A question that was asked before, and may be answered by now, is not asked again by a try that comes late.
+        const [asked] = await run(
           tx,
-          `UPDATE "operation" SET state = 'stuck', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-          [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem)],
+          `UPDATE "operation" SET state = 'stuck', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
+           WHERE id = $1 AND "endedAt" IS NULL AND coalesce((error->>'question')::int, 0) < coalesce($4, 2147483647) RETURNING 1`,
+          [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
         );
+        if (!asked) return;
         await run(
           tx,
           `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
@@ -372,13 +375,18 @@ export const operations = ({ database }: World) => ({
       steps: StepReport[];
       rollingBack: boolean;
       skipped: string | null;
+      /** The question that was answered; runs from before it was told do not say. */
+      question?: number;
     }): Promise<void> {
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, at.operationId);
-        await run(tx, `UPDATE "operation" SET state = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1`, [
-          at.operationId,
-          at.rollingBack ? 'rollingBack' : 'running',
-        ]);
+        const [resumed] = await run(
+          tx,
+          `UPDATE "operation" SET state = $2, "updatedAt" = now(), revision = revision + 1
+           WHERE id = $1 AND state = 'stuck' AND coalesce((error->>'question')::int = $3, TRUE) RETURNING 1`,
+          [at.operationId, at.rollingBack ? 'rollingBack' : 'running', at.question ?? null],
+        );
+        if (!resumed) return;
         await run(
           tx,
           `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1

@@ -173,3 +173,43 @@ test('a host that was given up because it did not answer is not asked by a try t
   expect(asked).toEqual(['domain.ensureDefined', 'domain.ensureRunning']);
   await expect(boot(false).undo?.(place, context)).rejects.toThrow('away');
 });
+
+test('what a saga writes of its own operation changes nothing once that has ended, or has gone on to another question', async () => {
+  const operationId = crypto.randomUUID();
+  await scene.stage.query(
+    `INSERT INTO "operation" (id, state, type, "targetKind", "targetId", "createdAt", "updatedAt", "endedAt", error)
+     VALUES ($1, 'succeeded', 'instance.stop', 'instance', $2, now(), now(), now(), '{"code":"INTERNAL","question":1}')`,
+    [operationId, scene.ids.instance],
+  );
+  const record = async (): Promise<unknown> =>
+    (await scene.stage.query(`SELECT * FROM "operation" WHERE id = $1`, [operationId])).rows;
+  const before = [await record(), await records()];
+  const problem = { code: 'INTERNAL', message: 'broken', step: null, stepIndex: 0, question: 1 };
+  const told = { operationId, steps: [], problem, committed: true, rollingBack: false, skipped: null, result: null };
+  const own = Object.keys(activities).filter((name) => name.startsWith('operations.') && !name.endsWith('.undo'));
+  expect(own.length).toBeGreaterThan(5);
+  const say = (name: string, more = {}) =>
+    activities[name]?.({ ...told, ...more }, late(name, operationId) as never).catch(() => {});
+  for (const name of own) {
+    await say(name, { cancelled: false, question: 1 });
+    expect([name, await record(), await records()]).toEqual([name, ...before]);
+  }
+
+  // Two questions: the first is answered, the second is not.
+  const state = async (): Promise<unknown> =>
+    (
+      await scene.stage.query(`SELECT state, error->'question' AS question FROM "operation" WHERE id = $1`, [
+        operationId,
+      ])
+    ).rows;
+  await scene.stage.query(`UPDATE "operation" SET state = 'running', "endedAt" = NULL, error = NULL`);
+  await say('operations.stuck');
+  await say('operations.resume', { question: 1 });
+  await say('operations.stuck');
+  expect(await state()).toEqual([{ state: 'running', question: 1 }]);
+  await say('operations.stuck', { problem: { ...problem, question: 2 } });
+  await say('operations.resume', { question: 1 });
+  expect(await state()).toEqual([{ state: 'stuck', question: 2 }]);
+  await say('operations.resume', { question: 2 });
+  expect(await state()).toEqual([{ state: 'running', question: 2 }]);
+});
