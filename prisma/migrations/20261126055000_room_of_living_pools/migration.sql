@@ -4,14 +4,16 @@ CREATE OR REPLACE FUNCTION belay_claim_room(pool_ids uuid[], for_volumes boolean
 DECLARE
   pool record;
   promised bigint;
+  closed boolean;
 BEGIN
   -- What an undo takes back was its own a moment ago.
   IF cardinality(pool_ids) = 0 OR current_setting('belay.takes_back', true) = 'on' THEN RETURN; END IF;
-  FOR pool IN SELECT id, enabled, state, "totalGib" * overprovision AS promisable FROM "storagePool" WHERE id = ANY(pool_ids) ORDER BY id FOR NO KEY UPDATE LOOP
+  FOR pool IN SELECT id, state, "totalGib" * overprovision AS promisable FROM "storagePool" WHERE id = ANY(pool_ids) ORDER BY id FOR NO KEY UPDATE LOOP
     promised := belay_promised_gib(pool.id);
-    IF promised > pool.promisable OR (for_volumes AND NOT pool.enabled) OR pool.state <> 'ready' THEN
-      RAISE EXCEPTION 'storage pool % has no room for this any more: it is %, and would promise % GiB of % GiB%', pool.id, pool.state, promised,
-        floor(pool.promisable), CASE WHEN pool.enabled THEN '' ELSE ', and is closed' END
+    closed := pool.state <> 'ready' OR (for_volumes AND belay_pool_is_open(pool.id) IS FALSE);
+    IF promised > pool.promisable OR closed THEN
+      RAISE EXCEPTION 'storage pool % has no room for this any more: it would promise % GiB of % GiB%', pool.id, promised, floor(pool.promisable),
+        CASE WHEN closed THEN ', and is closed' ELSE '' END
         USING ERRCODE = '23514', CONSTRAINT = 'storagePool_room', TABLE = 'storagePool';
     END IF;
   END LOOP;
