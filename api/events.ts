@@ -7,7 +7,6 @@ import { type Database, run } from '../database/database.ts';
 import type { Statement } from '../database/sql.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
-import { config } from '../runtime/config.ts';
 import { Problem } from '../runtime/problem.ts';
 import { refused } from './known.ts';
 import { refuseCostly } from './query/budget.ts';
@@ -59,7 +58,7 @@ function newestEvent(database: Database): Promise<string> {
 }
 
 /** Followers of one account read one after the other: what a filter costs, its own streams wait for. */
-const readers = turnsOf(config.openConnections, { most: 1 });
+const readers = turnsOf(1);
 
 interface Told {
   sequence: string;

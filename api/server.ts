@@ -74,7 +74,7 @@ function mayList(caller: Caller, kind: Kind): void {
 }
 
 /** What callers decide the cost of: an account has a quarter of the connections for it at the most. */
-const searches = turnsOf(config.searchConnections, { most: Math.ceil(config.searchConnections / 4) });
+const searches = turnsOf(Math.ceil(config.searchConnections / 2), { alone: Math.ceil(config.searchConnections / 4) });
 
 async function search<T>(
   { search: { pool } }: Api,

@@ -19,10 +19,10 @@ export interface Turns {
 }
 
 /**
- * An account has an even share of the places among those that are there, never less than `least` and never more than `most`: what it asks for
- * beyond that waits until it gives some back. Nobody who comes waits for another's.
+ * An account has an even share of the places among those that are there, and never less than `least`; one that is alone has `alone`. What it
+ * asks for beyond that waits until it gives some back. Nobody who comes waits for another's.
  */
-export function turnsOf(places: number, { least = 1, most = places }: { least?: number; most?: number } = {}): Turns {
+export function turnsOf(places: number, { least = 1, alone = places }: { least?: number; alone?: number } = {}): Turns {
   const accounts = new Map<string, Asking>();
   let lookedAt = 0;
 
@@ -33,7 +33,7 @@ export function turnsOf(places: number, { least = 1, most = places }: { least?: 
       for (const [id, asking] of accounts)
         if (asking.held === 0 && now - asking.askedAt > presentMs) accounts.delete(id);
     }
-    return Math.max(least, Math.min(most, Math.floor(places / Math.max(1, accounts.size))));
+    return accounts.size <= 1 ? alone : Math.max(least, Math.floor(places / accounts.size));
   }
 
   function goOn(asking: Asking): void {

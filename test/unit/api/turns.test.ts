@@ -21,7 +21,7 @@ const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 describe('places that accounts take turns at', () => {
   it('are as many as it likes for the one who is alone, and nobody who comes waits for it', async () => {
-    const { had, ask } = asker(turnsOf(8, { most: 6 }));
+    const { had, ask } = asker(turnsOf(8, { alone: 6 }));
     ask('a', 20);
     await soon();
     expect(had).toHaveLength(6);
