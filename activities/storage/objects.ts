@@ -153,7 +153,8 @@ export function discardAllUploads(store: ObjectStore, imageId: string): Promise<
   const Prefix = partKey({ imageId });
   return exchange(store, `delete ${Prefix}`, async () => {
     const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket, Prefix }));
-    for (const { Key, UploadId } of Uploads) if (Key) await abort(store, Key, UploadId);
+    // What another image is sent is nobody's here, whatever a store lists.
+    for (const { Key, UploadId } of Uploads) if (Key?.startsWith(Prefix)) await abort(store, Key, UploadId);
     const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix }));
     for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket, Key }));
   });

@@ -110,7 +110,7 @@ export function createS3Server({ accessKey }: S3Credentials, bucketNames: string
       case 'HEAD':
         return empty(200);
       case 'GET':
-        if (query.has('uploads')) return xml(listUploads(bucket));
+        if (query.has('uploads')) return xml(listUploads(bucket, query.get('prefix') ?? ''));
         if (query.has('location')) return xml('<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>');
         return xml(listObjects(bucket, query));
       case 'POST':
@@ -267,8 +267,9 @@ function listBuckets(buckets: Map<string, Bucket>): string {
   return `<ListAllMyBucketsResult><Buckets>${items.join('')}</Buckets></ListAllMyBucketsResult>`;
 }
 
-function listUploads(bucket: Bucket): string {
-  const items = [...bucket.uploads.values()].map(
+function listUploads(bucket: Bucket, prefix: string): string {
+  const listed = [...bucket.uploads.values()].filter(({ key }) => key.startsWith(prefix));
+  const items = listed.map(
     ({ id, key, startedAt }) =>
       `<Upload><Key>${escapeXml(key)}</Key><UploadId>${id}</UploadId><Initiated>${startedAt.toISOString()}</Initiated></Upload>`,
   );

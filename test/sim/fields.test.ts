@@ -183,16 +183,15 @@ test('an announced image whose bytes do not come in time is not sent any more, a
 
 test('bytes that have begun to come in time may come to their end', async () => {
   const image = await tenant.call('POST', '/v1/images', { name: 'slow', zoneId });
-  let more = (): void => {};
-  const goOn = new Promise<void>((resolve) => {
-    more = resolve;
-  });
-  const disk = smallRawDisk();
+  let enough = false;
   const body = new ReadableStream({
     async start(controller) {
-      controller.enqueue(disk);
-      await goOn;
-      controller.enqueue(new Uint8Array(disk.length));
+      controller.enqueue(smallRawDisk());
+      // What does not move is ended.
+      while (!enough) {
+        controller.enqueue(new Uint8Array(65_536));
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
       controller.close();
     },
   });
@@ -212,8 +211,10 @@ test('bytes that have begun to come in time may come to their end', async () => 
   );
   await until(async () => (await answer(tenant.call('GET', `/v1/images/${other.id}`))) === 'NOT_FOUND');
   expect((await tenant.call('GET', `/v1/images/${image.id}`)).state).toBe('awaitingUpload');
-  more();
-  await tenant.settled(((await (await sent).json()) as Resource).id);
+  enough = true;
+  const accepted = (await (await sent).json()) as Resource;
+  expect([accepted.type, accepted.detail]).toEqual(['image.import', undefined]);
+  await tenant.settled(accepted.id);
   expect((await tenant.call('GET', `/v1/images/${image.id}`)).state).toBe('ready');
   await tenant.done('DELETE', `/v1/images/${image.id}`);
 });
