@@ -51,7 +51,7 @@ export const storagePools = (world: World) => {
         // What was placed there while the deletion was accepted; nothing follows, because only a pool that is ready has room.
         const [volume] = await run<{ id: string }>(
           pool,
-          `SELECT id FROM "volume" WHERE "poolId" = $1 AND "deletedAt" IS NULL LIMIT 1`,
+          `SELECT v.id FROM "storagePool" p JOIN "volume" v ON v."poolId" = p.id WHERE p.id = $1 AND p.state = 'deleting' AND v."deletedAt" IS NULL LIMIT 1`,
           [storagePoolId],
         );
         if (volume)
