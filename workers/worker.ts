@@ -5,6 +5,7 @@ import type { Context as ActivityContext, Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { type ActivityExecuteInput, DefaultLogger, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { failureOf } from '../activities/failure.ts';
+import { refuseLate } from '../activities/holder.ts';
 import { activitiesFor } from '../activities/index.ts';
 import { openNorthbound } from '../activities/network/northbound.ts';
 import { ovsdbTls } from '../activities/network/ovsdbSocket.ts';
@@ -59,8 +60,8 @@ const contextOf = ({ activityType, workflowExecution, workflowType }: Info, plac
   undo: activityType.endsWith('.undo'),
 });
 
-/** Whom the try of a step that runs right now speaks for. */
-const speaking = new AsyncLocalStorage<{ context: StepContext; stamp: Stamp } | null>();
+/** Whom the try of a step that runs right now speaks for; to hosts only by a stamp. */
+const speaking = new AsyncLocalStorage<{ context: StepContext; stamp: Stamp | null }>();
 
 /**
  * The lease is the one under which the try begins, for as long as it takes: a worker that got its shard back after another had it must not
@@ -73,7 +74,7 @@ function stampOf(place: StepPlace, { operationId }: StepContext, attempt: number
 /** A host for the try that runs right now. */
 async function hostInStep(database: Database, connect: () => Promise<HostConnection>): Promise<HostInStep> {
   const speaker = speaking.getStore();
-  if (!speaker) throw new Error('only a step on the queue of a host may speak to hosts');
+  if (!speaker?.stamp) throw new Error('only a step on the queue of a host may speak to hosts');
   const host = (await connect()).as(speaker.stamp);
   if (!config.faultInjection) return host;
   const under = (message: string): Promise<void> => beforeMessage(database, speaker.context, message);
@@ -105,7 +106,7 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const speaker = lease ? { context, stamp: stampOf(place, context, attempt, lease) } : null;
+          const speaker = { context, stamp: lease ? stampOf(place, context, attempt, lease) : null };
           const result = await speaking.run(speaker, () =>
             underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
           );
@@ -140,7 +141,10 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     database,
     log,
     host: (hostId) => hostInStep(database, () => hosts.connect(hostId)),
-    northbound: openNorthbound(config.ovnNorthbound, tls),
+    northbound: openNorthbound(config.ovnNorthbound, tls, async () => {
+      const speaker = speaking.getStore();
+      if (speaker) await refuseLate(database.pool, speaker.context);
+    }),
     southbound: { remotes: config.ovnSouthbound, tls },
   };
   const events = stepEvents(database, log);

@@ -131,6 +131,7 @@ class Channel {
   }
 
   request(method: string, params: unknown[]): Promise<OvsdbResult[]> {
+    if (!this.open) return Promise.reject(new Error('the northbound database has closed the connection'));
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -153,8 +154,19 @@ class Channel {
   }
 }
 
-/** `remote`: one or more addresses, separated by commas; the next one is tried when one fails. */
-export function openNorthbound(remote: string, tls: OvsdbTls = null): Northbound {
+const changes = ({ op }: OvsdbOperation): boolean => ['insert', 'update', 'mutate', 'delete'].includes(op);
+
+/**
+ * `remote`: one or more addresses, separated by commas; the next one is tried when one fails.
+ *
+ * `mayChange` is asked before anything is changed, and throws when whoever wants to has come too late. A process that is stopped right behind its
+ * answer changes nothing when it goes on either: the database ends a session that gives no sign of life, and nothing is sent over another one.
+ */
+export function openNorthbound(
+  remote: string,
+  tls: OvsdbTls = null,
+  mayChange: () => Promise<void> = async () => {},
+): Northbound {
   const remotes = remote.split(',').filter(Boolean);
   let turn = 0;
   let channel: Channel | undefined;
@@ -165,6 +177,8 @@ export function openNorthbound(remote: string, tls: OvsdbTls = null): Northbound
         throw tryAgain('BACKEND_UNAVAILABLE', "BELAY_OVN_NORTHBOUND names no address of OVN's northbound database");
       if (channel?.isWorn) channel.close();
       if (!channel?.open) channel = new Channel(address, tls);
+      const session = channel;
+      if (operations.some(changes)) await mayChange();
       const sent = operations.map((operation) => {
         if (operation.op !== 'wait') return operation;
         const { otherwise: _, ...wait } = operation;
@@ -173,7 +187,7 @@ export function openNorthbound(remote: string, tls: OvsdbTls = null): Northbound
       const whole: OvsdbOperation[] = [...sent, { op: 'comment', comment: `belay ${comment}` }];
       let results: OvsdbResult[];
       try {
-        results = await channel.request('transact', ['OVN_Northbound', ...whole]);
+        results = await session.request('transact', ['OVN_Northbound', ...whole]);
       } catch (error) {
         turn++;
         throw tryAgain(

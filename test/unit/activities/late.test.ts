@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { hypervisor } from '../../../activities/compute/hypervisor.ts';
+import { refuseLate } from '../../../activities/holder.ts';
 import { activitiesFor } from '../../../activities/index.ts';
 import type { StepContext } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
@@ -212,4 +213,26 @@ test('what a saga writes of its own operation changes nothing once that has ende
   expect(await state()).toEqual([{ state: 'stuck', question: 2 }]);
   await say('operations.resume', { question: 2 });
   expect(await state()).toEqual([{ state: 'running', question: 2 }]);
+});
+
+test.each([
+  ['running', false, { do: true, undo: true }],
+  ['rollingBack', false, { do: false, undo: true }],
+  ['stuck', false, { do: true, undo: true }],
+  ['failed', true, { do: false, undo: false }],
+  ['succeeded', true, { do: false, undo: false }],
+])('in OVN a step of an operation that is %s changes what its turn is for', async (state, ended, may) => {
+  const operationId = crypto.randomUUID();
+  await scene.stage.query(
+    `INSERT INTO "operation" (id, state, "endedAt", type, "targetKind", "targetId", "createdAt", "updatedAt") VALUES ($1, $2, $3, 'instance.create', 'instance', $4, now(), now())`,
+    [operationId, state, ended ? new Date().toISOString() : null, scene.ids.instance],
+  );
+  const changes = async (undo: boolean): Promise<boolean> => {
+    const context = { ...late('networkInterfaces.plug', operationId), undo };
+    return refuseLate(scene.database.pool, context).then(
+      () => true,
+      () => false,
+    );
+  };
+  expect({ do: await changes(false), undo: await changes(true) }).toEqual(may);
 });

@@ -1,4 +1,6 @@
 /** A port is in its switch and in all its groups, or it is not made: what OVN lacks is told, not passed over. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { networks } from '../../../activities/network/network.ts';
 import { networkInterfaces } from '../../../activities/network/networkInterface.ts';
@@ -197,5 +199,50 @@ describe('what a network and its zone say of guests', () => {
     // An empty column is not in the inventory.
     expect(rows('Logical_Switch_Port')).toMatchObject([{ addresses: [own, 'unknown'] }]);
     expect(rows('Logical_Switch_Port')[0]).not.toHaveProperty('port_security');
+  });
+});
+
+describe('a step that comes too late', () => {
+  const late = (mayChange: () => Promise<void>, remote = simulator.ovn.nbRemote): Northbound => {
+    northbound.close();
+    northbound = openNorthbound(remote, null, mayChange);
+    return northbound;
+  };
+  const plugged = (over: Northbound): Promise<void> =>
+    networkInterfaces({ ...world, northbound: over }).plug.do({ instanceId }, context);
+
+  test('looks, and changes nothing', async () => {
+    const before = simulator.inventory();
+    await expect(
+      plugged(
+        late(async () => {
+          throw new Error('too late');
+        }),
+      ),
+    ).rejects.toThrow('too late');
+    expect(simulator.inventory()).toEqual(before);
+  });
+
+  test('sends nothing over another session than the one in which it was asked whether it may', async () => {
+    const port = Number(simulator.ovn.nbRemote.split(':').at(-1));
+    const sockets = new Set<Socket>();
+    const gate = createServer((socket) => {
+      const onward = connect({ host: '127.0.0.1', port });
+      sockets.add(socket);
+      socket.pipe(onward).pipe(socket);
+      for (const end of [socket, onward])
+        end.on('error', () => {}).on('close', () => void [socket, onward].map((one) => one.destroy()));
+    }).listen(0, '127.0.0.1');
+    await once(gate, 'listening');
+    const before = simulator.inventory();
+    // The database has heard nothing for too long.
+    const cutOff = async (): Promise<void> => {
+      for (const socket of sockets) socket.destroy();
+      await expect.poll(() => [...sockets].every(({ destroyed }) => destroyed)).toBe(true);
+    };
+    const over = late(cutOff, `tcp:127.0.0.1:${(gate.address() as AddressInfo).port}`);
+    await expect(plugged(over)).rejects.toThrow('OVN northbound');
+    expect(simulator.inventory()).toEqual(before);
+    gate.close();
   });
 });
