@@ -12,7 +12,7 @@ import { serialUntil } from '../../lab/serial.ts';
 import { realUnderlay } from '../../lab/underlay.ts';
 import { findOwnedProcess } from '../../postgres/owned-process.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
-import { records, untilIdle, withoutRuns } from '../support/world.ts';
+import { atRest, records, withoutRuns } from '../support/world.ts';
 import { type GuestCommand, inGuest } from './guest.ts';
 import { hostFiles } from './hostFiles.ts';
 import { suspendedWorkers } from './suspended.ts';
@@ -77,12 +77,11 @@ async function deploy(name: string, more: Record<string, unknown> = {}): Promise
 const ready = (instanceId: string, boots: number): Promise<string> =>
   timed(`boot ${boots}`, serialUntil(tenant, instanceId, new RegExp(`READY .* boots=${boots} .*(?=\\r?\\n)`), 180_000));
 
-const picture = async (): Promise<unknown> => ({
-  // What the platform itself asks about a guest that was stopped or moved under way ends by itself.
-  ...(await untilIdle(databaseUrl)),
-  records: withoutRuns(await records(databaseUrl)),
-  real: withoutRuns(await look()),
-});
+const picture = (): Promise<unknown> =>
+  atRest(databaseUrl, async () => ({
+    records: withoutRuns(await records(databaseUrl)),
+    real: withoutRuns(await look()),
+  }));
 
 let server: Resource;
 let client: Resource;

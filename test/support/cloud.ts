@@ -9,7 +9,7 @@ import { startSimulator } from '../../lab/simulated/simulator.ts';
 import { type Stack, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
 import { realityOf, simulatorInventory } from './simulated.ts';
-import { differences, records, untilIdle, withoutRuns } from './world.ts';
+import { atRest, differences, records, withoutRuns } from './world.ts';
 
 /** What tests in other threads need to speak to it. */
 export interface CloudAddress {
@@ -107,12 +107,11 @@ export function joinCloud(address: CloudAddress): JoinedCloud {
   return {
     admin,
     cloud,
-    picture: async () => ({
-      // What the platform itself asks about guests that were stopped or started under way ends by itself.
-      ...(await untilIdle(address.databaseUrl)),
-      records: withoutRuns(await records(address.databaseUrl)),
-      real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
-    }),
+    picture: () =>
+      atRest(address.databaseUrl, async () => ({
+        records: withoutRuns(await records(address.databaseUrl)),
+        real: withoutRuns(await simulatorInventory(address.simulatorUrl)),
+      })),
     wrong: async () => differences(address.databaseUrl, realityOf(await simulatorInventory(address.simulatorUrl))),
     deploy: (name, more) => make(tenant, 'instances', instanceBody(cloud, name, more)),
     async removeInstance(id) {

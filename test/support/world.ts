@@ -172,16 +172,27 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
   }
 }
 
-/** Waits until no operation is under way that ends by itself. */
-export async function untilIdle(databaseUrl: string): Promise<Record<string, never>> {
+/** Reads while the platform asks nothing about guests of its own accord, as it does about those that were stopped or moved under way. */
+export async function atRest<T>(databaseUrl: string, read: () => Promise<T>): Promise<T> {
   const client = await openClient(databaseUrl);
+  const asked = async (): Promise<{ ever: string; now: string }> => {
+    const { rows } = await client.query<{ ever: string; now: string }>(
+      `SELECT count(*) AS ever, count(*) FILTER (WHERE state IN ('queued', 'running', 'rollingBack')) AS now
+       FROM "operation" WHERE type = 'instance.settle'`,
+    );
+    return rows[0] ?? { ever: '0', now: '0' };
+  };
   try {
-    for (;;) {
-      const { rows } = await client.query(
-        `SELECT 1 FROM "operation" WHERE state IN ('queued', 'running', 'rollingBack') AND type = 'instance.settle' LIMIT 1`,
-      );
-      if (rows.length === 0) return {};
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let before = await asked(); ; ) {
+      if (before.now === '0') {
+        const found = await read();
+        const after = await asked();
+        if (after.ever === before.ever) return found;
+        before = after;
+      } else {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        before = await asked();
+      }
     }
   } finally {
     await client.end();
