@@ -10,7 +10,7 @@ import { make } from '../../lab/provision.ts';
 import { attachLab, type Lab, type RunResult } from '../../lab/real/lab.ts';
 import { labPaths } from '../../lab/real/layout.ts';
 import { ovnArguments } from '../../lab/real/ovn.ts';
-import { must } from '../../lab/real/processes.ts';
+import { must, run } from '../../lab/real/processes.ts';
 import { ensureCertificate } from '../../runtime/certificateFiles.ts';
 import { postgresConnection } from '../../runtime/postgresConnection.ts';
 
@@ -29,9 +29,20 @@ beforeAll(async () => {
   lab = await attachLab(home);
 });
 
-/** Asks a database of OVN for its name, from inside a host. */
-const ask = (remote: string, options: string[] = []): Promise<RunResult> =>
-  lab.execHost(1, ['timeout', '3', 'ovsdb-client', '--timeout=2', '-vconsole:off', ...options, 'list-dbs', remote]);
+const asking = (remote: string, options: string[]): string[] => [
+  'timeout',
+  '3',
+  'ovsdb-client',
+  '--timeout=2',
+  '-vconsole:off',
+  ...options,
+  'list-dbs',
+  remote,
+];
+/** Asks a database of OVN for its name, from where the control plane is: hosts do not see its files. */
+const ask = (remote: string, options: string[] = []): Promise<RunResult> => run(asking(remote, options));
+/** The same from inside a host, with what that has. */
+const askAsHost = (remote: string): Promise<RunResult> => lab.execHost(1, asking(remote, asHost));
 
 async function query<Row extends pg.QueryResultRow>(url: string, sql: string): Promise<Row[]> {
   const client = new pg.Client(postgresConnection(url)());
@@ -64,8 +75,8 @@ test('OVN lets in who shows a certificate: the control plane anywhere, a host to
       0,
     );
   }
-  expect((await ask(sbRemote, asHost)).stdout).toContain('OVN_Southbound');
-  expect((await ask(nbRemote, asHost)).code, 'a host at the northbound database').not.toBe(0);
+  expect((await askAsHost(sbRemote)).stdout).toContain('OVN_Southbound');
+  expect((await askAsHost(nbRemote)).code, 'a host at the northbound database').not.toBe(0);
   const server = join(dirname(lab.ovn.tls.ca), 'ovn');
   const asServer = ovnArguments({ tls: { ...lab.ovn.tls, certificate: `${server}.pem`, key: `${server}-key.pem` } });
   expect((await ask(nbRemote, asServer)).code, "with a server's certificate").not.toBe(0);
@@ -158,7 +169,7 @@ test("a host's certificate is renewed by connecting it, and shown when it comes 
   await query(databaseUrl, `DELETE FROM "secret" WHERE "ownerKind" = 'host' AND "ownerId" = '${host?.id}'`);
   await admin.done('POST', `/v1/hosts/${host?.id}/actions/connect`);
   expect(await serialOf(hostFile('cert'))).not.toBe(before);
-  expect((await ask(lab.ovn.sbRemote, asHost)).stdout).toContain('OVN_Southbound');
+  expect((await askAsHost(lab.ovn.sbRemote)).stdout).toContain('OVN_Southbound');
   await cutOff('ovn-sb');
   await expect.poll(isConnected, { timeout: 20_000 }).toBe(true);
 });
