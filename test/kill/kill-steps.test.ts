@@ -1,12 +1,13 @@
 /** A worker that dies in a step, with the step's work done and nobody told: another attempt finds it done, and the operation succeeds. */
 import pg from 'pg';
-import { beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
-import { joinCloud } from '../support/cloud.ts';
+import { joinCloud, startSimulatedCloud } from '../support/cloud.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
 
-const address = inject('cloud');
+const { address, stop } = await startSimulatedCloud({ hosts: 8, faultInjection: true });
+afterAll(stop, 120_000);
 const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 
