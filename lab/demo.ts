@@ -247,7 +247,8 @@ async function failOnPurpose(admin: Api, tenant: Api, cloud: Cloud): Promise<voi
           '/v1/instances',
           instanceBody(cloud, 'web-3', { requestedId: targetId }),
         );
-        return tenant.settled(accepted.id, live());
+        // As the operator, who is told what the systems below have said.
+        return admin.settled(accepted.id, live());
       },
       (operation) => `${operation.state}: ${operation.error?.message}`,
     );
