@@ -15,7 +15,7 @@ import { migrate } from '../../../prisma/migrate.ts';
 import { indexesOf, indexStatement, missingUniqueness } from '../../../prisma/uniqueness.ts';
 
 const atOnce = 12;
-const rounds = 3;
+const rounds = Number(process.env.BELAY_RACE_TRIES ?? 3);
 
 let dir: string;
 let postgres: RunningPostgres;

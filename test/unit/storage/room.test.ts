@@ -11,7 +11,7 @@ import { choosePools, type Pool } from '../../../database/placement.ts';
 import { type Scene, setScene } from '../../support/scene.ts';
 
 const atOnce = 12;
-const rounds = 5;
+const rounds = Number(process.env.BELAY_RACE_TRIES ?? 5);
 
 let scene: Scene;
 let world: World;
