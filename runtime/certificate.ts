@@ -75,34 +75,8 @@ const usages = (end: End): x509.ExtendedKeyUsage[] => [
   ...(end === 'server' ? [] : [x509.ExtendedKeyUsage.clientAuth]),
 ];
 
-/** For signatures under what the platform says of itself, for as long as the authority stands behind them. */
-export async function issueForSigning(commonName: string, authority: Issued): Promise<Issued> {
-  const keys = await makeKeys();
-  const issuer = new x509.X509Certificate(authority.certificate);
-  const certificate = await x509.X509CertificateGenerator.create({
-    subject: [{ CN: [commonName] }],
-    issuer: issuer.subject,
-    publicKey: keys.publicKey,
-    signingKey: await keyFrom(authority.key),
-    signingAlgorithm: algorithm,
-    ...validity(authorityDays),
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer),
-    ],
-  });
-  return { certificate: `${certificate.toString('pem')}\n`, key: await keyText(keys.privateKey) };
-}
-
-/** Under these names: host names and IP addresses. For both ends unless said. */
-export async function issueCertificate(
-  commonName: string,
-  names: string[],
-  authority: Issued,
-  { days = certificateDays, end = 'both' }: { days?: number; end?: End } = {},
-): Promise<Issued> {
+/** Signed by the authority, for no authority itself. `uses` is what it is for. */
+async function issue(commonName: string, authority: Issued, days: number, uses: x509.Extension[]): Promise<Issued> {
   const keys = await makeKeys();
   const issuer = new x509.X509Certificate(authority.certificate);
   const certificate = await x509.X509CertificateGenerator.create({
@@ -114,15 +88,30 @@ export async function issueCertificate(
     ...validity(days),
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
-      // GnuTLS refuses an ECDSA certificate for libvirtd without keyEncipherment.
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
-      new x509.ExtendedKeyUsageExtension(usages(end)),
-      new x509.SubjectAlternativeNameExtension(
-        names.map((name) => (isIP(name) ? { type: 'ip', value: shortest(name) } : { type: 'dns', value: name })),
-      ),
+      ...uses,
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(issuer),
     ],
   });
   return { certificate: `${certificate.toString('pem')}\n`, key: await keyText(keys.privateKey) };
 }
+
+/** For signatures under what the platform says of itself, for as long as the authority stands behind them. */
+export const issueForSigning = (commonName: string, authority: Issued): Promise<Issued> =>
+  issue(commonName, authority, authorityDays, [new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true)]);
+
+/** Under these names: host names and IP addresses. For both ends unless said. */
+export const issueCertificate = (
+  commonName: string,
+  names: string[],
+  authority: Issued,
+  { days = certificateDays, end = 'both' }: { days?: number; end?: End } = {},
+): Promise<Issued> =>
+  issue(commonName, authority, days, [
+    // GnuTLS refuses an ECDSA certificate for libvirtd without keyEncipherment.
+    new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
+    new x509.ExtendedKeyUsageExtension(usages(end)),
+    new x509.SubjectAlternativeNameExtension(
+      names.map((name) => (isIP(name) ? { type: 'ip', value: shortest(name) } : { type: 'dns', value: name })),
+    ),
+  ]);

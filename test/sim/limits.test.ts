@@ -28,6 +28,21 @@ async function end(plural: string, id: string): Promise<void> {
   await act(plural, id, 'expunge');
 }
 
+/** A pool that alone has this storage class, and a volume type that leads to it. */
+async function poolOf(storageClass: string): Promise<{ poolId: string; volumeTypeId: string }> {
+  const pool = await make(admin, 'storage-pools', {
+    name: storageClass,
+    pool: storageClass,
+    storageClass,
+    replicas: 1,
+    failureDomain: 'osd',
+    storageClusterId: cloud.storageCluster.id,
+    clusterIds: [cloud.cluster.id],
+  });
+  const type = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass });
+  return { poolId: pool.id, volumeTypeId: type.id };
+}
+
 describe('the size of a volume', () => {
   const storageClass = `l${crypto.randomUUID().slice(0, 8)}`;
   let volumeTypeId = '';
@@ -96,16 +111,7 @@ describe('the size of a volume', () => {
 
   beforeAll(async () => {
     await database.connect();
-    ({ id: poolId } = await make(admin, 'storage-pools', {
-      name: storageClass,
-      pool: storageClass,
-      storageClass,
-      replicas: 1,
-      failureDomain: 'osd',
-      storageClusterId: cloud.storageCluster.id,
-      clusterIds: [cloud.cluster.id],
-    }));
-    ({ id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass }));
+    ({ poolId, volumeTypeId } = await poolOf(storageClass));
     ({ id: volumeId } = await make(tenant, 'volumes', { name: 'v', zoneId, volumeTypeId, sizeGib: 3 }));
     const { id: smaller } = await snapshot(volumeId);
     await act('volumes', volumeId, 'resize', { sizeGib: 5 });
@@ -188,16 +194,7 @@ test('a volume whose type is not offered any more is attached, used and detached
 
 test('the copies of images that nothing lives on go when an operator says so, and the others stay', async () => {
   const storageClass = `c${crypto.randomUUID().slice(0, 8)}`;
-  const { id: poolId } = await make(admin, 'storage-pools', {
-    name: storageClass,
-    pool: storageClass,
-    storageClass,
-    replicas: 1,
-    failureDomain: 'osd',
-    storageClusterId: cloud.storageCluster.id,
-    clusterIds: [cloud.cluster.id],
-  });
-  const { id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass });
+  const { poolId, volumeTypeId } = await poolOf(storageClass);
   const source = { imageId: cloud.image.id };
   const { id } = await make(tenant, 'volumes', { name: 'v', zoneId, volumeTypeId, source });
   const copies = async (): Promise<number> =>
