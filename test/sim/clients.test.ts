@@ -37,14 +37,18 @@ async function must(command: string, args: string[], cwd: string, env: NodeJS.Pr
   if (end !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${end}: ${Buffer.concat(said).toString()}`);
 }
 
+/** No test is passed over in silence. */
+function skip(context: TestContext, reason: string): void {
+  console.log(`skipped: ${reason}`);
+  context.skip(reason);
+}
+
 /** Brings what the test needs from a registry, or skips the test. */
 async function bring(context: TestContext, what: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    const reason = `${what} can not be had here: ${error instanceof Error ? error.message : String(error)}`;
-    console.log(`skipped: ${reason}`);
-    context.skip(reason);
+    skip(context, `${what} can not be had here: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -58,7 +62,7 @@ test(
   'a client made by openapi-python-client deploys an instance',
   async (context) => {
     const python = findOnPath('python3');
-    if (python === undefined) return context.skip('there is no python3');
+    if (python === undefined) return skip(context, 'there is no python3');
     const packages = join(home, 'python-packages');
     const requirements = join(sources, 'python/requirements.txt');
     const complete = join(packages, 'complete');
