@@ -17,6 +17,7 @@ import {
   removeKey,
   revertAgent,
 } from '../../host-agent/install.ts';
+import type { HostInventory } from '../../host-agent/protocol.ts';
 import { config } from '../../runtime/config.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { joined, step } from '../step.ts';
@@ -56,6 +57,29 @@ const isNew = (host: Host): boolean => host.state === 'adding';
 async function tunnelAddress(host: Host): Promise<string> {
   const address = host.underlayAddress ?? host.address;
   return isIP(address) || isSimulated(host) ? address : (await lookup(address)).address;
+}
+
+/** Guests of this platform that a machine knows, those that run and the others. */
+function guestsIn({ domains }: HostInventory): { running: string[]; idle: string[] } {
+  const guests = domains.filter(({ tags }) => tags?.kind === 'instance');
+  const idsOf = (wanted: boolean): string[] =>
+    guests.filter(({ state }) => (state === 'running' || state === 'paused') === wanted).map(({ id }) => id);
+  return { running: idsOf(true), idle: idsOf(false) };
+}
+
+/**
+ * A machine that was a host before, was declared dead, and was not: its guests may run a second time elsewhere by now. They are not ended
+ * without a person who has looked; nor is anything else touched there.
+ */
+async function refuseLivingGuests({ address }: Host, connection: HostConnection): Promise<void> {
+  // A machine that is new has no agent to ask.
+  if (!(await connection.health({ timeoutMs: 5_000 }).catch(() => null))) return;
+  const { running } = guestsIn(await connection.call('host.inventory', {}));
+  if (running.length > 0)
+    throw refuse(
+      'PRECONDITION_FAILED',
+      `guests of an earlier life run on ${address}, and perhaps elsewhere too; end them there before it is added: ${running.join(', ')}`,
+    );
 }
 
 export const hosts = (world: World) => {
@@ -148,6 +172,7 @@ export const hosts = (world: World) => {
               'PRECONDITION_FAILED',
               `host ${host.address} is ${facts.architecture}, its cluster is ${cluster.architecture}`,
             );
+          if (isNew(host)) await refuseLivingGuests(host, connection);
           await run(pool, `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1`, [
             hostId,
             connection.hostKey,
@@ -196,6 +221,23 @@ export const hosts = (world: World) => {
       },
     }),
 
+    /**
+     * What the machine has kept of a life as another host, which was deleted while it was off: definitions of guests that are elsewhere by now,
+     * and ways into storage that are closed.
+     */
+    clearEarlierLife: step({
+      async do({ hostId }: HostRef) {
+        const agent = await world.host(hostId);
+        const found = await agent.call('host.inventory', {});
+        for (const id of guestsIn(found).idle) {
+          await agent.call('domain.ensureAbsent', { id });
+          await agent.call('domain.ensureSerialLogAbsent', { id });
+        }
+        for (const storageClusterId of found.secrets)
+          await agent.call('storage.ensureDisconnected', { storageClusterId });
+      },
+    }),
+
     /** libvirt's settings, and the certificate that lets guests come and go encrypted. */
     configureHypervisor: step({
       async do({ hostId }: HostRef) {
@@ -224,14 +266,16 @@ export const hosts = (world: World) => {
         const agent = await world.host(hostId);
         const host = await find(hostId);
         const encapAddress = await tunnelAddress(host);
-        await freeTunnelAddress(world.southbound, encapAddress, hostId, async (chassis) => {
-          const [other] = await run<{ name: string }>(
-            pool,
-            `SELECT name FROM "host" WHERE id::text = $1 AND "deletedAt" IS NULL`,
-            [chassis],
-          );
-          return other?.name ?? null;
-        });
+        const freeAddress = (): Promise<void> =>
+          freeTunnelAddress(world.southbound, encapAddress, hostId, async (chassis) => {
+            const [other] = await run<{ name: string }>(
+              pool,
+              `SELECT name FROM "host" WHERE id::text = $1 AND "deletedAt" IS NULL`,
+              [chassis],
+            );
+            return other?.name ?? null;
+          });
+        await freeAddress();
         await agent.call('switch.ensureConfigured', {
           systemId: hostId,
           ovnRemote: remotes,
@@ -244,6 +288,8 @@ export const hosts = (world: World) => {
           encapAddress,
           integrationBridge: 'br-int',
         });
+        // Until it got its name, a machine that was another host before has claimed the address under that one, as often as it was taken away.
+        await freeAddress();
       },
       async undo({ hostId }) {
         const host = await find(hostId);
@@ -400,7 +446,13 @@ export const hosts = (world: World) => {
     /** By SSH: all that a host needs before it can be spoken to through its agent. */
     install: joined(steps.authorizeKey, steps.installPackages, steps.installAgent),
     /** Through its agent: what the host is part of, and what it can do. */
-    configure: joined(steps.configureHypervisor, steps.configureSwitch, steps.connectStorage, steps.probe),
+    configure: joined(
+      steps.clearEarlierLife,
+      steps.configureHypervisor,
+      steps.configureSwitch,
+      steps.connectStorage,
+      steps.probe,
+    ),
   };
 
   /** Removes the platform's key. When it no longer opens the door, it is gone. */

@@ -40,6 +40,8 @@ export interface WorldSettings {
 export interface NetworkControl {
   chassisJoined(host: Host): void;
   chassisLeft(systemId: string): void;
+  /** The host goes on under another name. Its row under this one stays: ovn-controller, when it ends, looks for that of the new name. */
+  chassisRenamed(systemId: string): void;
   chassisHost(systemId: string): Host | undefined;
   /** Whether this host now runs a domain with that interface changed. */
   interfaceChanged(interfaceId: string): void;
@@ -531,7 +533,7 @@ export const calls: CallHandlers = {
     if (other && other !== host)
       throw refuse('NAME_IN_USE', `${other.name} is already the chassis ${configuration.systemId}`);
     if (host.switch && host.switch.systemId !== configuration.systemId)
-      host.world.network.chassisLeft(host.switch.systemId);
+      host.world.network.chassisRenamed(host.switch.systemId);
     host.switch = configuration;
     host.world.network.chassisJoined(host);
     return nothing;

@@ -338,7 +338,9 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
   }
 
   function healHost(name: string): void {
-    declared(name).connection = 'up';
+    const host = declared(name);
+    host.connection = 'up';
+    world.network.chassisJoined(host);
   }
 
   function scrapHost(name: string): void {

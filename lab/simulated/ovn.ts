@@ -125,7 +125,7 @@ export function createOvn(world: () => World, faults: Faults): Ovn {
   }
 
   function register(host: Host): void {
-    if (!host.switch) return;
+    if (!host.switch || host.connection !== 'up') return;
     const { systemId, encapsulation, encapAddress, integrationBridge } = host.switch;
     sb.transact([
       { op: 'delete', table: 'Chassis', where: [['name', '==', systemId]] },
@@ -173,6 +173,7 @@ export function createOvn(world: () => World, faults: Faults): Ovn {
       sb.transact([{ op: 'delete', table: 'Chassis', where: [['name', '==', systemId]] }]);
       if (host) touchPortsOf(host);
     },
+    chassisRenamed: (systemId) => void chassisHosts.delete(systemId),
     chassisHost: (systemId) => chassisHosts.get(systemId),
     interfaceChanged: touch,
     record: () => Object.fromEntries([nb, sb].map((database) => [database.schema.name, recordOf(database)])),

@@ -6,6 +6,7 @@ import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { refusal } from '../support/operations.ts';
+import { simulatorInventory } from '../support/simulated.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
@@ -264,6 +265,56 @@ test('a dead host goes by force, with what is on it only after a confirmation, a
   await Promise.all([removeInstance(idle.id), removeInstance(busy.id)]);
   await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
   await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
+
+test('a dead host whose power comes back is added again without its guests of before, unless one of them runs', async () => {
+  const body = {
+    name: 'host-189',
+    clusterId: cloud.cluster.id,
+    address: `sim://${new URL(address.simulatorUrl).host}/host-189`,
+  };
+  const power = (what: 'crash' | 'partition' | 'heal'): Promise<unknown> =>
+    fetch(`${address.simulatorUrl}/_sim/hosts/host-189/${what}`, { method: 'POST' });
+  const die = async (hostId: string, how: 'crash' | 'partition'): Promise<void> => {
+    await power(how);
+    while ((await admin.call('GET', `/v1/hosts/${hostId}`)).connection !== 'disconnected')
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    await admin.done('DELETE', `/v1/hosts/${hostId}?force=true&confirmDead=true`);
+    await power('heal');
+  };
+  const chassis = async (): Promise<unknown[]> => {
+    const { ovn } = await simulatorInventory(address.simulatorUrl);
+    return (ovn.OVN_Southbound?.Chassis ?? []).map((row) => (row as { name: string }).name);
+  };
+  const first = await make(admin, 'hosts', body);
+  const { id } = await make(
+    admin,
+    'instances',
+    instanceBody(cloud, 'moved-on', { projectId: cloud.project.id, requestedHostId: first.id }),
+  );
+  await die(first.id, 'crash');
+  await act(id, 'start');
+  const second = await make(admin, 'hosts', body);
+  expect(await wrong()).toEqual([]);
+  expect(await chassis()).toContain(second.id);
+  expect(await chassis()).not.toContain(first.id);
+
+  // It was not dead at all: its guest runs on, and is not ended without a person who has looked at it.
+  const { id: other } = await make(
+    admin,
+    'instances',
+    instanceBody(cloud, 'ran-on', { projectId: cloud.project.id, requestedHostId: second.id }),
+  );
+  await die(second.id, 'partition');
+  const again = await admin.settled((await admin.call('POST', '/v1/hosts', body)).id);
+  expect([again.state, again.error?.code]).toEqual(['failed', 'PRECONDITION_FAILED']);
+  expect(again.error?.message).toContain(other);
+  await power('crash');
+  await power('heal');
+  const third = await make(admin, 'hosts', body);
+  expect(await wrong()).toEqual([]);
+  await Promise.all([removeInstance(id), removeInstance(other)]);
+  await admin.done('DELETE', `/v1/hosts/${third.id}`);
 });
 
 test('a host that is not there any more is not deleted without force, and with it goes at once', async () => {
