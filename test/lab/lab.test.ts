@@ -13,6 +13,7 @@ import { realUnderlay } from '../../lab/underlay.ts';
 import { findOwnedProcess } from '../../postgres/owned-process.ts';
 import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
 import { atRest, records, withoutRuns } from '../support/world.ts';
+import { deadHost } from './deadHost.ts';
 import { type GuestCommand, inGuest } from './guest.ts';
 import { hostFiles } from './hostFiles.ts';
 import { suspendedWorkers } from './suspended.ts';
@@ -515,6 +516,25 @@ suspendedWorkers(() => ({
     );
   },
   expunge: (id) => expunge('instances', id),
+}));
+
+deadHost(() => ({
+  admin,
+  tenant,
+  lab,
+  cloud,
+  hosts,
+  workerPid: () => findOwnedProcess(join(home, 'stack-of-lab', 'host.pid'))?.pid ?? 0,
+  look,
+  async vacate(hostId) {
+    for (const guest of [server, client])
+      if (guest && (await get('instances', guest.id)).hostId === hostId)
+        await admin.done('POST', `/v1/instances/${guest.id}/actions/migrate`, {});
+  },
+  ready,
+  sh,
+  timed,
+  expunge,
 }));
 
 describe('a host', () => {
