@@ -5,8 +5,9 @@ import { finalOperationStates } from '../model/platform/operation.ts';
 /** What a wait is over with: an end, or a question to an operator. */
 const settled: readonly string[] = [...finalOperationStates, 'stuck'];
 
-/** Between two looks; a wait that has lasted for long is looked at less often. */
+/** Between two looks; a wait that has lasted for long is looked at less often, together with the others that have. */
 const lookMs = 10;
+const laterLookMs = 50;
 const rarestLookMs = 250;
 
 interface Wait {
@@ -17,6 +18,10 @@ interface Wait {
 }
 
 const lines = new WeakMap<Database, Set<Wait>>();
+
+/** Those that may wait longer are looked at at the same moments, so that many are no more looks than one. */
+const nextLook = (now: number, pause: number): number =>
+  pause < laterLookMs ? now + pause : Math.ceil((now + pause) / laterLookMs) * laterLookMs;
 
 async function look(database: Database, due: Wait[]): Promise<void> {
   const ids = [...new Set(due.map(({ id }) => id))];
@@ -29,7 +34,7 @@ async function look(database: Database, due: Wait[]): Promise<void> {
   const now = Date.now();
   for (const wait of due) {
     if (!known.has(wait.id)) wait.end();
-    wait.dueAt = now + Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10));
+    wait.dueAt = nextLook(now, Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10)));
   }
 }
 

@@ -25,6 +25,16 @@ async function keyText(key: webcrypto.CryptoKey): Promise<string> {
   return `${x509.PemConverter.encode(await crypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')}\n`;
 }
 
+/** The authority's certificate and key are the same for thousands of hosts: read once. */
+let latestAuthority: { of: Issued; issuer: x509.X509Certificate; signingKey: Promise<webcrypto.CryptoKey> } | undefined;
+
+function signerOf(authority: Issued): { issuer: x509.X509Certificate; signingKey: Promise<webcrypto.CryptoKey> } {
+  const { certificate, key } = authority;
+  if (latestAuthority?.of.certificate !== certificate || latestAuthority.of.key !== key)
+    latestAuthority = { of: authority, issuer: new x509.X509Certificate(certificate), signingKey: keyFrom(key) };
+  return latestAuthority;
+}
+
 const keyFrom = (text: string): Promise<webcrypto.CryptoKey> =>
   crypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(text), algorithm, false, ['sign']);
 
@@ -78,12 +88,12 @@ const usages = (end: End): x509.ExtendedKeyUsage[] => [
 /** Signed by the authority, for no authority itself. `uses` is what it is for. */
 async function issue(commonName: string, authority: Issued, days: number, uses: x509.Extension[]): Promise<Issued> {
   const keys = await makeKeys();
-  const issuer = new x509.X509Certificate(authority.certificate);
+  const { issuer, signingKey } = signerOf(authority);
   const certificate = await x509.X509CertificateGenerator.create({
     subject: [{ CN: [commonName] }],
     issuer: issuer.subject,
     publicKey: keys.publicKey,
-    signingKey: await keyFrom(authority.key),
+    signingKey: await signingKey,
     signingAlgorithm: algorithm,
     ...validity(days),
     extensions: [

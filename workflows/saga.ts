@@ -165,7 +165,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   const steps: StepReport[] = [];
   const undos: Undo[] = [];
   const running = new Set<Promise<unknown>>();
-  const hosts = new Set<string>();
+  // Whoever began it may know of some already.
+  const hosts = new Set(workflowInfo().typedSearchAttributes.get(belayHost));
   const scope = new CancellationScope({ cancellable: true });
   let committed = false;
   let unwinding = false;

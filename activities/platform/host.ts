@@ -34,6 +34,9 @@ interface Credential {
   password?: string;
 }
 
+/** So often a host is called that is being added: somebody waits, and an address or key that is wrong does not get better. */
+const reachAttempts = 2;
+
 /** What the steps on a host need to know of it. */
 interface Host {
   id: string;
@@ -84,7 +87,7 @@ async function refuseLivingGuests({ address }: Host, connection: HostConnection)
 
 export const hosts = (world: World) => {
   const { database } = world;
-  const { prisma, pool } = database;
+  const { pool } = database;
   const find = async (hostId: string): Promise<Host> => {
     const [host] = await run<Host>(
       pool,
@@ -155,29 +158,47 @@ export const hosts = (world: World) => {
     );
   };
 
+  /** Whether it is a machine that its cluster can use. Its key is pinned at first contact; answers the host with it. */
+  async function meet(host: Host, connection: HostConnection): Promise<Host> {
+    const facts = await readFacts(connection);
+    const [cluster] = await run<{ architecture: string }>(pool, `SELECT architecture FROM "cluster" WHERE id = $1`, [
+      host.clusterId,
+    ]);
+    if (facts.architecture !== cluster?.architecture)
+      throw refuse(
+        'PRECONDITION_FAILED',
+        `host ${host.address} is ${facts.architecture}, its cluster is ${cluster?.architecture}`,
+      );
+    if (isNew(host)) await refuseLivingGuests(host, connection);
+    const [pinned] = await run<{ sshHostKey: string | null }>(
+      pool,
+      `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1 RETURNING "sshHostKey"`,
+      [host.id, connection.hostKey],
+    );
+    return { ...host, ...pinned };
+  }
+
+  /** A host that can be one at all: what is wrong with its address does not get better. */
+  async function findUsable(hostId: string): Promise<Host> {
+    const host = await find(hostId);
+    if (isSimulated(host) && !config.allowSimulatedHosts)
+      throw refuse('INVALID_ARGUMENT', `${host.address} is a simulated host, and this installation takes none`);
+    if (!isSimulated(host) && !isIP(host.address) && !isHostname(host.address))
+      throw refuse('INVALID_ARGUMENT', `"${host.address}" is neither an IP address nor a host name`);
+    return host;
+  }
+
+  const authorize = async (connection: HostConnection): Promise<void> => {
+    const { publicKey, comment } = await platformSshKey(database);
+    await authorizeKey(connection, { publicKey, comment });
+  };
+
   const steps = {
     /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
     reach: step({
       async do({ hostId }: HostRef) {
-        const host = await find(hostId);
-        if (isSimulated(host) && !config.allowSimulatedHosts)
-          throw refuse('INVALID_ARGUMENT', `${host.address} is a simulated host, and this installation takes none`);
-        if (!isSimulated(host) && !isIP(host.address) && !isHostname(host.address))
-          throw refuse('INVALID_ARGUMENT', `"${host.address}" is neither an IP address nor a host name`);
-        const cluster = await prisma.cluster.findUniqueOrThrow({ where: { id: host.clusterId } });
-        await overSsh(host, async (connection) => {
-          const facts = await readFacts(connection);
-          if (facts.architecture !== cluster.architecture)
-            throw refuse(
-              'PRECONDITION_FAILED',
-              `host ${host.address} is ${facts.architecture}, its cluster is ${cluster.architecture}`,
-            );
-          if (isNew(host)) await refuseLivingGuests(host, connection);
-          await run(pool, `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1`, [
-            hostId,
-            connection.hostKey,
-          ]);
-        });
+        const host = await findUsable(hostId);
+        await overSsh(host, (connection) => meet(host, connection));
       },
     }),
 
@@ -188,8 +209,7 @@ export const hosts = (world: World) => {
     authorizeKey: step({
       async do({ hostId }: HostRef) {
         const host = await find(hostId);
-        const { publicKey, comment } = await platformSshKey(database);
-        await overSsh(host, (connection) => authorizeKey(connection, { publicKey, comment }));
+        await overSsh(host, authorize);
         // Only once the new key has opened the door the old one may be thrown away.
         await overSsh(host, async () => {}, await platformCredential());
         await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
@@ -317,18 +337,12 @@ export const hosts = (world: World) => {
         const { cancellationSignal: signal } = Context.current();
         const agent = await world.host(hostId);
         const facts = await agent.runTask('host.probe', `${operationId}-probe`, {}, { signal });
-        await prisma.host.update({
-          where: { id: hostId },
-          data: {
-            vcpus: facts.vcpus,
-            memoryMib: facts.memoryMib,
-            kvm: facts.kvm,
-            inventory: { ...facts },
-            agentVersion: facts.versions.agent,
-            connection: 'connected',
-            lastSeenAt: new Date(),
-          },
-        });
+        await run(
+          pool,
+          `UPDATE "host" SET vcpus = $2, "memoryMib" = $3, kvm = $4, inventory = $5::jsonb, "agentVersion" = $6, connection = 'connected', "lastSeenAt" = now(),
+             "updatedAt" = now() WHERE id = $1`,
+          [hostId, facts.vcpus, facts.memoryMib, facts.kvm, JSON.stringify(facts), facts.versions.agent],
+        );
       },
     }),
 
@@ -441,10 +455,41 @@ export const hosts = (world: World) => {
       do: ({ hostId }: HostRef, { operationId }) => forgetCapacity(hostId, operationId),
     }),
   };
+  const { authorizeKey: _, installPackages: packages, installAgent: agent } = steps;
   return {
     ...steps,
-    /** By SSH: all that a host needs before it can be spoken to through its agent. */
-    install: joined(steps.authorizeKey, steps.installPackages, steps.installAgent),
+    /**
+     * By SSH, over as few connections as it takes: the host is met, the platform's key let in, and by that key comes all that a host needs before
+     * it can be spoken to through its agent. Nobody waits long for an address that does not answer.
+     */
+    install: step({
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal, info } = Context.current();
+        const host = await findUsable(hostId);
+        const met = await overSsh(host, async (connection) => {
+          const known = await meet(host, connection);
+          await authorize(connection);
+          return known;
+        }).catch((error: unknown) => {
+          if (error instanceof AgentError && error.retryable && info.attempt >= reachAttempts)
+            throw new AgentError(error.code, error.message, false, error.host);
+          throw error;
+        });
+        await overSsh(
+          met,
+          async (connection) => {
+            // Only once the new key has opened the door the old one may be thrown away.
+            await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
+            await installPackages(connection, { signal });
+            await installAgent(connection, { signal });
+          },
+          await platformCredential(),
+        );
+      },
+      async undo(input, context) {
+        await joined(steps.authorizeKey, packages, agent).undo?.(input, context);
+      },
+    }),
     /** Through its agent: what the host is part of, and what it can do. */
     configure: joined(
       steps.clearEarlierLife,
