@@ -1,31 +1,49 @@
 /**
- * Whose a step's writes are. A step may come late: its worker was suspended, another has done it since, the operation has ended, and what it
- * held is somebody else's by now. So the database lets nobody but the operation that holds a resource say where that is and how large.
+ * Whose a step's writes are. A step may come late: its worker was suspended, another has done it since, its operation has gone on or ended, and
+ * what it held is somebody else's by now. So the database lets nobody but the operation that holds a resource say where that is and how large,
+ * and of its steps only those whose turn it is.
  */
 import { type Client, type Database, type Queryable, run, transaction } from '../database/database.ts';
 import { refuse } from './failure.ts';
 import type { StepContext } from './step.ts';
 
-/** From here on the transaction is that of the operation. What is being undone is not done any more. @throws INVALID_STATE */
-export async function speakFor(tx: Client, { operationId, step, undo }: StepContext): Promise<void> {
-  const [operation] = await run<{ state: string | null }>(
-    tx,
-    `SELECT set_config('belay.operation', $1::text, true), (SELECT state FROM "operation" WHERE id = $1::text::uuid) AS state`,
-    [operationId],
-  );
-  if (operation?.state === 'rollingBack' && !undo)
-    throw refuse('INVALID_STATE', `operation ${operationId} is being undone: ${step} comes too late`);
+/** SQLSTATE of `belay_turn` for a try that comes too late. */
+const tooLate = 'BL003';
+
+/** Answers whether some try of the operation has gone around its host. @throws INVALID_STATE for a try that comes too late */
+async function askTurn(on: Queryable, context: StepContext, registers: boolean): Promise<boolean> {
+  const { operationId, step, undo, turn, attempt, since, run: of, here } = context;
+  try {
+    const [answer] = await run<{ around: boolean }>(
+      on,
+      'SELECT belay_turn($1::text::uuid, $2, $3, $4, $5, $6, $7, $8) AS around',
+      [operationId, undo, turn ?? null, attempt ?? null, since ?? null, of ?? null, here ?? null, registers],
+    );
+    return answer?.around === true;
+  } catch (error) {
+    const { code, message } = error as { code?: string; message?: string };
+    if (code === tooLate) throw refuse('INVALID_STATE', `${message}: ${step} comes too late`);
+    throw error;
+  }
 }
 
-/** For systems that do not know whose turn it is: what has ended, or is being undone, changes nothing there any more. @throws INVALID_STATE */
-export async function refuseLate(on: Queryable, { operationId, step, undo }: StepContext): Promise<void> {
-  const [operation] = await run<{ state: string; ended: boolean }>(
+/** From here on the transaction is that of the operation, and what it knows to have ended is closed. @throws INVALID_STATE */
+export const speakFor = (tx: Client, context: StepContext): Promise<boolean> => askTurn(tx, context, true);
+
+/** From here on every older try of the step is refused. Answers whether some try of the operation has gone around its host. @throws INVALID_STATE */
+export const overtake = (on: Queryable, context: StepContext): Promise<boolean> => askTurn(on, context, true);
+
+/** Right before something goes out to a system that does not know whose turn it is. @throws INVALID_STATE */
+export const refuseLate = (on: Queryable, context: StepContext): Promise<boolean> => askTurn(on, context, false);
+
+/** Said before work is done through another host than the one that the step was given. */
+export async function noteAround(on: Queryable, { operationId }: StepContext): Promise<void> {
+  await run(
     on,
-    `SELECT state, "endedAt" IS NOT NULL AS ended FROM "operation" WHERE id = $1::uuid`,
+    `INSERT INTO "stepFence" ("operationId", "wentAround") SELECT id, true FROM "operation" WHERE id = $1::text::uuid AND "endedAt" IS NULL
+     ON CONFLICT ("operationId") DO UPDATE SET "wentAround" = true`,
     [operationId],
   );
-  if (!operation || operation.ended || (operation.state === 'rollingBack' && !undo))
-    throw refuse('INVALID_STATE', `operation ${operationId} is ${operation?.state ?? 'gone'}: ${step} comes too late`);
 }
 
 /** One transaction in the name of the operation. */

@@ -32,6 +32,13 @@ export interface StepPlace {
   committed: boolean;
   /** How often the workflow has asked for it, do and undo together; not said of the first time. */
   round?: number;
+  /** The workflow numbers what it asks for, in its order. Runs that began before it did say nothing of turns. */
+  turn?: number;
+  /** All turns below have ended, and the workflow's history says so. */
+  since?: number;
+  /** Of a step beside the workflow: which run of the workflow's code asks, and below which turn all have ended as far as that knows. */
+  run?: number;
+  here?: number;
 }
 
 /** Which run of which operation a step belongs to; tags on real systems are made from it. */
@@ -41,6 +48,8 @@ export interface StepContext extends StepPlace {
   type: string;
   step: string;
   undo: boolean;
+  /** Where Temporal counts them; beside the workflow a worker counts by itself, and its successor anew. */
+  attempt?: number;
 }
 
 export interface OperationProblem {

@@ -13,6 +13,11 @@ export interface World {
    * Only for steps on the queue of a host, because only they run under a lease.
    */
   host(hostId: string): Promise<HostInStep>;
+  /**
+   * The same for work that other hosts can do as well as the one at hand. Answers when nothing that an older try has sent to any of them can be
+   * acted on any more: whoever goes around a host can not count on its refusal.
+   */
+  anyHost(hostId: string, atHand: string): Promise<HostInStep>;
   /** OVN's northbound database. */
   northbound: Northbound;
   /** OVN's southbound database, as the workers and the hosts reach it. */

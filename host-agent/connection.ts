@@ -2,19 +2,33 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import { AgentError } from './agentError.ts';
-import type {
-  AgentHealth,
-  AgentProblem,
-  CallName,
-  Calls,
-  HostEvent,
-  QuestionName,
-  Task,
-  TaskName,
-  Tasks,
+import {
+  type AgentHealth,
+  type AgentProblem,
+  type CallName,
+  type Calls,
+  type HostEvent,
+  isQuestion,
+  type QuestionName,
+  type Task,
+  type TaskName,
+  type Tasks,
 } from './protocol.ts';
 import { openSsh, type SshSession, type SshTarget } from './ssh.ts';
-import { LEASE_HEADER, type Lease, leaseText, STEP_HEADER, type Stamp, stepText } from './stamp.ts';
+import {
+  CLOCK_HEADER,
+  LEASE_HEADER,
+  type Lease,
+  leaseText,
+  MESSAGE_SECONDS,
+  type Moment,
+  momentText,
+  readMoment,
+  STEP_HEADER,
+  type Stamp,
+  stepText,
+  UNTIL_HEADER,
+} from './stamp.ts';
 
 export { AgentError } from './agentError.ts';
 
@@ -51,8 +65,12 @@ export interface HostConnection {
     input: Calls[N]['input'],
     options?: RequestOptions,
   ): Promise<Calls[N]['result']>;
-  /** The same host for one try of a step, whose stamp goes along with everything. */
-  as(stamp: Stamp): HostInStep;
+  /**
+   * The same host for one try of a step, whose stamp goes along with everything. `confirm` throws when the try is not the present one any more:
+   * what changes something is sent only with a moment that the host's clock said before the last answer to that, and is not acted on later than
+   * `MESSAGE_SECONDS` after it.
+   */
+  as(stamp: Stamp, confirm: () => Promise<void>): HostInStep;
   /**
    * The first event is `hello`. Resolves when `signal` is aborted; throws HOST_UNREACHABLE when the stream breaks. `onHeard` is called
    * whenever anything came, if only a sign of life. One that says under which lease it listens tells the host of that lease, and ends when
@@ -193,8 +211,13 @@ interface HttpPath {
   streams: http.Agent;
 }
 
-/** What goes along with a request: a step's whole stamp, a listener's lease, or nothing. */
-type Behalf = Partial<Stamp>;
+/** What goes along with a request: a step's whole stamp and until when it may be acted on, a listener's lease, or nothing. */
+type Behalf = Partial<Stamp> & { until?: Moment };
+
+/** What was heard of a host's clock is as good as new for so long: signs of life come more often. */
+const FRESH_MS = 2_500;
+/** A message may have waited for its channel, or its turn on the host, until it was too late: so often is it sent anew. */
+const SENT_ANEW = 3;
 
 type OverHttp = Pick<HostConnection, 'host' | 'call' | 'as' | 'events' | 'serial' | 'health'> & {
   /** Ends every request under way with `reason`. */
@@ -205,6 +228,13 @@ function overHttp(path: HttpPath): OverHttp {
   const { host } = path;
   const underWay = new Set<http.ClientRequest>();
   let gone: AgentError | undefined;
+  /** What the host's clock said last, and when that was here. */
+  let heard: { moment: Moment; at: number } | undefined;
+
+  function hear(text: unknown): void {
+    const moment = readMoment(String(text ?? ''));
+    if (moment) heard = { moment, at: performance.now() };
+  }
 
   const unreachable = (error: Error) =>
     error instanceof AgentError
@@ -234,6 +264,7 @@ function overHttp(path: HttpPath): OverHttp {
         headers: {
           ...(behalf.lease ? { [LEASE_HEADER]: leaseText(behalf.lease) } : {}),
           ...(behalf.step ? { [STEP_HEADER]: stepText(behalf.step) } : {}),
+          ...(behalf.until ? { [UNTIL_HEADER]: momentText(behalf.until) } : {}),
           ...(text === undefined
             ? {}
             : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
@@ -253,6 +284,7 @@ function overHttp(path: HttpPath): OverHttp {
       });
       request.on('response', (response) => {
         answered = true;
+        hear(response.headers[CLOCK_HEADER]);
         resolve(response);
       });
       request.on('error', (error: NodeJS.ErrnoException) => {
@@ -297,6 +329,49 @@ function overHttp(path: HttpPath): OverHttp {
     }
   }
 
+  type Send = <Answer>(
+    agent: http.Agent,
+    method: string,
+    url: string,
+    body: unknown,
+    options: RequestOptions,
+  ) => Promise<Answer>;
+
+  /** Sends what changes something for a try: never with a moment that is older than what `confirm` has said of it. */
+  function sender(stamp: Stamp, confirm: () => Promise<void>): Send {
+    let granted: { until: Moment | undefined; at: number } | undefined;
+    let asking: Promise<void> | undefined;
+
+    async function ask(): Promise<void> {
+      if (!heard || performance.now() - heard.at > FRESH_MS)
+        await exchange(path.calls, 'GET', '/v1/health', undefined, {});
+      const { moment, at } = heard ?? { moment: undefined, at: performance.now() };
+      await confirm();
+      // An agent from before agents told of their clock is not told until when either.
+      granted = { until: moment && { life: moment.life, ms: moment.ms + MESSAGE_SECONDS * 1_000 }, at };
+    }
+
+    return async (agent, method, url, body, options) => {
+      for (let anew = 0; ; anew++) {
+        if (!granted || performance.now() - granted.at > FRESH_MS) {
+          asking ??= ask().finally(() => {
+            asking = undefined;
+          });
+          await unlessAborted(asking, options.signal);
+        }
+        const until = granted?.until;
+        try {
+          return await exchange(agent, method, url, body, options, { ...stamp, ...(until ? { until } : {}) });
+        } catch (error) {
+          const isRefused = error instanceof AgentError && error.code === 'SUPERSEDED';
+          const isLate = until && heard && (heard.moment.life !== until.life || heard.moment.ms > until.ms);
+          if (!isRefused || !isLate || anew === SENT_ANEW) throw error;
+          granted = undefined;
+        }
+      }
+    };
+  }
+
   async function followTask<N extends TaskName>(
     name: N,
     taskId: string,
@@ -304,10 +379,11 @@ function overHttp(path: HttpPath): OverHttp {
     signal: AbortSignal | undefined,
     onProgress: ((percent: number) => void) | undefined,
     stamp: Stamp,
+    send: Send,
   ): Promise<Task<N>> {
     const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
     const options = signal ? { signal } : {};
-    const start = () => exchange<Task<N>>(path.calls, 'PUT', url, { name, input }, options, stamp);
+    const start = () => send<Task<N>>(path.calls, 'PUT', url, { name, input }, options);
     let task = await start();
     let attempts = 1;
     let told = -1;
@@ -331,6 +407,7 @@ function overHttp(path: HttpPath): OverHttp {
 
   async function runTask<N extends TaskName>(
     stamp: Stamp,
+    send: Send,
     name: N,
     taskId: string,
     input: Tasks[N]['input'],
@@ -338,18 +415,13 @@ function overHttp(path: HttpPath): OverHttp {
   ): Promise<Tasks[N]['result']> {
     let task: Task<N>;
     try {
-      task = await followTask(name, taskId, input, signal, onProgress, stamp);
+      task = await followTask(name, taskId, input, signal, onProgress, stamp, send);
     } catch (error) {
       if (!signal?.aborted) throw error;
       const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
-      const cancelled = await exchange<Task<N>>(
-        path.streams,
-        'DELETE',
-        url,
-        undefined,
-        { timeoutMs: CANCEL_TIMEOUT_MS },
-        stamp,
-      ).catch((problem: unknown) => {
+      const cancelled = await send<Task<N>>(path.streams, 'DELETE', url, undefined, {
+        timeoutMs: CANCEL_TIMEOUT_MS,
+      }).catch((problem: unknown) => {
         if (problem instanceof AgentError && problem.code === 'NOT_FOUND') throw signal.reason;
         throw problem;
       });
@@ -370,15 +442,28 @@ function overHttp(path: HttpPath): OverHttp {
 
     call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options),
 
-    as: (stamp) => ({
-      call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options, stamp),
-      runTask: (name, taskId, input, options = {}) => runTask(stamp, name, taskId, input, options),
-    }),
+    as(stamp, confirm) {
+      const send = sender(stamp, confirm);
+      return {
+        call: (name, input, options = {}) =>
+          isQuestion(name)
+            ? exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options, stamp)
+            : send(path.calls, 'POST', `/v1/calls/${name}`, input, options),
+        runTask: (name, taskId, input, options = {}) => runTask(stamp, send, name, taskId, input, options),
+      };
+    },
 
     async events(onEvent, signal, onHeard, lease) {
       if (signal.aborted) return;
       try {
-        const response = await open(path.streams, 'GET', '/v1/events', undefined, signal, lease ? { lease } : {});
+        const response = await open(
+          path.streams,
+          'GET',
+          '/v1/events?clock=true',
+          undefined,
+          signal,
+          lease ? { lease } : {},
+        );
         if (response.statusCode !== 200) readAnswer(host, response.statusCode ?? 0, await textOf(response));
         let rest = '';
         response.setEncoding('utf8');
@@ -386,7 +471,12 @@ function overHttp(path: HttpPath): OverHttp {
           onHeard?.();
           const lines = (rest + chunk).split('\n');
           rest = lines.pop() ?? '';
-          for (const line of lines) if (line !== '') onEvent(JSON.parse(line) as HostEvent);
+          for (const line of lines) {
+            if (line === '') continue;
+            const told = JSON.parse(line) as HostEvent | { clock: string };
+            if ('clock' in told) hear(told.clock);
+            else onEvent(told);
+          }
         }
         throw new Error('the stream of events ended');
       } catch (error) {
@@ -420,6 +510,22 @@ function overHttp(path: HttpPath): OverHttp {
       if (path.streams !== simulatedStreams) path.streams.destroy();
     },
   };
+}
+
+/** Waits no longer than the caller wants to. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return work;
+  signal.throwIfAborted();
+  let abort = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 async function textOf(response: http.IncomingMessage): Promise<string> {

@@ -7,7 +7,7 @@
  *     PUT    /v1/tasks/<taskId>        { name, input }  → 200 Task; starts it, or attaches to the one that has this id
  *     GET    /v1/tasks/<taskId>?waitSeconds=20          → 200 Task; answers early when it ends or its progress changes
  *     DELETE /v1/tasks/<taskId>                         → 200 Task; cancels, answers when it has ended
- *     GET    /v1/events                                 → 200 stream of HostEvent, one JSON object per line; empty lines are signs of life
+ *     GET    /v1/events?clock=true                      → 200 stream of HostEvent, one JSON object per line; empty lines are signs of life
  *     GET    /v1/domains/<id>/serial?follow=true        → 200 stream of the raw serial log; it ends when the guest has left
  *                               &arrived=true           only what it says here, for those who followed it here
  *     GET    /v1/health                                 → 200 AgentHealth
@@ -16,6 +16,10 @@
  * lease, and of which try of which step. One that is older than what the host has seen is refused with SUPERSEDED, also after the
  * agent was started anew; one that does not say it is refused with INVALID_ARGUMENT. Questions need not say it; where they do, they are
  * refused alike. A stream of events with a lease ends when a newer lease of its shard appears.
+ *
+ * Every answer tells what the agent's clock says (`belay-clock`), and a stream of events that was asked for with `?clock=true` does with each sign
+ * of life. What changes something says in a third header until when it may be acted on, by that clock; afterwards, or by another life of the
+ * agent, it is refused with SUPERSEDED.
  *
  * Every call is declarative: "ensure it is so", "ensure it is not". It may arrive twice, and it may arrive when the opposite
  * never happened. An ensure that finds a foreign object under its name (other `tags.id`) answers NAME_IN_USE and touches nothing.

@@ -98,8 +98,8 @@ function keepConnections(database: Database): HostConnections {
 function measured(connection: HostConnection): HostConnection {
   const counted: Pick<HostConnection, 'call' | 'as'> = {
     call: (name, input, options) => timed(name, () => connection.call(name, input, options)),
-    as(stamp) {
-      const host = connection.as(stamp);
+    as(stamp, confirm) {
+      const host = connection.as(stamp, confirm);
       return {
         call: (name, input, options) => timed(name, () => host.call(name, input, options)),
         runTask: (name, taskId, input, options) => timed(name, () => host.runTask(name, taskId, input, options)),

@@ -1,6 +1,5 @@
 /** What every worker process has: database, connections, activities under one interceptor, and an orderly end. */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Context as ActivityContext, Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { type ActivityExecuteInput, DefaultLogger, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
@@ -12,14 +11,15 @@ import { ovsdbTls } from '../activities/network/ovsdbSocket.ts';
 import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
 import { type Database, openDatabase } from '../database/database.ts';
-import type { HostConnection, HostInStep } from '../host-agent/connection.ts';
+import type { HostInStep } from '../host-agent/connection.ts';
 import type { Lease, Stamp } from '../host-agent/stamp.ts';
 import { instantAt } from '../model/forms.ts';
 import { config } from '../runtime/config.ts';
-import { hostConnections } from '../runtime/hosts.ts';
+import { type HostConnections, hostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { beforeMessage, underFaults } from './faults.ts';
+import { asSpeaker, begin, speaking, untilNothingIsUnderWay } from './speaking.ts';
 import { type StepEvents, stepEvents } from './step-events.ts';
 import { connectWorkers } from './temporalConnection.ts';
 
@@ -52,16 +52,17 @@ function problemIn(error: unknown): OperationProblem {
 const heartbeatMs = 2_000;
 
 /** An activity is named after its step; its workflow's id is the operation's. */
-const contextOf = ({ activityType, workflowExecution, workflowType }: Info, place: StepPlace): StepContext => ({
+const contextOf = (
+  { activityType, workflowExecution, workflowType, attempt, isLocal }: Info,
+  place: StepPlace,
+): StepContext => ({
   ...place,
+  ...(isLocal ? {} : { attempt }),
   operationId: workflowExecution?.workflowId ?? '',
   type: workflowType ?? '',
   step: activityType.replace(/\.undo$/, ''),
   undo: activityType.endsWith('.undo'),
 });
-
-/** Whom the try of a step that runs right now speaks for; to hosts only by a stamp. */
-const speaking = new AsyncLocalStorage<{ context: StepContext; stamp: Stamp | null }>();
 
 /**
  * The lease is the one under which the try begins, for as long as it takes: a worker that got its shard back after another had it must not
@@ -71,11 +72,18 @@ function stampOf(place: StepPlace, { operationId }: StepContext, attempt: number
   return { lease: lease(), step: { operationId, index: place.index, round: place.round ?? 1, attempt } };
 }
 
-/** A host for the try that runs right now. */
-async function hostInStep(database: Database, connect: () => Promise<HostConnection>): Promise<HostInStep> {
+/** A host for the try that runs right now; with `atHand`, for work that other hosts can do as well as that one. */
+async function hostInStep(
+  database: Database,
+  hosts: HostConnections,
+  hostId: string,
+  atHand?: string,
+): Promise<HostInStep> {
   const speaker = speaking.getStore();
-  if (!speaker?.stamp) throw new Error('only a step on the queue of a host may speak to hosts');
-  const host = (await connect()).as(speaker.stamp);
+  if (!speaker) throw new Error('only a step may speak to hosts');
+  const connection = await hosts.connect(hostId);
+  if (atHand !== undefined) await untilNothingIsUnderWay(database.pool, speaker, hostId !== atHand);
+  const host = asSpeaker(database.pool, speaker, connection);
   if (!config.faultInjection) return host;
   const under = (message: string): Promise<void> => beforeMessage(database, speaker.context, message);
   return {
@@ -106,7 +114,11 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const speaker = { context, stamp: lease ? stampOf(place, context, attempt, lease) : null };
+          const speaker = await begin(database.pool, context, {
+            stamp: lease ? stampOf(place, context, attempt, lease) : null,
+            mayHaveOlder: !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
+            sleep: (ms) => activity.sleep(ms),
+          });
           const result = await speaking.run(speaker, () =>
             underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
           );
@@ -140,7 +152,8 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   const world: World = {
     database,
     log,
-    host: (hostId) => hostInStep(database, () => hosts.connect(hostId)),
+    host: (hostId) => hostInStep(database, hosts, hostId),
+    anyHost: (hostId, atHand) => hostInStep(database, hosts, hostId, atHand),
     northbound: openNorthbound(config.ovnNorthbound, tls, async () => {
       const speaker = speaking.getStore();
       if (speaker) await refuseLate(database.pool, speaker.context);

@@ -125,7 +125,7 @@ function remote(ref: StepOptions & { name: string }, input: unknown, suffix: '' 
   return proxyActivities<Activities>(options);
 }
 
-function run(
+function ask(
   ref: StepOptions & { name: string },
   suffix: '' | '.undo',
   input: unknown,
@@ -221,12 +221,39 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   );
 
   const rounds = new Map<number, number>();
-  /** Asked for once per round, so that a host can tell a late try of a step from a newer one. */
-  const placeOf = ({ index }: StepReport): StepPlace => {
+  /** Turns are counted in the order in which the workflow asks. Those that still run, by step. */
+  let turns = 0;
+  const open = new Map<StepReport, number>();
+  /** Those that have ended beside the workflow, with the length of the history then: only a longer one tells of their end. */
+  const untold = new Map<number, number>();
+  /** Another worker that takes over knows nothing of what is untold. So it matters whose code says that a turn has ended: this one's. */
+  const run = workflowInfo().unsafe.now();
+  /** Asked for once per round, so that whoever is sent a late try of a step can tell it from a newer one, and from what follows. */
+  const placeOf = (ref: StepOptions, report: StepReport): StepPlace => {
+    const { index } = report;
     const round = (rounds.get(index) ?? 0) + 1;
     rounds.set(index, round);
-    return { index, committed, ...(round > 1 ? { round } : {}) };
+    ended(ref, report);
+    const turn = turns++;
+    open.set(report, turn);
+    for (const [known, length] of untold) if (length < workflowInfo().historyLength) untold.delete(known);
+    const here = Math.min(...open.values());
+    const since = Math.min(here, ...untold.keys());
+    return {
+      index,
+      committed,
+      ...(round > 1 ? { round } : {}),
+      turn,
+      since,
+      ...(ref.where === 'record' ? { run, here } : {}),
+    };
   };
+  function ended(ref: StepOptions, report: StepReport): void {
+    const turn = open.get(report);
+    if (turn === undefined) return;
+    open.delete(report);
+    if (ref.where === 'record') untold.set(turn, workflowInfo().historyLength);
+  }
 
   /** Index -1: neither faults nor live step events are for the saga's own records. */
   function record(name: string, input: Record<string, unknown> = {}): Promise<unknown> {
@@ -292,11 +319,11 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       let result: unknown;
       if (committed) {
         result = await CancellationScope.nonCancellable(() =>
-          insist(report, () => run(ref, '', input, placeOf(report))),
+          insist(report, () => ask(ref, '', input, placeOf(ref, report))),
         );
       } else {
         undos.push({ report, ref: ref as StepRef<never, unknown>, input });
-        result = await run(ref, '', input, placeOf(report));
+        result = await ask(ref, '', input, placeOf(ref, report));
       }
       if (report.state === 'running') report.state = 'done';
       return result;
@@ -306,6 +333,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       report.error = problemOf(error, ref.name);
       throw error;
     } finally {
+      ended(ref, report);
       report.endedAt = instantAt(new Date(Date.now()));
     }
   }
@@ -368,7 +396,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     for (const { report, ref, input } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
-      await insist(report, () => run(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(report)));
+      await insist(report, () => ask(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(ref, report)));
+      ended(ref, report);
       if (report.state === 'undoing') report.state = 'undone';
       report.error = failed;
       report.endedAt = instantAt(new Date(Date.now()));

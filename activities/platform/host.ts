@@ -20,7 +20,8 @@ import {
 import type { HostInventory } from '../../host-agent/protocol.ts';
 import { config } from '../../runtime/config.ts';
 import { refuse, tryAgain } from '../failure.ts';
-import { joined, step } from '../step.ts';
+import { asHolder } from '../holder.ts';
+import { joined, type StepContext, step } from '../step.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
 import type { World } from '../world.ts';
 import { hostCertificate, isHostname, platformSshKey } from './credentials.ts';
@@ -150,11 +151,14 @@ export const hosts = (world: World) => {
     if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 
-  const forgetCapacity = async (hostId: string, operationId: string): Promise<void> => {
-    await run(
-      pool,
+  /** In the name of the operation, which has to hold the host: it is named in each statement. Answers the rows. */
+  const ofHolder = (context: StepContext, hostId: string, text: string): Promise<unknown[]> =>
+    asHolder(database, context, (tx) => run(tx, text, [hostId, context.operationId]));
+  const forgetCapacity = async (hostId: string, context: StepContext): Promise<void> => {
+    await ofHolder(
+      context,
+      hostId,
       `DELETE FROM "hostCapacity" c USING "host" h WHERE c."hostId" = $1 AND h.id = c."hostId" AND h."currentOperationId" = $2`,
-      [hostId, operationId],
     );
   };
 
@@ -348,16 +352,16 @@ export const hosts = (world: World) => {
 
     /** Placement may use it, once it is active. What may be promised of it the database says by itself. */
     enable: step({
-      async do({ hostId }: HostRef, { operationId }) {
-        await run(
-          pool,
+      async do({ hostId }: HostRef, context) {
+        await ofHolder(
+          context,
+          hostId,
           `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", vcpus, "memoryMib")
            SELECT id, "clusterId", "zoneId", 0, 0 FROM "host" WHERE id = $1 AND "currentOperationId" = $2 ON CONFLICT DO NOTHING`,
-          [hostId, operationId],
         );
       },
       // Nothing was placed there: a host that is being added is closed.
-      undo: ({ hostId }, { operationId }) => forgetCapacity(hostId, operationId),
+      undo: ({ hostId }, context) => forgetCapacity(hostId, context),
     }),
 
     /** Placement has not used it since it is being deleted; refused while anything holds a claim on it, or when nobody is there to be cleaned. */
@@ -383,19 +387,20 @@ export const hosts = (world: World) => {
 
     /** From now on nothing waits for it, and nothing is taken to be on it. */
     declareDead: step({
-      async do({ hostId }: HostRef, { operationId }) {
-        const [dead] = await run(
-          pool,
+      async do({ hostId }: HostRef, context) {
+        const [dead] = await ofHolder(
+          context,
+          hostId,
           `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $1 AND connection = 'disconnected' AND "currentOperationId" = $2 RETURNING 1`,
-          [hostId, operationId],
         );
         if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
       },
-      async undo({ hostId }, { operationId }) {
-        await run(pool, `UPDATE "host" SET "deadAt" = NULL WHERE id = $1 AND "currentOperationId" = $2`, [
+      async undo({ hostId }, context) {
+        await ofHolder(
+          context,
           hostId,
-          operationId,
-        ]);
+          `UPDATE "host" SET "deadAt" = NULL WHERE id = $1 AND "currentOperationId" = $2`,
+        );
       },
     }),
 
@@ -452,7 +457,7 @@ export const hosts = (world: World) => {
     }),
 
     forget: step({
-      do: ({ hostId }: HostRef, { operationId }) => forgetCapacity(hostId, operationId),
+      do: ({ hostId }: HostRef, context) => forgetCapacity(hostId, context),
     }),
   };
   const { authorizeKey: _, installPackages: packages, installAgent: agent } = steps;
@@ -519,7 +524,7 @@ export const hosts = (world: World) => {
       if (!other)
         throw tryAgain('HOST_UNREACHABLE', `no other host of the zone is connected to revoke ${host.id}'s rights`);
       const access = await adminAccess(world, storageClusterId);
-      await (await world.host(other)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
+      await (await world.anyHost(other, host.id)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
     }
     if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }

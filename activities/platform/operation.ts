@@ -131,6 +131,7 @@ async function leave(
   await run(
     tx,
     `WITH ${updates.join('')}
+       unfenced AS (DELETE FROM "stepFence" WHERE "operationId" = $1),
        gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceKind", "resourceId", mode)
      SELECT pg_notify('belay_queue', '') WHERE EXISTS (
        SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceKind", "resourceId")

@@ -55,7 +55,7 @@ export async function revokeAccess(agent: HostInStep, hostId: string, admin: Cep
 
 /** The host itself, or null when it does not answer. */
 const ifItAnswers = (world: World, hostId: string): Promise<HostInStep | null> =>
-  world.host(hostId).catch((error: unknown) => {
+  world.anyHost(hostId, hostId).catch((error: unknown) => {
     if (isUnreachable(error)) return null;
     throw error;
   });

@@ -14,7 +14,7 @@ async function firstThatAnswers(
   const tried: string[] = [];
   for (let next = hostId; ; ) {
     try {
-      return await world.host(next);
+      return await world.anyHost(next, hostId);
     } catch (error) {
       if (!isUnreachable(error)) throw error;
       tried.push(next);

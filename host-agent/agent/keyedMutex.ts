@@ -1,9 +1,19 @@
-/** Runs pieces of work that share a key one after the other, in the order in which they came; others at the same time. */
+import { acting } from './acting.ts';
+
+/**
+ * Runs pieces of work that share a key one after the other, in the order in which they came; others at the same time. What its turn comes too
+ * late for is not begun.
+ */
 export function keyedMutex(): <Result>(key: string, work: () => Promise<Result>) => Promise<Result> {
   const tails = new Map<string, Promise<unknown>>();
   return (key, work) => {
+    const deadline = acting.getStore();
+    const begin = (): ReturnType<typeof work> => {
+      deadline?.refuseLate();
+      return work();
+    };
     const before = tails.get(key) ?? Promise.resolve();
-    const result = before.then(work, work);
+    const result = before.then(begin, begin);
     const tail = result.catch(() => {});
     tails.set(key, tail);
     void tail.then(() => {

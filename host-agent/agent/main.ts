@@ -5,6 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import { dirname, join } from 'node:path';
+import { agentClock } from '../clock.ts';
 import { type AgentContext, callHandlers, taskHandlers } from './calls.ts';
 import { eventSource } from './events.ts';
 import { openFence } from './fenceFile.ts';
@@ -72,6 +73,7 @@ async function main() {
     tasks,
     events: eventSource(libvirt, bootId),
     fence,
+    clock: agentClock(bootId),
     isEnding: () => isEnding,
     health: () => {
       void lookAtSwitch();

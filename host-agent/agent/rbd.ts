@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { AgentProblem, CephAccess } from '../protocol.ts';
+import { acting } from './acting.ts';
 import type { Log } from './log.ts';
 import { Problem } from './problem.ts';
 
@@ -65,8 +66,11 @@ export function rbdHelper(scriptPath: string, log: Log): RbdHelper {
         serial += 1;
         living.waiting.set(serial, { resolve: (result) => resolve(result as Result), reject });
         const { monitors, fsid, user, key } = cluster;
+        const deadline = acting.getStore();
+        // In the helper's own words: both clocks are CLOCK_MONOTONIC.
+        const until = deadline ? Number(process.hrtime.bigint()) / 1e9 + deadline.leftMs() / 1_000 : null;
         living.process.stdin.write(
-          `${JSON.stringify({ id: serial, op: operation, cluster: { monitors, fsid, user, key }, args })}\n`,
+          `${JSON.stringify({ id: serial, op: operation, cluster: { monitors, fsid, user, key }, args, until })}\n`,
         );
       }),
     close() {

@@ -5,6 +5,7 @@
 
 The `rbd` command takes 40 to 400 ms per call; a living process 2 to 45 ms. Requests run on a pool of threads, because a call
 into librbd blocks (and lets go of the interpreter's lock meanwhile). Every ensure may run twice, and when its opposite never ran.
+A request with "until", a moment of time.monotonic(), is not begun afterwards: it may have waited for a thread.
 
 An image is made under `<name>.part-<operation>`, tagged, and renamed: under its own name it is complete, and without a tag foreign.
 """
@@ -804,6 +805,9 @@ def serve(request):
     try:
         with CLUSTERS.use(request['cluster']) as cluster:
             CURRENT.cluster = cluster
+            until = request.get('until')
+            if until is not None and time.monotonic() > until:
+                raise Problem('SUPERSEDED', 'this request has waited too long for its turn', True)
             try:
                 answer = {'id': request['id'], 'result': OPERATIONS[request['op']](cluster, **request['args'])}
             except (OSError, rbd.Error, rados.Error) as error:

@@ -1,4 +1,5 @@
 import type http from 'node:http';
+import type { AgentClock } from '../clock.ts';
 import {
   AGENT_PROBLEM_STATUS,
   type AgentHealth,
@@ -7,7 +8,20 @@ import {
   type HostEvent,
   isQuestion,
 } from '../protocol.ts';
-import { LEASE_HEADER, type Lease, readLease, readStep, STEP_HEADER, type StepTry } from '../stamp.ts';
+import {
+  CLOCK_HEADER,
+  LEASE_HEADER,
+  type Lease,
+  type Moment,
+  momentText,
+  readLease,
+  readMoment,
+  readStep,
+  STEP_HEADER,
+  type StepTry,
+  UNTIL_HEADER,
+} from '../stamp.ts';
+import { acting, type Deadline } from './acting.ts';
 import type { CallHandlers } from './calls.ts';
 import type { EventSource } from './events.ts';
 import type { KeptFence } from './fenceFile.ts';
@@ -22,6 +36,7 @@ export interface Served {
   tasks: TaskRegistry;
   events: EventSource;
   fence: KeptFence;
+  clock: AgentClock;
   /** Set when the agent is about to end: its successor must not be worked against. */
   isEnding(): boolean;
   health(): AgentHealth;
@@ -47,7 +62,7 @@ export function requestListener(served: Served): http.RequestListener {
         });
       }
       if (response.headersSent) response.destroy();
-      else answer(response, AGENT_PROBLEM_STATUS[problem.code], problem);
+      else answer(served, response, AGENT_PROBLEM_STATUS[problem.code], problem);
     });
   };
 }
@@ -59,17 +74,21 @@ async function route(served: Served, request: http.IncomingMessage, response: ht
     const door = `${request.method} ${room}`;
     if (door === 'POST calls') return serveCall(served, name, request, response);
     if (room === 'tasks') return serveTask(served, name, url, request, response);
-    if (door === 'GET events') return serveEvents(served, request, response);
+    if (door === 'GET events') return serveEvents(served, url, request, response);
     if (door === 'GET domains' && rest === 'serial') return serveSerial(name, url, response);
-    if (door === 'GET health') return answer(response, 200, served.health());
+    if (door === 'GET health') return answer(served, response, 200, served.health());
   }
   throw new Problem('NOT_FOUND', `there is no ${request.method} ${url.pathname}`);
 }
 
-function answer(response: http.ServerResponse, status: number, body: unknown): void {
+function answer({ clock }: Served, response: http.ServerResponse, status: number, body: unknown): void {
   const text = JSON.stringify(body);
   response
-    .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+    .writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      [CLOCK_HEADER]: momentText(clock.now()),
+    })
     .end(text);
 }
 
@@ -89,7 +108,7 @@ async function readBody(request: http.IncomingMessage): Promise<unknown> {
 }
 
 /** On whose behalf a message comes, as far as it says so. @throws Problem INVALID_ARGUMENT when it says so in other words. */
-function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: StepTry } {
+function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: StepTry; until?: Moment } {
   const said = <Value>(name: string, read: (text: string) => Value | undefined): Value | undefined => {
     const text = headers[name];
     if (text === undefined) return undefined;
@@ -99,31 +118,45 @@ function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: St
   };
   const lease = said(LEASE_HEADER, readLease);
   const step = said(STEP_HEADER, readStep);
-  return { ...(lease ? { lease } : {}), ...(step ? { step } : {}) };
+  const until = said(UNTIL_HEADER, readMoment);
+  return { ...(lease ? { lease } : {}), ...(step ? { step } : {}), ...(until ? { until } : {}) };
 }
 
 /**
- * Whether a message may be acted on. Asked when it has come in whole: a sender may be suspended in the middle of it.
+ * Whether a message may be acted on. Asked when it has come in whole: a sender may be suspended in the middle of it. Answers until
+ * when it may be begun; undefined for a question.
  *
- * @throws Problem SUPERSEDED for one that a newer has overtaken.
+ * @throws Problem SUPERSEDED for one that a newer has overtaken, or that comes too late.
  */
-async function admit(served: Served, request: http.IncomingMessage, changes: boolean): Promise<void> {
-  const { lease, step } = behalfOf(request);
+async function admit(served: Served, request: http.IncomingMessage, changes: boolean): Promise<Deadline | undefined> {
+  const { lease, step, until } = behalfOf(request);
   if (changes) {
-    if (!lease || !step)
+    if (!lease || !step || !until)
       throw new Problem(
         'INVALID_ARGUMENT',
-        `what changes something says on whose behalf: ${LEASE_HEADER}, ${STEP_HEADER}`,
+        `what changes something says on whose behalf, and until when: ${LEASE_HEADER}, ${STEP_HEADER}, ${UNTIL_HEADER}`,
       );
     if (served.isEnding()) throw new Problem('BACKEND_UNAVAILABLE', 'this agent is about to end', true);
   }
   if (lease) await served.fence.admit(lease, step);
+  if (!until) return undefined;
+  const { clock } = served;
+  const deadline: Deadline = {
+    refuseLate() {
+      const refusal = clock.refusal(until);
+      // Another try may succeed: whoever asks says anew until when, if it still may.
+      if (refusal !== null) throw new Problem('SUPERSEDED', refusal, true);
+    },
+    leftMs: () => clock.leftMs(until),
+  };
+  deadline.refuseLate();
+  return deadline;
 }
 
 async function serveCall(served: Served, name: string, request: http.IncomingMessage, response: http.ServerResponse) {
   if (!isCallName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no call ${name}`);
   const input = checkCallInput(name, await readBody(request));
-  await admit(served, request, !isQuestion(name));
+  const deadline = await admit(served, request, !isQuestion(name));
   const startedAt = performance.now();
   const finish = (problem?: AgentProblem) => {
     const durationMs = Math.round(performance.now() - startedAt);
@@ -133,9 +166,9 @@ async function serveCall(served: Served, name: string, request: http.IncomingMes
   try {
     // The table's own type says that this handler takes this input; the compiler can not follow it through a variable name.
     const handler = served.calls[name] as (input: unknown) => Promise<unknown>;
-    const result = await handler(input);
+    const result = await (deadline ? acting.run(deadline, () => handler(input)) : handler(input));
     finish();
-    answer(response, 200, result);
+    answer(served, response, 200, result);
   } catch (error) {
     finish(toProblem(error));
     throw error;
@@ -162,21 +195,21 @@ async function serveTask(
     const checked = checkTaskInput(name, input ?? {});
     await admit(served, request, true);
     served.log('info', 'task', { task: name, taskId: id, ...subjectOf(checked) });
-    return answer(response, 200, served.tasks.start(id, name, checked));
+    return answer(served, response, 200, served.tasks.start(id, name, checked));
   }
   if (request.method === 'GET') {
     await admit(served, request, false);
     const seconds = Math.min(MAX_WAIT_SECONDS, Number(url.searchParams.get('waitSeconds') ?? 0) || 0);
-    return answer(response, 200, await served.tasks.wait(id, seconds * 1_000));
+    return answer(served, response, 200, await served.tasks.wait(id, seconds * 1_000));
   }
   if (request.method === 'DELETE') {
     await admit(served, request, true);
-    return answer(response, 200, await served.tasks.cancel(id));
+    return answer(served, response, 200, await served.tasks.cancel(id));
   }
   throw new Problem('NOT_FOUND', `there is no ${request.method} of a task`);
 }
 
-async function serveEvents(served: Served, request: http.IncomingMessage, response: http.ServerResponse) {
+async function serveEvents(served: Served, url: URL, request: http.IncomingMessage, response: http.ServerResponse) {
   const { lease } = behalfOf(request);
   if (lease) {
     await served.fence.admit(lease);
@@ -194,7 +227,9 @@ async function serveEvents(served: Served, request: http.IncomingMessage, respon
   const unsubscribe = await served.events.subscribe((event) =>
     write(event.type === 'hello' ? { ...event, beatSeconds: BEAT_SECONDS } : event),
   );
-  const beat = setInterval(() => response.write('\n'), BEAT_SECONDS * 1_000);
+  const tellsClock = url.searchParams.get('clock') === 'true';
+  const sign = (): string => (tellsClock ? JSON.stringify({ clock: momentText(served.clock.now()) }) : '');
+  const beat = setInterval(() => response.write(`${sign()}\n`), BEAT_SECONDS * 1_000);
   const end = () => {
     clearInterval(beat);
     unsubscribe();

@@ -3,6 +3,7 @@
  * Calls are plain synchronous functions; the long work is in `tasks.ts`, the wire in `hosts.ts`.
  */
 import { createHash, randomUUID } from 'node:crypto';
+import { type AgentClock, agentClock } from '../../host-agent/clock.ts';
 import { createFence, type Fence } from '../../host-agent/fence.ts';
 import {
   BEAT_SECONDS,
@@ -107,6 +108,7 @@ export interface Host {
   world: World;
   connection: 'up' | 'partitioned' | 'crashed';
   bootId: string;
+  clock: AgentClock;
   sequence: number;
   kvm: boolean | null;
   domains: Map<string, Domain>;
@@ -126,12 +128,14 @@ export interface Host {
 }
 
 export function createHost(world: World, name: string, index: number): Host {
+  const bootId = randomUUID();
   return {
     name,
     ip: `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`,
     world,
     connection: 'up',
-    bootId: randomUUID(),
+    bootId,
+    clock: agentClock(bootId),
     sequence: 0,
     kvm: null,
     domains: new Map(),
@@ -156,6 +160,7 @@ function uuidOf(...parts: string[]): string {
 /** A new life of the agent: streams end, tasks are lost, numbering starts anew. A migration is libvirt's, and goes on. */
 export function renewAgent(host: Host): void {
   host.bootId = randomUUID();
+  host.clock = agentClock(host.bootId);
   host.sequence = 0;
   for (const { task, abort } of host.tasks.values()) if (task.name !== 'domain.migrate') abort.abort();
   host.tasks.clear();

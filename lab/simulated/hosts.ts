@@ -1,5 +1,6 @@
 /** The wire of the simulated hosts: the agent's protocol under `/<hostName>/v1/…` of one port, and the admin path `/_sim/…`. */
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AgentClock } from '../../host-agent/clock.ts';
 import {
   AGENT_PROBLEM_STATUS,
   type AgentHealth,
@@ -10,7 +11,17 @@ import {
   isQuestion,
   type TaskName,
 } from '../../host-agent/protocol.ts';
-import { LEASE_HEADER, type Lease, readLease, readStep, STEP_HEADER } from '../../host-agent/stamp.ts';
+import {
+  CLOCK_HEADER,
+  LEASE_HEADER,
+  type Lease,
+  momentText,
+  readLease,
+  readMoment,
+  readStep,
+  STEP_HEADER,
+  UNTIL_HEADER,
+} from '../../host-agent/stamp.ts';
 import type { Faults, Rule } from './faults.ts';
 import {
   calls,
@@ -40,7 +51,8 @@ export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'f
 /** What the admin path can do to the world; the in-process simulator offers the same. */
 export interface Admin {
   crashHost(name: string): void;
-  partitionHost(name: string): void;
+  /** `quietly` drops what is sent and breaks no connection: what has come in already stays where it is held up. */
+  partitionHost(name: string, quietly?: boolean): void;
   healHost(name: string): void;
   /** Crashes it for good: its disk is lost too. */
   scrapHost(name: string): void;
@@ -87,25 +99,29 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
   function admit(host: Host, { headers }: IncomingMessage, name: string, changes: boolean): void {
     const lease = readLease(String(headers[LEASE_HEADER] ?? ''));
     const step = readStep(String(headers[STEP_HEADER] ?? ''));
-    if (changes && (!lease || !step))
-      throw refuse('INVALID_ARGUMENT', `${name} changes something and does not say on whose behalf`);
+    const until = readMoment(String(headers[UNTIL_HEADER] ?? ''));
+    if (changes && (!lease || !step || !until))
+      throw refuse('INVALID_ARGUMENT', `${name} changes something and does not say on whose behalf, and until when`);
     if (!lease) return;
     const verdict = host.fence.admit(lease, step);
-    const isRefused = 'refusal' in verdict;
+    const refusal = 'refusal' in verdict ? verdict.refusal : until ? host.clock.refusal(until) : null;
+    const isRefused = refusal !== null;
     if (changes && step) {
       messages.push({ host: host.name, name, operationId: step.operationId, isRefused });
       if (messages.length > rememberedMessages) messages.splice(0, rememberedMessages / 2);
     }
-    if (isRefused) throw refuse('SUPERSEDED', verdict.refusal, true);
+    if (isRefused) throw refuse('SUPERSEDED', refusal, true);
     for (const [response, listener] of listening)
       if (listener.host === host && listener.lease.shard === lease.shard && listener.lease.epoch < lease.epoch)
         response.destroy();
   }
 
-  /** Every stream of events. One timer gives all of them their sign of life. */
-  const streams = new Set<ServerResponse>();
+  /** Every stream of events, with its host, and whether that tells its clock. One timer gives all of them their sign of life. */
+  const streams = new Map<ServerResponse, { host: Host; tellsClock: boolean }>();
   const beat = setInterval(() => {
-    for (const stream of streams) stream.write('\n');
+    for (const [stream, { host, tellsClock }] of streams)
+      if (host.connection === 'up')
+        stream.write(`${tellsClock ? JSON.stringify({ clock: momentText(host.clock.now()) }) : ''}\n`);
   }, BEAT_SECONDS * 1_000).unref();
 
   const server = http.createServer((request, response) => {
@@ -132,6 +148,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     }
     if (host.connection !== 'up') return cut(response);
     hold(host, response);
+    clocks.set(response, host.clock);
     if (path[2] !== 'v1') throw refuse('NOT_SUPPORTED', `Unknown path ${url}`);
     const name = path[4] ?? '';
     switch (`${request.method} ${path[3]}`) {
@@ -149,7 +166,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
         return answer(response, live.task);
       }
       case 'GET events':
-        return serveEvents(host, request, response);
+        return serveEvents(host, query.get('clock') === 'true', request, response);
       case 'GET domains':
         if (path[5] === 'serial') return serveSerialLog(host, name, query, response);
         break;
@@ -221,7 +238,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     return live;
   }
 
-  function serveEvents(host: Host, request: IncomingMessage, response: ServerResponse): void {
+  function serveEvents(host: Host, tellsClock: boolean, request: IncomingMessage, response: ServerResponse): void {
     admit(host, request, 'events', false);
     const lease = readLease(String(request.headers[LEASE_HEADER] ?? ''));
     if (lease) listening.set(response, { host, lease });
@@ -229,7 +246,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
     listener(hello(host));
     host.listeners.add(listener);
-    streams.add(response);
+    streams.set(response, { host, tellsClock });
     response.on('close', () => {
       host.listeners.delete(listener);
       streams.delete(response);
@@ -285,7 +302,7 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
             crashHost(second);
             return answer(response, {});
           case 'partition':
-            partitionHost(second);
+            partitionHost(second, body.quietly === true);
             return answer(response, {});
           case 'heal':
             healHost(second);
@@ -331,10 +348,10 @@ export function createHostServer(world: World, faults: Faults, admin: () => Admi
     crash(host);
   }
 
-  function partitionHost(name: string): void {
+  function partitionHost(name: string, quietly = false): void {
     const host = declared(name);
     if (host.connection === 'up') host.connection = 'partitioned';
-    cutAll(host);
+    if (!quietly) cutAll(host);
   }
 
   function healHost(name: string): void {
@@ -444,10 +461,18 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** Of whose answer it is, what the clock says goes along with it. */
+const clocks = new WeakMap<ServerResponse, AgentClock>();
+
 function answer(response: ServerResponse, body: unknown, status = 200): void {
   if (response.destroyed || response.writableEnded) return;
   const text = JSON.stringify(body);
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  const clock = clocks.get(response);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+    ...(clock ? { [CLOCK_HEADER]: momentText(clock.now()) } : {}),
+  });
   response.end(text);
 }
 

@@ -27,8 +27,8 @@ export async function answersTo(pid: number, message: string): Promise<{ done: n
   return answers;
 }
 
-/** Another host worker as the one with this pid, under a name of its own. Answers what ends it. */
-export function secondWorker(pid: number, name: string): () => Promise<void> {
+/** Another host worker as the one with this pid, under a name of its own. Answers what ends it, with its pid. */
+export function secondWorker(pid: number, name: string): (() => Promise<void>) & { pid: number } {
   const words = (file: string): string[] => readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0').slice(0, -1);
   const [command = '', ...args] = words('cmdline');
   const environment = Object.fromEntries(
@@ -39,10 +39,11 @@ export function secondWorker(pid: number, name: string): () => Promise<void> {
   const ended = new Promise<void>((resolve) => {
     child.once('exit', () => resolve());
   });
-  return async () => {
+  const end = async (): Promise<void> => {
     child.kill('SIGTERM');
     // A fault rule may have stopped this one too.
     child.kill('SIGCONT');
     await ended;
   };
+  return Object.assign(end, { pid: child.pid ?? 0 });
 }

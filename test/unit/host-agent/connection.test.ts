@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError, connectHost, type HostConnection } from '../../../host-agent/connection.ts';
 import type { HostEvent } from '../../../host-agent/protocol.ts';
+import { CLOCK_HEADER, MESSAGE_SECONDS, momentText, UNTIL_HEADER } from '../../../host-agent/stamp.ts';
 
 type Answer = (request: http.IncomingMessage, response: http.ServerResponse, body: string) => void;
 
@@ -18,6 +19,8 @@ const stamp = {
   lease: { shard: 17, epoch: 1_764_000_000_000 },
   step: { operationId: '0b7a', index: 3, round: 2, attempt: 4 },
 };
+/** The try is the present one. */
+const present = async (): Promise<void> => {};
 let server: http.Server | undefined;
 let connection: HostConnection | undefined;
 
@@ -51,6 +54,68 @@ afterEach(async () => {
   await new Promise((resolve) => server?.close(resolve));
 });
 
+describe('what changes something', () => {
+  const reset = 'POST /v1/calls/domain.reset';
+  const clock = (ms: number, life = 'b') => ({ [CLOCK_HEADER]: momentText({ life, ms }) });
+
+  it('says until when: some seconds after what the clock of the host said before the try was known to be the present one', async () => {
+    let now = 1_000;
+    const sent: unknown[] = [];
+    const host = await hostThat({
+      'GET /v1/health': (_, response) => response.writeHead(200, clock(now)).end(JSON.stringify(health)),
+      [reset]: (request, response) => {
+        sent.push(request.headers[UNTIL_HEADER]);
+        response.writeHead(200, clock(now)).end('{}');
+      },
+    });
+    const inStep = host.as(stamp, async () => {
+      now += 500_000;
+    });
+    await inStep.call('domain.reset', { id: 'x' });
+    await inStep.call('domain.reset', { id: 'x' });
+    expect(sent).toEqual(Array(2).fill(`b/${1_000 + MESSAGE_SECONDS * 1_000}`));
+  });
+
+  it('is not sent when the try is not the present one any more', async () => {
+    let sent = 0;
+    const host = await hostThat({
+      [reset]: () => {
+        sent += 1;
+      },
+    });
+    const overtaken = host.as(stamp, async () => {
+      throw new Error('another try');
+    });
+    await expect(overtaken.call('domain.reset', { id: 'x' })).rejects.toThrow('another try');
+    await expect(overtaken.runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 })).rejects.toThrow('another');
+    expect(sent).toBe(0);
+  });
+
+  it('is sent anew, if the try still is the present one, when it came too late or to another life of the agent', async () => {
+    let now = clock(1_000);
+    const sent: unknown[] = [];
+    let confirmed = 0;
+    const host = await hostThat({
+      'GET /v1/health': (_, response) => response.writeHead(200, now).end(JSON.stringify(health)),
+      [reset]: (request, response) => {
+        sent.push(request.headers[UNTIL_HEADER]);
+        now = [clock(900_000), clock(5, 'c')][sent.length - 1] ?? now;
+        if (sent.length === 3) return response.writeHead(200, now).end('{}');
+        return response
+          .writeHead(409, now)
+          .end(JSON.stringify({ code: 'SUPERSEDED', message: 'too late', retryable: true }));
+      },
+    });
+    await host
+      .as(stamp, async () => {
+        confirmed += 1;
+      })
+      .call('domain.reset', { id: 'x' });
+    expect(sent).toEqual(['b/7000', 'b/906000', 'c/6005']);
+    expect(confirmed).toBe(3);
+  });
+});
+
 describe('a call', () => {
   it('brings the answer, or the problem with its code', async () => {
     const host = await hostThat({
@@ -58,7 +123,7 @@ describe('a call', () => {
       'POST /v1/calls/domain.reset': problem(409, 'INVALID_STATE', 'it is off', true),
     });
     expect(await host.call('domain.status', { id: 'x' })).toEqual({ state: 'off', reason: 'shutdown' });
-    await expect(host.as(stamp).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
+    await expect(host.as(stamp, present).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
       name: 'AgentError',
       code: 'INVALID_STATE',
       retryable: true,
@@ -129,7 +194,7 @@ describe('a task', () => {
       },
       'GET /v1/tasks/t': (_request, response) => response.end(JSON.stringify(steps.shift())),
     });
-    const answer = await host.as(stamp).runTask('domain.migrate', 't', migration, {
+    const answer = await host.as(stamp, present).runTask('domain.migrate', 't', migration, {
       onProgress: (percent) => seen.push(percent),
     });
     expect(answer).toEqual(result);
@@ -149,7 +214,7 @@ describe('a task', () => {
         problem(404, 'NOT_FOUND', 'no such task')(request, response, body);
       },
     });
-    expect(await host.as(stamp).runTask('domain.migrate', 't', migration)).toEqual(result);
+    expect(await host.as(stamp, present).runTask('domain.migrate', 't', migration)).toEqual(result);
     expect([starts, looks]).toEqual([2, 1]);
   });
 
@@ -167,7 +232,7 @@ describe('a task', () => {
         ok(task('cancelled', 5))(request, response, body);
       },
     });
-    const following = host.as(stamp).runTask('domain.migrate', 't', migration, { signal: controller.signal });
+    const following = host.as(stamp, present).runTask('domain.migrate', 't', migration, { signal: controller.signal });
     await expect(following).rejects.toThrow('changed his mind');
     expect(calls).toEqual(['GET', 'DELETE']);
   });
@@ -179,15 +244,17 @@ describe('a task', () => {
       'GET /v1/tasks/t': () => controller.abort(new Error('too late')),
       'DELETE /v1/tasks/t': ok(task('succeeded', 100, { result })),
     });
-    expect(await host.as(stamp).runTask('domain.migrate', 't', migration, { signal: controller.signal })).toEqual(
-      result,
-    );
+    expect(
+      await host.as(stamp, present).runTask('domain.migrate', 't', migration, { signal: controller.signal }),
+    ).toEqual(result);
   });
 
   it('that failed throws its problem', async () => {
     const failed = { problem: { code: 'TIMEOUT', message: 'the guest does not care', retryable: false } };
     const host = await hostThat({ 'PUT /v1/tasks/t': ok(task('failed', 50, failed)) });
-    await expect(host.as(stamp).runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 })).rejects.toMatchObject({
+    await expect(
+      host.as(stamp, present).runTask('domain.shutDown', 't', { id: 'i', timeoutSeconds: 1 }),
+    ).rejects.toMatchObject({
       code: 'TIMEOUT',
       retryable: false,
     });
@@ -254,10 +321,12 @@ describe('a step', () => {
     });
     const mine = { lease: '17:1764000000000', step: '0b7a/3/2.4' };
     const shutDown = { id: 'x', timeoutSeconds: 1 };
-    await host.as(stamp).call('domain.status', { id: 'x' });
-    await host.as(stamp).runTask('domain.shutDown', 't', shutDown);
+    await host.as(stamp, present).call('domain.status', { id: 'x' });
+    await host.as(stamp, present).runTask('domain.shutDown', 't', shutDown);
     await expect(
-      host.as(stamp).runTask('domain.shutDown', 't', shutDown, { signal: AbortSignal.abort(new Error('enough')) }),
+      host
+        .as(stamp, present)
+        .runTask('domain.shutDown', 't', shutDown, { signal: AbortSignal.abort(new Error('enough')) }),
     ).rejects.toThrow('enough');
     await host.call('domain.status', { id: 'x' });
     expect(said).toEqual([
@@ -273,7 +342,7 @@ describe('a step', () => {
     const host = await hostThat({
       'POST /v1/calls/domain.reset': problem(409, 'SUPERSEDED', 'the lease has passed on', true),
     });
-    await expect(host.as(stamp).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
+    await expect(host.as(stamp, present).call('domain.reset', { id: 'x' })).rejects.toMatchObject({
       code: 'SUPERSEDED',
       retryable: true,
     });

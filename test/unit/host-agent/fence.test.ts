@@ -5,11 +5,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type KeptFence, openFence } from '../../../host-agent/agent/fenceFile.ts';
+import { keyedMutex } from '../../../host-agent/agent/keyedMutex.ts';
 import { requestListener, type Served } from '../../../host-agent/agent/server.ts';
 import { taskRegistry } from '../../../host-agent/agent/tasks.ts';
+import { agentClock } from '../../../host-agent/clock.ts';
 import { createFence } from '../../../host-agent/fence.ts';
 import type { HostEvent } from '../../../host-agent/protocol.ts';
-import { type Lease, readLease, readStep, type Stamp, type StepTry } from '../../../host-agent/stamp.ts';
+import {
+  CLOCK_HEADER,
+  type Lease,
+  type Moment,
+  readLease,
+  readStep,
+  type Stamp,
+  type StepTry,
+} from '../../../host-agent/stamp.ts';
 import { headersOf } from '../simulator/cloud.ts';
 
 const lease = (epoch: number, shard = 1): Lease => ({ shard, epoch });
@@ -140,6 +150,12 @@ describe('an agent', () => {
   let server: http.Server | undefined;
   let url: string;
   let isEnding: boolean;
+  /** What the clock of the agent says. */
+  let elapsedMs: number;
+  let life: string;
+  /** What was let in, and may still wait for its turn. */
+  let admitted: string[];
+  let inTurn: ReturnType<typeof keyedMutex>;
   /** What reached the host. */
   let acted: string[];
   const tags = { id: 'i', kind: 'instance', operation: 'o', revision: 1 };
@@ -147,9 +163,12 @@ describe('an agent', () => {
   const stamp = (epoch: number, attempt = 1): Stamp => ({ lease: lease(epoch), step: stepTry(1, attempt) });
 
   async function serve(): Promise<void> {
-    const act = async (name: string | symbol): Promise<Record<string, never>> => {
-      acted.push(String(name));
-      return {};
+    const act = (name: string | symbol): Promise<Record<string, never>> => {
+      admitted.push(String(name));
+      return inTurn('everything', async () => {
+        acted.push(String(name));
+        return {};
+      });
     };
     const calls = new Proxy({}, { get: (_, name) => () => act(name) });
     const work = new Proxy({}, { get: (_, name) => () => act(name) });
@@ -165,6 +184,7 @@ describe('an agent', () => {
         },
       },
       fence: await open(),
+      clock: agentClock(life, () => elapsedMs),
       isEnding: () => isEnding,
       health: () => ({ agent: 'v', bootId: 'b', hostname: 'h', libvirt: true, switch: true }),
       log: () => {},
@@ -180,14 +200,25 @@ describe('an agent', () => {
   beforeEach(async () => {
     acted = [];
     isEnding = false;
+    admitted = [];
+    elapsedMs = 10_000;
+    life = 'b';
+    inTurn = keyedMutex();
     await serve();
   });
   afterEach(end);
 
-  const send = async (method: string, where: string, body?: unknown, by?: Stamp): Promise<string> => {
+  const until: Moment = { life: 'b', ms: 16_000 };
+  const send = async (
+    method: string,
+    where: string,
+    body?: unknown,
+    by?: Stamp,
+    moment: Moment | null = until,
+  ): Promise<string> => {
     const response = await fetch(`${url}/${where}`, {
       method,
-      headers: by ? headersOf(by) : {},
+      headers: by ? headersOf(by, moment ?? undefined) : {},
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     return response.ok ? 'done' : ((await response.json()) as { code: string }).code;
@@ -223,7 +254,7 @@ describe('an agent', () => {
     const body = JSON.stringify({ id, disk: { ...tags } });
     const late = http.request(`${url}/calls/domain.reset`, {
       method: 'POST',
-      headers: { ...headersOf(stamp(1)), 'content-length': body.length },
+      headers: { ...headersOf(stamp(1), until), 'content-length': body.length },
     });
     const answered = new Promise<number>((resolve) => {
       late.on('response', (response) => resolve(response.resume().statusCode ?? 0));
@@ -249,6 +280,57 @@ describe('an agent', () => {
     const more = present.read();
     expect(await Promise.race([more, reset(stamp(2))])).toBe('done');
     await present.cancel();
+  });
+
+  it('acts on no message after the moment that it carries, and answers questions at any time', async () => {
+    expect(await send('POST', 'calls/domain.reset', { id }, stamp(1), null)).toBe('INVALID_ARGUMENT');
+    elapsedMs = until.ms + 1;
+    expect(await reset(stamp(1))).toBe('SUPERSEDED');
+    expect(await shutDown(stamp(1))).toBe('SUPERSEDED');
+    expect(await send('DELETE', 'tasks/t', undefined, stamp(1))).toBe('SUPERSEDED');
+    expect(await send('POST', 'calls/domain.status', { id }, stamp(1), null)).toBe('done');
+    elapsedMs = until.ms;
+    expect(await reset(stamp(1))).toBe('done');
+    expect(acted).toEqual(['domain.status', 'domain.reset']);
+  });
+
+  it('acts on no message that was meant for the life of an agent before', async () => {
+    await end();
+    life = 'c';
+    elapsedMs = 0;
+    await serve();
+    expect(await reset(stamp(1))).toBe('SUPERSEDED');
+    expect(acted).toEqual([]);
+  });
+
+  it('begins nothing whose turn comes too late', async () => {
+    let goOn = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const long = inTurn('everything', () => ended);
+    const waiting = reset(stamp(1));
+    while (admitted.length === 0) await new Promise(setImmediate);
+    elapsedMs = until.ms + 1;
+    goOn();
+    await long;
+    expect(await waiting).toBe('SUPERSEDED');
+    expect(acted).toEqual([]);
+  });
+
+  it('tells what its clock says with every answer, and with the signs of life of a stream that was asked for it', async () => {
+    const { headers } = await fetch(`${url}/health`);
+    expect(headers.get(CLOCK_HEADER)).toBe('b/10000');
+    for (const [query, sign] of [
+      ['', '\n'],
+      ['?clock=true', '{"clock":"b/10000"}\n'],
+    ]) {
+      const stream = await fetch(`${url}/events${query}`);
+      const reader = stream.body?.pipeThrough(new TextDecoderStream()).getReader();
+      await reader?.read();
+      expect((await reader?.read())?.value).toBe(sign);
+      await reader?.cancel();
+    }
   });
 
   it('begins nothing any more when it is about to end', async () => {

@@ -12,7 +12,19 @@ import type {
   TaskName,
   Tasks,
 } from '../../../host-agent/protocol.ts';
-import { LEASE_HEADER, leaseText, STEP_HEADER, type Stamp, stepText } from '../../../host-agent/stamp.ts';
+import {
+  CLOCK_HEADER,
+  LEASE_HEADER,
+  leaseText,
+  MESSAGE_SECONDS,
+  type Moment,
+  momentText,
+  readMoment,
+  STEP_HEADER,
+  type Stamp,
+  stepText,
+  UNTIL_HEADER,
+} from '../../../host-agent/stamp.ts';
 import { createFramer } from '../../../lab/simulated/ovsdb.ts';
 import type { Json } from '../../../lab/simulated/ovsdbDatabase.ts';
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../../lab/simulated/simulator.ts';
@@ -34,10 +46,18 @@ export const firstStamp: Stamp = {
   step: { operationId: 'operation-1', index: 0, round: 1, attempt: 1 },
 };
 
-export const headersOf = ({ lease, step }: Stamp): Record<string, string> => ({
+export const headersOf = ({ lease, step }: Stamp, until?: Moment): Record<string, string> => ({
   [LEASE_HEADER]: leaseText(lease),
   [STEP_HEADER]: stepText(step),
+  ...(until ? { [UNTIL_HEADER]: momentText(until) } : {}),
 });
+
+/** Until when a message may be acted on that is sent now; undefined where nobody answers. */
+export async function fromNow(simulator: Simulator, host: string): Promise<Moment | undefined> {
+  const { headers } = await fetch(`${simulator.url}/${host}/v1/health`);
+  const now = readMoment(headers.get(CLOCK_HEADER) ?? '');
+  return now && { ...now, ms: now.ms + MESSAGE_SECONDS * 1_000 };
+}
 
 /** A call's answer, or the problem it was refused with. */
 export async function ask<Name extends CallName>(
@@ -46,10 +66,11 @@ export async function ask<Name extends CallName>(
   name: Name,
   input: Calls[Name]['input'],
   stamp: Stamp = firstStamp,
+  until?: Moment,
 ): Promise<Calls[Name]['result']> {
   const response = await fetch(`${simulator.url}/${host}/v1/calls/${name}`, {
     method: 'POST',
-    headers: headersOf(stamp),
+    headers: headersOf(stamp, until ?? (await fromNow(simulator, host))),
     body: JSON.stringify(input),
   });
   const body = await response.json();
@@ -72,9 +93,10 @@ export async function putTask<Name extends TaskName>(
   input: Tasks[Name]['input'],
   id: string = randomUUID(),
   stamp: Stamp = firstStamp,
+  until?: Moment,
 ): Promise<Task<Name>> {
   const body = JSON.stringify({ name, input });
-  const headers = headersOf(stamp);
+  const headers = headersOf(stamp, until ?? (await fromNow(simulator, host)));
   const response = await fetch(`${simulator.url}/${host}/v1/tasks/${id}`, { method: 'PUT', headers, body });
   const answer = await response.json();
   if (!response.ok) throw new Refusal(answer as AgentProblem);

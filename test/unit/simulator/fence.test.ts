@@ -5,7 +5,7 @@ import type { Stamp } from '../../../host-agent/stamp.ts';
 import { calls } from '../../../lab/simulated/host.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
 import { tasks } from '../../../lab/simulated/tasks.ts';
-import { ask, cloud, firstStamp, putTask, runDomain } from './cloud.ts';
+import { ask, cloud, firstStamp, fromNow, headersOf, putTask, runDomain } from './cloud.ts';
 
 let simulator: Simulator;
 beforeAll(async () => {
@@ -50,14 +50,37 @@ test.each(overtaken)(
   },
 );
 
-test('one who does not say who he is changes nothing', async () => {
+test('one whose message was held up changes nothing, though the host has heard nothing newer', async () => {
+  const stamp: Stamp = { lease: { shard: 7, epoch: 1 }, step: { operationId: 'x', index: 0, round: 1, attempt: 1 } };
+  const sent = await fromNow(simulator, 'host-0');
+  const held = sent && { ...sent, ms: 0 };
+  expect(held).toBeDefined();
+  const superseded = { code: 'SUPERSEDED' };
   const before = simulator.inventory();
-  for (const name of changing) {
-    const response = await fetch(`${simulator.url}/host-0/v1/calls/${name}`, {
-      method: 'POST',
-      body: JSON.stringify(input),
-    });
-    expect(await response.json(), name).toMatchObject({ code: 'INVALID_ARGUMENT' });
-  }
+  for (const name of changing)
+    await expect(ask(simulator, 'host-0', name, input as never, stamp, held), name).rejects.toMatchObject(superseded);
+  for (const name of taskNames)
+    await expect(putTask(simulator, 'host-0', name, input as never, 'task', stamp, held), name).rejects.toMatchObject(
+      superseded,
+    );
+  simulator.restartAgent('host-0');
+  await expect(ask(simulator, 'host-0', 'domain.ensureOff', { id: 'a' }, stamp, sent)).rejects.toMatchObject(
+    superseded,
+  );
+  expect(simulator.inventory()).toEqual(before);
+  await ask(simulator, 'host-0', 'domain.thaw', { id: 'a' }, stamp);
+});
+
+test('one who does not say who he is, or until when, changes nothing', async () => {
+  const before = simulator.inventory();
+  for (const headers of [{}, headersOf(newer)])
+    for (const name of changing) {
+      const response = await fetch(`${simulator.url}/host-0/v1/calls/${name}`, {
+        method: 'POST',
+        headers,
+        body: JSON.stringify(input),
+      });
+      expect(await response.json(), name).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
   expect(simulator.inventory()).toEqual(before);
 });

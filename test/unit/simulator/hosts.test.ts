@@ -6,6 +6,7 @@ import {
   cloud,
   domainSpec,
   firstStamp,
+  fromNow,
   headersOf,
   image,
   pool,
@@ -220,7 +221,7 @@ describe('a live migration', () => {
     });
     const response = await fetch(`${simulator.url}/host-0/v1/tasks/${id}`, {
       method: 'DELETE',
-      headers: headersOf(firstStamp),
+      headers: headersOf(firstStamp, await fromNow(simulator, 'host-0')),
     });
     expect(await response.json()).toMatchObject({ state: 'cancelled' });
     expect(simulator.inventory()).toEqual(before);
