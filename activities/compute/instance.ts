@@ -40,11 +40,13 @@ export const instances = (world: World) => ({
 
   /** The host has said that the guest runs: what was heard before it was asked is answered. */
   trust: step({
-    async do({ instanceId, hostId, askedAt }: { instanceId: string; hostId: string; askedAt: string }) {
-      await run(
-        world.database.pool,
-        `UPDATE "hostClaim" SET "doubtedAt" = NULL, "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2 AND "doubtedAt" <= $3::timestamptz`,
-        [instanceId, hostId, askedAt],
+    async do({ instanceId, hostId, askedAt }: { instanceId: string; hostId: string; askedAt: string }, context) {
+      await asHolder(world.database, context, (tx) =>
+        run(
+          tx,
+          `UPDATE "hostClaim" SET "doubtedAt" = NULL, "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2 AND "doubtedAt" <= $3::timestamptz`,
+          [instanceId, hostId, askedAt],
+        ),
       );
     },
   }),

@@ -1,5 +1,6 @@
 import { forgetSecrets } from '../../database/secrets.ts';
 import { Problem } from '../../runtime/problem.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { discard, openStore, probe, reach } from './objects.ts';
@@ -36,8 +37,8 @@ export const backupStores = (world: World) => ({
 
   /** Keys that are no longer needed are no longer kept; what lies in the bucket stays. */
   forget: step({
-    async do({ backupStoreId }: BackupStoreRef) {
-      await forgetSecrets(world.database.pool, { kind: 'backupStore', id: backupStoreId });
+    async do({ backupStoreId }: BackupStoreRef, context) {
+      await asHolder(world.database, context, (tx) => forgetSecrets(tx, { kind: 'backupStore', id: backupStoreId }));
     },
   }),
 });

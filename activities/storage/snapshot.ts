@@ -114,11 +114,13 @@ export const snapshots = (world: World) => {
 
     /** Snapshots that followed a removed one follow the one before it. */
     rejoin: step({
-      async do({ snapshotId }: SnapshotRef) {
-        await run(
-          pool,
-          `UPDATE "snapshot" s SET "parentId" = gone."parentId" FROM "snapshot" gone WHERE gone.id = $1 AND s."parentId" = gone.id`,
-          [snapshotId],
+      async do({ snapshotId }: SnapshotRef, context) {
+        await asHolder(world.database, context, (tx) =>
+          run(
+            tx,
+            `UPDATE "snapshot" s SET "parentId" = gone."parentId" FROM "snapshot" gone WHERE gone.id = $1 AND s."parentId" = gone.id`,
+            [snapshotId],
+          ),
         );
       },
     }),

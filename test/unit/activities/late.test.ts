@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { hypervisor } from '../../../activities/compute/hypervisor.ts';
-import { refuseLate } from '../../../activities/holder.ts';
+import { asHolder, overtake, refuseLate } from '../../../activities/holder.ts';
 import { activitiesFor } from '../../../activities/index.ts';
 import type { StepContext } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
@@ -74,6 +74,8 @@ const tables = [
   'event',
 ];
 
+const held = ['instance', 'volume', 'snapshot', 'image', 'securityGroup', 'networkInterface', 'host', 'storagePool'];
+
 async function records(): Promise<unknown> {
   const parts = tables.map(
     (table) =>
@@ -82,7 +84,7 @@ async function records(): Promise<unknown> {
   return (await scene.stage.query(parts.join(' UNION ALL '))).rows;
 }
 
-beforeEach(async () => {
+async function arrange(): Promise<void> {
   await scene.reset();
   await scene.stage.query(
     `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, 1, 128)`,
@@ -91,7 +93,8 @@ beforeEach(async () => {
   await scene.stage.query(`UPDATE "host" SET connection = 'disconnected', "deadAt" = now() WHERE id = $1`, [
     scene.ids.otherHost,
   ]);
-});
+}
+beforeEach(arrange);
 
 test('what is late is known: every area has steps that write records, or says where else they run', () => {
   expect(names().length).toBeGreaterThan(30);
@@ -107,18 +110,83 @@ const late = (name: string, operationId: string) => ({
   undo: name.endsWith('.undo'),
 });
 
+/** An operation at work that holds nothing. */
+async function begun(undoing = false): Promise<string> {
+  const operationId = crypto.randomUUID();
+  await scene.stage.query(
+    `INSERT INTO "operation" (id, state, type, "targetKind", "targetId", "createdAt", "updatedAt") VALUES ($1, $2, 'late', 'instance', $3, now(), now())`,
+    [operationId, undoing ? 'rollingBack' : 'running', scene.ids.instance],
+  );
+  return operationId;
+}
+
+/** One that holds everything, and whose workflow is past its first turn. */
+async function goneOn(undoing: boolean): Promise<string> {
+  const operationId = await begun(undoing);
+  for (const table of held) await scene.stage.query(`UPDATE "${table}" SET "currentOperationId" = $1`, [operationId]);
+  await overtake(scene.database.pool, { ...late('any', operationId), undo: undoing, index: 1, turn: 1, since: 1 });
+  return operationId;
+}
+
+test('a step that writes records changes nothing when its own operation has gone on without this try of it', async () => {
+  const changed: string[] = [];
+  for (const name of names())
+    for (const [target, told] of targets.entries())
+      for (const turn of [0, 1]) {
+        await arrange();
+        const operationId = await goneOn(name.endsWith('.undo'));
+        const before = await records();
+        await activities[name]?.(told(), { ...late(name, operationId), turn, since: turn }).catch(() => {});
+        if (JSON.stringify(await records()) !== JSON.stringify(before)) changed.push(`${name} ${target} ${turn}`);
+      }
+  expect(changed.filter((one) => one.endsWith(' 0'))).toEqual([]);
+  // In their turn they do write: so it was the turn that kept the others from it.
+  expect(new Set(changed.map((one) => one.split(' ')[0])).size).toBeGreaterThan(20);
+});
+
+test('of two tries of a step that both run the newer one may go on, and no older one, whichever comes first', async () => {
+  const operationId = await begun();
+  const may = (attempt: number): Promise<boolean> =>
+    refuseLate(scene.database.pool, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt }).then(
+      () => true,
+      () => false,
+    );
+  expect(await may(1)).toBe(true);
+  await overtake(scene.database.pool, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt: 3 });
+  expect([await may(1), await may(2), await may(3), await may(4)]).toEqual([false, false, true, true]);
+  await overtake(scene.database.pool, { ...late('volumes.make', operationId), turn: 5, since: 5, attempt: 2 });
+  expect(await may(4)).toBe(false);
+});
+
+test('what only the code of a workflow knows to have ended holds for that code, and for nobody once another worker runs it', async () => {
+  const operationId = await begun();
+  const writes = (run: number, turn: number, here: number): Promise<boolean> => {
+    const context = { ...late('placement.reserve', operationId), turn, since: 0, run, here };
+    return asHolder(scene.database, context, async () => true).catch(() => false);
+  };
+  expect(await writes(1, 0, 0)).toBe(true);
+  expect(await writes(1, 1, 1)).toBe(true);
+  expect(await writes(1, 0, 0)).toBe(false);
+  // Its worker died before the history told of either.
+  expect(await writes(2, 0, 0)).toBe(true);
+  expect(await writes(1, 1, 1)).toBe(false);
+  expect(await writes(2, 1, 1)).toBe(true);
+  expect(await writes(2, 0, 0)).toBe(false);
+  const { rows } = await scene.stage.query('SELECT runs FROM "stepFence" WHERE "operationId" = $1', [operationId]);
+  expect(rows).toEqual([{ runs: ['1', '2'] }]);
+});
+
 test.each([
   ['free', false],
   ["another operation's", true],
-])('a step that writes records changes nothing that is %s by then', async (_, held) => {
-  if (held)
-    for (const table of ['instance', 'volume', 'snapshot', 'image', 'securityGroup', 'networkInterface', 'host'])
-      await scene.stage.query(`UPDATE "${table}" SET "currentOperationId" = gen_random_uuid()`);
+])('a step that writes records changes nothing that is %s by then', async (_, isHeld) => {
+  if (isHeld)
+    for (const table of held) await scene.stage.query(`UPDATE "${table}" SET "currentOperationId" = gen_random_uuid()`);
   const before = await records();
   const changed: string[] = [];
   for (const name of names())
     for (const told of targets) {
-      await activities[name]?.(told(), late(name, crypto.randomUUID())).catch(() => {});
+      await activities[name]?.(told(), late(name, await begun())).catch(() => {});
       try {
         expect(await records()).toEqual(before);
       } catch (error) {
