@@ -1,7 +1,7 @@
 /** What of an answer its reader is told, by the table in `model/veil.ts`. */
 import { identifier, raw, type Sql, sql } from '../database/sql.ts';
 import type { Column } from '../model/columns.ts';
-import { actorMembers, openWords, ownWords, plainWords, veiledMembers } from '../model/veil.ts';
+import { actorMembers, openWords, ownWords, plainWords, veiledMembers, wordedHere } from '../model/veil.ts';
 import { type Caller, may, scopesOf } from './caller.ts';
 
 export interface Veil {
@@ -72,10 +72,10 @@ function veilFor({ mayAtPlatform, maySeeScope, knownAccounts }: Reader): Veil | 
   // PostgreSQL writes a space behind the colons of a document, and none behind those of a row.
   const tells = new RegExp(`"(?:${[...hidden].join('|')})":(?! ?null[,}])|"code": ?"`);
 
-  function problem(given: Json, told: Json): void {
+  function problem(given: Json, told: Json, isWordedHere: boolean): void {
     const code = String(given.code);
-    // The body of an answer was worded here; the error of a step may be in the words of whatever system it met.
-    const open = 'status' in given && 'detail' in given ? !(code in plainWords) : openWords.includes(code);
+    // The error of a step may be in the words of whatever system it met.
+    const open = isWordedHere ? !(code in plainWords) : openWords.includes(code);
     for (const name of ['message', 'detail']) if (!open && name in given) told[name] = plainWords[code] ?? code;
     if (code !== 'QUOTA_EXCEEDED' || !isObject(given.scope) || maySeeScope(given.scope)) return;
     for (const name of ['scope', 'used', 'limit']) delete told[name];
@@ -83,13 +83,18 @@ function veilFor({ mayAtPlatform, maySeeScope, knownAccounts }: Reader): Veil | 
     for (const name of ['message', 'detail']) if (name in given) told[name] = words;
   }
 
-  function told(value: unknown): unknown {
-    if (Array.isArray(value)) return value.map(told);
+  function told(value: unknown, isWordedHere = false): unknown {
+    if (Array.isArray(value)) return value.map((one) => told(one, isWordedHere));
     if (!isObject(value)) return value;
     const result: Json = {};
     for (const [name, member] of Object.entries(value))
-      result[name] = hidden.has(name) ? null : ownWords.includes(name) ? member : told(member);
-    if (plain && typeof value.code === 'string' && ('message' in value || 'detail' in value)) problem(value, result);
+      result[name] = hidden.has(name)
+        ? null
+        : ownWords.includes(name)
+          ? member
+          : told(member, wordedHere.includes(name));
+    if (plain && typeof value.code === 'string' && ('message' in value || 'detail' in value))
+      problem(value, result, isWordedHere || ('status' in value && 'detail' in value));
     return result;
   }
 

@@ -48,6 +48,9 @@ export const actorMembers: readonly string[] = ['actorUserId', 'actorApiKeyId', 
 /** Members whose own members are chosen by tenants: names there mean nothing. */
 export const ownWords: readonly string[] = ['labels', 'systemLabels', 'inputSchema', 'valueSchema'];
 
+/** Members that hold a problem in the words of the API itself, as the body of a refusal does. */
+export const wordedHere: readonly string[] = ['refusal'];
+
 /** The permission, on the platform, of those who read everything as it is. */
 export const unveiled = 'host.get';
 

@@ -174,6 +174,13 @@ describe('of a resource that can not be deleted', () => {
       }
     }
     expect(refused).toBeGreaterThan(15);
+    // Tenants are told in words why, the same as by the delete.
+    for (const id of [instanceId, guarded]) {
+      const { refusal } = await tenant.call<DeletePlan>('GET', `/v1/instances/${id}/views/deletePlan`);
+      const { detail } = await answer(tenant, 'DELETE', `/v1/instances/${id}`);
+      expect(refusal?.message).toBe(detail);
+      expect(detail).toContain(' ');
+    }
     expect(await code('DELETE', `/v1/instances/${instanceId}`)).toBe('HAS_DEPENDENTS');
     expect(await code('DELETE', `/v1/instances/${guarded}`)).toBe('PROTECTED');
     await tenant.call('PATCH', `/v1/volumes/${root}`, { deleteProtection: false });
