@@ -31,6 +31,29 @@ export interface Authenticator {
   watch(listener: () => void): () => void;
 }
 
+const keysWhere = (condition: string): string =>
+  `SELECT k.id, k."secretHash", k."userId", k."accountId", k.permissions, k."allowedCidrs", k."expiresAt", a.state AS "accountState", u.state AS "userState",
+          (k.enabled AND (k."expiresAt" IS NULL OR k."expiresAt" > now())) AS live
+   FROM "apiKey" k JOIN "user" u ON u.id = k."userId" AND u."deletedAt" IS NULL JOIN "account" a ON a.id = k."accountId" AND a."deletedAt" IS NULL
+   WHERE ${condition} AND k."deletedAt" IS NULL`;
+
+const callerWith = async (database: Database, key: KeyRow): Promise<Caller> => ({
+  userId: key.userId,
+  apiKeyId: key.id,
+  accountId: key.accountId,
+  accountState: key.accountState,
+  key: { patterns: key.permissions, cidrs: key.allowedCidrs, endsAt: key.expiresAt?.getTime() ?? Infinity },
+  ...(await rightsOf(database, key.userId, key.accountId)),
+  scopes: new Map(),
+});
+
+/** Who a key would be let in as right now; null when it would not be. */
+export async function holderOf(database: Database, apiKeyId: string): Promise<Caller | null> {
+  const [key] = await run<KeyRow>(database.pool, keysWhere('k.id = $1'), [apiKeyId]);
+  if (!key?.live || key.userState !== 'active' || key.accountState === 'disabled') return null;
+  return callerWith(database, key);
+}
+
 export function authenticator(database: Database): Authenticator {
   const memory = new Map<string, { known: Promise<Caller>; until: number }>();
   const listeners = new Set<() => void>();
@@ -39,14 +62,7 @@ export function authenticator(database: Database): Authenticator {
     const refuse = (): never => {
       throw new Problem('UNAUTHENTICATED', 'the API key is unknown, expired or switched off');
     };
-    const [key] = await run<KeyRow>(
-      database.pool,
-      `SELECT k.id, k."secretHash", k."userId", k."accountId", k.permissions, k."allowedCidrs", k."expiresAt", a.state AS "accountState", u.state AS "userState",
-              (k.enabled AND (k."expiresAt" IS NULL OR k."expiresAt" > now())) AS live
-       FROM "apiKey" k JOIN "user" u ON u.id = k."userId" AND u."deletedAt" IS NULL JOIN "account" a ON a.id = k."accountId" AND a."deletedAt" IS NULL
-       WHERE k."accessKey" = $1 AND k."deletedAt" IS NULL`,
-      [accessKey],
-    );
+    const [key] = await run<KeyRow>(database.pool, keysWhere('k."accessKey" = $1'), [accessKey]);
     const given = Buffer.from(hashOf(secret));
     if (
       !key ||
@@ -61,15 +77,7 @@ export function authenticator(database: Database): Authenticator {
       `UPDATE "apiKey" SET "lastUsedAt" = now() WHERE id = $1 AND ("lastUsedAt" IS NULL OR "lastUsedAt" < now() - interval '1 minute')`,
       [key.id],
     ).catch(() => {});
-    return {
-      userId: key.userId,
-      apiKeyId: key.id,
-      accountId: key.accountId,
-      accountState: key.accountState,
-      key: { patterns: key.permissions, cidrs: key.allowedCidrs, endsAt: key.expiresAt?.getTime() ?? Infinity },
-      ...(await rightsOf(database, key.userId, key.accountId)),
-      scopes: new Map(),
-    };
+    return callerWith(database, key);
   }
 
   /** Remembers a caller for a while, and not beyond the end of anything that it may. */

@@ -8,8 +8,10 @@ import http from 'node:http';
 import https from 'node:https';
 import { type BlockList, isIP, type LookupFunction } from 'node:net';
 import { Webhook } from 'standardwebhooks';
+import { may } from '../acceptance/caller.ts';
 import { strangersVeil } from '../acceptance/veil.ts';
 import type { Visible } from '../acceptance/visible.ts';
+import { holderOf } from '../api/authenticate.ts';
 import { readById } from '../api/query/gather.ts';
 import { callbackSecretField, deniedNetworks, isDenied } from '../database/callbacks.ts';
 import { type Database, run } from '../database/database.ts';
@@ -110,16 +112,36 @@ export function post(address: string, headers: Record<string, string>, body: str
   });
 }
 
+/** Nothing more is told to whoever asked: trying again does not help. */
+class RightEnded extends Error {}
+
+/** Whoever asked must still be let in, and may still read the operation, or ask for another of the kind. */
+async function refuseEnded(database: Database, apiKeyId: string, operation: Told): Promise<void> {
+  const holder = await holderOf(database, apiKeyId);
+  if (!holder) throw new RightEnded('the API key that asked for it is not valid any more');
+  const place = { projectId: operation.projectId };
+  if (!may(holder, 'operation.get', place) && !may(holder, operation.type, place))
+    throw new RightEnded('who asked for it has no right to the operation any more');
+}
+
+interface Told {
+  state: string;
+  type: string;
+  projectId: string | null;
+}
+
 async function deliver(database: Database, denied: BlockList, callback: Due): Promise<void> {
   const { operationId, apiKeyId, url } = callback;
   const secret = await readSecret(database, { kind: 'apiKey', id: apiKeyId }, callbackSecretField);
-  if (secret === null) throw new Error('the API key that asked for it is gone');
+  if (secret === null) throw new RightEnded('the API key that asked for it is gone');
   const operation = await readById(database.pool, kindOf('operation') as Kind, operationId, {
     visible: everything,
     showDeleted: true,
   });
   if (!operation) throw new Error('the operation is gone');
-  const { state } = JSON.parse(operation.json) as { state: string };
+  const told = JSON.parse(operation.json) as Told;
+  await refuseEnded(database, apiKeyId, told);
+  const { state } = told;
   const now = new Date();
   const body = `{"type":"operation.${state}","timestamp":"${instantAt(now)}","data":${veil?.json(operation.json) ?? operation.json}}`;
   const signature = new Webhook(secret).sign(operationId, now, body);
@@ -137,7 +159,7 @@ async function tryOnce(database: Database, log: Log, denied: BlockList, callback
   try {
     await deliver(database, denied, callback);
   } catch (error) {
-    outcome = attempts > pausesSeconds.length ? 'givenUp' : 'failed';
+    outcome = error instanceof RightEnded || attempts > pausesSeconds.length ? 'givenUp' : 'failed';
     log.warn(
       { operationId, attempts, error: error instanceof Error ? error.message : String(error) },
       outcome === 'givenUp' ? 'a callback was given up' : 'a callback failed; it is tried again',

@@ -20,6 +20,8 @@ interface Message {
 const messages: Message[] = [];
 /** Answers that the receiver gives first, before it takes messages. */
 const refusals: number[] = [];
+/** Of messages to these none is taken. */
+const refusedPaths = new Set<string>();
 let receiver: Server;
 let url: string;
 let caller: typeof cloud.tenant;
@@ -34,7 +36,7 @@ beforeAll(async () => {
     let text = '';
     for await (const chunk of request) text += String(chunk);
     messages.push({ path: request.url ?? '', headers: request.headers, body: text });
-    response.statusCode = refusals.shift() ?? 204;
+    response.statusCode = refusedPaths.has(request.url ?? '') ? 500 : (refusals.shift() ?? 204);
     response.end();
   });
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
@@ -98,6 +100,49 @@ test('a receiver that fails first is told again, under the same id', async () =>
   const { id } = await createNetwork('/again');
   const twice = await received('/again', 2);
   expect(twice.map(({ headers }) => headers['webhook-id'])).toEqual([id, id]);
+});
+
+test('nothing is told any more to whoever asked with a key that is not let in any more, or has lost its right', async () => {
+  const database = new pg.Client({ connectionString: address.databaseUrl });
+  await database.connect();
+  const { items: keys } = await cloud.tenant.call<{ items: (Resource & { userId: string })[] }>('GET', '/v1/api-keys');
+  const endings: Record<string, (id: string) => Promise<unknown>> = {
+    off: (id) => cloud.tenant.call('PATCH', `/v1/api-keys/${id}`, { enabled: false }),
+    deleted: (id) => cloud.tenant.call('DELETE', `/v1/api-keys/${id}`),
+    expired: (id) => database.query(`UPDATE "apiKey" SET "expiresAt" = now() WHERE id = $1`, [id]),
+    narrowed: (id) => database.query(`UPDATE "apiKey" SET permissions = '["keyPair.*"]' WHERE id = $1`, [id]),
+    stillGood: async () => {},
+  };
+  try {
+    const outcomes = Object.entries(endings).map(async ([name, end]) => {
+      const key = await cloud.tenant.call<Resource & { token: string }>('POST', '/v1/api-keys', {
+        name,
+        userId: keys[0]?.userId,
+      });
+      const path = `/ended-${name}`;
+      // Told once, and refused by the receiver: it would be told again.
+      refusedPaths.add(path);
+      const { id } = await openApi(address.apiUrl, key.token).call<OperationView>('POST', '/v1/networks', body, {
+        'Belay-Callback-Url': `${url}${path}`,
+      });
+      await received(path);
+      await end(key.id);
+      refusedPaths.delete(path);
+      const waits = async (): Promise<boolean> =>
+        ((await database.query('SELECT 1 FROM "callback" WHERE "operationId" = $1', [id])).rowCount ?? 0) > 0;
+      while (await waits()) await new Promise((resolve) => setTimeout(resolve, 50));
+      return [name, messages.filter((message) => message.path === path).length];
+    });
+    expect(Object.fromEntries(await Promise.all(outcomes))).toEqual({
+      off: 1,
+      deleted: 1,
+      expired: 1,
+      narrowed: 1,
+      stillGood: 2,
+    });
+  } finally {
+    await database.end();
+  }
 });
 
 test('a failed operation is told as failed', async () => {
