@@ -1,6 +1,8 @@
 /** The audit trail: nothing of it is changed, taken out or cut off unseen, whatever becomes of its table; and what is old leaves it for a store, verifiably. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,7 +18,7 @@ import {
   wrongInTrail,
 } from '../../../activities/platform/trail.ts';
 import { get, openStore } from '../../../activities/storage/objects.ts';
-import { insertAll } from '../../../database/database.ts';
+import { type Database, insertAll, openDatabase, run } from '../../../database/database.ts';
 import { platformOwner } from '../../../database/installation.ts';
 import { readSecret, writeSecret } from '../../../database/secrets.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
@@ -51,6 +53,10 @@ const storeId = (): string => String(scene.ids.backupStore);
 const set = (name: string, value: unknown): Promise<unknown> =>
   scene.stage.query(`UPDATE "setting" SET value = $2 WHERE name = $1`, [name, JSON.stringify(value)]);
 const sql = (text: string, values: unknown[] = []): Promise<unknown> => scene.stage.query(text, values);
+
+const sqlOn = (database: Database, text: string): Promise<unknown> => run(database.pool, text);
+/** The key of an object in the path of a request to a store. */
+const objectOf = (path = ''): string => decodeURIComponent(path.split('?')[0]?.split('/').slice(2).join('/') ?? '');
 
 /** So many more entries, sealed. */
 async function more(count: number, createdAt?: string): Promise<void> {
@@ -290,6 +296,66 @@ describe('an archive', () => {
     await expect(archiveOld(scene.database)).rejects.toThrow('did not take');
     expect(await counts()).toMatchObject({ auditEntry: 6 });
     await sql(`UPDATE "backupStore" SET revision = revision + 1`);
+  });
+
+  test('is written while nothing is held, and takes nothing that was changed or taken meanwhile', async () => {
+    await more(5, long);
+    await more(1);
+    const { endpoint } = simulator.s3;
+    /** Stands before the store: what is to happen while a row's archive is on its way. */
+    let meanwhile: () => Promise<unknown> = async () => {};
+    const objects: string[] = [];
+    const before = createServer(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+      if (request.method === 'PUT') {
+        objects.push(String(request.url));
+        await meanwhile();
+      }
+      const onward = httpRequest(
+        new URL(request.url ?? '/', endpoint),
+        { method: request.method, headers: request.headers, setHost: false },
+        (answer) => {
+          response.writeHead(answer.statusCode ?? 502, answer.headers);
+          answer.pipe(response);
+        },
+      );
+      onward.end(Buffer.concat(chunks));
+    });
+    await new Promise<void>((resolve) => before.listen(0, '127.0.0.1', resolve));
+    const { port } = before.address() as AddressInfo;
+    // A revision that no client was made for.
+    await sql(`UPDATE "backupStore" SET endpoint = $1, revision = revision + 1000`, [`http://127.0.0.1:${port}`]);
+    const single = openDatabase(scene.databaseUrl, 1, { byIndex: true, waitMs: 5_000 });
+    try {
+      // The one connection that there is is free.
+      meanwhile = () => sqlOn(single, `UPDATE "auditEntry" SET code = 'OTHER' WHERE sequence = 3`);
+      expect(await archiveOld(single)).toBe(0);
+      expect([await counts(), await archives('auditEntry')]).toMatchObject([{ auditEntry: 6 }, []]);
+      const store = await openStore(scene.database, storeId());
+      expect(await get(store, objectOf(objects[0]))).toBeNull();
+
+      // Two at once: each row leaves once.
+      await sql(`UPDATE "auditEntry" SET code = NULL WHERE sequence = 3`);
+      let arrived = 0;
+      let letBoth = (): void => {};
+      const both = new Promise<void>((resolve) => {
+        letBoth = resolve;
+      });
+      meanwhile = () => {
+        arrived += 1;
+        if (arrived === 2) letBoth();
+        return both;
+      };
+      expect((await Promise.all([archiveOld(single), archiveOld(scene.database)])).toSorted()).toEqual([0, 5]);
+      expect(await counts()).toMatchObject({ auditEntry: 1 });
+      expect((await archives('auditEntry')).map(({ count }) => count)).toEqual([5]);
+      expect(await wrongInArchives(scene.database)).toEqual([]);
+    } finally {
+      await single.close();
+      await sql(`UPDATE "backupStore" SET endpoint = $1, revision = revision + 1000`, [endpoint]);
+      before.close();
+    }
   });
 
   test('takes ended operations and events that are old, and nothing else of theirs', async () => {
