@@ -210,7 +210,12 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   checkReferences(caller, references, loaded, livesIn);
   refuseOperatorOnly(change, action, input);
   if (creating) refuseClosedZone(kind, input, loaded);
-  if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
+  let unlocked: Promise<void> | undefined;
+  const refuseIfLocked = (): Promise<void> => {
+    unlocked ??= refuseLocked(tx, caller, row, loaded);
+    return unlocked;
+  };
+  if (creating || action.starts) await refuseIfLocked();
   if (creating && typeof input.requestedId === 'string') await refuseTakenId(tx, input.requestedId);
 
   const accepting: Accepting = {
@@ -228,6 +233,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
     workflowInput: { ...(creating ? {} : input), ...change.facts },
     placement: null,
+    refuseLocked: refuseIfLocked,
     answer: {},
     warnings: [],
   };
@@ -410,7 +416,7 @@ async function acceptOperation(
     );
     if (!entered) throw new Moved({ kind: hold.kind, id: hold.id });
   }
-  const quotaDelta = projectId ? await enforceQuota(tx, { projectId }, rows) : {};
+  const quotaDelta = projectId ? await enforceQuota(accepting, { projectId }, rows) : {};
   if (change.dryRun)
     throw new DryRun({
       steps: (action.steps ?? []).map(({ name, system, undo, when }) => ({
@@ -496,7 +502,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     if (secrets.length > 0) rows.secret = secrets;
     await finish(row, happenedOf(verb));
     const owner = ownerOf(kind, row);
-    plan(owner ? await enforceQuota(tx, owner, rows) : {});
+    plan(owner ? await enforceQuota(accepting, owner, rows) : {});
     return { status: 201, body: JSON.stringify({ ...told(kind, row), ...accepting.answer }), revision: 1, rights };
   }
 

@@ -77,6 +77,8 @@ export interface Accepting {
   to?: string;
   /** Where it would go if its turn were now, for the plan of a dry run. */
   placement: Placement | null;
+  /** Refuses in a locked account, or below a disabled domain. Asked before anything is added to what the account uses; looked up once. */
+  refuseLocked(): Promise<void>;
   /** Further members of the answer of a record-only change, such as a secret shown once. */
   answer: Record<string, unknown>;
   warnings: string[];

@@ -2,9 +2,10 @@
  * Limits of countable things. Usage is the sum over living records, taken under the lock of the limit's own row and only at
  * scopes that have a limit: without limits nobody waits for anybody, and there is no counter that could drift.
  */
-import { type Client, type Rows, run } from '../database/database.ts';
+import { type Rows, run } from '../database/database.ts';
 import type { counters } from '../model/tenancy/quota.ts';
 import { Problem } from '../runtime/problem.ts';
+import type { Accepting } from './change.ts';
 
 export type Counter = (typeof counters)[number];
 
@@ -68,23 +69,29 @@ const within: Record<'project' | 'account', Record<Limit['scopeKind'], string>> 
 export type Owner = { projectId: string } | { accountId: string };
 
 /** Called last in the transaction, after the rows are there. Answers what was asked of each counter. */
-export async function enforceQuota(tx: Client, owner: Owner, rows: Rows): Promise<Record<string, number>> {
+export async function enforceQuota(accepting: Grows, owner: Owner, rows: Rows): Promise<Record<string, number>> {
   const delta = Object.fromEntries(
     Object.entries(sums)
       .map(([counter, { table }]) => [counter, asked(counter, rows[table] ?? [])] as const)
       .filter(([, amount]) => amount > 0),
   );
-  if (Object.keys(delta).length > 0) await enforce(tx, owner, delta, { recorded: true });
+  if (Object.keys(delta).length > 0) await enforce(accepting, owner, delta, { recorded: true });
   return delta;
 }
 
-/** Checks that what the records hold, with `delta` already in them or still to come, is within every limit above the owner. */
+type Grows = Pick<Accepting, 'tx' | 'refuseLocked'>;
+
+/**
+ * Checks that what the records hold, with `delta` already in them or still to come, is within every limit above the owner. Whatever adds to what
+ * an account uses comes by here, so that nothing does in a locked one.
+ */
 export async function enforce(
-  tx: Client,
+  { tx, refuseLocked }: Grows,
   owner: Owner,
   delta: Record<string, number>,
   { recorded }: { recorded: boolean },
 ): Promise<void> {
+  await refuseLocked();
   const [from, own, id] =
     'projectId' in owner
       ? [`"project" p JOIN "account" a ON a.id = p."accountId"`, 'p.id', owner.projectId]

@@ -136,8 +136,11 @@ export interface Action {
   pointOfNoReturn?: string;
   cancellable?: boolean;
   operatorOnly?: boolean;
-  /** Makes, starts or enlarges something, as every create does: refused while the account is locked. */
-  adds?: true;
+  /**
+   * Starts something, or brings it back: refused while the account is locked, as every create is, and as everything is that adds to what is
+   * counted. That need not be said: whatever asks the limits for more is refused (`enforce` in `acceptance/quota.ts`).
+   */
+  starts?: true;
 }
 
 /** Something computed about one resource and stored nowhere: `GET /v1/<plural>/{id}/views/<name>`, permission `<kind>.<name>`. */

@@ -303,9 +303,10 @@ export const instanceHooks: Hooks = {
   'instance.recover': {
     related: relatedParts,
     holds: (scene) => parts(scene, { root: scene.row.keepRootVolume ? {} : { via: 'recovering', to: 'ready' } }),
-    async accept({ tx, row }) {
+    async accept(accepting) {
+      const { row } = accepting;
       const wanted = { vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
-      await enforce(tx, { projectId: String(row.projectId) }, wanted, { recorded: false });
+      await enforce(accepting, { projectId: String(row.projectId) }, wanted, { recorded: false });
     },
   },
   'instance.expunge': {

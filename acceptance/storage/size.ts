@@ -2,7 +2,7 @@
 import { type Client, run } from '../../database/database.ts';
 import { promisableGib, promisedGib } from '../../database/placement.ts';
 import { Problem } from '../../runtime/problem.ts';
-import type { Row } from '../change.ts';
+import type { Accepting, Row } from '../change.ts';
 import { enforce, sizeToBe } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
@@ -33,7 +33,8 @@ async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise
  * Refuses another size of a volume that is there, when its type, a quota or its pool does not allow it. The growth is not in the
  * records yet, so it is asked of the limits as if it were; what earlier operations were promised is.
  */
-export async function acceptSize(tx: Client, volume: Row, sizeGib: number, field: string): Promise<void> {
+export async function acceptSize(accepting: Accepting, sizeGib: number, field: string): Promise<void> {
+  const { tx, row: volume } = accepting;
   const [type] = await run<Row>(tx, `SELECT * FROM "volumeType" WHERE id = $1`, [volume.volumeTypeId]);
   typeAllows(type, sizeGib, field);
   if (sizeGib <= Number(volume.sizeGib)) return;
@@ -44,6 +45,6 @@ export async function acceptSize(tx: Client, volume: Row, sizeGib: number, field
     [volume.id],
   );
   const growth = Math.max(0, sizeGib - Number(promised?.sizeGib));
-  await enforce(tx, { projectId: String(volume.projectId) }, { volumeGib: growth }, { recorded: false });
+  await enforce(accepting, { projectId: String(volume.projectId) }, { volumeGib: growth }, { recorded: false });
   await refuseFullPool(tx, volume, sizeGib);
 }

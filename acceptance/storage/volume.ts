@@ -109,12 +109,13 @@ export const volumeHooks: Hooks = {
     related: ({ row }) => relatedInstance(row),
     conditions: ({ row }) => [stillAttachedTo(row)],
     holds: ({ row }) => instanceOf(row),
-    async accept({ tx, row, input, workflowInput }) {
+    async accept(accepting) {
+      const { row, input, workflowInput } = accepting;
       const sizeGib = Number(input.sizeGib);
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
       workflowInput.sizeGib = sizeGib;
-      await acceptSize(tx, row, sizeGib, 'sizeGib');
+      await acceptSize(accepting, sizeGib, 'sizeGib');
     },
   },
   'volume.revert': {
@@ -123,12 +124,13 @@ export const volumeHooks: Hooks = {
     related: ({ row }) => relatedInstance(row),
     holds: ({ row }) => instanceOf(row).map((hold) => ({ ...hold, from: ['stopped', 'destroyed'] })),
     conditions: ({ row }) => [stillAttachedTo(row)],
-    async accept({ tx, row, input, references, workflowInput }) {
+    async accept(accepting) {
+      const { row, input, references, workflowInput } = accepting;
       const snapshot = references.get(`snapshot/${String(input.snapshotId)}`);
       if (snapshot?.volumeId !== row.id) throw invalid('snapshotId', 'is of another volume');
       workflowInput.snapshotId = input.snapshotId;
       workflowInput.sizeGib = Number(snapshot.sizeGib);
-      await acceptSize(tx, row, Number(snapshot.sizeGib), 'snapshotId');
+      await acceptSize(accepting, Number(snapshot.sizeGib), 'snapshotId');
     },
   },
   'volume.delete': { conditions: ({ row }) => [notAttached(row)] },

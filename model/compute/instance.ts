@@ -143,7 +143,7 @@ export const instance = kind({
     update: { summary: 'Change an instance', mode: 'sync' },
     start: {
       summary: 'Start a stopped instance',
-      adds: true,
+      starts: true,
       mode: 'operation',
       from: ['stopped'],
       via: 'starting',
@@ -246,7 +246,6 @@ export const instance = kind({
     },
     recover: {
       summary: 'Bring a destroyed instance back, stopped',
-      adds: true,
       mode: 'operation',
       from: ['destroyed'],
       via: 'recovering',

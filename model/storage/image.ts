@@ -43,7 +43,7 @@ export const image = kind({
     },
     import: {
       summary: 'Check and publish the uploaded bytes; started by the upload itself',
-      adds: true,
+      starts: true,
       mode: 'operation',
       from: ['awaitingUpload'],
       via: 'importing',

@@ -101,7 +101,6 @@ export const volume = kind({
     },
     resize: {
       summary: 'Grow a volume, live when it is in use',
-      adds: true,
       mode: 'operation',
       from: ['ready'],
       via: 'resizing',
@@ -142,7 +141,7 @@ export const volume = kind({
     },
     recover: {
       summary: 'Bring a destroyed volume back',
-      adds: true,
+      starts: true,
       mode: 'operation',
       from: ['destroyed'],
       via: 'recovering',

@@ -341,19 +341,19 @@ test('in a locked account nothing is made or started, whoever asks; what runs go
   const nic = { networkInterfaces: [{ subnetId: subnet.id }] };
   const running = await make(someone.api, 'instances', instanceBody(cloud, 'runs', nic));
   const stopped = await make(someone.api, 'instances', instanceBody(cloud, 'off', { ...nic, startOnCreate: false }));
-  const volume = await make(someone.api, 'volumes', {
-    name: 'v',
-    zoneId,
-    volumeTypeId: cloud.volumeTypes[0]?.id,
-    sizeGib: 1,
-  });
-  const gone = await make(someone.api, 'volumes', {
-    name: 'gone',
-    zoneId,
-    volumeTypeId: cloud.volumeTypes[0]?.id,
-    sizeGib: 1,
-  });
+  const cloudVolume = { zoneId, volumeTypeId: cloud.volumeTypes[0]?.id, sizeGib: 1 };
+  const volume = await make(someone.api, 'volumes', { ...cloudVolume, name: 'v' });
+  const gone = await make(someone.api, 'volumes', { ...cloudVolume, name: 'gone' });
   await someone.api.done('DELETE', `/v1/volumes/${gone.id}`);
+  const destroyed = await make(someone.api, 'instances', instanceBody(cloud, 'lost', { ...nic, startOnCreate: false }));
+  await someone.api.done('DELETE', `/v1/instances/${destroyed.id}`);
+  // It has been larger than it is now.
+  const shrunk = await make(someone.api, 'volumes', { ...cloudVolume, name: 'shrunk' });
+  const small = await make(someone.api, 'snapshots', { name: 'small', volumeId: shrunk.id });
+  await someone.api.done('POST', `/v1/volumes/${shrunk.id}/actions/resize`, { sizeGib: 2 });
+  const large = await make(someone.api, 'snapshots', { name: 'large', volumeId: shrunk.id });
+  const revert = `/v1/volumes/${shrunk.id}/actions/revert`;
+  await someone.api.done('POST', revert, { snapshotId: small.id });
   await admin.call('POST', `/v1/accounts/${locked.account.id}/actions/lock`, {});
   for (const by of [someone.api, admin])
     for (const [path, body] of [
@@ -363,6 +363,8 @@ test('in a locked account nothing is made or started, whoever asks; what runs go
       [`/v1/instances/${stopped.id}/actions/start`, {}],
       [`/v1/volumes/${volume.id}/actions/resize`, { sizeGib: 2 }],
       [`/v1/volumes/${gone.id}/actions/recover`, {}],
+      [`/v1/instances/${destroyed.id}/actions/recover`, {}],
+      [revert, { snapshotId: large.id }],
     ] as const)
       expect(`${path} ${await code(by, 'POST', path, body)}`).toBe(`${path} 403 ACCOUNT_SUSPENDED`);
   for (const [path, body] of [
@@ -371,6 +373,7 @@ test('in a locked account nothing is made or started, whoever asks; what runs go
     ['/v1/api-keys', { name: 'k', userId: someone.user.id }],
   ] as const)
     expect(`${path} ${await code(admin, 'POST', path, body)}`).toBe(`${path} 403 ACCOUNT_SUSPENDED`);
+  await someone.api.done('POST', revert, { snapshotId: small.id });
   await someone.api.done('POST', `/v1/instances/${running.id}/actions/reboot`, {});
   await someone.api.done('POST', `/v1/instances/${running.id}/actions/stop`, { mode: 'force' });
   // Somebody of a locked account works on in a project of another.
