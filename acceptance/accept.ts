@@ -116,7 +116,10 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
     `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, $3, 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
     [...values, hash],
   );
-  if (mine.length > 0) return null;
+  if (mine.length > 0) {
+    await change.takeKey?.(tx, change.caller.accountId);
+    return null;
+  }
   const [first] = await run<{ requestHash: string; status: number; body: string }>(
     tx,
     `SELECT "requestHash", status, body FROM "idempotencyKey" WHERE "callerId" = $1 AND key = $2`,

@@ -94,6 +94,8 @@ export interface Change {
   sourceAddress: string;
   dryRun: boolean;
   idempotencyKey: string | null;
+  /** Asked in the transaction that keeps the answer to a new key; throws when no more are kept for the account. */
+  takeKey?: (tx: Client, accountId: string) => Promise<void>;
   onBusy: 'queue' | 'fail';
   ifMatch: number | null;
   /** Where its operation's end is to be told. */

@@ -17,6 +17,7 @@ import { Problem, type ProblemDetails } from '../runtime/problem.ts';
 import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import type { Authenticator } from './authenticate.ts';
 import type { Databases } from './databases.ts';
+import { keptKeys } from './keptKeys.ts';
 import { deleteParameters } from './known.ts';
 import { askAgainIn } from './operations.ts';
 import { hasPlace } from './places.ts';
@@ -262,8 +263,10 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
   };
 }
 
+const takeKey = keptKeys();
+
 export async function applyChange(api: Api, ctx: Context, change: Change): Promise<void> {
-  const outcome = await acceptChange(api.database, { ...change, undispatched: startsWait() });
+  const outcome = await acceptChange(api.database, { ...change, takeKey, undispatched: startsWait() });
   if (outcome.rights) api.authenticator.forget();
   // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
   const { start } = outcome;

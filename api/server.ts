@@ -25,7 +25,7 @@ import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
 import { readById } from './query/gather.ts';
 import { type ListQuery, ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
-import { asks, noteRefusal } from './refusals.ts';
+import { asks, refusalNotes } from './refusals.ts';
 import {
   type Api,
   applyChange,
@@ -286,6 +286,9 @@ const open = /^\/(healthz|readyz|metrics|docs(\/.*)?|v1\/openapi\.json|v1\/about
 export function buildServer(api: Api): Server {
   const app = new Koa({ proxy: false });
   const limiter = new RateLimiterMemory({ points: config.requestsPerMinute, duration: 60 });
+  const unwritten = (failure: unknown): void =>
+    api.log.warn({ error: String(failure) }, 'could not write the audit entry of a refusal');
+  const refusals = refusalNotes(api.database, config.refusalsPerMinute, unwritten);
   const router = new Router<State>();
   app.use(async (ctx, next) => {
     const started = performance.now();
@@ -314,9 +317,7 @@ export function buildServer(api: Api): Server {
         throw new Problem('METHOD_NOT_ALLOWED', `${ctx.method} is not possible at ${ctx.path.slice(0, 128)}`);
     } catch (error) {
       const problem = asProblem(error, api.log, requestId);
-      await noteRefusal(api.database, ctx as unknown as Context, problem).catch((failure: unknown) =>
-        api.log.warn({ requestId, error: String(failure) }, 'could not write the audit entry of a refusal'),
-      );
+      await refusals.note(ctx as unknown as Context, problem).catch(unwritten);
       tell(ctx, problem, requestId);
     } finally {
       (ctx.state as State).giveBack?.();
@@ -351,6 +352,7 @@ export function buildServer(api: Api): Server {
   app.use(router.allowedMethods());
   app.on('error', (error: Error) => api.log.debug({ error: error.message }, 'connection'));
   const server = createServer({ maxHeaderSize: maxHeadBytes }, app.callback());
+  server.on('close', () => void refusals.flush().catch(unwritten));
   server.on('clientError', refuseUnreadable);
   server.headersTimeout = 30_000;
   server.requestTimeout = 0;

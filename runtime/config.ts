@@ -66,6 +66,7 @@ export const config = {
   faultInjection: env.BELAY_FAULT_INJECTION === '1',
   requestsAtOnce: number('BELAY_REQUESTS_AT_ONCE', 32),
   requestsPerMinute: number('BELAY_REQUESTS_PER_MINUTE', 60_000),
+  refusalsPerMinute: number('BELAY_REFUSALS_PER_MINUTE', 120),
   bodyLimitBytes: number('BELAY_BODY_LIMIT_BYTES', 1_048_576),
   uploadLimitBytes: number('BELAY_UPLOAD_LIMIT_BYTES', 1_099_511_627_776),
   uploadLeastBytes: number('BELAY_UPLOAD_LEAST_BYTES', 262_144),

@@ -31,6 +31,13 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     defaultValue: 86_400,
     unit: 's',
   },
+  'idempotency.keptPerAccount': {
+    summary:
+      'How many answers to Idempotency-Keys are kept for one account at a time; more are refused with TOO_MANY_OPEN',
+    area: 'platform',
+    schema: { type: 'integer', minimum: 10, maximum: 100_000_000 },
+    defaultValue: 100_000,
+  },
   'callback.deniedNetworks': {
     summary:
       'Networks that callbacks never go to: take out what your receivers are in, add where the control plane listens. An IPv6 address that stands for an IPv4 one counts as both',

@@ -10,7 +10,12 @@ declare module 'vitest' {
 /** One control plane over simulated hosts, shared by all files of this project. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Nobody waits half a minute for an upload that is too slow.
-  const environment = { BELAY_UPLOAD_WINDOW_SECONDS: '5', BELAY_UPLOAD_LEAST_BYTES: '65536' };
+  const environment = {
+    BELAY_UPLOAD_WINDOW_SECONDS: '5',
+    BELAY_UPLOAD_LEAST_BYTES: '65536',
+    // The tests look for each refusal by itself.
+    BELAY_REFUSALS_PER_MINUTE: '1000000',
+  };
   const cloud = await startSimulatedCloud({ hosts: 8, faultInjection: true, environment });
   project.provide('cloud', cloud.address);
   return cloud.stop;

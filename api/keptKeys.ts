@@ -1,0 +1,43 @@
+/** How many answers to Idempotency-Keys are kept for one account: each takes room in the database for as long as the setting says. */
+import { type Client, run } from '../database/database.ts';
+import { Problem } from '../runtime/problem.ts';
+
+/** What was counted is as good as new for so long; what this process has added since it knows. */
+const rememberMs = 30_000;
+
+interface Kept {
+  count: number;
+  most: number;
+  at: number;
+}
+
+const countStatement = `WITH cap AS (SELECT (value #>> '{}')::int AS most FROM "setting" WHERE name = 'idempotency.keptPerAccount')
+  SELECT (SELECT most FROM cap) AS most, count(*)::int AS count FROM (
+    SELECT 1 FROM "apiKey" k JOIN "idempotencyKey" i ON i."callerId" = k.id WHERE k."accountId" = $1 LIMIT (SELECT most + 1 FROM cap)) kept`;
+
+/**
+ * Counts one more for the account, in the transaction that keeps it. Several API processes may together let through some more than the setting says:
+ * what they do in half a minute.
+ *
+ * @throws Problem TOO_MANY_OPEN when there are as many as may be
+ */
+export function keptKeys(now: () => number = Date.now): (tx: Client, accountId: string) => Promise<void> {
+  const known = new Map<string, Kept>();
+  return async (tx, accountId) => {
+    let kept = known.get(accountId);
+    if (!kept || now() - kept.at > rememberMs) {
+      const [row] = await run<{ most: number; count: number }>(tx, countStatement, [accountId]);
+      // The one that is being taken is among them already.
+      kept = { most: row?.most ?? 0, count: Math.max(0, (row?.count ?? 0) - 1), at: now() };
+      if (known.size > 10_000) known.clear();
+      known.set(accountId, kept);
+    }
+    if (kept.count >= kept.most)
+      throw new Problem(
+        'TOO_MANY_OPEN',
+        `the answers to ${kept.most} Idempotency-Keys are kept for this account already; do without a key, or come again`,
+        { limit: kept.most, retryAfterSeconds: 60 },
+      );
+    kept.count += 1;
+  };
+}
