@@ -30,6 +30,10 @@ interface Named {
 /** An operation that holds what its step is about, as acceptance lets it. */
 async function holder({ instanceId, volumeId }: Named, undo: boolean) {
   const operationId = crypto.randomUUID();
+  await scene.stage.query(
+    `INSERT INTO "operation" (id, state, type, "targetKind", "targetId", "createdAt", "updatedAt") VALUES ($1, 'running', 'test', 'instance', $2, now(), now())`,
+    [operationId, instanceId],
+  );
   await scene.stage.query(`UPDATE "instance" SET "currentOperationId" = $2 WHERE id = $1`, [instanceId, operationId]);
   await scene.stage.query(`UPDATE "volume" SET "currentOperationId" = $2 WHERE $1 IN (id, "instanceId")`, [
     volumeId ?? instanceId,
