@@ -12,12 +12,12 @@ const tooLate = 'BL003';
 
 /** Answers whether some try of the operation has gone around its host. @throws INVALID_STATE for a try that comes too late */
 async function askTurn(on: Queryable, context: StepContext, registers: boolean): Promise<boolean> {
-  const { operationId, step, undo, turn, attempt, since, run: of, here } = context;
+  const { operationId, step, undo, turn, attempt, since } = context;
   try {
     const [answer] = await run<{ around: boolean }>(
       on,
-      'SELECT belay_turn($1::text::uuid, $2, $3, $4, $5, $6, $7, $8) AS around',
-      [operationId, undo, turn ?? null, attempt ?? null, since ?? null, of ?? null, here ?? null, registers],
+      'SELECT belay_turn($1::text::uuid, $2, $3, $4, $5, $6) AS around',
+      [operationId, undo, turn ?? null, attempt ?? null, since ?? null, registers],
     );
     return answer?.around === true;
   } catch (error) {

@@ -36,9 +36,6 @@ export interface StepPlace {
   turn?: number;
   /** All turns below have ended, and the workflow's history says so. */
   since?: number;
-  /** Of a step beside the workflow: which run of the workflow's code asks, and below which turn all have ended as far as that knows. */
-  run?: number;
-  here?: number;
 }
 
 /** Which run of which operation a step belongs to; tags on real systems are made from it. */

@@ -37,7 +37,7 @@ const keptCharacters = 8192;
 /** A window of refusals that are counted together. */
 const windowMs = 60_000;
 /** Sorts of refusals that a counted entry names, the most frequent first. */
-const namedSorts = 50;
+const namedSorts = 500;
 
 interface Sort {
   permission: string;

@@ -50,6 +50,9 @@ export interface DatabaseOptions {
 /** After so long a connection is made anew, so that none goes on for days with a certificate that was replaced. */
 const connectionLifetimeSeconds = 3_600;
 
+/** A transaction that nobody goes on with for so long is of a process that is suspended or gone: what it holds is free again. */
+const abandonedMs = 15_000;
+
 /** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
 export function openDatabase(
   url: string,
@@ -69,7 +72,12 @@ export function openDatabase(
     max: connections,
     maxLifetimeSeconds: connectionLifetimeSeconds,
     connectionTimeoutMillis: waitMs,
-    options: Object.entries({ timezone: 'UTC', statement_timeout: statementMs, ...(byIndex ? byIndexSettings : {}) })
+    options: Object.entries({
+      timezone: 'UTC',
+      statement_timeout: statementMs,
+      idle_in_transaction_session_timeout: abandonedMs,
+      ...(byIndex ? byIndexSettings : {}),
+    })
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
     keepAlive: true,

@@ -357,6 +357,8 @@ function overHttp(path: HttpPath): OverHttp {
           asking ??= ask().finally(() => {
             asking = undefined;
           });
+          // Whoever does not wait for it, because its own step is being cancelled, does not hear of its failure.
+          asking.catch(() => {});
           await unlessAborted(asking, options.signal);
         }
         const until = granted?.until;

@@ -1,6 +1,6 @@
 import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
-import { belayHost, belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
+import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
 export interface StartOperation {
   id: string;
@@ -65,7 +65,6 @@ async function start(client: Client, operation: StartOperation): Promise<void> {
         { key: belayOperation, value: operation.type },
         { key: belayTarget, value: `${operation.targetKind} ${operation.targetName}`.slice(0, 255) },
         { key: belayResource, value: `${operation.targetKind}/${operation.targetId}` },
-        ...(operation.targetKind === 'host' ? [{ key: belayHost, value: [operation.targetId] }] : []),
         ...(operation.projectId ? [{ key: belayProject, value: operation.projectId }] : []),
       ]),
     });

@@ -119,7 +119,7 @@ class RightEnded extends Error {}
 async function refuseEnded(database: Database, apiKeyId: string, operation: Told): Promise<void> {
   const holder = await holderOf(database, apiKeyId);
   if (!holder) throw new RightEnded('the API key that asked for it is not valid any more');
-  const place = { projectId: operation.projectId };
+  const place = { projectId: operation.projectId, resource: { kind: operation.targetKind, id: operation.targetId } };
   if (!may(holder, 'operation.get', place) && !may(holder, operation.type, place))
     throw new RightEnded('who asked for it has no right to the operation any more');
 }
@@ -128,6 +128,8 @@ interface Told {
   state: string;
   type: string;
   projectId: string | null;
+  targetKind: string;
+  targetId: string;
 }
 
 async function deliver(database: Database, denied: BlockList, callback: Due): Promise<void> {

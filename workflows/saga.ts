@@ -165,8 +165,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   const steps: StepReport[] = [];
   const undos: Undo[] = [];
   const running = new Set<Promise<unknown>>();
-  // Whoever began it may know of some already.
-  const hosts = new Set(workflowInfo().typedSearchAttributes.get(belayHost));
+  const hosts = new Set<string>();
   const scope = new CancellationScope({ cancellable: true });
   let committed = false;
   let unwinding = false;
@@ -226,8 +225,6 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   const open = new Map<StepReport, number>();
   /** Those that have ended beside the workflow, with the length of the history then: only a longer one tells of their end. */
   const untold = new Map<number, number>();
-  /** Another worker that takes over knows nothing of what is untold. So it matters whose code says that a turn has ended: this one's. */
-  const run = workflowInfo().unsafe.now();
   /** Asked for once per round, so that whoever is sent a late try of a step can tell it from a newer one, and from what follows. */
   const placeOf = (ref: StepOptions, report: StepReport): StepPlace => {
     const { index } = report;
@@ -237,15 +234,14 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     const turn = turns++;
     open.set(report, turn);
     for (const [known, length] of untold) if (length < workflowInfo().historyLength) untold.delete(known);
-    const here = Math.min(...open.values());
-    const since = Math.min(here, ...untold.keys());
+    // Another worker that takes over knows nothing of what is untold, and does it again: so that is not said to have ended.
+    const since = Math.min(...open.values(), ...untold.keys());
     return {
       index,
       committed,
       ...(round > 1 ? { round } : {}),
       turn,
       since,
-      ...(ref.where === 'record' ? { run, here } : {}),
     };
   };
   function ended(ref: StepOptions, report: StepReport): void {

@@ -59,6 +59,7 @@ export const securityGroups = refs<Area<typeof SecurityGroups>>('securityGroups'
 });
 export const networkInterfaces = refs<Area<typeof NetworkInterfaces>>('networkInterfaces', 'control');
 export const hosts = refs<Area<typeof Hosts>>('hosts', 'host', {
+  // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
   reach: { attempts: 2 },
   install: { deadlineSeconds: 2100 },
   configure: { deadlineSeconds: 600 },

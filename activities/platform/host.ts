@@ -9,6 +9,7 @@ import { AgentError } from '../../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
 import {
   authorizeKey,
+  type InstallFacts,
   installAgent,
   installPackages,
   readFacts,
@@ -35,8 +36,8 @@ interface Credential {
   password?: string;
 }
 
-/** So often a host is called that is being added: somebody waits, and an address or key that is wrong does not get better. */
-const reachAttempts = 2;
+/** So long an agent may take to answer on a machine that was a host before. */
+const agentPatienceMs = 15_000;
 
 /** What the steps on a host need to know of it. */
 interface Host {
@@ -75,10 +76,27 @@ function guestsIn({ domains }: HostInventory): { running: string[]; idle: string
  * A machine that was a host before, was declared dead, and was not: its guests may run a second time elsewhere by now. They are not ended
  * without a person who has looked; nor is anything else touched there.
  */
-async function refuseLivingGuests({ address }: Host, connection: HostConnection): Promise<void> {
+async function refuseLivingGuests(
+  { address }: Host,
+  { agent }: InstallFacts,
+  connection: HostConnection,
+): Promise<void> {
   // A machine that is new has no agent to ask.
-  if (!(await connection.health({ timeoutMs: 5_000 }).catch(() => null))) return;
-  const { running } = guestsIn(await connection.call('host.inventory', {}));
+  if (agent === null) return;
+  // One that has just been switched on may be starting it.
+  for (const end = performance.now() + agentPatienceMs; ; await setTimeout(500)) {
+    if (await connection.health({ timeoutMs: 5_000 }).catch(() => null)) break;
+    if (performance.now() > end)
+      throw refuse(
+        'PRECONDITION_FAILED',
+        `${address} has an agent of an earlier life, which does not answer: start it, or remove it, so that it is known whether guests run there`,
+      );
+  }
+  refuseRunning(address, await connection.call('host.inventory', {}));
+}
+
+function refuseRunning(address: string, found: HostInventory): void {
+  const { running } = guestsIn(found);
   if (running.length > 0)
     throw refuse(
       'PRECONDITION_FAILED',
@@ -162,8 +180,8 @@ export const hosts = (world: World) => {
     );
   };
 
-  /** Whether it is a machine that its cluster can use. Its key is pinned at first contact; answers the host with it. */
-  async function meet(host: Host, connection: HostConnection): Promise<Host> {
+  /** Whether it is a machine that its cluster can use. Its key is pinned at first contact. */
+  async function meet(host: Host, connection: HostConnection): Promise<void> {
     const facts = await readFacts(connection);
     const [cluster] = await run<{ architecture: string }>(pool, `SELECT architecture FROM "cluster" WHERE id = $1`, [
       host.clusterId,
@@ -173,13 +191,11 @@ export const hosts = (world: World) => {
         'PRECONDITION_FAILED',
         `host ${host.address} is ${facts.architecture}, its cluster is ${cluster?.architecture}`,
       );
-    if (isNew(host)) await refuseLivingGuests(host, connection);
-    const [pinned] = await run<{ sshHostKey: string | null }>(
-      pool,
-      `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1 RETURNING "sshHostKey"`,
-      [host.id, connection.hostKey],
-    );
-    return { ...host, ...pinned };
+    if (isNew(host)) await refuseLivingGuests(host, facts, connection);
+    await run(pool, `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1`, [
+      host.id,
+      connection.hostKey,
+    ]);
   }
 
   /** A host that can be one at all: what is wrong with its address does not get better. */
@@ -253,6 +269,7 @@ export const hosts = (world: World) => {
       async do({ hostId }: HostRef) {
         const agent = await world.host(hostId);
         const found = await agent.call('host.inventory', {});
+        refuseRunning((await find(hostId)).address, found);
         for (const id of guestsIn(found).idle) {
           await agent.call('domain.ensureAbsent', { id });
           await agent.call('domain.ensureSerialLogAbsent', { id });
@@ -463,25 +480,14 @@ export const hosts = (world: World) => {
   const { authorizeKey: _, installPackages: packages, installAgent: agent } = steps;
   return {
     ...steps,
-    /**
-     * By SSH, over as few connections as it takes: the host is met, the platform's key let in, and by that key comes all that a host needs before
-     * it can be spoken to through its agent. Nobody waits long for an address that does not answer.
-     */
+    /** By SSH, over as few connections as it takes: the platform's key is let in, and by that key comes all that a host needs before it can be spoken to through its agent. */
     install: step({
       async do({ hostId }: HostRef) {
-        const { cancellationSignal: signal, info } = Context.current();
-        const host = await findUsable(hostId);
-        const met = await overSsh(host, async (connection) => {
-          const known = await meet(host, connection);
-          await authorize(connection);
-          return known;
-        }).catch((error: unknown) => {
-          if (error instanceof AgentError && error.retryable && info.attempt >= reachAttempts)
-            throw new AgentError(error.code, error.message, false, error.host);
-          throw error;
-        });
+        const { cancellationSignal: signal } = Context.current();
+        const host = await find(hostId);
+        await overSsh(host, authorize);
         await overSsh(
-          met,
+          host,
           async (connection) => {
             // Only once the new key has opened the door the old one may be thrown away.
             await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);

@@ -61,7 +61,7 @@ export const host = kind({
       via: 'adding',
       to: 'active',
       cancellable: true,
-      steps: [steps.install, steps.configure, steps.enable],
+      steps: [steps.reach, steps.install, steps.configure, steps.enable],
     },
     update: { summary: 'Change a host', mode: 'sync', operatorOnly: true },
     connect: {

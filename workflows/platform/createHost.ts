@@ -13,12 +13,6 @@ export interface CreateHost {
  */
 export async function createHost({ hostId }: CreateHost): Promise<void> {
   await saga(async (step) => {
-    if (patched('all that is done over SSH is one step')) {
-      await step(hosts.install, { hostId });
-      await step(hosts.configure, { hostId });
-      await step(hosts.enable, { hostId });
-      return;
-    }
     await step(hosts.reach, { hostId });
     if (patched('what happens at one place is one step')) {
       await step(hosts.install, { hostId });

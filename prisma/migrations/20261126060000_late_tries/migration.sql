@@ -3,8 +3,6 @@
 CREATE TABLE "stepFence" (
     "operationId" UUID NOT NULL,
     "closedBelow" INTEGER NOT NULL DEFAULT 0,
-    "runs" BIGINT[] NOT NULL DEFAULT '{}',
-    "runClosedBelow" INTEGER NOT NULL DEFAULT 0,
     "tries" JSONB NOT NULL DEFAULT '{}',
     "wentAround" BOOLEAN NOT NULL DEFAULT false,
 
@@ -15,9 +13,8 @@ CREATE TABLE "stepFence" (
 -- From here on the transaction speaks for the operation. With `registers` the try also tells what it knows to be over; the row stays locked until
 -- the transaction ends, so that of a late try and a later one the database sees one after the other.
 --
--- `since`: every turn below has ended, and the workflow's history says so. `run` and `here`: the same of steps that run beside the workflow,
--- whose ends the history tells only later. It is known to that run of the workflow's code alone, and void when another takes over.
-CREATE FUNCTION belay_turn(of uuid, undoing boolean, turn integer, attempt integer, since integer, run bigint, here integer, registers boolean)
+-- `since`: every turn below has ended, and the workflow's history says so.
+CREATE FUNCTION belay_turn(of uuid, undoing boolean, turn integer, attempt integer, since integer, registers boolean)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   standing text;
@@ -25,14 +22,10 @@ DECLARE
 BEGIN
   PERFORM set_config('belay.operation', of::text, true);
   IF registers AND since IS NOT NULL THEN
-    INSERT INTO "stepFence" AS f ("operationId", "closedBelow", runs, "runClosedBelow", tries)
-    VALUES (of, since, CASE WHEN run IS NULL THEN '{}' ELSE ARRAY[run] END, coalesce(here, 0),
-            CASE WHEN attempt IS NULL THEN '{}' ELSE jsonb_build_object(turn, attempt) END)
+    INSERT INTO "stepFence" AS f ("operationId", "closedBelow", tries)
+    VALUES (of, since, CASE WHEN attempt IS NULL THEN '{}' ELSE jsonb_build_object(turn, attempt) END)
     ON CONFLICT ("operationId") DO UPDATE SET
       "closedBelow" = greatest(f."closedBelow", excluded."closedBelow"),
-      runs = CASE WHEN run IS NULL OR run = ANY(f.runs) THEN f.runs ELSE f.runs || run END,
-      "runClosedBelow" = CASE WHEN run IS NULL OR run = ANY(f.runs[:cardinality(f.runs) - 1]) THEN f."runClosedBelow"
-                              WHEN run = f.runs[cardinality(f.runs)] THEN greatest(f."runClosedBelow", here) ELSE here END,
       tries = CASE WHEN attempt IS NULL OR coalesce((f.tries->>turn::text)::integer, 0) >= attempt THEN f.tries ELSE f.tries || excluded.tries END;
   END IF;
   SELECT CASE WHEN o."endedAt" IS NOT NULL THEN o.state WHEN o.state = 'rollingBack' AND NOT undoing THEN 'being undone' END INTO standing
@@ -41,8 +34,6 @@ BEGIN
   SELECT * INTO fence FROM "stepFence" f WHERE f."operationId" = of;
   IF standing IS NULL AND since IS NOT NULL AND (
     turn < fence."closedBelow" OR attempt < (fence.tries->>turn::text)::integer
-    OR run = ANY(fence.runs[:cardinality(fence.runs) - 1])
-    OR (run = fence.runs[cardinality(fence.runs)] AND turn < fence."runClosedBelow")
   ) THEN standing := 'past this try'; END IF;
   IF standing IS NOT NULL THEN
     RAISE EXCEPTION 'operation % is %', of, standing USING ERRCODE = 'BL003';

@@ -158,24 +158,6 @@ test('of two tries of a step that both run the newer one may go on, and no older
   expect(await may(4)).toBe(false);
 });
 
-test('what only the code of a workflow knows to have ended holds for that code, and for nobody once another worker runs it', async () => {
-  const operationId = await begun();
-  const writes = (run: number, turn: number, here: number): Promise<boolean> => {
-    const context = { ...late('placement.reserve', operationId), turn, since: 0, run, here };
-    return asHolder(scene.database, context, async () => true).catch(() => false);
-  };
-  expect(await writes(1, 0, 0)).toBe(true);
-  expect(await writes(1, 1, 1)).toBe(true);
-  expect(await writes(1, 0, 0)).toBe(false);
-  // Its worker died before the history told of either.
-  expect(await writes(2, 0, 0)).toBe(true);
-  expect(await writes(1, 1, 1)).toBe(false);
-  expect(await writes(2, 1, 1)).toBe(true);
-  expect(await writes(2, 0, 0)).toBe(false);
-  const { rows } = await scene.stage.query('SELECT runs FROM "stepFence" WHERE "operationId" = $1', [operationId]);
-  expect(rows).toEqual([{ runs: ['1', '2'] }]);
-});
-
 test.each([
   ['free', false],
   ["another operation's", true],
