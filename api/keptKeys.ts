@@ -4,6 +4,7 @@ import { Problem } from '../runtime/problem.ts';
 
 /** What was counted is as good as new for so long; what this process has added since it knows. */
 const rememberMs = 30_000;
+const fullMs = 1_000;
 
 interface Kept {
   count: number;
@@ -21,11 +22,14 @@ const countStatement = `WITH cap AS (SELECT (value #>> '{}')::int AS most FROM "
  *
  * @throws Problem TOO_MANY_OPEN when there are as many as may be
  */
-export function keptKeys(now: () => number = Date.now): (tx: Client, accountId: string) => Promise<void> {
+export function keptKeys(
+  now: () => number = () => performance.now(),
+): (tx: Client, accountId: string) => Promise<void> {
   const known = new Map<string, Kept>();
   return async (tx, accountId) => {
     let kept = known.get(accountId);
-    if (!kept || now() - kept.at > rememberMs) {
+    // At the limit it is counted anew sooner: what was added here may have been rolled back.
+    if (!kept || now() - kept.at > (kept.count < kept.most ? rememberMs : fullMs)) {
       const [row] = await run<{ most: number; count: number }>(tx, countStatement, [accountId]);
       // The one that is being taken is among them already.
       kept = { most: row?.most ?? 0, count: Math.max(0, (row?.count ?? 0) - 1), at: now() };

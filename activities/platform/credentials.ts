@@ -51,26 +51,8 @@ export interface SshKey {
   comment: string;
 }
 
-/** What the platform itself has is asked for by every step on a host: it is read again after so long. */
-const rememberMs = 10_000;
-const remembered = new WeakMap<Database, Map<string, { values: Promise<unknown>; until: number }>>();
-
-function remember<Values>(database: Database, what: string, read: () => Promise<Values>): Promise<Values> {
-  const mine = remembered.get(database) ?? new Map<string, { values: Promise<unknown>; until: number }>();
-  remembered.set(database, mine);
-  const known = mine.get(what);
-  if (known && known.until > Date.now()) return known.values as Promise<Values>;
-  const values = read();
-  mine.set(what, { values, until: Date.now() + rememberMs });
-  values.catch(() => mine.delete(what));
-  return values;
-}
-
 /** The key that all hosts know the platform by (ed25519). */
-export const platformSshKey = (database: Database): Promise<SshKey> =>
-  remember(database, 'SSH key', () => readSshKey(database));
-
-async function readSshKey(database: Database): Promise<SshKey> {
+export async function platformSshKey(database: Database): Promise<SshKey> {
   const { sshPrivateKey, sshPublicKey } = await keep(
     database,
     platformOwner,
@@ -88,10 +70,7 @@ export const isHostname = (text: string): boolean => /^[a-z0-9]([a-z0-9.-]*[a-z0
 
 const authorityName = 'Belay migration';
 
-export const hostAuthority = (database: Database): Promise<Issued> =>
-  remember(database, 'authority', () => readAuthority(database));
-
-async function readAuthority(database: Database): Promise<Issued> {
+export async function hostAuthority(database: Database): Promise<Issued> {
   const { migrationCaCertificate, migrationCaKey } = await keep(
     database,
     platformOwner,

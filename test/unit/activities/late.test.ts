@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { hypervisor } from '../../../activities/compute/hypervisor.ts';
-import { asHolder, overtake, refuseLate } from '../../../activities/holder.ts';
+import { overtake, refuseLate } from '../../../activities/holder.ts';
 import { activitiesFor } from '../../../activities/index.ts';
 import type { StepContext } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
