@@ -17,6 +17,7 @@ import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
+import { ancestorsOf } from './ancestors.ts';
 import {
   authorize,
   checkReferences,
@@ -29,7 +30,18 @@ import {
 import type { Caller } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
-import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet, unprotected } from './holds.ts';
+import {
+  covers,
+  heldAbove,
+  type Key,
+  keyOf,
+  type Line,
+  lineOf,
+  lockAll,
+  strongest,
+  unmet,
+  unprotected,
+} from './holds.ts';
 import { hookOf } from './hooks.ts';
 import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
@@ -90,13 +102,16 @@ async function once(tx: Client, change: Change, action: Action, input: Record<st
   if (change.idempotencyKey)
     // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
     await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
-      change.caller.apiKeyId,
+      keeperOf(change),
       change.idempotencyKey,
       outcome.status,
-      seal(change.caller.apiKeyId, change.idempotencyKey, outcome.body),
+      seal(keeperOf(change), change.idempotencyKey, outcome.body),
     ]);
   return outcome;
 }
+
+/** Whose the key is: of a child it is its parent's. */
+const keeperOf = ({ parent, caller }: Change): string => parent?.operationId ?? caller.apiKeyId;
 
 function checked(change: Change): Record<string, unknown> {
   const { kind, verb, body } = change;
@@ -110,7 +125,7 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   const hash = createHash('sha256')
     .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.body ?? null]))
     .digest('hex');
-  const values = [change.caller.apiKeyId, change.idempotencyKey];
+  const values = [keeperOf(change), change.idempotencyKey];
   const mine = await run(
     tx,
     `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, $3, 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
@@ -124,14 +139,23 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   );
   if (first?.requestHash !== hash)
     throw new Problem('IDEMPOTENCY_MISMATCH', 'this Idempotency-Key was used with another request');
-  return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
+  return { status: first.status, body: unseal(keeperOf(change), change.idempotencyKey, first.body) };
 }
 
 /** Whether the action is the end of what it acts on, be it for now or for good. */
 const ends = (action: Action, verb: string): boolean => verb === 'delete' || action.lock === 'D';
 
-/** What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. */
-function holdsOf(action: Action, verb: string, scene: Scene, references: Reference[]): Hold[] {
+/**
+ * What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. `above` are the keys
+ * of what operations above this one hold: that it may end has been asked when they were accepted.
+ */
+function holdsOf(
+  action: Action,
+  verb: string,
+  scene: Scene,
+  references: Reference[],
+  above: ReadonlyMap<string, string>,
+): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
   const target: Hold = {
     kind: scene.kind.name,
@@ -140,7 +164,9 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
     ...(action.from ? { from: action.from } : {}),
     conditions: [
       ...(hook?.conditions?.(scene) ?? []),
-      ...(ends(action, verb) ? unprotected(scene.kind, scene.row.id) : []),
+      ...(ends(action, verb) && !above.has(keyOf({ kind: scene.kind.name, id: scene.row.id }))
+        ? unprotected(scene.kind, scene.row.id)
+        : []),
     ],
     via: action.via ?? null,
     to: action.to ?? null,
@@ -150,7 +176,12 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
   const all = [target, ...(hook?.holds?.(scene) ?? []), ...pins];
-  return all.filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index);
+  return all
+    .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
+    .map((hold) => {
+      const within = above.get(keyOf(hold));
+      return within ? { ...hold, within } : hold;
+    });
 }
 
 async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
@@ -178,7 +209,8 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     for (const [key, found] of await loadAll(tx, related)) loaded.set(key, found);
     return scene;
   };
-  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references);
+  let above: ReadonlyMap<string, string> = new Map();
+  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references, above);
   const locksFor = (holds: Hold[]): Map<string, LockMode> =>
     strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
 
@@ -188,6 +220,11 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
   const locked = locksFor(claim(foretold));
   await lockAll(tx, locked);
+  if (change.parent)
+    above = await heldAbove(tx, await ancestorsOf(tx, change.parent.operationId), [
+      ...claim(foretold),
+      ...named.map((key): Hold => ({ ...key, mode: 'S' })),
+    ]);
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
   const line = await lineOf(
     tx,
@@ -207,7 +244,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     });
   if (project && project.state !== 'active')
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
-  checkReferences(caller, references, loaded, livesIn);
+  checkReferences(caller, references, loaded, livesIn, above);
   refuseOperatorOnly(change, action, input);
   if (creating) refuseClosedZone(kind, input, loaded);
   if (creating || action.adds) await refuseLocked(tx, caller, row, loaded);
@@ -237,7 +274,10 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
         managedBy: row.managedBy,
       });
     if (ends(action, verb))
-      await refuseEnd(tx, caller, kind, row, { dependentsGo: hook?.dependentsGo?.(input) ?? false });
+      await refuseEnd(tx, caller, kind, row, {
+        dependentsGo: hook?.dependentsGo?.(input) ?? false,
+        mayEnd: above.has(keyOf({ kind: kind.name, id: row.id })),
+      });
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
@@ -378,6 +418,7 @@ async function acceptOperation(
     steps: [],
     dispatchAt: waits || change.undispatched ? null : instantAt(new Date(Date.now() + askAgainSeconds * 1000)),
     requestId: change.requestId,
+    parentOperationId: change.parent?.operationId ?? null,
   };
   rows.operation = [operation];
   rows.operationLock = holds.map((hold) => ({
@@ -391,6 +432,7 @@ async function acceptOperation(
     viaState: hold.via ?? null,
     fromState: enters(hold) && !hold.fresh && hold.mode !== 'S' ? stateOf(hold) : null,
     toState: hold.to ?? null,
+    within: hold.within ?? null,
   }));
   rows.auditEntry = [auditRow(change, row, projectId, operationId, input)];
   if (creating) {
@@ -405,8 +447,14 @@ async function acceptOperation(
     const [entered] = await run(
       tx,
       `UPDATE "${kindOf(hold.kind).name}" SET ${hold.via ? 'state = $4,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now()
-       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NULL AND "deletedAt" IS NULL RETURNING 1`,
-      [hold.id, operationId, references.get(keyOf(hold))?.revision, ...(hold.via ? [hold.via] : [])],
+       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NOT DISTINCT FROM ${hold.via ? '$5' : '$4'}::uuid AND "deletedAt" IS NULL RETURNING 1`,
+      [
+        hold.id,
+        operationId,
+        references.get(keyOf(hold))?.revision,
+        ...(hold.via ? [hold.via] : []),
+        hold.within ?? null,
+      ],
     );
     if (!entered) throw new Moved({ kind: hold.kind, id: hold.id });
   }

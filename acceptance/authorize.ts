@@ -200,6 +200,7 @@ export function checkReferences(
   references: Reference[],
   loaded: Map<string, Row>,
   projectId: string | null,
+  above: ReadonlyMap<string, string>,
 ): void {
   for (const reference of references) {
     const row = loaded.get(`${reference.kind}/${reference.id}`);
@@ -215,7 +216,12 @@ export function checkReferences(
         );
       throw missing(reference.field, reference.kind, reference.id);
     }
-    const refused = unmet({ kind: reference.kind, id: reference.id, mode: 'S' }, row, 'the request');
+    const within = above.get(`${reference.kind}/${reference.id}`);
+    const refused = unmet(
+      { kind: reference.kind, id: reference.id, mode: 'S', ...(within ? { within } : {}) },
+      row,
+      'the request',
+    );
     if (refused)
       throw new Problem(refused.code, `${reference.field}: ${refused.message}`, {
         ...refused.details,

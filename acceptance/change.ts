@@ -2,6 +2,7 @@
 import type { Client, Rows } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
+import type { StartOperation } from '../model/platform/operation.ts';
 import type { ProblemCode } from '../runtime/problem.ts';
 import type { Caller, Place } from './caller.ts';
 
@@ -43,6 +44,8 @@ export interface Hold {
   to?: string | null;
   /** Made by this operation: if it fails, a tombstone is all that stays. */
   fresh?: boolean;
+  /** The operation above this one that holds it: this one works inside that hold, and hands it back. */
+  within?: string;
 }
 
 /** What the holds of an action are told from; nothing else, so that they are known before anything is locked. */
@@ -82,6 +85,12 @@ export interface Accepting {
   warnings: string[];
 }
 
+/** Of what begins inside another operation: which, and as what of it. A repeated try with the same key meets its first child. */
+export interface Parent {
+  operationId: string;
+  key: string;
+}
+
 export interface Change {
   kind: Kind;
   verb: string;
@@ -102,6 +111,7 @@ export interface Change {
   permitted?: boolean;
   /** The dispatcher starts it, not the process that accepts it. */
   undispatched?: boolean;
+  parent?: Parent;
 }
 
 export interface Outcome {
@@ -110,15 +120,7 @@ export interface Outcome {
   body: string;
   revision?: number;
   /** Operation to start now: it is first in line on everything it touches. */
-  start?: {
-    id: string;
-    type: string;
-    input: Record<string, unknown>;
-    targetKind: string;
-    targetId: string;
-    targetName: string;
-    projectId: string | null;
-  };
+  start?: StartOperation;
   /** Rights may have changed. */
   rights?: boolean;
 }

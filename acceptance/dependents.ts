@@ -146,7 +146,8 @@ const namedMax = 10;
 
 /**
  * Refuses the end of a resource, be it a delete or an expunge, while something hangs on it or on what goes along, or while any of
- * that is protected. Tells the first of those that the caller may know of. With `dependentsGo` what hangs on it is the caller's to end.
+ * that is protected. Tells the first of those that the caller may know of. With `dependentsGo` what hangs on it is the caller's to end; with
+ * `mayEnd` an operation above has asked whether it, and what goes along, may end.
  *
  * @throws Problem PROTECTED, MANAGED, HAS_DEPENDENTS
  */
@@ -155,14 +156,14 @@ export async function refuseEnd(
   caller: Caller,
   kind: Kind,
   row: Row,
-  { dependentsGo = false }: { dependentsGo?: boolean } = {},
+  { dependentsGo = false, mayEnd = false }: { dependentsGo?: boolean; mayEnd?: boolean } = {},
 ): Promise<void> {
   const { going, blocking } = await walkDown(tx, caller, kind, row, { limit: namedMax, whole: false });
   const named = ({ kind: of, id, name, visible }: Dependent): string =>
     visible ? `${of} ${name || id}` : 'something that you may not see';
   const others = (them: Dependent[]) =>
     them.filter(({ visible }) => visible).map(({ kind: of, id, name }) => ({ kind: of, id, name }));
-  const held = going.filter(({ deleteProtection }) => deleteProtection);
+  const held = mayEnd ? [] : going.filter(({ deleteProtection }) => deleteProtection);
   // The target itself before what goes with it: that is what the caller named.
   const first = held.at(-1);
   if (first?.id === row.id)
@@ -173,7 +174,7 @@ export async function refuseEnd(
       `${named(first)} goes with ${kind.name} ${row.id} and is protected; set its deleteProtection to false first`,
       { blockers: others(held) },
     );
-  const managed = going.filter((one) => one.managed && one.id !== row.id);
+  const managed = mayEnd ? [] : going.filter((one) => one.managed && one.id !== row.id);
   if (managed[0])
     throw new Problem(
       'MANAGED',

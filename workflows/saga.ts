@@ -13,6 +13,7 @@ import {
   allHandlersFinished,
   CancellationScope,
   CancelledFailure,
+  ChildWorkflowFailure,
   condition,
   defineSignal,
   defineUpdate,
@@ -29,6 +30,7 @@ import type { OperationProblem, StepPair, StepPlace, StepReport } from '../activ
 import { instantAt } from '../model/forms.ts';
 import { hostQueue } from '../model/shards.ts';
 import { belayHost } from '../temporal/search-attributes.ts';
+import { type ChildRequest, cancelSignal, childRuns } from './child.ts';
 
 /** Where a step runs: beside the workflow (records), on the control queue (OVN, object stores), or on the queue of its host. */
 export type Where = 'record' | 'control' | 'host';
@@ -49,6 +51,11 @@ export interface StepRef<I, O> extends StepOptions {
 
 export interface Step {
   <I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
+  /**
+   * An operation as a step: answers its result once it has succeeded, and fails as it fails. What it did is undone by `inverse`, another
+   * operation; without one it stays, whatever becomes of this one.
+   */
+  child(request: ChildRequest & { inverse?: ChildRequest }): Promise<unknown>;
   /** The point of no return: from here on the workflow only goes forward. */
   commit(): void;
 }
@@ -140,7 +147,7 @@ function run(
 /** What the client is told of a failure: code, message, step, host; never a stack trace. */
 function problemOf(error: unknown, step: string | null): OperationProblem {
   if (isCancellation(error)) return { code: 'CANCELLED', message: 'cancelled on request', step };
-  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const cause = error instanceof ActivityFailure || error instanceof ChildWorkflowFailure ? error.cause : error;
   if (cause instanceof ApplicationFailure) {
     const details = (cause.details?.[0] ?? {}) as Partial<OperationProblem>;
     return { ...details, code: cause.type ?? 'INTERNAL', message: cause.message, step };
@@ -152,8 +159,7 @@ function problemOf(error: unknown, step: string | null): OperationProblem {
 
 interface Undo {
   report: StepReport;
-  ref: StepRef<never, unknown>;
-  input: unknown;
+  undo: () => Promise<unknown>;
 }
 
 /**
@@ -218,6 +224,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     },
     { validator: refuseLateCancel },
   );
+  setHandler(cancelSignal, () => {
+    if (!committed && !unwinding) scope.cancel();
+  });
 
   const rounds = new Map<number, number>();
   /** Asked for once per round, so that a host can tell a late try of a step from a newer one. */
@@ -233,6 +242,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     if (!activity) throw ApplicationFailure.nonRetryable(`no step named operations.${name}`, 'INTERNAL');
     return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, { index: -1, committed }));
   }
+
+  const runChild = childRuns(record);
 
   /** Says that the operation is stuck, and waits for an operator. One step asks at a time: an answer is for the step it was given for. */
   async function askOperator(report: StepReport, problem: OperationProblem): Promise<'retry' | 'skip'> {
@@ -286,23 +297,24 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }
 
-  async function perform(ref: StepRef<unknown, unknown>, input: unknown, report: StepReport): Promise<unknown> {
+  async function perform(
+    report: StepReport,
+    attempt: () => Promise<unknown>,
+    undo?: () => Promise<unknown>,
+  ): Promise<unknown> {
     try {
       let result: unknown;
-      if (committed) {
-        result = await CancellationScope.nonCancellable(() =>
-          insist(report, () => run(ref, '', input, placeOf(report))),
-        );
-      } else {
-        undos.push({ report, ref: ref as StepRef<never, unknown>, input });
-        result = await run(ref, '', input, placeOf(report));
+      if (committed) result = await CancellationScope.nonCancellable(() => insist(report, attempt));
+      else {
+        if (undo) undos.push({ report, undo });
+        result = await attempt();
       }
       if (report.state === 'running') report.state = 'done';
       return result;
     } catch (error) {
-      failedStep ??= ref.name;
+      failedStep ??= report.name;
       report.state = 'failed';
-      report.error = problemOf(error, ref.name);
+      report.error = problemOf(error, report.name);
       throw error;
     } finally {
       report.endedAt = instantAt(new Date(Date.now()));
@@ -310,7 +322,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   }
 
   // Every promise costs: Temporal notes for each where it was made. So this is one, and not one inside the other.
-  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+  function begin(name: string, perform: (report: StepReport) => Promise<unknown>): Promise<unknown> {
     // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
     if (unwinding || (!committed && scope.consideredCancelled)) {
       const refused = Promise.reject(new CancelledFailure('cancelled on request'));
@@ -319,7 +331,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
     const report: StepReport = {
       index: steps.length,
-      name: ref.name,
+      name,
       state: 'running',
       attempts: 1,
       startedAt: instantAt(new Date(Date.now())),
@@ -327,12 +339,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       error: null,
     };
     steps.push(report);
-    const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
-    if (hostId && !hosts.has(hostId) && hosts.size < namedHosts) {
-      hosts.add(hostId);
-      upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
-    }
-    const outcome = perform(ref, input, report);
+    const outcome = perform(report);
     running.add(outcome);
     const ended = (): void => {
       running.delete(outcome);
@@ -340,7 +347,32 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     // Also of a failure: a body that failed elsewhere no longer waits for this one; unheard, its end would hold the workflow up for ever.
     outcome.then(ended, ended);
     return outcome;
-  }) as Step;
+  }
+
+  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> =>
+    begin(ref.name, (report) => {
+      const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
+      if (hostId && !hosts.has(hostId) && hosts.size < namedHosts) {
+        hosts.add(hostId);
+        upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
+      }
+      return perform(
+        report,
+        () => run(ref, '', input, placeOf(report)),
+        () => run(ref, '.undo', input, placeOf(report)),
+      );
+    })) as Step;
+  step.child = ({ inverse, ...request }) =>
+    begin(request.type, (report) => {
+      const next = (of: ChildRequest): Promise<unknown> =>
+        runChild(report, `${report.index}.${placeOf(report).round ?? 1}`, of);
+      return perform(report, async () => {
+        const result = await next(request);
+        // A child that has not succeeded has undone itself.
+        if (inverse && !committed) undos.push({ report, undo: () => next(inverse) });
+        return result;
+      });
+    });
   step.commit = () => {
     if (committed) return;
     // A cancel that was taken holds, even if the step that it met has succeeded: what was done is undone.
@@ -364,10 +396,10 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     await Promise.allSettled([...running]);
     const problem = problemOf(cancelled ? new CancelledFailure('cancelled on request') : error, failedStep);
     await record('rollBack', { steps, problem });
-    for (const { report, ref, input } of undos.reverse()) {
+    for (const { report, undo } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
-      await insist(report, () => run(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(report)));
+      await insist(report, undo);
       if (report.state === 'undoing') report.state = 'undone';
       report.error = failed;
       report.endedAt = instantAt(new Date(Date.now()));

@@ -47,6 +47,10 @@ export const operation = kind({
     error: json(Type.Unknown(), 'system'),
     result: json(Type.Unknown(), 'system'),
     requestId: text(64, 'system'),
+    parentOperationId: ref('operation', 'system', {
+      onDelete: 'ignore',
+      description: 'The operation that has begun this one as a part of itself',
+    }),
   },
   states: operationStates,
   actions: {
@@ -78,4 +82,17 @@ export interface StepRecord {
   startedAt: string;
   endedAt: string | null;
   error: { code: string; message: string } | null;
+}
+
+/** What the run of an operation is begun with. */
+export interface StartOperation {
+  id: string;
+  /** `instance.create`; runs the workflow `createInstance`. */
+  type: string;
+  input: Record<string, unknown>;
+  targetKind: string;
+  targetId: string;
+  /** As it is called now; its id says it where it has no name. */
+  targetName: string;
+  projectId: string | null;
 }
