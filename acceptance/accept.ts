@@ -175,7 +175,7 @@ function holdsOf(
   const pins = references
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
-  const all = [target, ...(hook?.holds?.(scene) ?? []), ...pins];
+  const all = [...(action.on === 'collection' ? [] : [target]), ...(hook?.holds?.(scene) ?? []), ...pins];
   return all
     .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
     .map((hold) => {
@@ -189,9 +189,17 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const creating = verb === 'create';
   const hook = hookOf(kind.name, verb);
   const references = referencesOf(kind, verb, input);
-  const projectId = creating ? await projectOf(tx, caller, kind, input) : null;
+  const collective = action.on === 'collection';
+  const projectId = creating
+    ? await projectOf(tx, caller, kind, input)
+    : ((await hook?.project?.(tx, caller, input)) ?? null);
   const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
-  const fresh = creating ? newRow(kind, input, projectId, operationId, action.via ?? action.to) : null;
+  const fresh = creating
+    ? newRow(kind, input, projectId, operationId, action.via ?? action.to)
+    : // What acts on a collection has itself for a target.
+      collective
+      ? { id: operationId ?? crypto.randomUUID(), revision: 0, projectId }
+      : null;
   const named: Key[] = [
     ...(change.targetId ? [{ kind: kind.name, id: change.targetId }] : []),
     ...(projectId ? [{ kind: 'project', id: projectId }] : []),
@@ -236,7 +244,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   if (!covers(locked, holds)) throw new Moved({ kind: kind.name, id: row.id });
   authorize(change, row, loaded);
 
-  const livesIn = creating ? projectId : ((row.projectId as string | null | undefined) ?? null);
+  const livesIn = fresh ? projectId : ((row.projectId as string | null | undefined) ?? null);
   const project = projectId ? (loaded.get(`project/${projectId}`) ?? null) : null;
   if (projectId && !project)
     throw new Problem('NOT_FOUND', `there is no project ${projectId}`, {

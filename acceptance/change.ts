@@ -145,6 +145,8 @@ export interface Hook {
   dependentsGo?(input: Record<string, unknown>): boolean;
   /** Whether it is for this caller and nobody else to do, wherever the permission is held. */
   mine?(row: Row, caller: Caller): boolean;
+  /** Of an action on a collection, which has no target: the project that its operation lies in. */
+  project?(tx: Client, caller: Caller, input: Record<string, unknown>): Promise<string | null>;
   accept?(accepting: Accepting): Promise<void> | void;
 }
 

@@ -7,6 +7,7 @@ import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { hostHooks } from './platform/host.ts';
+import { operationHooks } from './platform/operation.ts';
 import { settingHooks } from './platform/setting.ts';
 import { imageHooks } from './storage/image.ts';
 import { snapshotHooks } from './storage/snapshot.ts';
@@ -22,6 +23,7 @@ const hooks: Hooks = {
   ...subnetHooks,
   ...clusterHooks,
   ...hostHooks,
+  ...operationHooks,
   ...settingHooks,
   ...imageHooks,
   ...snapshotHooks,

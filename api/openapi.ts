@@ -76,8 +76,8 @@ const lastEventId = header(
 );
 
 /** What may be asked of a change beside its body. An operation itself is only asked something: nothing is made that could wait. */
-function changeParameters(kind: Kind, { mode }: Action, existing: boolean): JsonSchema[] {
-  if (kind.name === 'operation') return [dryRun, ifMatch];
+function changeParameters(kind: Kind, { mode, on }: Action, existing: boolean): JsonSchema[] {
+  if (kind.name === 'operation' && on !== 'collection') return [dryRun, ifMatch];
   return [
     dryRun,
     ...(mode === 'operation' ? [onBusy, preferWait, callbackUrl] : []),
@@ -240,14 +240,15 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
   for (const [verb, action] of Object.entries(actions)) {
     if (kind.name === 'image' && verb === 'import') continue;
     const input = (action.input as unknown as JsonSchema | undefined) ?? emptyObject;
-    paths[`${root}/{id}/actions/${verb}`] = {
-      parameters: [idParameter],
+    const collective = action.on === 'collection';
+    paths[collective ? `${root}/actions/${verb}` : `${root}/{id}/actions/${verb}`] = {
+      ...(collective ? {} : { parameters: [idParameter] }),
       post: {
         operationId: `${verb}${name}`,
         summary: action.summary,
         description: storyOf(kind, verb, action),
         tags,
-        parameters: changeParameters(kind, action, true),
+        parameters: changeParameters(kind, action, !collective),
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
         responses: {
           ...changed(action.mode, {

@@ -23,6 +23,7 @@ const happened: Readonly<Record<string, string>> = {
   revert: 'reverted',
   import: 'imported',
   cleanCache: 'cacheCleaned',
+  runMany: 'manyRun',
   cancel: 'cancelled',
   retry: 'retried',
   skipStep: 'stepSkipped',

@@ -19,6 +19,7 @@ export { setRulesSecurityGroup } from './network/setRulesSecurityGroup.ts';
 export { connectHost } from './platform/connectHost.ts';
 export { createHost } from './platform/createHost.ts';
 export { deleteHost } from './platform/deleteHost.ts';
+export { runManyOperation } from './platform/runManyOperation.ts';
 export { attachVolume } from './storage/attachVolume.ts';
 export { cleanCacheStoragePool } from './storage/cleanCacheStoragePool.ts';
 export { createBackupStore } from './storage/createBackupStore.ts';

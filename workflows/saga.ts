@@ -56,6 +56,8 @@ export interface Step {
    * operation; without one it stays, whatever becomes of this one.
    */
   child(request: ChildRequest & { inverse?: ChildRequest }): Promise<unknown>;
+  /** What a failure of a step is told as. */
+  problemOf(error: unknown): OperationProblem;
   /** The point of no return: from here on the workflow only goes forward. */
   commit(): void;
 }
@@ -373,6 +375,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
         return result;
       });
     });
+  step.problemOf = (error) => problemOf(error, failedStep);
   step.commit = () => {
     if (committed) return;
     // A cancel that was taken holds, even if the step that it met has succeeded: what was done is undone.
