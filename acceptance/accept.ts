@@ -21,6 +21,7 @@ import { ancestorsOf } from './ancestors.ts';
 import {
   authorize,
   checkReferences,
+  permissionOf,
   projectOf,
   referencesOf,
   refuseClosedZone,
@@ -155,6 +156,7 @@ function holdsOf(
   scene: Scene,
   references: Reference[],
   above: ReadonlyMap<string, string>,
+  foreseen: readonly Hold[],
 ): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
   const target: Hold = {
@@ -175,7 +177,7 @@ function holdsOf(
   const pins = references
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
-  const all = [...(action.on === 'collection' ? [] : [target]), ...(hook?.holds?.(scene) ?? []), ...pins];
+  const all = [...(action.on === 'collection' ? [] : [target]), ...(hook?.holds?.(scene) ?? []), ...foreseen, ...pins];
   return all
     .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
     .map((hold) => {
@@ -215,17 +217,23 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     const home = hook?.home?.(row);
     const related = [...(home ? [home] : []), ...(hook?.related?.(scene) ?? [])];
     for (const [key, found] of await loadAll(tx, related)) loaded.set(key, found);
+    if (hook?.foresee) {
+      foreseen = await hook.foresee(tx, caller, scene);
+      for (const [key, found] of await loadAll(tx, foreseen)) loaded.set(key, found);
+    }
     return scene;
   };
   let above: ReadonlyMap<string, string> = new Map();
-  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references, above);
+  let foreseen: Hold[] = [];
+  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references, above, foreseen);
   const locksFor = (holds: Hold[]): Map<string, LockMode> =>
     strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
 
   // Only holds that follow from rows have to be looked up before the locks.
-  const foretold: Scene = hook?.related
-    ? await look()
-    : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
+  const foretold: Scene =
+    hook?.related || hook?.foresee
+      ? await look()
+      : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
   const locked = locksFor(claim(foretold));
   await lockAll(tx, locked);
   if (change.parent)
@@ -234,10 +242,10 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       ...named.map((key): Hold => ({ ...key, mode: 'S' })),
     ]);
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
-  const line = await lineOf(
-    tx,
-    claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
-  );
+  const line = await lineOf(tx, [
+    ...claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
+    ...staying(change, action, projectId, above),
+  ]);
   const scene = await look();
   const { row, loaded } = scene;
   const holds = claim(scene);
@@ -289,10 +297,28 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
+  for (const key of staying(change, action, projectId, above)) refuseEnding(key, line);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'
     ? acceptOperation(change, action, accepting, holds, line)
     : acceptRecord(change, action, accepting, row);
+}
+
+/** What is nobody's to hold but a cascade's, and must not be about to go: what is made lives in its project, and what is changed itself. */
+function staying(
+  { kind, targetId }: Change,
+  action: Action,
+  projectId: string | null,
+  above: ReadonlyMap<string, string>,
+): Hold[] {
+  const keys = [
+    ...(projectId ? [{ kind: 'project', id: projectId }] : []),
+    ...(targetId && action.mode === 'sync' && !isLocked(kind) ? [{ kind: kind.name, id: targetId }] : []),
+  ];
+  return keys.map((key) => {
+    const within = above.get(keyOf(key));
+    return { ...key, mode: 'S', ...(within ? { within } : {}) };
+  });
 }
 
 /** Refuses what can not begin: conditions on what is free right now. Whatever others change first is looked at when its turn comes. */
@@ -350,7 +376,7 @@ function auditRow(
     actorUserId: change.caller.userId,
     actorApiKeyId: change.caller.apiKeyId,
     sourceAddress: change.sourceAddress,
-    permission: `${change.kind.name}.${change.verb}`,
+    permission: permissionOf(change),
     resourceKind: change.kind.name,
     resourceId: row.id,
     input: masked(change.kind, input),
@@ -450,7 +476,7 @@ async function acceptOperation(
   if (change.callbackUrl) rows.callback = [await callbackRow(tx, change.caller, operationId, change.callbackUrl)];
   await insertAll(tx, rows);
   for (const hold of holds) {
-    if (!enters(hold) || hold.fresh || hold.mode === 'S') continue;
+    if (!enters(hold) || hold.fresh || hold.mode === 'S' || !isLocked(kindOf(hold.kind))) continue;
     // Whoever could change it now would be in the line; that it is as it was read is asked all the same.
     const [entered] = await run(
       tx,

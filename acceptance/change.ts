@@ -133,6 +133,11 @@ export interface Hook {
   related?(scene: Scene): Related[];
   /** What it holds beside its target, and beside S on what the request names. Pure: it is asked before the locks and again under them. */
   holds?(scene: Scene): Hold[];
+  /**
+   * What it holds beside all that, where that takes more than a look at rows: asked before the locks and again under them. What it holds then and
+   * did not before makes the change start over.
+   */
+  foresee?(tx: Client, caller: Caller, scene: Scene): Promise<Hold[]>;
   /** What must be true of its target beside the states of the model. Pure, as `holds`. */
   conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */

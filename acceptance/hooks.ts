@@ -1,5 +1,6 @@
 /** What single actions add to the general way of a change. An action that is not here needs nothing of its own. */
 
+import { cascadeHook } from './cascade.ts';
 import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
@@ -33,4 +34,5 @@ const hooks: Hooks = {
   ...tenancyHooks,
 };
 
-export const hookOf = (kind: string, verb: string): Hook | undefined => hooks[`${kind}.${verb}`];
+export const hookOf = (kind: string, verb: string): Hook | undefined =>
+  verb === 'cascade' ? cascadeHook : hooks[`${kind}.${verb}`];

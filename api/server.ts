@@ -201,7 +201,7 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
       );
       continue;
     }
-    if (kind.name === 'operation') continue;
+    if (kind.name === 'operation' || on === 'delete') continue;
     if (kind.name === 'image' && verb === 'import') continue;
     router.post(`${root}/:id/actions/${verb}`, asks(kind, verb), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, verb, uuidOf(ctx, kind))),

@@ -24,6 +24,7 @@ const happened: Readonly<Record<string, string>> = {
   import: 'imported',
   cleanCache: 'cacheCleaned',
   runMany: 'manyRun',
+  cascade: 'treeDeleted',
   cancel: 'cancelled',
   retry: 'retried',
   skipStep: 'stepSkipped',

@@ -121,8 +121,11 @@ export interface StepDescription {
 export interface Action {
   summary: string;
   mode: 'sync' | 'operation';
-  /** Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own. */
-  on?: 'resource' | 'collection';
+  /**
+   * Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own, and `delete` here means
+   * that it is asked for by DELETE too.
+   */
+  on?: 'resource' | 'collection' | 'delete';
   input?: TObject;
   /** States it may start from; omitted: any stable state. */
   from?: readonly string[];

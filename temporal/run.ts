@@ -2,9 +2,10 @@
 import type { StartOperation } from '../model/platform/operation.ts';
 import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
-/** `instance.create` → `createInstance`. */
+/** `instance.create` → `createInstance`; a cascade is the same for all kinds. */
 export function workflowName(type: string): string {
   const [kind = '', verb = ''] = type.split('.');
+  if (verb === 'cascade') return verb;
   return `${verb}${kind.charAt(0).toUpperCase()}${kind.slice(1)}`;
 }
 

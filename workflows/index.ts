@@ -16,6 +16,7 @@ export { deleteSecurityGroup } from './network/deleteSecurityGroup.ts';
 export { deleteSubnet } from './network/deleteSubnet.ts';
 export { repairNetwork } from './network/repairNetwork.ts';
 export { setRulesSecurityGroup } from './network/setRulesSecurityGroup.ts';
+export { cascade } from './platform/cascade.ts';
 export { connectHost } from './platform/connectHost.ts';
 export { createHost } from './platform/createHost.ts';
 export { deleteHost } from './platform/deleteHost.ts';

@@ -6,6 +6,7 @@ import type { Client } from '../../database/database.ts';
 import { insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { startOf } from '../../database/queue.ts';
+import { isLocked } from '../../model/columns.ts';
 import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
@@ -37,7 +38,7 @@ async function enter(
     `UPDATE "operationLock" SET entered = true, "fromState" = $4 WHERE "operationId" = $1 AND "resourceKind" = $2 AND "resourceId" = $3`,
     [operationId, kind, id, mode === 'S' ? null : String(found?.row.state ?? '')],
   );
-  if (mode !== 'S')
+  if (mode !== 'S' && isLocked(kindOf(kind)))
     await run(
       tx,
       `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,

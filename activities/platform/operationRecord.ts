@@ -4,6 +4,7 @@ import { freeAddress } from '../../database/addresses.ts';
 import { type Client, insertAll, run } from '../../database/database.ts';
 import { eventRow, toldColumns } from '../../database/events.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
+import { isLocked } from '../../model/columns.ts';
 import { happenedOf } from '../../model/happened.ts';
 import type { LockMode } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
@@ -77,7 +78,7 @@ export async function leave(
   stateOf: (held: Held) => string | null,
 ): Promise<void> {
   const left = held.flatMap((entry) => {
-    if (entry.mode === 'S') return [];
+    if (entry.mode === 'S' || !isLocked(kindOf(entry.resourceKind))) return [];
     // What it only held is in the state that it, or a child of it, has brought about.
     const onlyHeld = entry.fromState !== null && entry.viaState === null && entry.toState === null;
     // Empty where the kind has no states.
