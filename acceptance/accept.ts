@@ -289,11 +289,12 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,
       });
-    if (ends(action, verb))
-      await refuseEnd(tx, caller, kind, row, {
-        dependentsGo: hook?.dependentsGo?.(input) ?? false,
-        mayEnd: above.has(keyOf({ kind: kind.name, id: row.id })),
-      });
+    if (ends(action, verb)) {
+      const mayEnd = above.has(keyOf({ kind: kind.name, id: row.id }));
+      // What can be recovered goes before what hangs on it, which can not.
+      const dependentsGo = hook?.dependentsGo?.(input) ?? (mayEnd && action.to === 'destroyed');
+      await refuseEnd(tx, caller, kind, row, { dependentsGo, mayEnd });
+    }
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
