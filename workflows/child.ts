@@ -53,8 +53,9 @@ export function childRuns(record: WriteRecord): RunChild {
     /** It may be waiting, running or over: it is waited for in any case. */
     const cancel = async (): Promise<void> => {
       const { running } = (await record('cancelChild', { childId: start.id })) as { running: boolean };
-      if (running) await (await begun)?.signal(cancelSignal);
-      else dropped = true;
+      if (!running) dropped = true;
+      // One that has ended by then hears nothing any more, and need not.
+      else await (await begun)?.signal(cancelSignal).catch(() => {});
     };
     CancellationScope.current().cancelRequested.catch(() => {
       if (!over) void CancellationScope.nonCancellable(cancel);
