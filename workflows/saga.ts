@@ -412,8 +412,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
-  const { refused } = (await record('begin')) as { refused: OperationProblem | null };
+  const { refused, ended } = (await record('begin')) as { refused: OperationProblem | null; ended?: { result: T } };
   if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
+  if (ended) return ended.result;
 
   let result: T;
   try {

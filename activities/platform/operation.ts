@@ -47,12 +47,32 @@ async function enter(
   return null;
 }
 
+/** How a turn begins: `refused` ends the operation; `ended` is what came of it when it is over already. */
+interface Begun {
+  refused: OperationProblem | null;
+  ended?: { result: unknown };
+}
+
+/**
+ * A run that is taken up again has forgotten what it did beside its history since the last event, its end perhaps too: it is told that, and
+ * ends in the same way.
+ */
+async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
+  const [end] = await run<{ result: unknown; error: OperationProblem | null }>(
+    tx,
+    'SELECT result, error FROM "operation" WHERE id = $1',
+    [id],
+  );
+  if (state === 'succeeded') return { refused: null, ended: { result: end?.result ?? null } };
+  return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
+}
+
 const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
 
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
-    async do({ operationId }: { operationId: string }): Promise<{ refused: OperationProblem | null }> {
+    async do({ operationId }: { operationId: string }): Promise<Begun> {
       // What was first in line when it was accepted has entered all it holds by then, and nothing could change since.
       const [begun] = await run<{ createdAt: Date }>(
         database.pool,
@@ -66,14 +86,7 @@ export const operations = ({ database }: World) => ({
       }
       return transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
-        if (finals.has(operation.state))
-          return {
-            refused: {
-              code: operation.state === 'cancelled' ? 'CANCELLED' : 'INVALID_STATE',
-              message: `the operation is ${operation.state}`,
-              step: null,
-            },
-          };
+        if (finals.has(operation.state)) return endOf(tx, operation);
         if (operation.state !== 'queued') return { refused: null };
         const { held } = operation;
         let refused: OperationProblem | null = operation.cancelRequestedAt
