@@ -90,13 +90,14 @@ export async function projectOf(
   });
 }
 
+/** A delete is one, whatever it takes along. */
+export const permissionOf = ({ kind, verb }: Pick<Change, 'kind' | 'verb'>): string =>
+  `${kind.name}.${verb === 'cascade' ? 'delete' : verb}`;
+
 /** What only those who run the platform may do or set. */
-export function refuseOperatorOnly(
-  { kind, verb, caller, permitted }: Change,
-  action: Action,
-  input: Record<string, unknown>,
-): void {
-  const permission = `${kind.name}.${verb}`;
+export function refuseOperatorOnly(change: Change, action: Action, input: Record<string, unknown>): void {
+  const { kind, caller, permitted } = change;
+  const permission = permissionOf(change);
   if (isOperator(caller, permission)) return;
   if (action.operatorOnly && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
   for (const [name, { operatorOnly }] of Object.entries(kind.fields)) {
@@ -133,7 +134,7 @@ const maySee = (caller: Caller, kind: Kind, row: Row): boolean =>
 
 export function authorize(change: Change, row: Row, loaded: Map<string, Row>): void {
   const { kind, caller, verb } = change;
-  const permission = `${kind.name}.${verb}`;
+  const permission = permissionOf(change);
   const hook = hookOf(kind.name, verb);
   const place = placeOfChange(change, row, loaded);
   if (change.permitted || (hook?.mine ? hook.mine(row, caller) : may(caller, permission, place))) return;
@@ -200,6 +201,7 @@ export function checkReferences(
   references: Reference[],
   loaded: Map<string, Row>,
   projectId: string | null,
+  above: ReadonlyMap<string, string>,
 ): void {
   for (const reference of references) {
     const row = loaded.get(`${reference.kind}/${reference.id}`);
@@ -215,7 +217,12 @@ export function checkReferences(
         );
       throw missing(reference.field, reference.kind, reference.id);
     }
-    const refused = unmet({ kind: reference.kind, id: reference.id, mode: 'S' }, row, 'the request');
+    const within = above.get(`${reference.kind}/${reference.id}`);
+    const refused = unmet(
+      { kind: reference.kind, id: reference.id, mode: 'S', ...(within ? { within } : {}) },
+      row,
+      'the request',
+    );
     if (refused)
       throw new Problem(refused.code, `${reference.field}: ${refused.message}`, {
         ...refused.details,

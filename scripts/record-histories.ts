@@ -13,7 +13,7 @@ import pg from 'pg';
 import type { Api, OperationView } from '../lab/api.ts';
 import { type Cloud, instanceBody, make } from '../lab/provision.ts';
 import { smallRawDisk } from '../lab/underlay.ts';
-import { workflowName } from '../temporal/start-operation.ts';
+import { workflowName } from '../temporal/run.ts';
 import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/support/cloud.ts';
 import { historyToJson, type RecordedHistory } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
