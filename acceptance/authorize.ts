@@ -99,7 +99,8 @@ export function refuseOperatorOnly(change: Change, action: Action, input: Record
   const { kind, caller, permitted } = change;
   const permission = permissionOf(change);
   if (isOperator(caller, permission)) return;
-  if (action.operatorOnly && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
+  const forOperators = action.operatorOnly || (change.verb === 'cascade' && kind.actions.delete?.operatorOnly);
+  if (forOperators && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
   for (const [name, { operatorOnly }] of Object.entries(kind.fields)) {
     const value = input[name];
     if (!operatorOnly || value == null || (operatorOnly !== true && !operatorOnly.includes(String(value)))) continue;

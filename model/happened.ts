@@ -24,7 +24,7 @@ const happened: Readonly<Record<string, string>> = {
   import: 'imported',
   cleanCache: 'cacheCleaned',
   runMany: 'manyRun',
-  cascade: 'treeDeleted',
+  cascade: 'deletedWithAll',
   cancel: 'cancelled',
   retry: 'retried',
   skipStep: 'stepSkipped',

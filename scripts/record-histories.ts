@@ -67,6 +67,11 @@ async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Pro
   await remove(tenant, 'volumes', volumeId);
   await act('volumes', volumeId, 'expunge');
 
+  const { id: manyId } = await make(tenant, 'instances', instanceBody(cloud, 'one of many'));
+  const many = { action: 'instance.reboot', input: { mode: 'force' }, targets: { ids: [manyId] } };
+  await tenant.done('POST', '/v1/operations/actions/runMany', many);
+  await tenant.done('DELETE', `/v1/instances/${manyId}?expunge=true`);
+
   await act('networks', cloud.network.id, 'repair');
   await remove(tenant, 'instances', instanceId);
   await act('instances', instanceId, 'recover');
