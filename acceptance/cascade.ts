@@ -66,7 +66,8 @@ async function accept({ tx, caller, kind, row, input, references, workflowInput 
         blockers: others(blocking),
       },
     );
-  const beside = going.filter(({ id }) => id !== row.id);
+  const alone = separate(going, row.id);
+  const beside = alone.filter(({ id }) => id !== row.id);
   if (beside.length > 0 && input.cascade !== true)
     throw new Problem(
       'HAS_DEPENDENTS',
@@ -85,7 +86,6 @@ async function accept({ tx, caller, kind, row, input, references, workflowInput 
     throw new Problem('MANAGED', `${named(managed[0])} changes only through what manages it`, {
       blockers: others(managed),
     });
-  const alone = separate(going, row.id);
   for (const one of alone) {
     const found = references.get(keyOf(one));
     refuseWithout(caller, 'delete', one, found);

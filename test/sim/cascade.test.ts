@@ -192,3 +192,21 @@ test.each(['cascades.plan', 'instance.stop', 'volume.detach', 'instance.delete',
     expect(await picture()).toEqual(before);
   },
 );
+
+test('what has a recovery window is freed at once when only that is asked, and what it keeps by itself goes along', async () => {
+  const { id } = await deploy('at once', { dataVolumes: [{ sizeGib: 1 }] });
+  const { items } = await admin.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/volumes?filter=${encodeURIComponent(`instanceId = "${id}" AND role = "data"`)}`,
+  );
+  const ended = await cloud.tenant.done('DELETE', `/v1/instances/${id}?expunge=true`);
+  expect(ended.steps.map(({ name }) => name)).toEqual([
+    'cascades.plan',
+    'instance.stop',
+    'instance.delete',
+    'instance.expunge',
+  ]);
+  for (const volume of items) await cloud.tenant.done('DELETE', `/v1/volumes/${volume.id}?expunge=true`);
+  expect(items).toHaveLength(1);
+  expect(await picture()).toEqual(before);
+});
