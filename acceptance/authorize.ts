@@ -142,7 +142,8 @@ export function authorize(change: Change, row: Row, loaded: Map<string, Row>): v
   if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
   const seen = verb !== 'create' && (may(caller, `${kind.name}.get`, place) || maySee(caller, kind, row));
   // What a caller may not even see does not exist for it; a project it may not see neither.
-  if (verb !== 'create' && !seen) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${row.id}`);
+  if (verb !== 'create' && kind.actions[verb]?.on !== 'collection' && !seen)
+    throw new Problem('NOT_FOUND', `there is no ${kind.name} ${row.id}`);
   const livesWith = kind.livesWith ? kind.fields[kind.livesWith]?.ref : undefined;
   if (verb === 'create' && kind.livesWith && livesWith) {
     const home = loaded.get(`${livesWith}/${String(row[kind.livesWith])}`);

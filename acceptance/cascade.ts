@@ -113,9 +113,14 @@ async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<
     });
 }
 
-export const cascadeHook: Hook = {
-  foresee: (tx, caller, scene) => foresee(tx, caller, scene),
+/** Who may ask for it is who may ask for the delete. */
+export const cascadeOf = ({ home, place, own, mine }: Hook = {}): Hook => ({
+  ...(home ? { home } : {}),
+  ...(place ? { place } : {}),
+  ...(own ? { own } : {}),
+  ...(mine ? { mine } : {}),
+  foresee,
   // What hangs on it goes along, and is looked at above.
   dependentsGo: () => true,
   accept,
-};
+});

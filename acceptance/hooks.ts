@@ -1,6 +1,6 @@
 /** What single actions add to the general way of a change. An action that is not here needs nothing of its own. */
 
-import { cascadeHook } from './cascade.ts';
+import { cascadeOf } from './cascade.ts';
 import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
@@ -35,4 +35,4 @@ const hooks: Hooks = {
 };
 
 export const hookOf = (kind: string, verb: string): Hook | undefined =>
-  verb === 'cascade' ? cascadeHook : hooks[`${kind}.${verb}`];
+  verb === 'cascade' ? cascadeOf(hooks[`${kind}.delete`]) : hooks[`${kind}.${verb}`];
