@@ -35,7 +35,6 @@ export const problemStatus = {
   BACKEND_UNAVAILABLE: 503,
   TIMEOUT: 504,
   CANCELLED: 409,
-  PARTLY_FAILED: 409,
   INTERNAL: 500,
 } as const;
 

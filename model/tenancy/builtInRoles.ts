@@ -38,8 +38,6 @@ const tenantKinds = [
   'keyPair',
 ];
 const trace = read('operation', 'event', 'auditEntry');
-/** What those who use it ask of it. */
-const ofOperations = ['operation.cancel', 'operation.runMany'];
 const everything = (kinds: string[]): string[] => kinds.map((kind) => `${kind}.*`);
 
 /** The ready-made roles. */
@@ -81,7 +79,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
         ...catalogue,
         ...offered,
         ...trace,
-        ...ofOperations,
+        'operation.cancel',
       ),
       ...deny('domain.delete'),
     ],
@@ -95,7 +93,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      ...ofOperations,
+      'operation.cancel',
     ),
   },
   billingManager: {
@@ -112,7 +110,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      ...ofOperations,
+      'operation.cancel',
       'apiKey.*',
     ),
   },
@@ -125,7 +123,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      ...ofOperations,
+      'operation.cancel',
       'apiKey.*',
     ),
   },
