@@ -477,7 +477,6 @@ export const hosts = (world: World) => {
       do: ({ hostId }: HostRef, context) => forgetCapacity(hostId, context),
     }),
   };
-  const { authorizeKey: _, installPackages: packages, installAgent: agent } = steps;
   return {
     ...steps,
     /** By SSH, over as few connections as it takes: the platform's key is let in, and by that key comes all that a host needs before it can be spoken to through its agent. */
@@ -498,7 +497,7 @@ export const hosts = (world: World) => {
         );
       },
       async undo(input, context) {
-        await joined(steps.authorizeKey, packages, agent).undo?.(input, context);
+        await joined(steps.authorizeKey, steps.installPackages, steps.installAgent).undo?.(input, context);
       },
     }),
     /** Through its agent: what the host is part of, and what it can do. */
