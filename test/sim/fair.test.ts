@@ -212,8 +212,9 @@ describe('what stays open', () => {
       [behind, networkId],
     );
     const { id } = await api.call('POST', `/v1/networks/${networkId}/actions/repair`, {});
+    // One more than a key may have: whichever comes last is refused, the others stay open.
     const ended = new AbortController();
-    const waits = Array.from({ length: 256 }, () =>
+    const waits = Array.from({ length: 257 }, () =>
       fetch(`${api.url}/v1/operations/${id}?waitSeconds=60`, {
         headers: { authorization: `Bearer ${api.token}` },
         signal: ended.signal,
@@ -222,13 +223,12 @@ describe('what stays open', () => {
         () => 0,
       ),
     );
-    const one = () => api.raw('GET', `/v1/operations/${id}?waitSeconds=1`, null);
-    await until(async () => (await one()).status === 429);
+    expect(await Promise.race(waits)).toBe(429);
     const taken = await api.raw('DELETE', `/v1/networks/${networkId}`, null, { Prefer: 'wait=60' });
     expect([taken.status, taken.headers.get('preference-applied')]).toEqual([202, null]);
     ended.abort();
     await Promise.all(waits);
-    await until(async () => (await one()).status === 200);
+    await until(async () => (await api.raw('GET', `/v1/operations/${id}?waitSeconds=1`, null)).status === 200);
     await client.query('DELETE FROM "operationLock" WHERE "operationId" = $1', [behind]);
     await client.query(`SELECT pg_notify('belay_queue', '')`);
     await api.settled(((await taken.json()) as Resource).id);
