@@ -11,7 +11,7 @@
  * @property {string[]} [packages] the npm packages it may use; all in package.json unless said
  * @property {false} [node] it may not use Node's own modules
  */
-const startOperation = '^temporal/(connection|start-operation|search-attributes)\\.ts$';
+const startOperation = '^temporal/(connection|run|start-operation|search-attributes)\\.ts$';
 const migrations = '^prisma/migrate\\.ts$';
 /** How to reach a server over TLS; they know nothing of the product. */
 const wires = '^runtime/(certificateFiles|postgresConnection)\\.ts$';
@@ -29,7 +29,7 @@ const rooms = {
   },
   // They run in Temporal's sandbox: deterministic, no I/O.
   workflows: {
-    may: ['^model/', '^temporal/search-attributes\\.ts$'],
+    may: ['^model/', '^temporal/(run|search-attributes)\\.ts$'],
     mayTypesOf: ['^activities/'],
     packages: ['@temporalio/workflow'],
     node: false,
@@ -46,7 +46,7 @@ const rooms = {
     ],
   },
   'host-agent': { may: ['^model/'] },
-  temporal: { may: ['^postgres/', '^runtime/'] },
+  temporal: { may: ['^model/', '^postgres/', '^runtime/'] },
   postgres: { may: [wires] },
   prisma: { may: ['^postgres/', '^model/', wires] },
   // A client like any other: what it knows of the resources comes from the API's document.

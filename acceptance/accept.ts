@@ -17,9 +17,11 @@ import { happenedOf } from '../model/happened.ts';
 import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
+import { ancestorsOf } from './ancestors.ts';
 import {
   authorize,
   checkReferences,
+  permissionOf,
   projectOf,
   referencesOf,
   refuseClosedZone,
@@ -29,7 +31,18 @@ import {
 import type { Caller } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
-import { covers, type Key, keyOf, type Line, lineOf, lockAll, strongest, unmet, unprotected } from './holds.ts';
+import {
+  covers,
+  heldAbove,
+  type Key,
+  keyOf,
+  type Line,
+  lineOf,
+  lockAll,
+  strongest,
+  unmet,
+  unprotected,
+} from './holds.ts';
 import { hookOf } from './hooks.ts';
 import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
@@ -90,13 +103,16 @@ async function once(tx: Client, change: Change, action: Action, input: Record<st
   if (change.idempotencyKey)
     // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
     await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
-      change.caller.apiKeyId,
+      keeperOf(change),
       change.idempotencyKey,
       outcome.status,
-      seal(change.caller.apiKeyId, change.idempotencyKey, outcome.body),
+      seal(keeperOf(change), change.idempotencyKey, outcome.body),
     ]);
   return outcome;
 }
+
+/** Whose the key is: of a child it is its parent's. */
+const keeperOf = ({ parent, caller }: Change): string => parent?.operationId ?? caller.apiKeyId;
 
 function checked(change: Change): Record<string, unknown> {
   const { kind, verb, body } = change;
@@ -110,7 +126,7 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   const hash = createHash('sha256')
     .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.body ?? null]))
     .digest('hex');
-  const values = [change.caller.apiKeyId, change.idempotencyKey];
+  const values = [keeperOf(change), change.idempotencyKey];
   const mine = await run(
     tx,
     `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, $3, 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
@@ -127,14 +143,24 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   );
   if (first?.requestHash !== hash)
     throw new Problem('IDEMPOTENCY_MISMATCH', 'this Idempotency-Key was used with another request');
-  return { status: first.status, body: unseal(change.caller.apiKeyId, change.idempotencyKey, first.body) };
+  return { status: first.status, body: unseal(keeperOf(change), change.idempotencyKey, first.body) };
 }
 
 /** Whether the action is the end of what it acts on, be it for now or for good. */
 const ends = (action: Action, verb: string): boolean => verb === 'delete' || action.lock === 'D';
 
-/** What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. */
-function holdsOf(action: Action, verb: string, scene: Scene, references: Reference[]): Hold[] {
+/**
+ * What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. `above` are the keys
+ * of what operations above this one hold: that it may end has been asked when they were accepted.
+ */
+function holdsOf(
+  action: Action,
+  verb: string,
+  scene: Scene,
+  references: Reference[],
+  above: ReadonlyMap<string, string>,
+  foreseen: readonly Hold[],
+): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
   const target: Hold = {
     kind: scene.kind.name,
@@ -143,7 +169,9 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
     ...(action.from ? { from: action.from } : {}),
     conditions: [
       ...(hook?.conditions?.(scene) ?? []),
-      ...(ends(action, verb) ? unprotected(scene.kind, scene.row.id) : []),
+      ...(ends(action, verb) && !above.has(keyOf({ kind: scene.kind.name, id: scene.row.id }))
+        ? unprotected(scene.kind, scene.row.id)
+        : []),
     ],
     via: action.via ?? null,
     to: action.to ?? null,
@@ -152,8 +180,13 @@ function holdsOf(action: Action, verb: string, scene: Scene, references: Referen
   const pins = references
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
-  const all = [target, ...(hook?.holds?.(scene) ?? []), ...pins];
-  return all.filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index);
+  const all = [...(action.on === 'collection' ? [] : [target]), ...(hook?.holds?.(scene) ?? []), ...foreseen, ...pins];
+  return all
+    .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
+    .map((hold) => {
+      const within = above.get(keyOf(hold));
+      return within ? { ...hold, within } : hold;
+    });
 }
 
 async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
@@ -161,9 +194,17 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   const creating = verb === 'create';
   const hook = hookOf(kind.name, verb);
   const references = referencesOf(kind, verb, input);
-  const projectId = creating ? await projectOf(tx, caller, kind, input) : null;
+  const collective = action.on === 'collection';
+  const projectId = creating
+    ? await projectOf(tx, caller, kind, input)
+    : ((await hook?.project?.(tx, caller, input)) ?? null);
   const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
-  const fresh = creating ? newRow(kind, input, projectId, operationId, action.via ?? action.to) : null;
+  const fresh = creating
+    ? newRow(kind, input, projectId, operationId, action.via ?? action.to)
+    : // What acts on a collection has itself for a target.
+      collective
+      ? { id: operationId ?? crypto.randomUUID(), revision: 0, projectId }
+      : null;
   const named: Key[] = [
     ...(change.targetId ? [{ kind: kind.name, id: change.targetId }] : []),
     ...(projectId ? [{ kind: 'project', id: projectId }] : []),
@@ -179,30 +220,42 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     const home = hook?.home?.(row);
     const related = [...(home ? [home] : []), ...(hook?.related?.(scene) ?? [])];
     for (const [key, found] of await loadAll(tx, related)) loaded.set(key, found);
+    if (hook?.foresee) {
+      foreseen = await hook.foresee(tx, caller, scene);
+      for (const [key, found] of await loadAll(tx, foreseen)) loaded.set(key, found);
+    }
     return scene;
   };
-  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references);
+  let above: ReadonlyMap<string, string> = new Map();
+  let foreseen: Hold[] = [];
+  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references, above, foreseen);
   const locksFor = (holds: Hold[]): Map<string, LockMode> =>
     strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
 
   // Only holds that follow from rows have to be looked up before the locks.
-  const foretold: Scene = hook?.related
-    ? await look()
-    : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
+  const foretold: Scene =
+    hook?.related || hook?.foresee
+      ? await look()
+      : { kind, input, row: fresh ?? { id: String(change.targetId), revision: 0 }, loaded: new Map() };
   const locked = locksFor(claim(foretold));
   await lockAll(tx, locked);
+  if (change.parent)
+    above = await heldAbove(tx, await ancestorsOf(tx, change.parent.operationId), [
+      ...claim(foretold),
+      ...named.map((key): Hold => ({ ...key, mode: 'S' })),
+    ]);
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
-  const line = await lineOf(
-    tx,
-    claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
-  );
+  const line = await lineOf(tx, [
+    ...claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
+    ...staying(change, action, projectId, above),
+  ]);
   const scene = await look();
   const { row, loaded } = scene;
   const holds = claim(scene);
   if (!covers(locked, holds)) throw new Moved({ kind: kind.name, id: row.id });
   authorize(change, row, loaded);
 
-  const livesIn = creating ? projectId : ((row.projectId as string | null | undefined) ?? null);
+  const livesIn = fresh ? projectId : ((row.projectId as string | null | undefined) ?? null);
   const project = projectId ? (loaded.get(`project/${projectId}`) ?? null) : null;
   if (projectId && !project)
     throw new Problem('NOT_FOUND', `there is no project ${projectId}`, {
@@ -210,7 +263,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     });
   if (project && project.state !== 'active')
     throw new Problem('INVALID_STATE', `project ${project.id} is ${String(project.state)}`);
-  checkReferences(caller, references, loaded, livesIn);
+  checkReferences(caller, references, loaded, livesIn, above);
   refuseOperatorOnly(change, action, input);
   if (creating) refuseClosedZone(kind, input, loaded);
   let unlocked: Promise<void> | undefined;
@@ -245,15 +298,37 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       throw new Problem('MANAGED', `${kind.name} ${row.id} changes only through what manages it`, {
         managedBy: row.managedBy,
       });
-    if (ends(action, verb))
-      await refuseEnd(tx, caller, kind, row, { dependentsGo: hook?.dependentsGo?.(input) ?? false });
+    if (ends(action, verb)) {
+      const mayEnd = above.has(keyOf({ kind: kind.name, id: row.id }));
+      // What can be recovered goes before what hangs on it, which can not.
+      const dependentsGo = hook?.dependentsGo?.(input) ?? (mayEnd && action.to === 'destroyed');
+      await refuseEnd(tx, caller, kind, row, { dependentsGo, mayEnd });
+    }
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
+  for (const key of staying(change, action, projectId, above)) refuseEnding(key, line);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'
     ? acceptOperation(change, action, accepting, holds, line)
     : acceptRecord(change, action, accepting, row);
+}
+
+/** What is nobody's to hold but a cascade's, and must not be about to go: what is made lives in its project, and what is changed itself. */
+function staying(
+  { kind, targetId }: Change,
+  action: Action,
+  projectId: string | null,
+  above: ReadonlyMap<string, string>,
+): Hold[] {
+  const keys = [
+    ...(projectId ? [{ kind: 'project', id: projectId }] : []),
+    ...(targetId && action.mode === 'sync' && !isLocked(kind) ? [{ kind: kind.name, id: targetId }] : []),
+  ];
+  return keys.map((key) => {
+    const within = above.get(keyOf(key));
+    return { ...key, mode: 'S', ...(within ? { within } : {}) };
+  });
 }
 
 /** Refuses what can not begin: conditions on what is free right now. Whatever others change first is looked at when its turn comes. */
@@ -311,7 +386,7 @@ function auditRow(
     actorUserId: change.caller.userId,
     actorApiKeyId: change.caller.apiKeyId,
     sourceAddress: change.sourceAddress,
-    permission: `${change.kind.name}.${change.verb}`,
+    permission: permissionOf(change),
     resourceKind: change.kind.name,
     resourceId: row.id,
     input: masked(change.kind, input),
@@ -387,6 +462,7 @@ async function acceptOperation(
     steps: [],
     dispatchAt: waits || change.undispatched ? null : instantAt(new Date(Date.now() + askAgainSeconds * 1000)),
     requestId: change.requestId,
+    parentOperationId: change.parent?.operationId ?? null,
   };
   rows.operation = [operation];
   rows.operationLock = holds.map((hold) => ({
@@ -400,6 +476,7 @@ async function acceptOperation(
     viaState: hold.via ?? null,
     fromState: enters(hold) && !hold.fresh && hold.mode !== 'S' ? stateOf(hold) : null,
     toState: hold.to ?? null,
+    within: hold.within ?? null,
   }));
   rows.auditEntry = [auditRow(change, row, projectId, operationId, input)];
   if (creating) {
@@ -409,13 +486,19 @@ async function acceptOperation(
   if (change.callbackUrl) rows.callback = [await callbackRow(tx, change.caller, operationId, change.callbackUrl)];
   await insertAll(tx, rows);
   for (const hold of holds) {
-    if (!enters(hold) || hold.fresh || hold.mode === 'S') continue;
+    if (!enters(hold) || hold.fresh || hold.mode === 'S' || !isLocked(kindOf(hold.kind))) continue;
     // Whoever could change it now would be in the line; that it is as it was read is asked all the same.
     const [entered] = await run(
       tx,
       `UPDATE "${kindOf(hold.kind).name}" SET ${hold.via ? 'state = $4,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now()
-       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NULL AND "deletedAt" IS NULL RETURNING 1`,
-      [hold.id, operationId, references.get(keyOf(hold))?.revision, ...(hold.via ? [hold.via] : [])],
+       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NOT DISTINCT FROM ${hold.via ? '$5' : '$4'}::uuid AND "deletedAt" IS NULL RETURNING 1`,
+      [
+        hold.id,
+        operationId,
+        references.get(keyOf(hold))?.revision,
+        ...(hold.via ? [hold.via] : []),
+        hold.within ?? null,
+      ],
     );
     if (!entered) throw new Moved({ kind: hold.kind, id: hold.id });
   }

@@ -90,15 +90,17 @@ export async function projectOf(
   });
 }
 
+/** A delete is one, whatever it takes along. */
+export const permissionOf = ({ kind, verb }: Pick<Change, 'kind' | 'verb'>): string =>
+  `${kind.name}.${verb === 'cascade' ? 'delete' : verb}`;
+
 /** What only those who run the platform may do or set. */
-export function refuseOperatorOnly(
-  { kind, verb, caller, permitted }: Change,
-  action: Action,
-  input: Record<string, unknown>,
-): void {
-  const permission = `${kind.name}.${verb}`;
+export function refuseOperatorOnly(change: Change, action: Action, input: Record<string, unknown>): void {
+  const { kind, caller, permitted } = change;
+  const permission = permissionOf(change);
   if (isOperator(caller, permission)) return;
-  if (action.operatorOnly && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
+  const forOperators = action.operatorOnly || (change.verb === 'cascade' && kind.actions.delete?.operatorOnly);
+  if (forOperators && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
   for (const [name, { operatorOnly }] of Object.entries(kind.fields)) {
     const value = input[name];
     if (!operatorOnly || value == null || (operatorOnly !== true && !operatorOnly.includes(String(value)))) continue;
@@ -133,14 +135,15 @@ const maySee = (caller: Caller, kind: Kind, row: Row): boolean =>
 
 export function authorize(change: Change, row: Row, loaded: Map<string, Row>): void {
   const { kind, caller, verb } = change;
-  const permission = `${kind.name}.${verb}`;
+  const permission = permissionOf(change);
   const hook = hookOf(kind.name, verb);
   const place = placeOfChange(change, row, loaded);
   if (change.permitted || (hook?.mine ? hook.mine(row, caller) : may(caller, permission, place))) return;
   if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
   const seen = verb !== 'create' && (may(caller, `${kind.name}.get`, place) || maySee(caller, kind, row));
   // What a caller may not even see does not exist for it; a project it may not see neither.
-  if (verb !== 'create' && !seen) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${row.id}`);
+  if (verb !== 'create' && kind.actions[verb]?.on !== 'collection' && !seen)
+    throw new Problem('NOT_FOUND', `there is no ${kind.name} ${row.id}`);
   const livesWith = kind.livesWith ? kind.fields[kind.livesWith]?.ref : undefined;
   if (verb === 'create' && kind.livesWith && livesWith) {
     const home = loaded.get(`${livesWith}/${String(row[kind.livesWith])}`);
@@ -200,6 +203,7 @@ export function checkReferences(
   references: Reference[],
   loaded: Map<string, Row>,
   projectId: string | null,
+  above: ReadonlyMap<string, string>,
 ): void {
   for (const reference of references) {
     const row = loaded.get(`${reference.kind}/${reference.id}`);
@@ -215,7 +219,12 @@ export function checkReferences(
         );
       throw missing(reference.field, reference.kind, reference.id);
     }
-    const refused = unmet({ kind: reference.kind, id: reference.id, mode: 'S' }, row, 'the request');
+    const within = above.get(`${reference.kind}/${reference.id}`);
+    const refused = unmet(
+      { kind: reference.kind, id: reference.id, mode: 'S', ...(within ? { within } : {}) },
+      row,
+      'the request',
+    );
     if (refused)
       throw new Problem(refused.code, `${reference.field}: ${refused.message}`, {
         ...refused.details,

@@ -2,6 +2,7 @@
 import type { Client, Rows } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
+import type { StartOperation } from '../model/platform/operation.ts';
 import type { ProblemCode } from '../runtime/problem.ts';
 import type { Caller, Place } from './caller.ts';
 
@@ -43,6 +44,8 @@ export interface Hold {
   to?: string | null;
   /** Made by this operation: if it fails, a tombstone is all that stays. */
   fresh?: boolean;
+  /** The operation above this one that holds it: this one works inside that hold, and hands it back. */
+  within?: string;
 }
 
 /** What the holds of an action are told from; nothing else, so that they are known before anything is locked. */
@@ -84,6 +87,12 @@ export interface Accepting {
   warnings: string[];
 }
 
+/** Of what begins inside another operation: which, and as what of it. A repeated try with the same key meets its first child. */
+export interface Parent {
+  operationId: string;
+  key: string;
+}
+
 export interface Change {
   kind: Kind;
   verb: string;
@@ -106,6 +115,7 @@ export interface Change {
   permitted?: boolean;
   /** The dispatcher starts it, not the process that accepts it. */
   undispatched?: boolean;
+  parent?: Parent;
 }
 
 export interface Outcome {
@@ -114,15 +124,7 @@ export interface Outcome {
   body: string;
   revision?: number;
   /** Operation to start now: it is first in line on everything it touches. */
-  start?: {
-    id: string;
-    type: string;
-    input: Record<string, unknown>;
-    targetKind: string;
-    targetId: string;
-    targetName: string;
-    projectId: string | null;
-  };
+  start?: StartOperation;
   /** Rights may have changed. */
   rights?: boolean;
 }
@@ -135,6 +137,11 @@ export interface Hook {
   related?(scene: Scene): Related[];
   /** What it holds beside its target, and beside S on what the request names. Pure: it is asked before the locks and again under them. */
   holds?(scene: Scene): Hold[];
+  /**
+   * What it holds beside all that, where that takes more than a look at rows: asked before the locks and again under them. What it holds then and
+   * did not before makes the change start over.
+   */
+  foresee?(tx: Client, caller: Caller, scene: Scene): Promise<Hold[]>;
   /** What must be true of its target beside the states of the model. Pure, as `holds`. */
   conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */
@@ -147,6 +154,8 @@ export interface Hook {
   dependentsGo?(input: Record<string, unknown>): boolean;
   /** Whether it is for this caller and nobody else to do, wherever the permission is held. */
   mine?(row: Row, caller: Caller): boolean;
+  /** Of an action on a collection, which has no target: the project that its operation lies in. */
+  project?(tx: Client, caller: Caller, input: Record<string, unknown>): Promise<string | null>;
   accept?(accepting: Accepting): Promise<void> | void;
 }
 

@@ -2,10 +2,10 @@
 import type { Database } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { Problem } from '../runtime/problem.ts';
-import { acceptChange } from './accept.ts';
 import type { Caller } from './caller.ts';
 import type { Row } from './change.ts';
 import { type Dependent, walkDown } from './dependents.ts';
+import { acceptAs } from './own.ts';
 
 export interface DeletePlan {
   deletable: boolean;
@@ -19,20 +19,12 @@ export interface DeletePlan {
 /** Asks for the delete itself, without doing it: so that the plan says what the delete does, whatever else it looks at. */
 async function refusalOf(database: Database, caller: Caller, kind: Kind, id: string): Promise<DeletePlan['refusal']> {
   try {
-    await acceptChange(database, {
-      kind,
-      verb: 'delete',
-      targetId: id,
-      body: undefined,
+    await acceptAs(
+      database,
       caller,
-      requestId: 'delete-plan',
-      sourceAddress: 'system',
-      dryRun: true,
-      idempotencyKey: null,
-      onBusy: 'queue',
-      ifMatch: null,
-      permitted: true,
-    });
+      { kind, verb: 'delete', targetId: id, body: undefined },
+      { requestId: 'delete-plan', dryRun: true, permitted: true },
+    );
     return null;
   } catch (error) {
     if (!(error instanceof Problem) || error.status >= 500) throw error;

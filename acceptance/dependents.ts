@@ -19,6 +19,11 @@ export interface Dependent {
   managed: boolean;
 }
 
+/** Of what goes: how far below the target. */
+export interface Going extends Dependent {
+  level: number;
+}
+
 const has = (kind: Kind, column: string): boolean => columnsOf(kind).some(({ name }) => name === column);
 
 function dependentsBy(caller: Caller, parent: Kind, edge: Edge, ids: string[], limit: number): Sql {
@@ -81,7 +86,7 @@ async function dependentsOf(
 
 export interface Walk {
   /** What would go, the leaves first and the target last. */
-  going: Dependent[];
+  going: Going[];
   /** What would only be let go of. */
   detached: Dependent[];
   /** What is in the way. */
@@ -108,7 +113,7 @@ export async function walkDown(
     managed: row.managedBy != null,
   };
   /** Found again further down, it goes earlier: a child of two goes before both. */
-  const going = new Map<string, Dependent & { level: number }>();
+  const going = new Map<string, Going>();
   const detached = new Map<string, Dependent>();
   const blocking = new Map<string, Dependent>();
   let complete = true;
@@ -144,9 +149,21 @@ export async function walkDown(
 /** So many of what is in the way are named in a refusal. */
 const namedMax = 10;
 
+/** What a refusal calls one of them. */
+export const named = ({ kind, id, name, visible }: Dependent): string =>
+  visible ? `${kind} ${name || id}` : 'something that you may not see';
+
+/** Those of them that the caller may know of. */
+export const others = (them: readonly Dependent[]): { kind: string; id: string; name: string }[] =>
+  them
+    .filter(({ visible }) => visible)
+    .slice(0, namedMax)
+    .map(({ kind, id, name }) => ({ kind, id, name }));
+
 /**
  * Refuses the end of a resource, be it a delete or an expunge, while something hangs on it or on what goes along, or while any of
- * that is protected. Tells the first of those that the caller may know of. With `dependentsGo` what hangs on it is the caller's to end.
+ * that is protected. Tells the first of those that the caller may know of. With `dependentsGo` what hangs on it is the caller's to end; with
+ * `mayEnd` an operation above has asked whether it, and what goes along, may end.
  *
  * @throws Problem PROTECTED, MANAGED, HAS_DEPENDENTS
  */
@@ -155,14 +172,10 @@ export async function refuseEnd(
   caller: Caller,
   kind: Kind,
   row: Row,
-  { dependentsGo = false }: { dependentsGo?: boolean } = {},
+  { dependentsGo = false, mayEnd = false }: { dependentsGo?: boolean; mayEnd?: boolean } = {},
 ): Promise<void> {
   const { going, blocking } = await walkDown(tx, caller, kind, row, { limit: namedMax, whole: false });
-  const named = ({ kind: of, id, name, visible }: Dependent): string =>
-    visible ? `${of} ${name || id}` : 'something that you may not see';
-  const others = (them: Dependent[]) =>
-    them.filter(({ visible }) => visible).map(({ kind: of, id, name }) => ({ kind: of, id, name }));
-  const held = going.filter(({ deleteProtection }) => deleteProtection);
+  const held = mayEnd ? [] : going.filter(({ deleteProtection }) => deleteProtection);
   // The target itself before what goes with it: that is what the caller named.
   const first = held.at(-1);
   if (first?.id === row.id)
@@ -173,7 +186,7 @@ export async function refuseEnd(
       `${named(first)} goes with ${kind.name} ${row.id} and is protected; set its deleteProtection to false first`,
       { blockers: others(held) },
     );
-  const managed = going.filter((one) => one.managed && one.id !== row.id);
+  const managed = mayEnd ? [] : going.filter((one) => one.managed && one.id !== row.id);
   if (managed[0])
     throw new Problem(
       'MANAGED',

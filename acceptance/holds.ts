@@ -1,7 +1,7 @@
 /** The line of operations before a resource: who stands in it, and whether what an operation holds is as it must be. */
 import { type Client, run } from '../database/database.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
-import type { ProblemCode, ProblemDetails } from '../runtime/problem.ts';
+import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
 import type { Condition, Hold, Row } from './change.ts';
 
 export interface Key {
@@ -42,6 +42,38 @@ export async function lockAll(tx: Client, modes: Map<string, LockMode>): Promise
   );
 }
 
+/**
+ * Which of the operations above a new one hold what that needs, by the keys of the resources: the nearest first. What an ancestor holds, its
+ * descendants use, each in turn with the others of them: they stand in a line of their own inside that hold.
+ *
+ * @throws Problem INVALID_STATE when one needs more of a resource than its ancestor holds: it would wait for that, and that for it
+ */
+export async function heldAbove(
+  tx: Client,
+  ancestors: readonly string[],
+  holds: readonly Hold[],
+): Promise<Map<string, string>> {
+  const known = holds.filter(({ fresh }) => !fresh);
+  const rows = await run<Key & { mode: LockMode; operationId: string }>(
+    tx,
+    `SELECT DISTINCT ON (m.kind, m.id) m.kind, m.id, l.mode, l."operationId" FROM unnest($1::text[], $2::uuid[]) AS m(kind, id)
+       JOIN "operationLock" l ON l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.entered AND l."operationId" = ANY($3::uuid[])
+     ORDER BY m.kind, m.id, array_position($3::uuid[], l."operationId")`,
+    [known.map(({ kind }) => kind), known.map(({ id }) => id), ancestors],
+  );
+  const modes = strongest(known);
+  for (const row of rows) {
+    const wanted = modes.get(keyOf(row)) ?? 'S';
+    if (strength[wanted] > strength[row.mode])
+      throw new Problem(
+        'INVALID_STATE',
+        `${row.kind} ${row.id} is held by operation ${row.operationId} above this one, and not for this`,
+        { resource: { kind: row.kind, id: row.id } },
+      );
+  }
+  return new Map(rows.map((row) => [keyOf(row), row.operationId]));
+}
+
 export interface Line {
   /** Others change or end these, or wait to do so. */
   busy: Set<string>;
@@ -56,17 +88,21 @@ export async function lineOf(tx: Client, holds: readonly Hold[]): Promise<Line> 
   const known = holds.filter(({ fresh }) => !fresh);
   if (known.length === 0) return { busy: new Set(), ending: new Set(), waitsFor: null };
   // Those who only need it to stay may be thousands: they are asked for only where that matters.
+  const ending = known.filter(({ mode }) => mode === 'D');
   const locks = await run<{ kind: string; id: string; mode: LockMode }>(
     tx,
-    `SELECT DISTINCT l."resourceKind" AS kind, l."resourceId" AS id, l.mode FROM unnest($1::text[], $2::uuid[]) AS m(kind, id)
-       JOIN "operationLock" l ON l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode <> 'S'
-     UNION ALL SELECT m.kind, m.id, 'S' FROM unnest($3::text[], $4::uuid[]) AS m(kind, id)
-       WHERE EXISTS (SELECT 1 FROM "operationLock" l WHERE l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode = 'S')`,
+    `SELECT DISTINCT l."resourceKind" AS kind, l."resourceId" AS id, l.mode FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS m(kind, id, within)
+       JOIN "operationLock" l ON l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode <> 'S' AND l.within IS NOT DISTINCT FROM m.within
+     UNION ALL SELECT m.kind, m.id, 'S' FROM unnest($4::text[], $5::uuid[], $6::uuid[]) AS m(kind, id, within)
+       WHERE EXISTS (SELECT 1 FROM "operationLock" l WHERE l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode = 'S'
+         AND l.within IS NOT DISTINCT FROM m.within)`,
     [
       known.map(({ kind }) => kind),
       known.map(({ id }) => id),
-      known.flatMap(({ kind, mode }) => (mode === 'D' ? [kind] : [])),
-      known.flatMap(({ id, mode }) => (mode === 'D' ? [id] : [])),
+      known.map(({ within }) => within ?? null),
+      ending.map(({ kind }) => kind),
+      ending.map(({ id }) => id),
+      ending.map(({ within }) => within ?? null),
     ],
   );
   const modes = new Map(known.map((hold) => [keyOf(hold), hold.mode]));
@@ -110,7 +146,8 @@ export function unmet(hold: Hold, row: Record<string, unknown> | undefined, acti
   if (!row || row.deletedAt) return { code: 'NOT_FOUND', message: `${name} is gone`, details };
   if (row.fault) return { code: 'RESOURCE_FAULTED', message: `${name} is held by a stuck operation`, details };
   const state = (row.state as string | null | undefined) ?? null;
-  if (hold.mode === 'S' && unusable.has(String(state)))
+  // What an ancestor is ending, its descendants use until it has ended.
+  if (hold.mode === 'S' && !hold.within && unusable.has(String(state)))
     return { code: 'INVALID_STATE', message: `${name} is ${state}`, details };
   if (hold.from && hold.from.length > 0 && !hold.from.includes(state ?? ''))
     return {

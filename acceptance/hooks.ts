@@ -1,5 +1,6 @@
 /** What single actions add to the general way of a change. An action that is not here needs nothing of its own. */
 
+import { cascadeOf } from './cascade.ts';
 import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
@@ -7,6 +8,7 @@ import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { hostHooks } from './platform/host.ts';
+import { operationHooks } from './platform/operation.ts';
 import { settingHooks } from './platform/setting.ts';
 import { imageHooks } from './storage/image.ts';
 import { snapshotHooks } from './storage/snapshot.ts';
@@ -22,6 +24,7 @@ const hooks: Hooks = {
   ...subnetHooks,
   ...clusterHooks,
   ...hostHooks,
+  ...operationHooks,
   ...settingHooks,
   ...imageHooks,
   ...snapshotHooks,
@@ -31,4 +34,5 @@ const hooks: Hooks = {
   ...tenancyHooks,
 };
 
-export const hookOf = (kind: string, verb: string): Hook | undefined => hooks[`${kind}.${verb}`];
+export const hookOf = (kind: string, verb: string): Hook | undefined =>
+  verb === 'cascade' ? cascadeOf(hooks[`${kind}.delete`]) : hooks[`${kind}.${verb}`];

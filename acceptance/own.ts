@@ -1,9 +1,28 @@
-/** Operations that the platform itself begins. */
+/** Changes that come from the platform itself, and not from a request. */
 import type { Database } from '../database/database.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { acceptChange } from './accept.ts';
-import { systemCaller } from './caller.ts';
+import { type Caller, systemCaller } from './caller.ts';
+import type { Change, Outcome } from './change.ts';
+
+type What = Pick<Change, 'kind' | 'verb' | 'targetId' | 'body'>;
+type More = Pick<Change, 'requestId'> & Partial<Change>;
+
+/** A change in the name of a caller, but not as its request says it; where nothing else is said, it waits for its turn. */
+export const changeAs = (caller: Caller, what: What, more: More): Change => ({
+  sourceAddress: 'system',
+  dryRun: false,
+  idempotencyKey: null,
+  onBusy: 'queue',
+  ifMatch: null,
+  ...what,
+  ...more,
+  caller,
+});
+
+export const acceptAs = (database: Database, caller: Caller, what: What, more: More): Promise<Outcome> =>
+  acceptChange(database, changeAs(caller, what, more));
 
 /**
  * Begins an operation that nobody asked for; answers false when it is refused. What refuses it, such as a protection or another
@@ -17,20 +36,12 @@ export async function acceptOwn(
   requestId: string,
 ): Promise<boolean> {
   try {
-    await acceptChange(database, {
-      kind: kindOf(kindName),
-      verb,
-      targetId,
-      body: {},
-      caller: systemCaller(),
-      requestId,
-      sourceAddress: 'system',
-      dryRun: false,
-      idempotencyKey: null,
-      onBusy: 'fail',
-      ifMatch: null,
-      undispatched: true,
-    });
+    await acceptAs(
+      database,
+      systemCaller(),
+      { kind: kindOf(kindName), verb, targetId, body: {} },
+      { requestId, onBusy: 'fail', undispatched: true },
+    );
     return true;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

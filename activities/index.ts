@@ -7,6 +7,7 @@ import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
+import { cascades } from './platform/cascade.ts';
 import { hosts } from './platform/host.ts';
 import { operations } from './platform/operation.ts';
 import type { StepContext, StepPair } from './step.ts';
@@ -20,6 +21,7 @@ import type { World } from './world.ts';
 
 export const areas = {
   operations,
+  cascades,
   placement,
   instances,
   hypervisor,

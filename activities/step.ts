@@ -65,4 +65,6 @@ export interface StepReport {
   startedAt: string;
   endedAt: string | null;
   error: OperationProblem | null;
+  /** The operation that the step is, where it is one. */
+  operationId?: string;
 }

@@ -11,12 +11,6 @@ import type { State } from './request.ts';
 /** Headers that ask for something. All others are HTTP's own, or say what a server may pass over (RFC 7240, `Prefer`). */
 export const askingHeaders = ['If-Match', 'Idempotency-Key', 'Belay-Callback-Url', 'Last-Event-ID'];
 
-/** Of deletes: what they ask for is not there yet, and is refused as such where it is asked for. */
-export const deleteParameters = {
-  cascade: 'delete what hangs on it first; its view deletePlan tells in which order',
-  expunge: 'use the action expunge',
-};
-
 interface Route {
   parameters?: { name: string; in: string }[];
   requestBody?: unknown;
@@ -40,7 +34,7 @@ export function onlyKnown(router: Router<State>, document: JsonSchema): void {
 
 function refuseUnknown(ctx: Koa.Context, { parameters = [], requestBody }: Route): void {
   const named = (place: string): string[] => parameters.flatMap((one) => (one.in === place ? [one.name] : []));
-  const known = [...named('query'), ...(ctx.method === 'DELETE' ? Object.keys(deleteParameters) : [])];
+  const known = named('query');
   const headers = named('header');
   const hasBody = ctx.get('Transfer-Encoding') !== '' || Number(ctx.get('Content-Length')) > 0;
   const unknown = Object.keys(ctx.query)

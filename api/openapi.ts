@@ -1,4 +1,5 @@
 /** The OpenAPI 3.1 document, made from the model. */
+import { cascade } from '../model/cascade.ts';
 import type { Action, Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
@@ -76,8 +77,8 @@ const lastEventId = header(
 );
 
 /** What may be asked of a change beside its body. An operation itself is only asked something: nothing is made that could wait. */
-function changeParameters(kind: Kind, { mode }: Action, existing: boolean): JsonSchema[] {
-  if (kind.name === 'operation') return [dryRun, ifMatch];
+function changeParameters(kind: Kind, { mode, on }: Action, existing: boolean): JsonSchema[] {
+  if (kind.name === 'operation' && on !== 'collection') return [dryRun, ifMatch];
   return [
     dryRun,
     ...(mode === 'operation' ? [onBusy, preferWait, callbackUrl] : []),
@@ -226,28 +227,37 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               description: storyOf(kind, 'delete', remove),
               tags,
               parameters: [
-                ...changeParameters(kind, remove, true),
-                ...Object.entries((remove.input as unknown as JsonSchema | undefined)?.properties ?? {}).map(
-                  ([parameter, { description, ...schema }]) => query(parameter, schema, String(description ?? '')),
+                // With what hangs on it, every delete is an operation.
+                ...changeParameters(kind, cascade, true),
+                ...Object.entries({
+                  ...((remove.input as unknown as JsonSchema | undefined)?.properties ?? {}),
+                  ...((cascade.input as unknown as JsonSchema).properties as object),
+                } as Record<string, JsonSchema>).map(([parameter, { description, ...schema }]) =>
+                  query(parameter, schema, String(description ?? '')),
                 ),
               ],
-              responses: { ...changed(remove.mode, { '204': answer('Gone') }), ...changeProblems },
+              responses: {
+                ...changed('operation', {}),
+                ...(remove.mode === 'sync' ? { '204': answer('Gone') } : {}),
+                ...changeProblems,
+              },
             },
           }
         : {}),
     },
   };
   for (const [verb, action] of Object.entries(actions)) {
-    if (kind.name === 'image' && verb === 'import') continue;
+    if ((kind.name === 'image' && verb === 'import') || action.on === 'delete') continue;
     const input = (action.input as unknown as JsonSchema | undefined) ?? emptyObject;
-    paths[`${root}/{id}/actions/${verb}`] = {
-      parameters: [idParameter],
+    const collective = action.on === 'collection';
+    paths[collective ? `${root}/actions/${verb}` : `${root}/{id}/actions/${verb}`] = {
+      ...(collective ? {} : { parameters: [idParameter] }),
       post: {
         operationId: `${verb}${name}`,
         summary: action.summary,
         description: storyOf(kind, verb, action),
         tags,
-        parameters: changeParameters(kind, action, true),
+        parameters: changeParameters(kind, action, !collective),
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
         responses: {
           ...changed(action.mode, {

@@ -9,6 +9,7 @@ import type { Change } from '../acceptance/change.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
 import { isOutage } from '../database/database.ts';
+import { cascade } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
@@ -18,7 +19,7 @@ import { startOperation, startsWait } from '../temporal/start-operation.ts';
 import type { Authenticator } from './authenticate.ts';
 import type { Databases } from './databases.ts';
 import { keptKeys } from './keptKeys.ts';
-import { deleteParameters } from './known.ts';
+import { refused } from './known.ts';
 import { askAgainIn } from './operations.ts';
 import { hasPlace } from './places.ts';
 import { isUuid } from './query/compile.ts';
@@ -216,19 +217,27 @@ const deleteInputs = (kind: Kind, verb: string): string[] =>
     ? Object.keys((kind.actions.delete?.input as { properties?: object } | undefined)?.properties ?? {})
     : [];
 
+const cascadeInputs = (cascade.input as unknown as { properties: object }).properties;
+
 /** Everything a change needs from a request; what means nothing to its route was refused before. */
-export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId: string | null): Promise<Change> {
-  const inputs = deleteInputs(kind, verb);
-  for (const [name, instead] of Object.entries(deleteParameters))
-    if (flag(ctx.query[name], name))
-      throw new Problem('NOT_SUPPORTED', `a delete with ${name} is not supported yet: ${instead}`, {
-        violations: [{ field: name, message: 'is not supported yet' }],
-      });
+export async function changeOf(ctx: Context, kind: Kind, asked: string, targetId: string | null): Promise<Change> {
+  const inputs = deleteInputs(kind, asked);
+  const tree = asked === 'delete' && Object.keys(cascadeInputs).some((name) => flag(ctx.query[name], name));
+  const verb = tree ? 'cascade' : asked;
+  const other = tree && inputs.find((name) => flag(ctx.query[name], name));
+  if (other)
+    throw new Problem('INVALID_ARGUMENT', `${other} does not go with cascade or expunge`, {
+      violations: [{ field: other, message: 'does not go with cascade or expunge' }],
+    });
   const onBusy = ctx.query.onBusy ?? 'queue';
   if (onBusy !== 'queue' && onBusy !== 'fail')
     throw new Problem('INVALID_ARGUMENT', 'onBusy is queue or fail', {
       violations: [{ field: 'onBusy', message: 'must be queue or fail' }],
     });
+  // Of deletes alone the document names them where they mean something only with a cascade.
+  if (kind.actions[verb]?.mode === 'sync')
+    for (const name of ['onBusy', 'Belay-Callback-Url'])
+      if (ctx.query[name] !== undefined || ctx.get(name) !== '') throw refused(name, 'means nothing here');
   const key = ctx.get('Idempotency-Key');
   if (key.length > 128)
     throw new Problem('INVALID_ARGUMENT', 'an Idempotency-Key has at most 128 characters', {
@@ -242,7 +251,11 @@ export async function changeOf(ctx: Context, kind: Kind, verb: string, targetId:
     });
   const body =
     ctx.method === 'DELETE'
-      ? Object.fromEntries(inputs.flatMap((name) => (flag(ctx.query[name], name) ? [[name, true]] : [])))
+      ? Object.fromEntries(
+          (tree ? Object.keys(cascadeInputs) : inputs).flatMap((name) =>
+            flag(ctx.query[name], name) ? [[name, true]] : [],
+          ),
+        )
       : await jsonBody(ctx.req);
   // As it was sent: checking it fills in defaults.
   if (ctx.state.asked) ctx.state.asked.body = structuredClone(body);

@@ -8,12 +8,15 @@ import Router from '@koa/router';
 import Koa from 'koa';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
+import type { Change } from '../acceptance/change.ts';
+import { manyOf } from '../acceptance/platform/operation.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { mayAsk, visibleTo } from '../acceptance/visible.ts';
 import { type Client, run } from '../database/database.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
+import { manyTargets } from '../model/platform/operation.ts';
 import { config } from '../runtime/config.ts';
 import { metrics, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -191,13 +194,44 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
     router.delete(`${root}/:id`, asks(kind, 'delete'), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, 'delete', uuidOf(ctx, kind))),
     );
-  for (const verb of Object.keys(actions)) {
-    if (kind.name === 'operation') continue;
+  for (const [verb, { on }] of Object.entries(actions)) {
+    if (on === 'collection') {
+      router.post(`${root}/actions/${verb}`, asks(kind, verb), async (ctx) =>
+        applyChange(api, ctx, await namingTargets(api, await changeOf(ctx, kind, verb, null))),
+      );
+      continue;
+    }
+    if (kind.name === 'operation' || on === 'delete') continue;
     if (kind.name === 'image' && verb === 'import') continue;
     router.post(`${root}/:id/actions/${verb}`, asks(kind, verb), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, verb, uuidOf(ctx, kind))),
     );
   }
+}
+
+/** Of a change of many: those that its filter finds, which are from then on named one by one. */
+async function namingTargets(api: Api, change: Change): Promise<Change> {
+  const body = change.body as { action?: unknown; targets?: { ids?: unknown; filter?: unknown } } | undefined;
+  const { targets } = body ?? {};
+  if (typeof targets?.filter !== 'string') return change;
+  if (targets.ids !== undefined) throw refused('targets', 'has ids or a filter, and not both');
+  const { kind } = manyOf(body?.action);
+  const ids: string[] = [];
+  let pageToken: string | undefined;
+  do {
+    const page = await list(api, change.caller, kind, {
+      filter: targets.filter,
+      fields: 'id',
+      pageSize: 500,
+      ...(pageToken ? { pageToken } : {}),
+    });
+    const { items, nextPageToken } = JSON.parse(page) as { items: { id: string }[]; nextPageToken: string | null };
+    ids.push(...items.map(({ id }) => id));
+    if (ids.length > manyTargets)
+      throw refused('targets.filter', `finds more than ${manyTargets} at a time; narrow it down`);
+    pageToken = nextPageToken ?? undefined;
+  } while (pageToken);
+  return { ...change, body: { ...body, targets: { ...targets, ids } } };
 }
 
 /** Whether a tenant may ask this of an operation: it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */

@@ -1,8 +1,10 @@
 /** The bytes of an announced image, streamed to its backup store and checked on the way. */
+
 import { randomUUID } from 'node:crypto';
 import type Router from '@koa/router';
 import { suspensionOf } from '../acceptance/authorize.ts';
 import { type Caller, may, placeOf } from '../acceptance/caller.ts';
+import { changeAs } from '../acceptance/own.ts';
 import { discardUpload, receiveImage, type UploadedImage } from '../activities/storage/objects.ts';
 import { run } from '../database/database.ts';
 import { claimSeconds, claimUpload, endUpload, renewSeconds, renewUpload, type Upload } from '../database/uploads.ts';
@@ -138,20 +140,15 @@ async function importImage(
 ): Promise<void> {
   try {
     if (!(await renewUpload(api.open, upload))) throw notWanted(upload);
-    await applyChange(api, ctx, {
-      kind: kinds.image as unknown as Kind,
-      verb: 'import',
-      targetId: upload.imageId,
-      body: {},
-      caller,
-      requestId: ctx.state.requestId,
-      sourceAddress: ctx.ip,
-      dryRun: false,
-      idempotencyKey: null,
-      ifMatch: null,
-      onBusy: 'fail',
-      facts: { ...facts },
-    });
+    await applyChange(
+      api,
+      ctx,
+      changeAs(
+        caller,
+        { kind: kinds.image as unknown as Kind, verb: 'import', targetId: upload.imageId, body: {} },
+        { requestId: ctx.state.requestId, sourceAddress: ctx.ip, onBusy: 'fail', facts: { ...facts } },
+      ),
+    );
   } catch (error) {
     // Deleted, say, while its bytes came: nobody else will look for them.
     await discardUnwanted(api, upload);

@@ -156,7 +156,7 @@ export interface WaitOptions {
 export async function waitOperation(
   client: BelayClient,
   id: string,
-  onChange?: (operation: Operation) => void,
+  onChange?: (operation: Operation) => void | Promise<void>,
   { timeoutSeconds, signal }: WaitOptions = {},
 ): Promise<Operation> {
   const until = timeoutSeconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutSeconds * 1000;
@@ -174,7 +174,7 @@ export async function waitOperation(
         }),
       );
       // Steps are told without a new revision.
-      if (JSON.stringify(operation) !== JSON.stringify(last)) onChange?.(operation);
+      if (JSON.stringify(operation) !== JSON.stringify(last)) await onChange?.(operation);
       last = operation;
       answeredAt = Date.now();
       if (hasEnded(operation)) return operation;

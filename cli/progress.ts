@@ -1,5 +1,5 @@
 /** An operation, live: its steps on standard error as they go, and at the end what came of it. */
-import { hasEnded, type Operation, waitOperation } from './client.ts';
+import { answerOf, hasEnded, type Operation, waitOperation } from './client.ts';
 import { Failed } from './exit-codes.ts';
 import { valueAt } from './output.ts';
 import type { Session } from './session.ts';
@@ -11,6 +11,8 @@ interface Step {
   attempts?: number;
   startedAt?: string | null;
   endedAt?: string | null;
+  /** The operation that the step is, where it is one. */
+  operationId?: string;
 }
 
 const marks: Record<string, [string, Style]> = {
@@ -19,6 +21,9 @@ const marks: Record<string, [string, Style]> = {
   undone: ['↩', 'yellow'],
   skipped: ['–', 'yellow'],
 };
+
+/** So far down are the operations told that operations begin. */
+const deepest = 5;
 
 const secondsBetween = (from: unknown, to: unknown): number | null => {
   const milliseconds = Date.parse(String(to)) - Date.parse(String(from));
@@ -38,13 +43,22 @@ const stepsOf = (operation: Operation): Step[] =>
   );
 
 export interface Progress {
-  update(operation: Operation): void;
+  update(operation: Operation): Promise<void>;
   /** Takes the line of what is going on away. */
   end(): void;
 }
 
-/** Each step gets a line when it has ended; what runs stands in a last line that is written over, on terminals only. */
-export function showProgress({ stderr, env }: Pick<Terminal, 'stderr' | 'env'>): Progress {
+/** An operation by its id, to tell of what a step began; null when it can not be read. */
+export type LookUp = (id: string) => Promise<Operation | null>;
+
+/**
+ * Each step gets a line when it has ended, and below it those of the operation that it began, if it is one; what runs stands in a last line that is
+ * written over, on terminals only.
+ */
+export function showProgress(
+  { stderr, env }: Pick<Terminal, 'stderr' | 'env'>,
+  lookUp: LookUp = async () => null,
+): Progress {
   const paint = painter(stderr, env);
   const live = stderr.isTTY === true && env.TERM !== 'dumb';
   const told = new Map<number, string>();
@@ -53,21 +67,28 @@ export function showProgress({ stderr, env }: Pick<Terminal, 'stderr' | 'env'>):
     if (standing) stderr.write('\r\u001b[K');
     standing = false;
   };
+  async function tell(step: Step, depth: number): Promise<void> {
+    const mark = marks[step.state];
+    if (!mark) return;
+    const child = step.operationId && depth < deepest ? await lookUp(step.operationId) : null;
+    const time = step.state === 'done' ? spokenSeconds(secondsBetween(step.startedAt, step.endedAt)) : step.state;
+    const attempts = (step.attempts ?? 1) > 1 ? `, attempt ${step.attempts}` : '';
+    const about = child ? ` of ${printable(String(child.targetId))}` : '';
+    stderr.write(
+      `${'  '.repeat(depth + 1)}${paint(mark[1], mark[0])} ${printable(step.name)}${about} ${paint('dim', `${time}${attempts}`)}`
+        .trimEnd()
+        .concat('\n'),
+    );
+    if (child) for (const below of stepsOf(child)) await tell(below, depth + 1);
+  }
   return {
-    update(operation) {
+    async update(operation) {
       clear();
       const steps = stepsOf(operation);
       for (const [index, step] of steps.entries()) {
-        const mark = marks[step.state];
-        if (!mark || told.get(index) === step.state) continue;
+        if (!marks[step.state] || told.get(index) === step.state) continue;
         told.set(index, step.state);
-        const time = step.state === 'done' ? spokenSeconds(secondsBetween(step.startedAt, step.endedAt)) : step.state;
-        const attempts = (step.attempts ?? 1) > 1 ? `, attempt ${step.attempts}` : '';
-        stderr.write(
-          `  ${paint(mark[1], mark[0])} ${printable(step.name)} ${paint('dim', `${time}${attempts}`)}`
-            .trimEnd()
-            .concat('\n'),
-        );
+        await tell(step, 0);
       }
       if (!live || hasEnded(operation)) return;
       const now = steps.filter(({ state }) => state === 'running' || state === 'undoing');
@@ -107,10 +128,13 @@ export function summaryOf(operation: Operation): string {
 /** Waits with live progress and tells the end. Throws Failed unless it succeeded. */
 export async function watchOperation(session: Session, id: string, timeoutSeconds?: number): Promise<Operation> {
   const { terminal } = session;
-  const progress = showProgress(terminal);
+  const client = session.client();
+  const progress = showProgress(terminal, (child) =>
+    answerOf<Operation>(client.GET('/v1/operations/{id}', { params: { path: { id: child } } })).catch(() => null),
+  );
   let operation: Operation;
   try {
-    operation = await waitOperation(session.client(), id, progress.update, {
+    operation = await waitOperation(client, id, progress.update, {
       signal: terminal.signal,
       ...(timeoutSeconds === undefined ? {} : { timeoutSeconds }),
     });

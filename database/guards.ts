@@ -52,7 +52,7 @@ function definitionOf(guard: string, kind: Kind): string {
 const definitions: Record<string, (table: string) => string> = {
   belay_register: (table) => `CREATE TRIGGER belay_register AFTER INSERT ON "${table}"
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION belay_register()`,
-  // An operation that enters sets its id where there was none, one that leaves takes its own away; nobody pushes another out.
+  // An operation that enters sets its id where there was none, one that leaves takes its own away; nobody but one below it pushes another out.
   belay_state: (
     table,
   ) => `CREATE TRIGGER belay_state BEFORE UPDATE OF state, "currentOperationId" ON "${table}" FOR EACH ROW

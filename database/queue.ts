@@ -1,5 +1,6 @@
 /** Whose turn it is. */
 import { kindOf } from '../model/kinds.ts';
+import type { StartOperation } from '../model/platform/operation.ts';
 import { type Database, run } from './database.ts';
 
 /** An operation whose workflow has not begun is asked for again after so long: who was about to ask may have died. */
@@ -15,6 +16,7 @@ export interface ReadyOperation {
   targetId: string;
   projectId: string | null;
   input: Record<string, unknown>;
+  parentOperationId: string | null;
 }
 
 /** What is in no project is the platform's, which takes its turns like one. */
@@ -23,7 +25,7 @@ const owner = `coalesce(o."projectId", '00000000-0000-0000-0000-000000000000')`;
 /**
  * First in line on everything they touch, and not asked for lately: of each project that has something queued, an even share, so that a
  * thousand of one delay nobody else's first. Only a deletion waits for pins, so that no other operation looks at the pins of a resource: there
- * may be thousands. Each project is found behind the one before it, each operation looks for its locks by itself, each lock for those before it
+ * may be thousands. What a child does inside the hold of an operation above it waits for what others do there, and for nobody else. Each project is found behind the one before it, each operation looks for its locks by itself, each lock for those before it
  * (OFFSET 0), and the list is made once: joined as the planner likes, by what the tables held before a burst, this ran for minutes.
  */
 export const readyStatement = `WITH RECURSIVE waiting AS (
@@ -39,13 +41,14 @@ export const readyStatement = `WITH RECURSIVE waiting AS (
            AND NOT EXISTS (
              SELECT 1 FROM "operationLock" mine WHERE mine."operationId" = o.id AND (
                EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId" AND earlier."resourceKind" = mine."resourceKind"
-                 AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D') OFFSET 0)
+                 AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" AND earlier.within IS NOT DISTINCT FROM mine.within
+                 AND earlier.mode <> 'S' AND (mine.mode <> 'S' OR earlier.mode = 'D') OFFSET 0)
                OR (mine.mode = 'D' AND EXISTS (SELECT 1 FROM "operationLock" earlier WHERE earlier."resourceId" = mine."resourceId"
-                 AND earlier."resourceKind" = mine."resourceKind" AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" OFFSET 0))) OFFSET 0)
+                 AND earlier."resourceKind" = mine."resourceKind" AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" AND earlier.within IS NOT DISTINCT FROM mine.within OFFSET 0))) OFFSET 0)
          ORDER BY ${owner}, o."createdAt" LIMIT greatest(1, ${readyAtOnce} / (SELECT projects FROM among)) FOR UPDATE SKIP LOCKED) mine
        WHERE w.owner IS NOT NULL)
      UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $1) FROM ready, among WHERE o.id = ready.id
-     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input, o."createdAt", among.projects::int AS projects`;
+     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input, o."parentOperationId", o."createdAt", among.projects::int AS projects`;
 
 /** Every project's first, then every project's second …: the order in which they are begun. */
 export function inTurns<Of extends { projectId: string | null }>(inOrder: readonly Of[]): Of[] {
@@ -74,6 +77,32 @@ export async function readyOperations({ pool }: Database): Promise<{ operations:
   const taken = new Map<string | null, number>();
   for (const { projectId } of operations) taken.set(projectId, (taken.get(projectId) ?? 0) + 1);
   return { operations, more: [...taken.values()].some((count) => count >= share) };
+}
+
+/** The workflow's own input is what acceptance wrote into the operation. */
+export function startOfReady(operation: ReadyOperation, names: ReadonlyMap<string, string>): StartOperation {
+  const { id, type, targetKind, targetId, projectId, input } = operation;
+  const [kindName = ''] = type.split('.');
+  return {
+    id,
+    type,
+    targetKind,
+    targetId,
+    projectId,
+    input: { ...input, [`${kindName}Id`]: targetId },
+    targetName: names.get(targetId) ?? targetId,
+  };
+}
+
+/** The same of one that was accepted just now. */
+export async function startOf(database: Database, id: string): Promise<StartOperation> {
+  const [operation] = await run<ReadyOperation>(
+    database.pool,
+    `SELECT id, type, "targetKind", "targetId", "projectId", input, "parentOperationId" FROM "operation" WHERE id = $1`,
+    [id],
+  );
+  if (!operation) throw new Error(`there is no operation ${id}`);
+  return startOfReady(operation, await targetNames(database, [operation]));
 }
 
 /** What the targets of these operations are called, by id. */

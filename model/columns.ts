@@ -89,7 +89,7 @@ function implied(kind: Kind): Column[] {
 /** Whether operations hold resources of this kind, so that it has locks, a current operation and possibly a fault. */
 export const isLocked = (kind: Kind): boolean =>
   kind.states?.includes('creating') === true ||
-  Object.values(kind.actions).some((action) => action.mode === 'operation');
+  Object.values(kind.actions).some((action) => action.mode === 'operation' && (action.on ?? 'resource') === 'resource');
 
 /** Whether a field has a column: inputs shape other records, and secrets are kept encrypted elsewhere. */
 export const isStored = (field: Field): boolean =>
@@ -149,7 +149,7 @@ export function childrenOf(kind: Kind): Edge[] {
   return allKinds.flatMap((child) => [
     // What only goes with something else, such as an interface with its instance, keeps no project.
     ...(kind.name === 'project' && child.scope === 'project' && child.actions.delete
-      ? [{ kind: child, field: 'projectId', many: false, onDelete: 'block' as const }]
+      ? [{ kind: child, field: 'projectId', many: false, onDelete: 'cascade' as const }]
       : []),
     ...Object.entries(child.fields)
       .filter(([, field]) => field.ref === kind.name && isStored(field))

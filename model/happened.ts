@@ -23,6 +23,8 @@ const happened: Readonly<Record<string, string>> = {
   revert: 'reverted',
   import: 'imported',
   cleanCache: 'cacheCleaned',
+  runMany: 'manyRun',
+  cascade: 'deletedWithAll',
   cancel: 'cancelled',
   retry: 'retried',
   skipStep: 'stepSkipped',

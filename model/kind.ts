@@ -105,7 +105,8 @@ export const object = <P extends Record<string, TSchema>>(properties: P) =>
 /** S pins a resource (it must not go away), X changes it, D ends it. S goes with S and X; D goes with nothing. */
 export type LockMode = 'S' | 'X' | 'D';
 
-export type System = 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host';
+/** `operation`: the step is an operation itself, a child of the one that it is a step of. */
+export type System = 'operation' | 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host';
 
 /** One step of a workflow as people see it: `<area>.<name>` as registered with the worker. */
 export interface StepDescription {
@@ -120,8 +121,11 @@ export interface StepDescription {
 export interface Action {
   summary: string;
   mode: 'sync' | 'operation';
-  /** Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own. */
-  on?: 'resource' | 'collection';
+  /**
+   * Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own, and `delete` here means
+   * that it is asked for by DELETE too.
+   */
+  on?: 'resource' | 'collection' | 'delete';
   input?: TObject;
   /** States it may start from; omitted: any stable state. */
   from?: readonly string[];

@@ -1,3 +1,4 @@
+import { cascade } from './cascade.ts';
 import { instance } from './compute/instance.ts';
 import { instanceType } from './compute/instanceType.ts';
 import { keyPair } from './compute/keyPair.ts';
@@ -69,6 +70,9 @@ export const kinds = {
 export type KindName = keyof typeof kinds;
 
 export const allKinds: readonly Kind[] = Object.values(kinds) as unknown as readonly Kind[];
+
+/** What can be deleted can be deleted with all that hangs on it. */
+for (const { actions } of allKinds) if (actions.delete) actions.cascade = cascade;
 
 /** The kind of a name; throws on a name that is none, which is a defect of the caller. */
 export function kindOf(name: string): Kind {

@@ -35,6 +35,7 @@ export const problemStatus = {
   BACKEND_UNAVAILABLE: 503,
   TIMEOUT: 504,
   CANCELLED: 409,
+  PARTLY_FAILED: 409,
   INTERNAL: 500,
 } as const;
 

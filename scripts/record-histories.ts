@@ -13,7 +13,7 @@ import pg from 'pg';
 import type { Api, OperationView } from '../lab/api.ts';
 import { type Cloud, instanceBody, make } from '../lab/provision.ts';
 import { smallRawDisk } from '../lab/underlay.ts';
-import { workflowName } from '../temporal/start-operation.ts';
+import { workflowName } from '../temporal/run.ts';
 import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/support/cloud.ts';
 import { historyToJson, type RecordedHistory } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
@@ -66,6 +66,11 @@ async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Pro
   await act('volumes', volumeId, 'recover');
   await remove(tenant, 'volumes', volumeId);
   await act('volumes', volumeId, 'expunge');
+
+  const { id: manyId } = await make(tenant, 'instances', instanceBody(cloud, 'one of many'));
+  const many = { action: 'instance.reboot', input: { mode: 'force' }, targets: { ids: [manyId] } };
+  await tenant.done('POST', '/v1/operations/actions/runMany', many);
+  await tenant.done('DELETE', `/v1/instances/${manyId}?expunge=true`);
 
   await act('networks', cloud.network.id, 'repair');
   await remove(tenant, 'instances', instanceId);

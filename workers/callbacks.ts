@@ -9,9 +9,9 @@ import https from 'node:https';
 import { type BlockList, isIP, type LookupFunction } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { may } from '../acceptance/caller.ts';
+import { holderOf } from '../acceptance/rights.ts';
 import { strangersVeil } from '../acceptance/veil.ts';
 import type { Visible } from '../acceptance/visible.ts';
-import { holderOf } from '../api/authenticate.ts';
 import { readById } from '../api/query/gather.ts';
 import { callbackSecretField, deniedNetworks, isDenied } from '../database/callbacks.ts';
 import { type Database, run } from '../database/database.ts';
@@ -117,7 +117,7 @@ class RightEnded extends Error {}
 
 /** Whoever asked must still be let in, and may still read the operation, or ask for another of the kind. */
 async function refuseEnded(database: Database, apiKeyId: string, operation: Told): Promise<void> {
-  const holder = await holderOf(database, apiKeyId);
+  const holder = await holderOf(database.pool, apiKeyId);
   if (!holder) throw new RightEnded('the API key that asked for it is not valid any more');
   const place = { projectId: operation.projectId, resource: { kind: operation.targetKind, id: operation.targetId } };
   if (!may(holder, 'operation.get', place) && !may(holder, operation.type, place))

@@ -2,20 +2,21 @@
  * Starts operations whose turn has come, whoever accepted them; puts events and audit entries in order, and old ones away; ends recovery windows.
  * Any number may run: each piece of work is taken under a lock or is harmless when done twice.
  */
+import { WorkflowNotFoundError } from '@temporalio/client';
 import { systemCaller } from '../acceptance/caller.ts';
 import { acceptOwn } from '../acceptance/own.ts';
 import { archivedAtOnce, archiveOld } from '../activities/platform/archive.ts';
 import { noteHead, sealAudit } from '../activities/platform/trail.ts';
 import { askAgainIn, askOperation, passOnCancel } from '../api/operations.ts';
 import { openDatabase, run, transaction } from '../database/database.ts';
-import { type ReadyOperation, readyOperations, targetNames } from '../database/queue.ts';
+import { type ReadyOperation, readyOperations, startOfReady, targetNames } from '../database/queue.ts';
 import { allKinds } from '../model/kinds.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { openTemporal } from '../temporal/connection.ts';
-import { type StartOperation, startOperation } from '../temporal/start-operation.ts';
+import { startOperation } from '../temporal/start-operation.ts';
 import { callbackDelivery } from './callbacks.ts';
 import { renewHostCertificates } from './certificates.ts';
 import { deleteExpired } from './expired.ts';
@@ -38,19 +39,16 @@ const trustSeconds = 60;
 /** What Temporal did not take. */
 const retrySeconds = 2;
 
-/** The workflow's own input is what acceptance wrote into the operation. */
-function startOf(operation: ReadyOperation, names: ReadonlyMap<string, string>): StartOperation {
-  const { id, type, targetKind, targetId, projectId, input } = operation;
-  const [kindName = ''] = type.split('.');
-  return {
-    id,
-    type,
-    targetKind,
-    targetId,
-    projectId,
-    input: { ...input, [`${kindName}Id`]: targetId },
-    targetName: names.get(targetId) ?? targetId,
-  };
+/** A child is begun by the run of its parent, which waits for its turn. Answers false of what has no parent, or none that runs any more. */
+async function tellParent({ id, parentOperationId }: ReadyOperation): Promise<boolean> {
+  if (parentOperationId === null) return false;
+  try {
+    await temporal().workflow.getHandle(parentOperationId).signal('turn', id);
+    return true;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
+  }
 }
 
 /** Whether there may be more whose turn it is. */
@@ -61,9 +59,8 @@ async function dispatch(): Promise<boolean> {
   const refused: string[] = [];
   await Promise.all(
     ready.map(async (operation) => {
-      const start = startOf(operation, names);
       try {
-        await startOperation(temporal(), start);
+        if (!(await tellParent(operation))) await startOperation(temporal(), startOfReady(operation, names));
         taken.push(operation.id);
       } catch (error) {
         refused.push(operation.id);

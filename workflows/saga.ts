@@ -13,6 +13,7 @@ import {
   allHandlersFinished,
   CancellationScope,
   CancelledFailure,
+  ChildWorkflowFailure,
   condition,
   defineSignal,
   defineUpdate,
@@ -29,6 +30,7 @@ import type { OperationProblem, StepPair, StepPlace, StepReport } from '../activ
 import { instantAt } from '../model/forms.ts';
 import { hostQueue } from '../model/shards.ts';
 import { belayHost } from '../temporal/search-attributes.ts';
+import { type ChildRequest, cancelSignal, childRuns } from './child.ts';
 
 /** Where a step runs: beside the workflow (records), on the control queue (OVN, object stores), or on the queue of its host. */
 export type Where = 'record' | 'control' | 'host';
@@ -49,6 +51,13 @@ export interface StepRef<I, O> extends StepOptions {
 
 export interface Step {
   <I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
+  /**
+   * An operation as a step: answers its result once it has succeeded, and fails as it fails. What it did is undone by `inverse`, another
+   * operation; without one it stays, whatever becomes of this one.
+   */
+  child(request: ChildRequest & { inverse?: ChildRequest }): Promise<unknown>;
+  /** What a failure of a step is told as. */
+  problemOf(error: unknown): OperationProblem;
   /** The point of no return: from here on the workflow only goes forward. */
   commit(): void;
 }
@@ -140,7 +149,7 @@ function ask(
 /** What the client is told of a failure: code, message, step, host; never a stack trace. */
 function problemOf(error: unknown, step: string | null): OperationProblem {
   if (isCancellation(error)) return { code: 'CANCELLED', message: 'cancelled on request', step };
-  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const cause = error instanceof ActivityFailure || error instanceof ChildWorkflowFailure ? error.cause : error;
   if (cause instanceof ApplicationFailure) {
     const details = (cause.details?.[0] ?? {}) as Partial<OperationProblem>;
     return { ...details, code: cause.type ?? 'INTERNAL', message: cause.message, step };
@@ -152,8 +161,7 @@ function problemOf(error: unknown, step: string | null): OperationProblem {
 
 interface Undo {
   report: StepReport;
-  ref: StepRef<never, unknown>;
-  input: unknown;
+  undo: () => Promise<unknown>;
 }
 
 /**
@@ -218,24 +226,31 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     },
     { validator: refuseLateCancel },
   );
+  setHandler(cancelSignal, () => {
+    if (!committed && !unwinding) scope.cancel();
+  });
 
   const rounds = new Map<number, number>();
+  function roundOf({ index }: StepReport): number {
+    const round = (rounds.get(index) ?? 0) + 1;
+    rounds.set(index, round);
+    return round;
+  }
   /** Turns are counted in the order in which the workflow asks. Those that still run, by step. */
   let turns = 0;
-  const open = new Map<StepReport, number>();
+  const open = new Map<StepReport, { turn: number; where: Where }>();
   /** Those that have ended beside the workflow, with the length of the history then: only a longer one tells of their end. */
   const untold = new Map<number, number>();
   /** Asked for once per round, so that whoever is sent a late try of a step can tell it from a newer one, and from what follows. */
-  const placeOf = (ref: StepOptions, report: StepReport): StepPlace => {
+  const placeOf = ({ where }: StepOptions, report: StepReport): StepPlace => {
     const { index } = report;
-    const round = (rounds.get(index) ?? 0) + 1;
-    rounds.set(index, round);
-    ended(ref, report);
+    const round = roundOf(report);
+    ended(report);
     const turn = turns++;
-    open.set(report, turn);
+    open.set(report, { turn, where });
     for (const [known, length] of untold) if (length < workflowInfo().historyLength) untold.delete(known);
     // Another worker that takes over knows nothing of what is untold, and does it again: so that is not said to have ended.
-    const since = Math.min(...open.values(), ...untold.keys());
+    const since = Math.min(...[...open.values()].map((one) => one.turn), ...untold.keys());
     return {
       index,
       committed,
@@ -244,11 +259,11 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       since,
     };
   };
-  function ended(ref: StepOptions, report: StepReport): void {
-    const turn = open.get(report);
-    if (turn === undefined) return;
+  function ended(report: StepReport): void {
+    const known = open.get(report);
+    if (known === undefined) return;
     open.delete(report);
-    if (ref.where === 'record') untold.set(turn, workflowInfo().historyLength);
+    if (known.where === 'record') untold.set(known.turn, workflowInfo().historyLength);
   }
 
   /** Index -1: neither faults nor live step events are for the saga's own records. */
@@ -257,6 +272,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     if (!activity) throw ApplicationFailure.nonRetryable(`no step named operations.${name}`, 'INTERNAL');
     return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, { index: -1, committed }));
   }
+
+  const runChild = childRuns(record);
 
   /** Says that the operation is stuck, and waits for an operator. One step asks at a time: an answer is for the step it was given for. */
   async function askOperator(report: StepReport, problem: OperationProblem): Promise<'retry' | 'skip'> {
@@ -310,32 +327,33 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }
 
-  async function perform(ref: StepRef<unknown, unknown>, input: unknown, report: StepReport): Promise<unknown> {
+  async function perform(
+    report: StepReport,
+    attempt: () => Promise<unknown>,
+    undo?: () => Promise<unknown>,
+  ): Promise<unknown> {
     try {
       let result: unknown;
-      if (committed) {
-        result = await CancellationScope.nonCancellable(() =>
-          insist(report, () => ask(ref, '', input, placeOf(ref, report))),
-        );
-      } else {
-        undos.push({ report, ref: ref as StepRef<never, unknown>, input });
-        result = await ask(ref, '', input, placeOf(ref, report));
+      if (committed) result = await CancellationScope.nonCancellable(() => insist(report, attempt));
+      else {
+        if (undo) undos.push({ report, undo });
+        result = await attempt();
       }
       if (report.state === 'running') report.state = 'done';
       return result;
     } catch (error) {
-      failedStep ??= ref.name;
+      failedStep ??= report.name;
       report.state = 'failed';
-      report.error = problemOf(error, ref.name);
+      report.error = problemOf(error, report.name);
       throw error;
     } finally {
-      ended(ref, report);
+      ended(report);
       report.endedAt = instantAt(new Date(Date.now()));
     }
   }
 
   // Every promise costs: Temporal notes for each where it was made. So this is one, and not one inside the other.
-  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> => {
+  function begin(name: string, perform: (report: StepReport) => Promise<unknown>): Promise<unknown> {
     // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
     if (unwinding || (!committed && scope.consideredCancelled)) {
       const refused = Promise.reject(new CancelledFailure('cancelled on request'));
@@ -344,7 +362,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
     const report: StepReport = {
       index: steps.length,
-      name: ref.name,
+      name,
       state: 'running',
       attempts: 1,
       startedAt: instantAt(new Date(Date.now())),
@@ -352,20 +370,40 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       error: null,
     };
     steps.push(report);
-    const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
-    if (hostId && !hosts.has(hostId) && hosts.size < namedHosts) {
-      hosts.add(hostId);
-      upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
-    }
-    const outcome = perform(ref, input, report);
+    const outcome = perform(report);
     running.add(outcome);
-    const ended = (): void => {
+    const over = (): void => {
       running.delete(outcome);
     };
     // Also of a failure: a body that failed elsewhere no longer waits for this one; unheard, its end would hold the workflow up for ever.
-    outcome.then(ended, ended);
+    outcome.then(over, over);
     return outcome;
-  }) as Step;
+  }
+
+  const step = ((ref: StepRef<unknown, unknown>, input: unknown): Promise<unknown> =>
+    begin(ref.name, (report) => {
+      const hostId = ref.where === 'host' ? (input as { hostId: string }).hostId : undefined;
+      if (hostId && !hosts.has(hostId) && hosts.size < namedHosts) {
+        hosts.add(hostId);
+        upsertSearchAttributes([{ key: belayHost, value: [...hosts] }]);
+      }
+      return perform(
+        report,
+        () => ask(ref, '', input, placeOf(ref, report)),
+        () => ask(ref, '.undo', input, placeOf(ref, report)),
+      );
+    })) as Step;
+  step.child = ({ inverse, ...request }) =>
+    begin(request.type, (report) => {
+      const next = (of: ChildRequest): Promise<unknown> => runChild(report, `${report.index}.${roundOf(report)}`, of);
+      return perform(report, async () => {
+        const result = await next(request);
+        // A child that has not succeeded has undone itself.
+        if (inverse && !committed) undos.push({ report, undo: () => next(inverse) });
+        return result;
+      });
+    });
+  step.problemOf = (error) => problemOf(error, failedStep);
   step.commit = () => {
     if (committed) return;
     // A cancel that was taken holds, even if the step that it met has succeeded: what was done is undone.
@@ -389,11 +427,11 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     await Promise.allSettled([...running]);
     const problem = problemOf(cancelled ? new CancelledFailure('cancelled on request') : error, failedStep);
     await record('rollBack', { steps, problem });
-    for (const { report, ref, input } of undos.reverse()) {
+    for (const { report, undo } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
-      await insist(report, () => ask(ref as StepRef<unknown, unknown>, '.undo', input, placeOf(ref, report)));
-      ended(ref, report);
+      await insist(report, undo);
+      ended(report);
       if (report.state === 'undoing') report.state = 'undone';
       report.error = failed;
       report.endedAt = instantAt(new Date(Date.now()));
@@ -403,8 +441,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
-  const { refused } = (await record('begin')) as { refused: OperationProblem | null };
+  const { refused, ended: over } = (await record('begin')) as {
+    refused: OperationProblem | null;
+    ended?: { result: T };
+  };
   if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
+  if (over) return over.result;
 
   let result: T;
   try {

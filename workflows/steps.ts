@@ -7,6 +7,7 @@ import type { networkInterfaces as NetworkInterfaces } from '../activities/netwo
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
+import type { cascades as Cascades } from '../activities/platform/cascade.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
 import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
 import type { images as Images } from '../activities/storage/image.ts';
@@ -18,6 +19,7 @@ import { refs } from './saga.ts';
 
 type Area<F extends (world: never) => unknown> = ReturnType<F>;
 
+export const cascades = refs<Area<typeof Cascades>>('cascades', 'record');
 export const placement = refs<Area<typeof Placement>>('placement', 'record');
 export const instances = refs<Area<typeof Instances>>('instances', 'record');
 export const hypervisor = refs<Area<typeof Hypervisor>>('hypervisor', 'host', {

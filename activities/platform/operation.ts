@@ -1,72 +1,19 @@
 /** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
 
-import type { Condition } from '../../acceptance/change.ts';
+import { acceptChild, type ChildRequest } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
-import { freeAddress } from '../../database/addresses.ts';
 import type { Client } from '../../database/database.ts';
 import { insertAll, run, transaction } from '../../database/database.ts';
-import { eventRow, toldColumns } from '../../database/events.ts';
-import { forgetSecrets } from '../../database/secrets.ts';
-import { happenedOf } from '../../model/happened.ts';
-import type { LockMode } from '../../model/kind.ts';
+import { eventRow } from '../../database/events.ts';
+import { startOf } from '../../database/queue.ts';
+import { isLocked } from '../../model/columns.ts';
+import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
+import type { StartOperation } from '../../model/platform/operation.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
-
-interface Held {
-  resourceKind: string;
-  resourceId: string;
-  mode: LockMode;
-  entered: boolean;
-  fromStates: string[];
-  conditions: Condition[];
-  viaState: string | null;
-  fromState: string | null;
-  toState: string | null;
-}
-
-interface OperationRow {
-  id: string;
-  type: string;
-  state: string;
-  targetKind: string;
-  targetId: string;
-  projectId: string | null;
-  actorUserId: string | null;
-  actorApiKeyId: string | null;
-  cancelRequestedAt: Date | null;
-  requestId: string | null;
-  createdAt: Date;
-  /** What it holds, in the order in which it asked. */
-  held: Held[];
-}
-
-/** The saga's list of steps, with the attempts that workers have told: a workflow does not see them. */
-const stepsFrom = (parameter: string): string =>
-  `belay_merge_steps(${parameter}::jsonb, (
-     SELECT coalesce(jsonb_agg(jsonb_build_object('index', told->'index', 'attempts', told->'attempts')), '[]')
-     FROM jsonb_array_elements("operation".steps) told
-     WHERE told ? 'attempts' AND (told->>'index')::int < jsonb_array_length(${parameter}::jsonb)))`;
-
-const finals = new Set(['succeeded', 'failed', 'cancelled']);
-const ends = new Set(['deleted', 'expunged']);
-
-const heldJson = `(SELECT coalesce(json_agg(json_build_object('resourceKind', l."resourceKind", 'resourceId', l."resourceId", 'mode', l.mode, 'entered', l.entered,
-    'fromStates', l."fromStates", 'conditions', l.conditions, 'viaState', l."viaState", 'fromState', l."fromState", 'toState', l."toState") ORDER BY l.ticket), '[]')
-  FROM "operationLock" l WHERE l."operationId" = "operation".id)`;
-
-async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
-  const [row] = await run<OperationRow>(
-    tx,
-    `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "createdAt",
-            ${heldJson} AS held
-     FROM "operation" WHERE id = $1 FOR UPDATE`,
-    [operationId],
-  );
-  if (!row) throw new Error(`there is no operation ${operationId}`);
-  return row;
-}
+import { conclude, finals, type Held, leave, lockOperation, type OperationRow, stepsFrom } from './operationRecord.ts';
 
 /**
  * Takes a resource: what it only needs to stay is looked at, what it changes is moved into the state that says who holds it. Refuses when
@@ -77,21 +24,21 @@ async function enter(
   { id: operationId, type }: OperationRow,
   held: Held,
 ): Promise<OperationProblem | null> {
-  const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions } = held;
+  const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions, within } = held;
   const table = `"${kindOf(kind).name}"`;
   const [found] = await run<{ row: Record<string, unknown> }>(
     tx,
     `SELECT row_to_json(t) AS row FROM ${table} t WHERE id = $1 ${mode === 'S' ? '' : 'FOR UPDATE'}`,
     [id],
   );
-  const refused = unmet({ kind, id, mode, from, conditions }, found?.row, type);
+  const refused = unmet({ kind, id, mode, from, conditions, ...(within ? { within } : {}) }, found?.row, type);
   if (refused) return { ...refused.details, code: refused.code, message: refused.message, step: null };
   await run(
     tx,
     `UPDATE "operationLock" SET entered = true, "fromState" = $4 WHERE "operationId" = $1 AND "resourceKind" = $2 AND "resourceId" = $3`,
     [operationId, kind, id, mode === 'S' ? null : String(found?.row.state ?? '')],
   );
-  if (mode !== 'S')
+  if (mode !== 'S' && isLocked(kindOf(kind)))
     await run(
       tx,
       `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
@@ -100,119 +47,24 @@ async function enter(
   return null;
 }
 
-/**
- * Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed.
- * Wakes the dispatcher when another operation waits for any of it.
- */
-async function leave(
-  tx: Client,
-  operationId: string,
-  held: Held[],
-  stateOf: (held: Held) => string | null,
-): Promise<void> {
-  const left = held.flatMap((entry) => {
-    if (entry.mode === 'S') return [];
-    // Empty where the kind has no states.
-    const state = stateOf(entry) || null;
-    return {
-      kind: kindOf(entry.resourceKind),
-      id: entry.resourceId,
-      state,
-      dies: state === 'failed' || (state !== null && ends.has(state)),
-    };
-  });
-  const kinds = [...new Set(left.map(({ kind }) => kind))];
-  const updates = kinds.map(
-    ({ name, states }, index) => `
-       left${index} AS (UPDATE "${name}" t SET ${states ? 'state = coalesce(e.state, t.state),' : ''} "currentOperationId" = NULL, fault = NULL,
-         revision = t.revision + 1, "updatedAt" = now(), "deletedAt" = CASE WHEN e.dies THEN now() ELSE t."deletedAt" END
-         FROM json_to_recordset($${index + 2}::json) AS e(id uuid, state text, dies boolean) WHERE t.id = e.id AND t."currentOperationId" = $1),`,
-  );
-  await run(
-    tx,
-    `WITH ${updates.join('')}
-       unfenced AS (DELETE FROM "stepFence" WHERE "operationId" = $1),
-       gone AS (DELETE FROM "operationLock" WHERE "operationId" = $1 RETURNING "resourceKind", "resourceId", mode)
-     SELECT pg_notify('belay_queue', '') WHERE EXISTS (
-       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceKind", "resourceId")
-       WHERE waiting."operationId" <> $1 AND waiting.mode <> 'S' AND (gone.mode <> 'S' OR waiting.mode = 'D'))
-     OR EXISTS (
-       SELECT 1 FROM gone JOIN "operationLock" waiting USING ("resourceKind", "resourceId") WHERE waiting."operationId" <> $1 AND gone.mode = 'D')`,
-    [
-      operationId,
-      ...kinds.map((kind) =>
-        JSON.stringify(left.flatMap(({ id, state, dies, ...of }) => (of.kind === kind ? [{ id, state, dies }] : []))),
-      ),
-    ],
-  );
-  for (const { kind, id, dies } of left) {
-    if (!dies) continue;
-    await forgetSecrets(tx, { kind: kind.name, id });
-    if (kind.name === 'subnet') {
-      await run(tx, 'DELETE FROM "subnetAddress" WHERE "subnetId" = $1', [id]);
-      await run(tx, 'DELETE FROM "subnetCursor" WHERE "subnetId" = $1', [id]);
-    }
-    if (kind.name === 'networkInterface') await freeAddress(tx, id);
-  }
+/** How a turn begins: `refused` ends the operation; `ended` is what came of it when it is over already. */
+interface Begun {
+  refused: OperationProblem | null;
+  ended?: { result: unknown };
 }
 
-async function conclude(
-  tx: Client,
-  operation: OperationRow,
-  end: {
-    state: 'succeeded' | 'failed' | 'cancelled';
-    steps: StepReport[];
-    error: OperationProblem | null;
-    result: unknown;
-  },
-): Promise<void> {
-  const kind = kindOf(operation.targetKind);
-  const [concluded] = await run<{ target: unknown }>(
+/**
+ * A run that is taken up again has forgotten what it did beside its history since the last event, its end perhaps too: it is told that, and
+ * ends in the same way.
+ */
+async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
+  const [end] = await run<{ result: unknown; error: OperationProblem | null }>(
     tx,
-    `UPDATE "operation" SET state = $2, steps = ${stepsFrom('$3')}, error = $4::jsonb, result = $5::jsonb, progress = CASE WHEN $2 = 'succeeded' THEN 100 ELSE progress END,
-       "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1
-     RETURNING (SELECT row_to_json(t) FROM (SELECT ${toldColumns(kind)} FROM "${kind.name}" WHERE id = $6) t) AS target`,
-    [
-      operation.id,
-      end.state,
-      JSON.stringify(end.steps),
-      end.error === null ? null : JSON.stringify(end.error),
-      end.result === null ? null : JSON.stringify(end.result),
-      operation.targetId,
-    ],
+    'SELECT result, error FROM "operation" WHERE id = $1',
+    [id],
   );
-  metrics.operations.labels(operation.type, end.state).inc();
-  const verb = operation.type.split('.')[1] ?? '';
-  const happened =
-    end.state === 'succeeded' ? happenedOf(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
-  await insertAll(tx, {
-    event: [
-      eventRow({
-        type: `${kind.name}.${happened}`,
-        severity: end.state === 'failed' ? 'error' : 'info',
-        resourceKind: kind.name,
-        resourceId: operation.targetId,
-        projectId: operation.projectId,
-        operationId: operation.id,
-        payload: concluded?.target ?? null,
-      }),
-    ],
-    auditEntry: [
-      {
-        id: crypto.randomUUID(),
-        projectId: operation.projectId,
-        actorUserId: operation.actorUserId,
-        actorApiKeyId: operation.actorApiKeyId,
-        permission: operation.type,
-        resourceKind: kind.name,
-        resourceId: operation.targetId,
-        outcome: end.state === 'succeeded' ? 'succeeded' : 'failed',
-        code: end.error?.code ?? null,
-        operationId: operation.id,
-        requestId: operation.requestId,
-      },
-    ],
-  });
+  if (state === 'succeeded') return { refused: null, ended: { result: end?.result ?? null } };
+  return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
 }
 
 const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
@@ -220,7 +72,7 @@ const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
-    async do({ operationId }: { operationId: string }): Promise<{ refused: OperationProblem | null }> {
+    async do({ operationId }: { operationId: string }): Promise<Begun> {
       // What was first in line when it was accepted has entered all it holds by then, and nothing could change since.
       const [begun] = await run<{ createdAt: Date }>(
         database.pool,
@@ -234,8 +86,7 @@ export const operations = ({ database }: World) => ({
       }
       return transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
-        if (finals.has(operation.state))
-          return { refused: { code: 'INVALID_STATE', message: `the operation is ${operation.state}`, step: null } };
+        if (finals.has(operation.state)) return endOf(tx, operation);
         if (operation.state !== 'queued') return { refused: null };
         const { held } = operation;
         let refused: OperationProblem | null = operation.cancelRequestedAt
@@ -394,6 +245,62 @@ export const operations = ({ database }: World) => ({
            WHERE id = $1 AND "currentOperationId" = $2`,
           [operation.targetId, at.operationId],
         );
+      });
+    },
+  }),
+
+  /**
+   * Accepts an operation that this one begins. `start` is what its run is begun with, as soon as it is first in line; null of a change of
+   * records alone, which is done by then.
+   */
+  acceptChild: step({
+    async do(asked: {
+      operationId: string;
+      stepIndex: number;
+      key: string;
+      request: ChildRequest;
+    }): Promise<{ start: StartOperation | null; waits: boolean }> {
+      const outcome = await acceptChild(database, asked.operationId, asked.key, asked.request);
+      if (outcome.status !== 202) return { start: null, waits: false };
+      const { id } = JSON.parse(outcome.body) as { id: string };
+      const told = { index: asked.stepIndex, name: asked.request.type, state: 'running', attempts: 1, operationId: id };
+      await run(
+        database.pool,
+        `UPDATE "operation" SET steps = belay_merge_steps(steps, $2::jsonb), "updatedAt" = now() WHERE id = $1 AND "endedAt" IS NULL`,
+        [asked.operationId, JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }])],
+      );
+      return { start: await startOf(database, id), waits: outcome.start === undefined };
+    },
+  }),
+
+  /** Cancels a child: at once while it waits in line; one that runs is asked to undo itself, and is answered as running. */
+  cancelChild: step({
+    async do({ childId }: { childId: string }): Promise<{ running: boolean }> {
+      return transaction(database, async (tx) => {
+        const child = await lockOperation(tx, childId);
+        if (finals.has(child.state)) return { running: false };
+        if (child.state !== 'queued') {
+          await run(
+            tx,
+            `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1
+             WHERE id = $1 AND NOT "pointOfNoReturnPassed"`,
+            [childId],
+          );
+          return { running: true };
+        }
+        await leave(
+          tx,
+          childId,
+          child.held.filter((entry) => entry.entered),
+          (entry) => entry.fromState ?? 'failed',
+        );
+        await conclude(tx, child, {
+          state: 'cancelled',
+          steps: [],
+          error: { code: 'CANCELLED', message: 'cancelled with the operation that began it', step: null },
+          result: null,
+        });
+        return { running: false };
       });
     },
   }),

@@ -9,7 +9,7 @@ export const subnet = kind({
   summary: 'An IPv4 range with DHCP on a network',
   livesWith: 'networkId',
   fields: {
-    networkId: ref('network', 'create!', { use: 'addSubnet' }),
+    networkId: ref('network', 'create!', { use: 'addSubnet', onDelete: 'cascade' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     cidr: field(Cidr, 'create!'),
     gateway: field(Ip, 'create', { description: 'The first address unless said' }),

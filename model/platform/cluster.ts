@@ -8,7 +8,7 @@ export const cluster = kind({
   scope: 'platform',
   summary: 'Hosts of one hypervisor and architecture that reach the same pools',
   fields: {
-    podId: ref('pod', 'create!'),
+    podId: ref('pod', 'create!', { onDelete: 'cascade' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     hypervisor: choice(['kvm'], 'create', { default: 'kvm' }),
     architecture: choice(['x86_64', 'aarch64'], 'create', { default: 'x86_64' }),

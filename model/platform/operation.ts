@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, field, instant, integer, json, kind, object, ref, text, Uuid } from '../kind.ts';
 
 export const operationStates = [
@@ -19,6 +20,9 @@ const answeredStep = Type.Integer({
   description:
     'Index of the step that this is for, `error.stepIndex`; refused when the operation is stuck in another by now',
 });
+
+/** So many targets `runMany` takes at a time. */
+export const manyTargets = 1_000;
 
 /** One accepted asynchronous change. Its id is the Temporal workflow id. */
 export const operation = kind({
@@ -47,9 +51,52 @@ export const operation = kind({
     error: json(Type.Unknown(), 'system'),
     result: json(Type.Unknown(), 'system'),
     requestId: text(64, 'system'),
+    parentOperationId: ref('operation', 'system', {
+      onDelete: 'ignore',
+      description: 'The operation that has begun this one as a part of itself',
+    }),
   },
   states: operationStates,
   actions: {
+    runMany: {
+      summary: 'Run one action on many resources, each as an operation of its own',
+      mode: 'operation',
+      on: 'collection',
+      cancellable: true,
+      input: object({
+        action: Type.String({
+          pattern: pattern(
+            '^[a-z][A-Za-z]{0,63}\\.[a-z][A-Za-z]{0,63}$',
+            'must be an action of a kind, such as instance.stop',
+          ),
+        }),
+        input: Type.Optional(
+          Type.Record(Type.String(), Type.Unknown(), {
+            description: 'What the action takes, the same for all; no secrets',
+            default: {},
+          }),
+        ),
+        targets: Type.Object(
+          {
+            ids: Type.Optional(Type.Array(Uuid, { minItems: 1, maxItems: manyTargets, uniqueItems: true })),
+            filter: Type.Optional(
+              Type.String({
+                maxLength: 4096,
+                description: 'As in lists; those that it finds now, in the order of their making',
+              }),
+            ),
+          },
+          { additionalProperties: false, description: 'Either ids or a filter; all in one project, or none in any' },
+        ),
+        maxParallel: Type.Optional(Type.Integer({ minimum: 1, maximum: 50, default: 10 })),
+        stopOnFailure: Type.Optional(
+          Type.Boolean({ default: false, description: 'Begin no further one once one has failed; what is done stays' }),
+        ),
+      }),
+      steps: [
+        { name: 'operation', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },
+      ],
+    },
     cancel: { summary: 'Ask a running or queued operation to undo itself', mode: 'sync' },
     retry: {
       summary: 'Try the stuck step again',
@@ -78,4 +125,17 @@ export interface StepRecord {
   startedAt: string;
   endedAt: string | null;
   error: { code: string; message: string } | null;
+}
+
+/** What the run of an operation is begun with. */
+export interface StartOperation {
+  id: string;
+  /** `instance.create`; runs the workflow `createInstance`. */
+  type: string;
+  input: Record<string, unknown>;
+  targetKind: string;
+  targetId: string;
+  /** As it is called now; its id says it where it has no name. */
+  targetName: string;
+  projectId: string | null;
 }

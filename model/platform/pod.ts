@@ -7,7 +7,7 @@ export const pod = kind({
   scope: 'platform',
   summary: 'A rack: hosts on one management network',
   fields: {
-    zoneId: ref('zone', 'create!'),
+    zoneId: ref('zone', 'create!', { onDelete: 'cascade' }),
     rack: text(128, 'patch', { description: 'For people: where it stands' }),
     enabled: boolean('patch', { default: true, description: 'false: nothing new is placed on its hosts' }),
   },

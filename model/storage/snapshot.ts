@@ -10,7 +10,7 @@ export const snapshot = kind({
   summary: 'A volume at one moment',
   livesWith: 'volumeId',
   fields: {
-    volumeId: ref('volume', 'create!', { use: 'snapshot' }),
+    volumeId: ref('volume', 'create!', { use: 'snapshot', onDelete: 'cascade' }),
     quiesce: boolean('create', {
       default: false,
       description: 'Freeze the file systems while it is taken, where the guest agent answers',

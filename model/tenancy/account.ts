@@ -8,7 +8,7 @@ export const account = kind({
   scope: 'domain',
   summary: 'A customer, with projects, users and quota',
   fields: {
-    domainId: ref('domain', 'create!', { use: 'get' }),
+    domainId: ref('domain', 'create!', { use: 'get', onDelete: 'cascade' }),
   },
   states: ['active', 'locked', 'disabled'],
   unique: [{ fields: ['domainId', 'name'], code: 'NAME_IN_USE' }],

@@ -38,6 +38,8 @@ const tenantKinds = [
   'keyPair',
 ];
 const trace = read('operation', 'event', 'auditEntry');
+/** What those who use it ask of it. */
+const ofOperations = ['operation.cancel', 'operation.runMany'];
 const everything = (kinds: string[]): string[] => kinds.map((kind) => `${kind}.*`);
 
 /** The ready-made roles. */
@@ -79,7 +81,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
         ...catalogue,
         ...offered,
         ...trace,
-        'operation.cancel',
+        ...ofOperations,
       ),
       ...deny('domain.delete'),
     ],
@@ -93,7 +95,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      'operation.cancel',
+      ...ofOperations,
     ),
   },
   billingManager: {
@@ -110,7 +112,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      'operation.cancel',
+      ...ofOperations,
       'apiKey.*',
     ),
   },
@@ -123,7 +125,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...catalogue,
       ...offered,
       ...trace,
-      'operation.cancel',
+      ...ofOperations,
       'apiKey.*',
     ),
   },

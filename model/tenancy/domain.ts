@@ -8,7 +8,7 @@ export const domain = kind({
   scope: 'domain',
   summary: 'A branch of the tree of tenants',
   fields: {
-    parentId: ref('domain', 'create!', { use: 'get' }),
+    parentId: ref('domain', 'create!', { use: 'get', onDelete: 'cascade' }),
     path: text(2048, 'system', { description: 'Ids from the root to this domain, joined by slashes' }),
     enabled: boolean('patch', {
       default: true,

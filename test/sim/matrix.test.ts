@@ -262,9 +262,17 @@ function casesOf(role: RoleName, side: Side): Case[] {
     add('get', 'GET', path, sees(role, kind, side) ? 'done' : 404);
     for (const view of Object.keys(viewsOf(kind)))
       add(view, 'GET', `${path}/views/${view}`, expectedOn(role, kind, view, side));
-    for (const [verb, { operatorOnly }] of Object.entries(kind.actions)) {
+    for (const [verb, { operatorOnly, on = 'resource' }] of Object.entries(kind.actions)) {
       const dry = kind.name === 'operation' ? '' : '?dryRun=true';
       if (verb === 'import') continue;
+      if (on === 'collection') {
+        // What is done to each of many is asked of each.
+        const body = { action: 'keyPair.update', input: {}, targets: { ids: [thing(side, 'keyPair')] } };
+        const seen = sees(role, kindOf('keyPair'), side);
+        const allowed = seen && holds(role, kind, verb, side);
+        add(verb, 'POST', `/v1/${kind.plural}/actions/${verb}?dryRun=true`, allowed ? 'done' : seen ? 403 : 404, body);
+        continue;
+      }
       // Whom an invitation is for decides, not a role; it has a test of its own.
       if (kind.name === 'roleBinding' && (verb === 'accept' || verb === 'decline')) continue;
       if (verb === 'create') {
@@ -276,7 +284,11 @@ function casesOf(role: RoleName, side: Side): Case[] {
       if (verb === 'update')
         add(verb, 'PATCH', `${path}${dry}`, expected, kind.readOnly ? { value: 1 } : { description: 'm' });
       else if (verb === 'delete') add(verb, 'DELETE', `${path}${dry}`, expected);
-      else add(verb, 'POST', `${path}/actions/${verb}${dry}`, expected, actionBody(kind.name, verb, side));
+      else if (on === 'delete') {
+        const { operatorOnly: forOperators } = kind.actions.delete ?? {};
+        const whole = expectedOn(role, kind, 'delete', side, forOperators);
+        add(verb, 'DELETE', `${path}?dryRun=true&cascade=true&expunge=true`, whole);
+      } else add(verb, 'POST', `${path}/actions/${verb}${dry}`, expected, actionBody(kind.name, verb, side));
     }
   }
   return cases;

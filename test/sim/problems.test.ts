@@ -284,6 +284,10 @@ const provoked: Record<ProblemCode, () => Promise<Told>> = {
     await letGo();
     return told;
   },
+  PARTLY_FAILED: () => {
+    const targets = { ids: [instance.id] };
+    return ended(tenant.call('POST', '/v1/operations/actions/runMany', { action: 'instance.recover', targets }));
+  },
   // A database that is there and knows none of our tables is a defect of ours, whatever it says.
   async INTERNAL() {
     const other = new URL(address.databaseUrl);

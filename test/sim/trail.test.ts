@@ -116,7 +116,7 @@ test('whatever a change is refused for, the entry says so', async () => {
     ['instance.update', 'REVISION_MISMATCH', tenant, 'PATCH', instances, {}, { ...json, 'if-match': '"99999"' }],
     ['instance.update', 'MALFORMED_REQUEST', tenant, 'PATCH', instances, '{'],
     ['instance.update', 'UNSUPPORTED_MEDIA_TYPE', tenant, 'PATCH', instances, '{}', { 'content-type': 'text/plain' }],
-    ['instance.delete', 'NOT_SUPPORTED', tenant, 'DELETE', `${instances}?cascade=true`, undefined, {}],
+    ['instance.delete', 'INVALID_ARGUMENT', tenant, 'DELETE', `${instances}?cascade=perhaps`, undefined, {}],
     ['zone.create', 'FORBIDDEN', tenant, 'POST', '/v1/zones', { name: 'mine' }],
   ];
   for (const [permission, code, api, method, path, body, headers] of cases) {

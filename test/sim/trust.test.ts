@@ -153,8 +153,10 @@ describe("what is another tenant's is not there", () => {
         expect((await alike(id, (one) => answer(other.api, 'GET', path(one, `/views/${view}`)))).status, view).toBe(
           404,
         );
-      for (const verb of Object.keys(kind.actions))
-        if (!['create', 'update', 'delete', 'import'].includes(verb))
+      if (kind.actions.delete)
+        await alike(id, (one) => answer(other.api, 'DELETE', path(one, '?cascade=true&expunge=true')));
+      for (const [verb, { on = 'resource' }] of Object.entries(kind.actions))
+        if (on === 'resource' && !['create', 'update', 'delete', 'import'].includes(verb))
           await alike(id, (one) => answer(other.api, 'POST', path(one, `/actions/${verb}`), {}));
     }
     await alike(their('image'), (id) => answer(other.api, 'PUT', `/v1/images/${id}/content`));

@@ -46,7 +46,7 @@ export function typeOf(type: string): { kind: Kind; verb: string; action: Action
 /** Every action that runs as an operation, from the model. */
 export const operationTypes: readonly string[] = allKinds.flatMap((kind) =>
   Object.entries(kind.actions).flatMap(([verb, action]) =>
-    action.mode === 'operation' ? [`${kind.name}.${verb}`] : [],
+    action.mode === 'operation' && (action.on ?? 'resource') === 'resource' ? [`${kind.name}.${verb}`] : [],
   ),
 );
 

@@ -14,6 +14,7 @@ const readers: Record<string, string> = {
   'acceptance/tenancy/tenancy.ts': 'domain.parentId apiKey.userId roleBinding.targetId roleBinding.targetKind',
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
   'acceptance/platform/host.ts': 'host.clusterId host.delete(force) host.delete(confirmDead)',
+  'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
   'acceptance/platform/setting.ts': 'setting.value',
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
   'acceptance/compute/instance.ts':
@@ -47,7 +48,7 @@ const readers: Record<string, string> = {
   'activities/storage/storagePool.ts':
     'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain storagePool.cleanCache(unusedForSeconds)',
   'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
-  'api/authenticate.ts':
+  'acceptance/rights.ts':
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
     'roleBinding.subjectId roleBinding.roleId roleBinding.expiresAt',
   'api/operations.ts': 'operation.retry(step) operation.skipStep(step)',
@@ -56,6 +57,7 @@ const readers: Record<string, string> = {
   'prisma/migrations/20261126005330_placement_follows_records/migration.sql':
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
   'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
+  'workflows/platform/runManyOperation.ts': 'operation.runMany(maxParallel) operation.runMany(stopOnFailure)',
   'workers/expired.ts': 'snapshot.expiresAt',
 };
 
@@ -66,7 +68,7 @@ const forPeople = ['network.note', 'pod.rack', 'role.note', 'user.displayName', 
 const forTheTrail = ['operation.skipStep(reason)'];
 
 /** These ask the same of every kind that has the field, without its name. */
-const ofAnyKind = ['acceptance/authorize.ts', 'acceptance/dependents.ts'];
+const ofAnyKind = ['acceptance/authorize.ts', 'acceptance/dependents.ts', 'workflows/platform/runManyOperation.ts'];
 
 /** One value is all there is so far: whatever is asked otherwise is refused. */
 const onlyValue = [
@@ -84,10 +86,13 @@ const writable = allKinds.flatMap((kind) => [
   ...Object.entries(kind.fields)
     .filter(([, { set }]) => set !== 'system')
     .map(([name]) => `${kind.name}.${name}`),
-  ...Object.entries(kind.actions).flatMap(([verb, { input }]) =>
-    Object.keys((input as { properties?: object } | undefined)?.properties ?? {}).map(
-      (member) => `${kind.name}.${verb}(${member})`,
-    ),
+  ...Object.entries(kind.actions).flatMap(([verb, { input, on }]) =>
+    // The same of every kind: acceptance/cascade.ts reads both.
+    on === 'delete'
+      ? []
+      : Object.keys((input as { properties?: object } | undefined)?.properties ?? {}).map(
+          (member) => `${kind.name}.${verb}(${member})`,
+        ),
   ),
 ]);
 

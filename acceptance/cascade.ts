@@ -1,0 +1,126 @@
+/**
+ * The delete of a resource with all that hangs on it. All of that is held from the beginning, by the operation that its deletes are children of: so
+ * that what was asked when it was accepted is still so when it runs, and a blocker anywhere refuses the whole before anything is touched.
+ */
+import { type Client, run } from '../database/database.ts';
+import { cascadeMax } from '../model/cascade.ts';
+import { kindOf } from '../model/kinds.ts';
+import { Problem } from '../runtime/problem.ts';
+import { type Caller, may, placeOf } from './caller.ts';
+import type { Accepting, Hold, Hook, Row } from './change.ts';
+import { type Dependent, type Going, named, others, walkDown } from './dependents.ts';
+import { keyOf, unprotected } from './holds.ts';
+import { invalid } from './violation.ts';
+
+/** Whether it can be recovered for a while after its delete. */
+export const hasTrash = (kind: string): boolean => kindOf(kind).actions.expunge !== undefined;
+
+async function foresee(
+  tx: Client,
+  caller: Caller,
+  { kind, row }: { kind: Accepting['kind']; row: Row },
+): Promise<Hold[]> {
+  const { going } = await walkDown(tx, caller, kind, row);
+  return going.map(
+    ({ kind: of, id }): Hold => ({
+      kind: of,
+      id,
+      mode: 'D',
+      conditions: unprotected(kindOf(of), id),
+    }),
+  );
+}
+
+/** What goes by a delete of its own; the rest goes along with one of them. */
+export const separate = (going: readonly Going[], targetId: string): Going[] =>
+  going.filter(({ id, onDelete }) => id === targetId || onDelete !== 'own');
+
+function refuseWithout(
+  caller: Caller,
+  verb: string,
+  { kind, id, visible, name }: Dependent,
+  row: Row | undefined,
+): void {
+  if (row && may(caller, `${kind}.${verb}`, placeOf(kindOf(kind), row))) return;
+  throw new Problem(
+    'FORBIDDEN',
+    visible
+      ? `you need the permission ${kind}.${verb} on ${kind} ${name || id}, which goes along`
+      : 'something that you may not see goes along',
+  );
+}
+
+async function accept({ tx, caller, kind, row, input, references, workflowInput }: Accepting): Promise<void> {
+  const { going, blocking, complete } = await walkDown(tx, caller, kind, row);
+  if (!complete || going.length > cascadeMax)
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `more than ${cascadeMax} hang on ${kind.name} ${row.id}: delete some of it first`,
+    );
+  const [blocker] = blocking;
+  if (blocker)
+    throw new Problem(
+      'HAS_DEPENDENTS',
+      `${kind.name} ${row.id} is in use: ${named(blocking.find(({ visible }) => visible) ?? blocker)} hangs on it`,
+      {
+        blockers: others(blocking),
+      },
+    );
+  const alone = separate(going, row.id);
+  const beside = alone.filter(({ id }) => id !== row.id);
+  if (beside.length > 0 && input.cascade !== true)
+    throw new Problem(
+      'HAS_DEPENDENTS',
+      `${named(beside.at(-1) as Dependent)} hangs on ${kind.name} ${row.id}: delete it with cascade`,
+      {
+        blockers: others(beside),
+      },
+    );
+  const protectedOnes = going.filter(({ deleteProtection }) => deleteProtection);
+  if (protectedOnes[0])
+    throw new Problem('PROTECTED', `${named(protectedOnes[0])} is protected; set its deleteProtection to false first`, {
+      blockers: others(protectedOnes),
+    });
+  const managed = going.filter((one) => one.managed);
+  if (managed[0])
+    throw new Problem('MANAGED', `${named(managed[0])} changes only through what manages it`, {
+      blockers: others(managed),
+    });
+  for (const one of alone) {
+    const found = references.get(keyOf(one));
+    refuseWithout(caller, 'delete', one, found);
+    if (hasTrash(one.kind) && input.expunge) refuseWithout(caller, 'expunge', one, found);
+  }
+  if (!input.expunge && alone.some((one) => one.id !== row.id && hasTrash(one.kind)))
+    throw invalid('expunge', 'is needed: what could be recovered for a while goes along, and nothing of it may stay');
+  await refuseAttached(tx, alone);
+  Object.assign(workflowInput, { kind: kind.name, id: row.id, expunge: input.expunge === true });
+}
+
+/** A volume that an instance keeps is in use there. */
+async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<void> {
+  const of = (kind: string): string[] => alone.filter((one) => one.kind === kind).map(({ id }) => id);
+  const volumes = of('volume');
+  if (volumes.length === 0) return;
+  const [attached] = await run<{ id: string; instanceId: string }>(
+    tx,
+    `SELECT id, "instanceId" FROM "volume" WHERE id = ANY($1::uuid[]) AND "instanceId" IS NOT NULL AND "instanceId" <> ALL($2::uuid[]) LIMIT 1`,
+    [volumes, of('instance')],
+  );
+  if (attached)
+    throw new Problem('ALREADY_ATTACHED', `volume ${attached.id} is attached to an instance`, {
+      resource: { kind: 'instance', id: attached.instanceId },
+    });
+}
+
+/** Who may ask for it is who may ask for the delete. */
+export const cascadeOf = ({ home, place, own, mine }: Hook = {}): Hook => ({
+  ...(home ? { home } : {}),
+  ...(place ? { place } : {}),
+  ...(own ? { own } : {}),
+  ...(mine ? { mine } : {}),
+  foresee,
+  // What hangs on it goes along, and is looked at above.
+  dependentsGo: () => true,
+  accept,
+});

@@ -1,0 +1,104 @@
+/** In which order a resource goes with all that hangs on it. */
+import { systemCaller } from '../../acceptance/caller.ts';
+import { hasTrash, separate } from '../../acceptance/cascade.ts';
+import { type Going, walkDown } from '../../acceptance/dependents.ts';
+import { run } from '../../database/database.ts';
+import { removalOrderOf } from '../../model/cascade.ts';
+import { childrenOf } from '../../model/columns.ts';
+import { allKinds, kindOf } from '../../model/kinds.ts';
+import { refuse } from '../failure.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+
+interface ChildRequest {
+  type: string;
+  targetId: string;
+  input?: Record<string, unknown>;
+}
+
+/** Groups one after the other, the children of one group side by side. */
+export interface CascadePlan {
+  /** Brings it to where it can be recovered from. */
+  destroy: (ChildRequest & { inverse: ChildRequest })[][];
+  remove: ChildRequest[][];
+}
+
+interface Instance {
+  id: string;
+  state: string;
+}
+interface Volume extends Instance {
+  instanceId: string | null;
+}
+
+export const cascades = ({ database: { pool } }: World) => ({
+  /** What is there now: all of it is held, so that it stays so. */
+  plan: step({
+    async do({ kind, id, expunge }: { kind: string; id: string; expunge: boolean }): Promise<CascadePlan> {
+      const [row] = await run<{ id: string; revision: number }>(
+        pool,
+        `SELECT * FROM "${kindOf(kind).name}" WHERE id = $1 AND "deletedAt" IS NULL`,
+        [id],
+      );
+      if (!row) throw refuse('NOT_FOUND', `${kind} ${id} is gone`);
+      const { going, blocking } = await walkDown(pool, systemCaller(), kindOf(kind), row);
+      if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
+      const alone = separate(going, id);
+      const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));
+      const states = `WHERE id = ANY($1::uuid[]) ORDER BY id`;
+      const [instances, volumes] = await Promise.all([
+        run<Instance>(pool, `SELECT id, state FROM "instance" ${states}`, [idsOf('instance')]),
+        run<Volume>(pool, `SELECT id, state, "instanceId" FROM "volume" ${states}`, [idsOf('volume')]),
+      ]);
+      return { destroy: destroying(instances, volumes), remove: removing(alone, id, expunge) };
+    },
+  }),
+});
+
+const order = removalOrderOf(allKinds, childrenOf);
+
+function destroying(instances: Instance[], volumes: Volume[]): CascadePlan['destroy'] {
+  const attached = volumes.filter(({ instanceId }) => instanceId !== null);
+  return [
+    instances
+      .filter(({ state }) => state === 'running')
+      .map(({ id: targetId }) => ({
+        type: 'instance.stop',
+        targetId,
+        inverse: { type: 'instance.start', targetId },
+      })),
+    attached.map(({ id: targetId, instanceId }) => ({
+      type: 'volume.detach',
+      targetId,
+      inverse: { type: 'volume.attach', targetId, input: { instanceId } },
+    })),
+    ...[
+      { kind: 'instance', rows: instances },
+      { kind: 'volume', rows: volumes },
+    ].map(({ kind, rows }) =>
+      rows
+        .filter(({ state }) => state !== 'destroyed')
+        .map(({ id: targetId }) => ({
+          type: `${kind}.delete`,
+          targetId,
+          inverse: { type: `${kind}.recover`, targetId },
+        })),
+    ),
+  ].filter((group) => group.length > 0);
+}
+
+/** What has been destroyed goes for good; of a target that may be recovered for a while, that is left out. */
+function removing(alone: Going[], targetId: string, expunge: boolean): ChildRequest[][] {
+  const groups = new Map<string, ChildRequest[]>();
+  // The leaves first, which the walk has put there; of one kind one level after the other.
+  const inOrder = alone
+    .map((one, index) => ({ ...one, place: order.indexOf(one.kind), index }))
+    .sort((a, b) => a.place - b.place || b.level - a.level || a.index - b.index);
+  for (const { kind, id, level } of inOrder) {
+    if (hasTrash(kind) && id === targetId && !expunge) continue;
+    const key = `${kind}/${level}`;
+    const group = groups.get(key) ?? [];
+    groups.set(key, [...group, { type: `${kind}.${hasTrash(kind) ? 'expunge' : 'delete'}`, targetId: id }]);
+  }
+  return [...groups.values()];
+}
