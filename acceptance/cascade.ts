@@ -88,7 +88,8 @@ async function accept({ tx, caller, kind, row, input, references, workflowInput 
     });
   for (const one of alone) {
     const found = references.get(keyOf(one));
-    refuseWithout(caller, 'delete', one, found);
+    // Whether the caller may delete the target itself has been asked.
+    if (one.id !== row.id) refuseWithout(caller, 'delete', one, found);
     if (hasTrash(one.kind) && input.expunge) refuseWithout(caller, 'expunge', one, found);
   }
   if (!input.expunge && alone.some((one) => one.id !== row.id && hasTrash(one.kind)))
