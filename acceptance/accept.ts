@@ -99,6 +99,7 @@ export async function acceptChange(database: Database, change: Change): Promise<
 async function once(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
   const replay = await replayed(tx, change);
   if (replay) return replay;
+  if (change.parent?.refused) throw change.parent.refused;
   const outcome = await accept(tx, change, action, input);
   if (change.idempotencyKey)
     // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.

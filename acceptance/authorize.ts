@@ -187,7 +187,7 @@ export async function suspensionOf(
 
 /** In a locked account, and in a disabled domain, nothing is made or started, whoever asks; the platform itself goes on with what runs. */
 export async function refuseLocked(tx: Client, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
-  if (caller.userId === wellKnown.platform) return;
+  if (caller.userId === wellKnown.platform || caller.goesOn) return;
   const user = typeof row.userId === 'string' ? loaded.get(`user/${row.userId}`) : undefined;
   const accountId = row.accountId ?? user?.accountId;
   // Of a domain that is made below another.

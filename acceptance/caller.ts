@@ -38,6 +38,8 @@ export interface Caller {
   reach: Map<string, Reach>;
   /** Memo of `scopesOf` by permission. */
   scopes: Map<string, Scopes>;
+  /** The platform goes on, in this caller's name, with what the caller has begun. */
+  goesOn?: true;
 }
 
 export interface Reach {

@@ -1,9 +1,10 @@
 /** A change on its way: what was asked, what a command's hook reads and fills, and what comes of it. */
+
 import type { Client, Rows } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
-import type { ProblemCode } from '../runtime/problem.ts';
+import type { Problem, ProblemCode } from '../runtime/problem.ts';
 import type { Caller, Place } from './caller.ts';
 
 export type Row = Record<string, unknown> & { id: string; revision: number };
@@ -91,6 +92,8 @@ export interface Accepting {
 export interface Parent {
   operationId: string;
   key: string;
+  /** Why whoever asked for the parent begins nothing any more. What has been begun before is answered all the same. */
+  refused?: Problem;
 }
 
 export interface Change {

@@ -2,9 +2,10 @@
 import { type Database, run } from '../database/database.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
+import { type Caller, systemCaller } from './caller.ts';
 import type { Outcome } from './change.ts';
 import { acceptAs } from './own.ts';
-import { callerNow } from './rights.ts';
+import { holderOf } from './rights.ts';
 
 export interface ChildRequest {
   /** Such as `instance.stop`. */
@@ -13,31 +14,50 @@ export interface ChildRequest {
   input?: Record<string, unknown>;
 }
 
+interface Actor {
+  actorUserId: string;
+  actorApiKeyId: string;
+}
+
+/** The rights of the platform under another's name: what was begun with all rights that it needs is finished, or undone, whatever is left of them. */
+const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Caller => ({
+  ...systemCaller(),
+  userId,
+  apiKeyId,
+  goesOn: true,
+});
+
 /**
- * Accepts what an operation begins, under the rights that its actor has left. `key` says as what of its parent: asked for again, it answers
- * what it answered first.
+ * Accepts what an operation begins, under the rights that its actor has left; with `goesOn` under those it was begun with, because there is
+ * no other way for it than this. `key` says as what of its parent: asked for again, it answers what it answered first.
  */
 export async function acceptChild(
   database: Database,
   parentId: string,
   key: string,
   { type, targetId, input }: ChildRequest,
+  goesOn: boolean,
 ): Promise<Outcome> {
-  const [parent] = await run<{ actorApiKeyId: string; requestId: string | null }>(
+  const [parent] = await run<Actor & { requestId: string | null }>(
     database.pool,
-    `SELECT "actorApiKeyId", "requestId" FROM "operation" WHERE id = $1`,
+    `SELECT "actorUserId", "actorApiKeyId", "requestId" FROM "operation" WHERE id = $1`,
     [parentId],
   );
   if (!parent) throw new Problem('NOT_FOUND', `there is no operation ${parentId}`);
+  const holder = goesOn ? null : await holderOf(database.pool, parent.actorApiKeyId);
+  const refused =
+    goesOn || holder
+      ? {}
+      : { refused: new Problem('FORBIDDEN', 'the API key that asked for this can not be used any more') };
   const [kind = '', verb = ''] = type.split('.');
   return acceptAs(
     database,
-    await callerNow(database.pool, parent.actorApiKeyId),
+    holder ?? goingOnAs(parent),
     { kind: kindOf(kind), verb, targetId, body: input ?? {} },
     {
       requestId: parent.requestId ?? parentId,
       idempotencyKey: key,
-      parent: { operationId: parentId, key },
+      parent: { operationId: parentId, key, ...refused },
     },
   );
 }

@@ -1,7 +1,6 @@
 /** What the user of an API key may do right now. */
 import { type Queryable, run } from '../database/database.ts';
 import { wellKnown } from '../database/installation.ts';
-import { Problem } from '../runtime/problem.ts';
 import { type Caller, type Grant, type Reach, type Rule, systemCaller } from './caller.ts';
 
 export interface KeyRow {
@@ -41,13 +40,6 @@ export async function holderOf(on: Queryable, apiKeyId: string): Promise<Caller 
   const [key] = await run<KeyRow>(on, keysWhere('k.id = $1'), [apiKeyId]);
   if (!key?.live || key.userState !== 'active' || key.accountState === 'disabled') return null;
   return callerOf(on, key);
-}
-
-/** Whoever asked for something earlier, with the rights that are left of it now. @throws Problem FORBIDDEN when nothing is left */
-export async function callerNow(on: Queryable, apiKeyId: string): Promise<Caller> {
-  const caller = await holderOf(on, apiKeyId);
-  if (!caller) throw new Problem('FORBIDDEN', 'the API key that asked for this can not be used any more');
-  return caller;
 }
 
 interface RightsRow {

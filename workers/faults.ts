@@ -71,10 +71,22 @@ const injected = (context: StepContext, when: string): ApplicationFailure =>
     nonRetryable: true,
   });
 
-/** Runs one attempt of a step under the rules. */
-export async function underFaults<T>(database: Database, context: StepContext, attempt: () => Promise<T>): Promise<T> {
-  // Of the saga's own records only the beginning of a child is a step of the operation too.
-  if (!config.faultInjection || (context.index < 0 && context.step !== 'operations.acceptChild')) return attempt();
+/** A child is a step of its parent, named by what it does; rules strike where it is begun. All other records of the saga itself are spared. */
+const asStep = (context: StepContext, input: unknown): StepContext => {
+  if (context.step !== 'operations.acceptChild') return context;
+  const { stepIndex, request } = input as { stepIndex: number; request: { type: string } };
+  return { ...context, index: stepIndex, step: request.type };
+};
+
+/** Runs one attempt of a step, or of the beginning of a child, under the rules. */
+export async function underFaults<T>(
+  database: Database,
+  at: StepContext,
+  input: unknown,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const context = asStep(at, input);
+  if (!config.faultInjection || context.index < 0) return attempt();
   const rule = await ruleFor(database, context, ({ fault }) => fault !== 'suspend');
   if (!rule) return attempt();
   const use = (): void => {

@@ -120,7 +120,7 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             sleep: (ms) => activity.sleep(ms),
           });
           const result = await speaking.run(speaker, () =>
-            underFaults(database, context, () => next({ ...input, args: [stepInput, context] })),
+            underFaults(database, context, stepInput, () => next({ ...input, args: [stepInput, context] })),
           );
           end({ outcome: 'done' });
           events.tell(context, { state: context.undo ? 'undone' : 'done', endedAt: instantAt() });

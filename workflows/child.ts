@@ -35,14 +35,14 @@ export const cancelSignal = defineSignal('cancel');
 type WriteRecord = (name: string, input: Record<string, unknown>) => Promise<unknown>;
 
 /** Runs one child to its end, and answers what it answered. Asked again with the same key, it follows the first. */
-export type RunChild = (report: StepReport, key: string, request: ChildRequest) => Promise<unknown>;
+export type RunChild = (report: StepReport, key: string, request: ChildRequest, goesOn: boolean) => Promise<unknown>;
 
 export function childRuns(record: WriteRecord): RunChild {
   const turns = new Set<string>();
   setHandler(turnSignal, (id) => void turns.add(id));
 
-  return async (report, key, request) => {
-    const accepted = await record('acceptChild', { stepIndex: report.index, key, request });
+  return async (report, key, request, goesOn) => {
+    const accepted = await record('acceptChild', { stepIndex: report.index, key, request, goesOn });
     const { start, waits } = accepted as { start: StartOperation | null; waits: boolean };
     if (!start) return null;
     report.operationId = start.id;

@@ -395,7 +395,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     })) as Step;
   step.child = ({ inverse, ...request }) =>
     begin(request.type, (report) => {
-      const next = (of: ChildRequest): Promise<unknown> => runChild(report, `${report.index}.${roundOf(report)}`, of);
+      const next = (of: ChildRequest): Promise<unknown> =>
+        runChild(report, `${report.index}.${roundOf(report)}`, of, committed || unwinding);
       return perform(report, async () => {
         const result = await next(request);
         // A child that has not succeeded has undone itself.

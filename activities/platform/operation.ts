@@ -259,8 +259,10 @@ export const operations = ({ database }: World) => ({
       stepIndex: number;
       key: string;
       request: ChildRequest;
+      /** An undo, or past the point of no return. */
+      goesOn: boolean;
     }): Promise<{ start: StartOperation | null; waits: boolean }> {
-      const outcome = await acceptChild(database, asked.operationId, asked.key, asked.request);
+      const outcome = await acceptChild(database, asked.operationId, asked.key, asked.request, asked.goesOn);
       if (outcome.status !== 202) return { start: null, waits: false };
       const { id } = JSON.parse(outcome.body) as { id: string };
       const told = { index: asked.stepIndex, name: asked.request.type, state: 'running', attempts: 1, operationId: id };
@@ -269,7 +271,13 @@ export const operations = ({ database }: World) => ({
         `UPDATE "operation" SET steps = belay_merge_steps(steps, $2::jsonb), "updatedAt" = now() WHERE id = $1 AND "endedAt" IS NULL`,
         [asked.operationId, JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }])],
       );
-      return { start: await startOf(database, id), waits: outcome.start === undefined };
+      // A repeated try only hears what the first was answered: whether it waits is asked of the line.
+      const [line] = await run<{ waits: boolean }>(
+        database.pool,
+        `SELECT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND NOT entered) AS waits`,
+        [id],
+      );
+      return { start: await startOf(database, id), waits: line?.waits ?? false };
     },
   }),
 

@@ -1,10 +1,12 @@
 /** A worker that dies in a step, with the step's work done and nobody told: another attempt finds it done, and the operation succeeds. */
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud, startSimulatedCloud } from '../support/cloud.ts';
 import { describe as inWords } from '../support/persistent.ts';
-import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
+import { casesOf, runCases, type Subject, setRules, table } from '../support/rollback.ts';
+import { destroyed, plant, removed } from '../support/tree.ts';
 
 const { address, stop } = await startSimulatedCloud({ hosts: 8, faultInjection: true });
 afterAll(stop, 120_000);
@@ -55,6 +57,23 @@ async function deaths(operationIds: string[]): Promise<string[]> {
     await client.end();
   }
 }
+
+test('a delete with all that hangs on it succeeds although its worker dies at each of the children', async () => {
+  const before = await picture();
+  const { project } = await plant(admin, cloud);
+  const steps = [...destroyed, ...removed];
+  await setRules(
+    admin,
+    steps.map((step) => ({ operationType: 'project.cascade', step, fault: 'die' })),
+  );
+  const { id } = await admin.call<OperationView>('DELETE', `/v1/projects/${project.id}?cascade=true&expunge=true`);
+  const ended = await admin.settled(id);
+  await setRules(admin, []);
+  expect(inWords(ended)).toContain(' succeeded');
+  expect(await deaths([id])).toEqual([...steps].sort());
+  expect(await picture()).toEqual(before);
+  expect(await wrong()).toEqual([]);
+}, 600_000);
 
 for (const subject of subjects)
   test(`${subject.type} succeeds although its worker dies in a step`, async () => {

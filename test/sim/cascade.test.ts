@@ -1,57 +1,18 @@
 /** A delete with all that hangs on it: refused whole, undone whole until its point of no return, and nothing is left of it afterwards. */
 import { afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
-import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { follower, refusal } from '../support/operations.ts';
+import { peopleOf } from '../support/people.ts';
 import { setRules } from '../support/rollback.ts';
+import { destroyed, plant, removed, type Tree } from '../support/tree.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy, removeInstance } = joinCloud(address);
 const until = follower(admin);
+const { newAccount, person } = peopleOf(admin);
 const zoneId = cloud.zone.id;
-const volumeTypeId = cloud.volumeTypes[0]?.id;
-
-/** A project of its own with one of everything in it. */
-interface Tree {
-  project: Resource;
-  running: Resource;
-  destroyed: Resource;
-  volume: Resource;
-  loose: Resource;
-  network: Resource;
-}
-
-async function plant(): Promise<Tree> {
-  const project = await admin.call('POST', '/v1/projects', { name: crypto.randomUUID(), accountId: cloud.account.id });
-  const { id: projectId } = project;
-  const network = await make(admin, 'networks', { name: 'n', zoneId, projectId });
-  const subnet = await make(admin, 'subnets', { name: 's', networkId: network.id, cidr: '10.9.0.0/24' });
-  const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules: [] });
-  const inIt = (name: string): Promise<Resource> =>
-    make(
-      admin,
-      'instances',
-      instanceBody(cloud, name, {
-        projectId,
-        networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [group.id] }],
-      }),
-    );
-  const [running, destroyed] = await Promise.all([inIt('running'), inIt('destroyed')]);
-  await admin.done('DELETE', `/v1/instances/${destroyed.id}`);
-  const volumeOf = (name: string): Promise<Resource> =>
-    make(admin, 'volumes', { name, zoneId, volumeTypeId, sizeGib: 1, projectId });
-  const [volume, loose] = await Promise.all([volumeOf('attached'), volumeOf('loose')]);
-  await admin.done('POST', `/v1/volumes/${volume.id}/actions/attach`, { instanceId: running.id });
-  await make(admin, 'snapshots', { name: 'of the disk', volumeId: volume.id });
-  await admin.call('POST', '/v1/key-pairs', {
-    name: 'k',
-    projectId,
-    publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key',
-  });
-  return { project, running, destroyed, volume, loose, network };
-}
 
 const path = ({ project }: Tree, query = '?cascade=true&expunge=true'): string => `/v1/projects/${project.id}${query}`;
 const remove = (tree: Tree): Promise<OperationView> => admin.call('DELETE', path(tree));
@@ -71,7 +32,7 @@ afterEach(async () => {
 });
 
 test('a project goes with everything in it, the leaves first, and nothing of it is left anywhere', async () => {
-  const tree = await plant();
+  const tree = await plant(admin, cloud);
   const ended = await admin.settled((await remove(tree)).id);
   expect([ended.type, ended.state, ended.error]).toEqual(['project.cascade', 'succeeded', null]);
   const order = ended.steps.map(({ name }) => name);
@@ -92,7 +53,7 @@ test('a project goes with everything in it, the leaves first, and nothing of it 
 });
 
 test('what is in the way, or may not be done, refuses the whole before anything is touched', async () => {
-  const tree = await plant();
+  const tree = await plant(admin, cloud);
   const planted = await picture();
   const refused = (query?: string): Promise<string> => refusal(admin.call('DELETE', path(tree, query)));
   expect(await refused('')).toBe('409 HAS_DEPENDENTS');
@@ -116,30 +77,63 @@ test('what is in the way, or may not be done, refuses the whole before anything 
   expect(await picture()).toEqual(before);
 });
 
-test.each(['instance.stop', 'volume.detach', 'instance.delete', 'volume.delete'])(
-  'a %s that fails takes everything back that was done before it',
-  async (type) => {
-    const tree = await plant();
-    const planted = await picture();
-    const steps: Record<string, string> = {
-      'instance.stop': 'hypervisor.shutDown',
-      'volume.detach': 'volumeRecords.freeSlot',
-      'instance.delete': 'networkInterfaces.unplug',
-      'volume.delete': 'volumes.trash',
-    };
-    await setRules(admin, [{ operationType: type, step: steps[type] ?? '', fault: 'failAfter' }]);
+test.each(destroyed)('a %s that fails takes everything back that was done before it', async (type) => {
+  const tree = await plant(admin, cloud);
+  const planted = await picture();
+  const steps: Record<string, string> = {
+    'instance.stop': 'hypervisor.shutDown',
+    'volume.detach': 'volumeRecords.freeSlot',
+    'instance.delete': 'networkInterfaces.unplug',
+    'volume.delete': 'volumes.trash',
+  };
+  await setRules(admin, [{ operationType: type, step: steps[type] ?? '', fault: 'failAfter' }]);
+  const ended = await admin.settled((await remove(tree)).id);
+  expect([ended.state, ended.error?.code, ended.error?.step]).toEqual(['failed', 'INTERNAL', type]);
+  await setRules(admin, []);
+  expect(await picture()).toEqual(planted);
+  expect(await wrong()).toEqual([]);
+  await admin.done('DELETE', path(tree));
+  expect(await picture()).toEqual(before);
+});
+
+test.each(destroyed)('a %s that can not be begun takes everything back that was done before it', async (step) => {
+  const tree = await plant(admin, cloud);
+  const planted = await picture();
+  await setRules(admin, [{ operationType: 'project.cascade', step, fault: 'failBefore' }]);
+  const ended = await admin.settled((await remove(tree)).id);
+  expect([ended.state, ended.error?.code, ended.error?.step]).toEqual(['failed', 'INTERNAL', step]);
+  await setRules(admin, []);
+  expect(await picture()).toEqual(planted);
+  expect(await wrong()).toEqual([]);
+  await admin.done('DELETE', path(tree));
+  expect(await picture()).toEqual(before);
+});
+
+test('children that are begun twice, before and after the point of no return, are one each; those after it are begun again when that fails', async () => {
+  const operationType = 'project.cascade';
+  for (const rules of [
+    [...destroyed, ...removed].map((step) => ({ operationType, step, fault: 'twice' as const })),
+    removed.map((step) => ({ operationType, step, fault: 'failBefore' as const, times: 1 })),
+  ]) {
+    const tree = await plant(admin, cloud);
+    await setRules(admin, rules);
     const ended = await admin.settled((await remove(tree)).id);
-    expect([ended.state, ended.error?.code, ended.error?.step]).toEqual(['failed', 'INTERNAL', type]);
+    expect([ended.state, ended.error]).toEqual(['succeeded', null]);
     await setRules(admin, []);
-    expect(await picture()).toEqual(planted);
-    expect(await wrong()).toEqual([]);
-    await admin.done('DELETE', path(tree));
+    const children = ended.steps.flatMap((step) => ('operationId' in step ? [String(step.operationId)] : []));
+    expect(new Set(children).size).toBe(children.length);
+    const { items } = await admin.call<{ items: Resource[] }>(
+      'GET',
+      `/v1/operations?filter=${encodeURIComponent(`parentOperationId = "${ended.id}"`)}&pageSize=500`,
+    );
+    expect(items.map(({ id, state }) => [id, state]).sort()).toEqual(children.map((id) => [id, 'succeeded']).sort());
     expect(await picture()).toEqual(before);
-  },
-);
+    expect(await wrong()).toEqual([]);
+  }
+});
 
 test('while it runs nobody else changes what goes, or makes anything there', async () => {
-  const tree = await plant();
+  const tree = await plant(admin, cloud);
   letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
   const { id } = await remove(tree);
   const parent = await until(id, ({ steps }) => steps.some(({ name }) => name === 'instance.stop'));
@@ -161,8 +155,44 @@ test('while it runs nobody else changes what goes, or makes anything there', asy
   expect(await picture()).toEqual(before);
 });
 
+test.each([
+  ['before', 'domain.ensureAbsent', 'instance.stop', 'failed'],
+  ['after', 'rbd.ensureSnapshotAbsent', 'snapshot.delete', 'succeeded'],
+])(
+  'whoever loses all rights %s the point of no return begins nothing more; what has begun is undone, or finished',
+  async (_, call, step, state) => {
+    // An account of its own, as it is locked.
+    const { account } = await newAccount('leaver');
+    const { key, user, api } = await person('leaver', account.id, 'accountOwner', ['account', account.id]);
+    const empty = await picture();
+    const tree = await plant(admin, cloud, account.id);
+    const planted = await picture();
+    letGo = await hold(address.simulatorUrl, call);
+    const { id } = await api.call<OperationView>('DELETE', path(tree));
+    await until(id, ({ steps }) => steps.some(({ name }) => name === step));
+    await admin.call('PATCH', `/v1/api-keys/${key.id}`, { enabled: false });
+    await admin.call('POST', `/v1/accounts/${account.id}/actions/lock`);
+    await letGo();
+    const ended = await admin.settled(id);
+    await admin.call('POST', `/v1/accounts/${account.id}/actions/unlock`);
+    expect([ended.state, ended.error?.code ?? null]).toEqual([state, state === 'failed' ? 'FORBIDDEN' : null]);
+    const { items } = await admin.call<{ items: { actorUserId: string }[] }>(
+      'GET',
+      `/v1/operations?filter=${encodeURIComponent(`parentOperationId = "${id}"`)}&pageSize=500`,
+    );
+    expect(new Set(items.map(({ actorUserId }) => actorUserId))).toEqual(new Set([user.id]));
+    if (state === 'failed') {
+      expect(ended.error?.step).not.toBe('instance.stop');
+      expect(await picture()).toEqual(planted);
+      await admin.done('DELETE', path(tree));
+    }
+    expect(await picture()).toEqual(empty);
+    expect(await wrong()).toEqual([]);
+  },
+);
+
 test('a cancel before the point of no return takes everything back', async () => {
-  const tree = await plant();
+  const tree = await plant(admin, cloud);
   const planted = await picture();
   letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
   const { id } = await remove(tree);
@@ -179,7 +209,7 @@ test('a cancel before the point of no return takes everything back', async () =>
 test.each(['cascades.plan', 'instance.stop', 'volume.detach', 'instance.delete', 'volume.delete'])(
   'a cancel that comes while %s ends takes everything back, or comes too late',
   async (name) => {
-    const tree = await plant();
+    const tree = await plant(admin, cloud);
     const planted = await picture();
     const { id } = await remove(tree);
     await until(id, ({ steps }) => steps.some((step) => step.name === name));

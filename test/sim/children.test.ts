@@ -133,7 +133,7 @@ const adminChildren = async (id: string): Promise<OperationView[]> =>
 
 test('a child that is begun twice is one child', async () => {
   const { id } = await instance('once');
-  await setRules(admin, [{ operationType: 'operation.runMany', step: 'operations.acceptChild', fault: 'twice' }]);
+  await setRules(admin, [{ operationType: 'operation.runMany', step: stop.action, fault: 'twice' }]);
   const parent = await admin.settled((await runMany({ ...stop, targets: { ids: [id] } })).id);
   expect(parent.state).toBe('succeeded');
   expect(await childrenOf(parent)).toHaveLength(1);

@@ -215,6 +215,42 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'securityGroup', group.id, 'delete');
   await act(tenant, 'subnet', subnet.id, 'delete');
   await act(tenant, 'network', network.id, 'delete');
+  // The same with all that hangs on each, and one action on many.
+  const away = async (kind: string, id: string): Promise<void> => {
+    const path = `/v1/${kindOf(kind).plural}/${id}?cascade=true&expunge=true`;
+    await code(tenant, 'DELETE', `${path}&dryRun=true`);
+    await tenant.done('DELETE', path);
+    done.add(`${kind}.cascade`);
+  };
+  const made = async (kind: string, body: Record<string, unknown>): Promise<string> =>
+    (await make(tenant, kindOf(kind).plural, { name: 'c', ...body })).id;
+  const [networkId, cascadedGroup, rootId] = await Promise.all([
+    made('network', { zoneId }),
+    made('securityGroup', { zoneId }),
+    made('volume', { ...types, sizeGib: 1 }),
+  ]);
+  const subnetId = await made('subnet', { networkId, cidr: '10.44.1.0/24' });
+  const nics = { networkInterfaces: [{ subnetId, securityGroupIds: [cascadedGroup] }] };
+  const guest = await make(tenant, 'instances', instanceBody(cloud, 'c', nics));
+  await tenant.settled(
+    (
+      await tenant.call<{ id: string }>('POST', '/v1/operations/actions/runMany', {
+        action: 'instance.reboot',
+        input: { mode: 'force' },
+        targets: { ids: [guest.id] },
+      })
+    ).id,
+  );
+  await away('instance', guest.id);
+  await away('snapshot', await made('snapshot', { volumeId: rootId }));
+  await made('snapshot', { volumeId: rootId });
+  await away('volume', rootId);
+  await away('securityGroup', cascadedGroup);
+  await away('subnet', subnetId);
+  await made('subnet', { networkId, cidr: '10.44.2.0/24' });
+  await away('network', networkId);
+  await away('keyPair', (await tenant.call('POST', '/v1/key-pairs', { name: 'c', publicKey })).id);
+  await away('image', (await tenant.call('POST', '/v1/images', { name: 'c', zoneId })).id);
   await tenant.call('GET', '/v1/operations?pageSize=500');
   await client.end();
 

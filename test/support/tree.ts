@@ -1,0 +1,56 @@
+/** A project with one of everything in it, to be deleted with all of that. */
+import type { Api, Resource } from '../../lab/api.ts';
+import { type Cloud, instanceBody, make } from '../../lab/provision.ts';
+
+export interface Tree {
+  project: Resource;
+  running: Resource;
+  destroyed: Resource;
+  volume: Resource;
+  loose: Resource;
+  network: Resource;
+}
+
+/** What a project with everything in it goes by: what can be taken back, and what follows the point of no return. */
+export const destroyed = ['instance.stop', 'volume.detach', 'instance.delete', 'volume.delete'];
+export const removed = [
+  'snapshot.delete',
+  'instance.expunge',
+  'volume.expunge',
+  'subnet.delete',
+  'securityGroup.delete',
+  'network.delete',
+  'project.delete',
+];
+
+export async function plant(admin: Api, cloud: Cloud, accountId = cloud.account.id): Promise<Tree> {
+  const zoneId = cloud.zone.id;
+  const volumeTypeId = cloud.volumeTypes[0]?.id;
+  const project = await admin.call('POST', '/v1/projects', { name: crypto.randomUUID(), accountId });
+  const { id: projectId } = project;
+  const network = await make(admin, 'networks', { name: 'n', zoneId, projectId });
+  const subnet = await make(admin, 'subnets', { name: 's', networkId: network.id, cidr: '10.9.0.0/24' });
+  const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules: [] });
+  const inIt = (name: string): Promise<Resource> =>
+    make(
+      admin,
+      'instances',
+      instanceBody(cloud, name, {
+        projectId,
+        networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [group.id] }],
+      }),
+    );
+  const [running, destroyed] = await Promise.all([inIt('running'), inIt('destroyed')]);
+  await admin.done('DELETE', `/v1/instances/${destroyed.id}`);
+  const volumeOf = (name: string): Promise<Resource> =>
+    make(admin, 'volumes', { name, zoneId, volumeTypeId, sizeGib: 1, projectId });
+  const [volume, loose] = await Promise.all([volumeOf('attached'), volumeOf('loose')]);
+  await admin.done('POST', `/v1/volumes/${volume.id}/actions/attach`, { instanceId: running.id });
+  await make(admin, 'snapshots', { name: 'of the disk', volumeId: volume.id });
+  await admin.call('POST', '/v1/key-pairs', {
+    name: 'k',
+    projectId,
+    publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key',
+  });
+  return { project, running, destroyed, volume, loose, network };
+}
