@@ -34,15 +34,26 @@ export const cancelSignal = defineSignal('cancel');
 /** Writes to the operation's own records; see `saga`. */
 type WriteRecord = (name: string, input: Record<string, unknown>) => Promise<unknown>;
 
+/** What `operations.acceptChild` is asked. */
+interface Asked {
+  stepIndex: number;
+  key: string;
+  request: ChildRequest;
+  goesOn: boolean;
+}
+type AcceptChild = (asked: Asked) => Promise<unknown>;
+
 /** Runs one child to its end, and answers what it answered. Asked again with the same key, it follows the first. */
 export type RunChild = (report: StepReport, key: string, request: ChildRequest, goesOn: boolean) => Promise<unknown>;
 
-export function childRuns(record: WriteRecord): RunChild {
+export function childRuns(record: WriteRecord, accept: AcceptChild): RunChild {
   const turns = new Set<string>();
   setHandler(turnSignal, (id) => void turns.add(id));
 
   return async (report, key, request, goesOn) => {
-    const accepted = await record('acceptChild', { stepIndex: report.index, key, request, goesOn });
+    const accepted = await CancellationScope.nonCancellable(() =>
+      accept({ stepIndex: report.index, key, request, goesOn }),
+    );
     const { start, waits } = accepted as { start: StartOperation | null; waits: boolean };
     if (!start) return null;
     report.operationId = start.id;

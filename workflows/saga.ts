@@ -120,6 +120,23 @@ const bookkeeping = proxyLocalActivities<Activities>({
   retry: { initialInterval: '200 ms', maximumInterval: '5 s' },
 });
 
+/**
+ * What a child is begun with goes through Temporal's history: what runs beside it may be done again by another worker, and then had to come to
+ * the same, while the child is changing what that looked at.
+ */
+const acceptChild = (place: StepPlace, input: Record<string, unknown>, type: string): Promise<unknown> => {
+  const activities = proxyActivities<Activities>({
+    startToCloseTimeout: '15 s',
+    heartbeatTimeout: '10 s',
+    retry: { initialInterval: '200 ms', maximumInterval: '5 s' },
+    taskQueue: 'control',
+    summary: type,
+  });
+  const activity = activities['operations.acceptChild'];
+  if (!activity) throw ApplicationFailure.nonRetryable('no step named operations.acceptChild', 'INTERNAL');
+  return activity(input, place);
+};
+
 function remote(ref: StepOptions & { name: string }, input: unknown, suffix: '' | '.undo'): Activities {
   const options: ActivityOptions = {
     startToCloseTimeout: `${ref.deadlineSeconds} s`,
@@ -273,7 +290,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     return CancellationScope.nonCancellable(() => activity({ operationId, ...input }, { index: -1, committed }));
   }
 
-  const runChild = childRuns(record);
+  const runChild = childRuns(record, (asked) =>
+    acceptChild({ index: -1, committed }, { operationId, ...asked }, asked.request.type),
+  );
 
   /** Says that the operation is stuck, and waits for an operator. One step asks at a time: an answer is for the step it was given for. */
   async function askOperator(report: StepReport, problem: OperationProblem): Promise<'retry' | 'skip'> {
