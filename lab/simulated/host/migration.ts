@@ -53,8 +53,6 @@ async function migrate(
   const target = host.world.findHostAt(targetAddress);
   if (target?.connection !== 'up') throw refuse('BACKEND_UNAVAILABLE', `No host answers at ${targetAddress}`, true);
   if (target === host) throw refuse('INVALID_ARGUMENT', `${targetAddress} is this host itself`);
-  if (!host.domains.has(id) && host.world.running.get(id) === target)
-    return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
   const domain = findDomain(host, id);
   const { live } = domain;
   if (!live) throw refuse('INVALID_STATE', `Domain ${id} is ${domain.state}`);
