@@ -383,7 +383,7 @@ function overHttp(path: HttpPath): OverHttp {
     onProgress: ((percent: number) => void) | undefined,
     stamp: Stamp,
     send: Send,
-  ): Promise<Task<N>> {
+  ): Promise<{ task: Task<N>; wasForgotten: boolean }> {
     const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
     const options = signal ? { signal } : {};
     const start = () => send<Task<N>>(path.calls, 'PUT', url, { name, input }, options);
@@ -405,7 +405,7 @@ function overHttp(path: HttpPath): OverHttp {
         task = await start();
       }
     }
-    return task;
+    return { task, wasForgotten: attempts > 1 };
   }
 
   async function runTask<N extends TaskName>(
@@ -417,8 +417,9 @@ function overHttp(path: HttpPath): OverHttp {
     { signal, onProgress }: { signal?: AbortSignal; onProgress?: (percent: number) => void },
   ): Promise<Tasks[N]['result']> {
     let task: Task<N>;
+    let wasForgotten = false;
     try {
-      task = await followTask(name, taskId, input, signal, onProgress, stamp, send);
+      ({ task, wasForgotten } = await followTask(name, taskId, input, signal, onProgress, stamp, send));
     } catch (error) {
       if (!signal?.aborted) throw error;
       const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
@@ -437,7 +438,8 @@ function overHttp(path: HttpPath): OverHttp {
       message: `task ${taskId} (${name}) was cancelled by someone else`,
       retryable: false,
     };
-    throw new AgentError(code, message, retryable, host);
+    // What the agent of before has done may be why this one refuses, such as a guest that has left: whoever tries again looks first.
+    throw new AgentError(code, message, retryable || wasForgotten, host);
   }
 
   return {

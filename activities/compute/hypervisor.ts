@@ -1,6 +1,5 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
@@ -237,7 +236,7 @@ export const hypervisor = (world: World) => ({
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
       await noteReached(world, instanceId, targetHostId);
-      const going = source.runTask(
+      return source.runTask(
         'domain.migrate',
         `${operationId}-migrate`,
         {
@@ -256,12 +255,6 @@ export const hypervisor = (world: World) => ({
           },
         },
       );
-      return going.catch((error: unknown) => {
-        // An agent that was started anew while the guest left knows nothing of it any more: the next try looks where it is.
-        if (error instanceof AgentError && error.code === 'NOT_FOUND')
-          throw tryAgain('INVALID_STATE', `instance ${instance.id} left its host while its agent was started anew`);
-        throw error;
-      });
     },
     async undo({ instanceId, hostId, targetHostId }, context) {
       if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId, context);
