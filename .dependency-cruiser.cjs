@@ -20,7 +20,7 @@ const objectStore = '^activities/storage/objects\\.ts$';
 /** @type {Record<string, Room>} */
 const rooms = {
   model: { may: [], packages: ['typebox'], node: false },
-  runtime: { may: ['^host-agent/', '^database/', '^model/'] },
+  runtime: { may: ['^host-agent/', '^model/'] },
   database: { may: ['^model/', '^runtime/', '^generated/'] },
   // How a change is accepted. It knows no HTTP.
   acceptance: { may: ['^model/', '^database/', '^runtime/'] },

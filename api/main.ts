@@ -1,8 +1,9 @@
 /** The API server process. Stateless: any number may run over one database. */
+
+import { hostConnections } from '../database/hosts.ts';
 import { ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { config } from '../runtime/config.ts';
-import { hostConnections } from '../runtime/hosts.ts';
 import { log } from '../runtime/log.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';

@@ -1,7 +1,8 @@
 /** The serial console of an instance, streamed from its host, and from the next one when it moves. */
 import { Readable } from 'node:stream';
 import { run } from '../database/database.ts';
-import { AgentError, hostConnections } from '../runtime/hosts.ts';
+import { hostConnections } from '../database/hosts.ts';
+import { AgentError } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Api, flag } from './request.ts';
 import { standingOf } from './standing.ts';

@@ -1,4 +1,4 @@
-import type { AgentProblem } from './protocol.ts';
+import type { AgentProblem } from './problem.ts';
 
 /** What a caller of a host gets instead of an answer. `retryable` false means that trying again can not help. */
 export class AgentError extends Error {

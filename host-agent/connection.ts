@@ -2,9 +2,10 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import { AgentError } from './agentError.ts';
+import type { AgentProblem } from './problem.ts';
 import {
   type AgentHealth,
-  type AgentProblem,
+  CALLS,
   type CallName,
   type Calls,
   type HostEvent,
@@ -57,7 +58,7 @@ export interface HostConnection {
   /**
    * One question, one answer.
    *
-   * @throws AgentError with the agent's problem; TIMEOUT after `timeoutMs` (30 s); HOST_UNREACHABLE when the connection or
+   * @throws AgentError with the agent's problem; TIMEOUT after `timeoutMs`, or as long as the protocol gives this call; HOST_UNREACHABLE when the connection or
    * the agent is gone. Aborting `signal` throws its reason; what the host had begun it may still finish.
    */
   call<N extends QuestionName>(
@@ -106,7 +107,7 @@ export interface HostInStep {
 
 export const AGENT_SOCKET = '/run/belay/agent.sock';
 
-const CALL_TIMEOUT_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 const LONG_POLL_SECONDS = 20;
 /** A cancelled task may have to take back what it did; migrations end within a second. */
 const CANCEL_TIMEOUT_MS = 120_000;
@@ -306,7 +307,7 @@ function overHttp(path: HttpPath): OverHttp {
     method: string,
     url: string,
     body: unknown,
-    { signal, timeoutMs = CALL_TIMEOUT_MS }: RequestOptions,
+    { signal, timeoutMs = REQUEST_TIMEOUT_MS }: RequestOptions,
     behalf: Behalf = {},
   ): Promise<Answer> {
     const timeout = new AbortController();
@@ -382,7 +383,7 @@ function overHttp(path: HttpPath): OverHttp {
     onProgress: ((percent: number) => void) | undefined,
     stamp: Stamp,
     send: Send,
-  ): Promise<Task<N>> {
+  ): Promise<{ task: Task<N>; wasForgotten: boolean }> {
     const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
     const options = signal ? { signal } : {};
     const start = () => send<Task<N>>(path.calls, 'PUT', url, { name, input }, options);
@@ -404,7 +405,7 @@ function overHttp(path: HttpPath): OverHttp {
         task = await start();
       }
     }
-    return task;
+    return { task, wasForgotten: attempts > 1 };
   }
 
   async function runTask<N extends TaskName>(
@@ -416,8 +417,9 @@ function overHttp(path: HttpPath): OverHttp {
     { signal, onProgress }: { signal?: AbortSignal; onProgress?: (percent: number) => void },
   ): Promise<Tasks[N]['result']> {
     let task: Task<N>;
+    let wasForgotten = false;
     try {
-      task = await followTask(name, taskId, input, signal, onProgress, stamp, send);
+      ({ task, wasForgotten } = await followTask(name, taskId, input, signal, onProgress, stamp, send));
     } catch (error) {
       if (!signal?.aborted) throw error;
       const url = `/v1/tasks/${encodeURIComponent(taskId)}`;
@@ -436,21 +438,22 @@ function overHttp(path: HttpPath): OverHttp {
       message: `task ${taskId} (${name}) was cancelled by someone else`,
       retryable: false,
     };
-    throw new AgentError(code, message, retryable, host);
+    // What the agent of before has done may be why this one refuses, such as a guest that has left: whoever tries again looks first.
+    throw new AgentError(code, message, retryable || wasForgotten, host);
   }
 
   return {
     host,
 
-    call: (name, input, options = {}) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options),
+    call: (name, input, options) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options)),
 
     as(stamp, confirm) {
       const send = sender(stamp, confirm);
       return {
-        call: (name, input, options = {}) =>
+        call: (name, input, options) =>
           isQuestion(name)
-            ? exchange(path.calls, 'POST', `/v1/calls/${name}`, input, options, stamp)
-            : send(path.calls, 'POST', `/v1/calls/${name}`, input, options),
+            ? exchange(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options), stamp)
+            : send(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options)),
         runTask: (name, taskId, input, options = {}) => runTask(stamp, send, name, taskId, input, options),
       };
     },
@@ -513,6 +516,12 @@ function overHttp(path: HttpPath): OverHttp {
     },
   };
 }
+
+/** As long as the call may take, unless its caller says otherwise. */
+const patience = (name: CallName, options: RequestOptions = {}): RequestOptions => ({
+  timeoutMs: CALLS[name].timeoutMs,
+  ...options,
+});
 
 /** Waits no longer than the caller wants to. */
 async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {

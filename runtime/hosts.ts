@@ -1,10 +1,6 @@
 /** Kept connections to host agents: one per host and process, opened at first use, opened again when it broke. */
-import { type Database, run } from '../database/database.ts';
-import { platformOwner } from '../database/installation.ts';
-import { silent } from '../database/placement.ts';
-import { readSecret } from '../database/secrets.ts';
 import { AgentError } from '../host-agent/agentError.ts';
-import { connectHost, type HostConnection } from '../host-agent/connection.ts';
+import { connectHost, type HostConnection, type HostTarget } from '../host-agent/connection.ts';
 import { metrics } from './metrics.ts';
 
 export { AgentError };
@@ -22,48 +18,23 @@ export interface HostConnections {
   closeAll(): Promise<void>;
 }
 
-interface HostRow {
-  address: string;
-  sshPort: number;
-  sshUser: string;
-  sshHostKey: string | null;
-  silent: boolean;
+/** What the records say of a host. */
+export interface KnownHost {
+  target: HostTarget;
+  /** It has not answered for a few seconds. */
+  isSilent: boolean;
 }
 
-const connections = new WeakMap<Database, HostConnections>();
-
-/** The connections of this process. */
-export function hostConnections(database: Database): HostConnections {
-  let known = connections.get(database);
-  if (!known) {
-    known = keepConnections(database);
-    connections.set(database, known);
-  }
-  return known;
-}
-
-function keepConnections(database: Database): HostConnections {
+/** `find` answers undefined for a host that there is not. */
+export function keepConnections(find: (hostId: string) => Promise<KnownHost | undefined>): HostConnections {
   const kept = new Map<string, Promise<HostConnection>>();
 
   async function dial(hostId: string, anyway: boolean): Promise<HostConnection> {
-    const [host] = await run<HostRow>(
-      database.pool,
-      `SELECT address, "sshPort", "sshUser", "sshHostKey", ${silent} AS silent FROM "host" h WHERE id = $1`,
-      [hostId],
-    );
-    if (!host) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);
-    if (host.silent && !anyway)
+    const known = await find(hostId);
+    if (!known) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);
+    if (known.isSilent && !anyway)
       throw new AgentError('HOST_UNREACHABLE', `host ${hostId} does not answer`, false, hostId);
-    const simulated = host.address.startsWith('sim://');
-    const privateKey = simulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');
-    const connection = await connectHost({
-      address: host.address,
-      port: host.sshPort,
-      user: host.sshUser,
-      ...(privateKey ? { privateKey } : {}),
-      ...(host.sshHostKey ? { hostKey: host.sshHostKey } : {}),
-    });
-    return measured(connection);
+    return measured(await connectHost(known.target));
   }
 
   function open(hostId: string, anyway: boolean): Promise<HostConnection> {

@@ -1,10 +1,10 @@
 /** A host worker: leases shards of the hosts and carries every message for them. More such processes carry more hosts. */
 import type { Worker } from '@temporalio/worker';
 import { run } from '../database/database.ts';
+import { hostConnections } from '../database/hosts.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardCount, shardQueue } from '../model/shards.ts';
 import { config } from '../runtime/config.ts';
-import { hostConnections } from '../runtime/hosts.ts';
 import { metrics } from '../runtime/metrics.ts';
 import { observeHosts } from './observer.ts';
 import { stopRequested } from './stop.ts';

@@ -1,10 +1,10 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
 import { askToSettle } from '../acceptance/compute/settle.ts';
 import { run } from '../database/database.ts';
+import { hostConnections } from '../database/hosts.ts';
 import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
-import { hostConnections } from '../runtime/hosts.ts';
 import { metrics } from '../runtime/metrics.ts';
 import type { WorkerProcess } from './worker.ts';
 

@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
+import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -240,7 +241,7 @@ export const hypervisor = (world: World) => ({
         `${operationId}-migrate`,
         {
           id: instanceId,
-          targetAddress: host.address,
+          targetAddress: peerAddress(host.address),
           cephUsers: await cephUsers(world, targetHostId),
           bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
           autoConverge: limits.autoConverge,
@@ -262,7 +263,7 @@ export const hypervisor = (world: World) => ({
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.
       await endTask(source, 'domain.migrate', `${context.operationId}-migrate`, {
         id: instanceId,
-        targetAddress: address,
+        targetAddress: peerAddress(address),
         cephUsers: {},
         bandwidthBytesPerSec: null,
         autoConverge: true,
@@ -289,7 +290,7 @@ export const hypervisor = (world: World) => ({
         const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });
         await target.runTask('domain.migrate', `${context.operationId}-return`, {
           id: instanceId,
-          targetAddress: home.address,
+          targetAddress: peerAddress(home.address),
           cephUsers: await cephUsers(world, hostId),
           bandwidthBytesPerSec: null,
           autoConverge: true,

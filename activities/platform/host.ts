@@ -18,6 +18,7 @@ import {
   removeKey,
   revertAgent,
 } from '../../host-agent/install.ts';
+import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { HostInventory } from '../../host-agent/protocol.ts';
 import { config } from '../../runtime/config.ts';
 import { refuse, tryAgain } from '../failure.ts';
@@ -61,7 +62,7 @@ const isNew = (host: Host): boolean => host.state === 'adding';
 /** OVN tunnels end at addresses, not at names. */
 async function tunnelAddress(host: Host): Promise<string> {
   const address = host.underlayAddress ?? host.address;
-  return isIP(address) || isSimulated(host) ? address : (await lookup(address)).address;
+  return isIP(address) ? address : isSimulated(host) ? peerAddress(address) : (await lookup(address)).address;
 }
 
 /** Guests of this platform that a machine knows, those that run and the others. */
@@ -285,16 +286,11 @@ export const hosts = (world: World) => {
         const { address } = await find(hostId);
         const certificate = await hostCertificate(database, hostId, address);
         const agent = await world.host(hostId);
-        // Restarts libvirtd and waits for it.
-        await agent.call(
-          'hypervisor.ensureConfigured',
-          { ...certificate, migrationAddress: address },
-          { timeoutMs: 90_000 },
-        );
+        await agent.call('hypervisor.ensureConfigured', { ...certificate, migrationAddress: peerAddress(address) });
       },
       async undo({ hostId }) {
         if (!isNew(await find(hostId))) return;
-        await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {}, { timeoutMs: 90_000 });
+        await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {});
       },
     }),
 
@@ -446,7 +442,7 @@ export const hosts = (world: World) => {
         try {
           await leaveStorage(host);
           await leaveNetwork(host);
-          await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {}, { timeoutMs: 90_000 });
+          await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {});
         } catch (error) {
           if (!force || !(error instanceof AgentError)) throw error;
           world.log.warn({ hostId, error: error.message }, 'a host is removed without being cleaned');

@@ -147,14 +147,11 @@ async function makeSeed(
   });
 }
 
-/** Ceph copies every object that changed since, and removes every object of a large image: minutes. */
-const longCallMs = 3_500_000;
-
 const rollBack = async (world: World, { hostId, volumeId }: OneVolume, snapshot: string): Promise<void> => {
   const { cancellationSignal: signal } = Context.current();
   const volume = await oneOf(world, volumeId);
   const agent = await agentFor(world, hostId, volume);
-  await agent.call('rbd.rollBack', { ...addressOf(volume), snapshot }, { signal, timeoutMs: longCallMs });
+  await agent.call('rbd.rollBack', { ...addressOf(volume), snapshot }, { signal });
 };
 
 export const volumes = (world: World) => ({
@@ -209,9 +206,8 @@ export const volumes = (world: World) => ({
   expunge: step({
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
       const { cancellationSignal: signal } = Context.current();
-      const expunged = { signal, timeoutMs: longCallMs };
       for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureExpunged', addressOf(volume), expunged);
+        await (await agentFor(world, hostId, volume)).call('rbd.ensureExpunged', addressOf(volume), { signal });
       if (!instanceId) return;
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
       for (const root of await volumeRows(world, instance.rootVolumeId ? [instance.rootVolumeId] : []))

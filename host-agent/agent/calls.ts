@@ -1,3 +1,4 @@
+import { Problem } from '../problem.ts';
 import type { CallName, Calls, ImageAddress, Nothing, PoolInventory } from '../protocol.ts';
 import * as domains from './domains.ts';
 import { hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
@@ -7,7 +8,6 @@ import { keyedMutex } from './keyedMutex.ts';
 import { ensureNotMigrating, migrate } from './migration.ts';
 import { reboot, shutDown } from './power.ts';
 import { probeKvm } from './probe.ts';
-import { Problem } from './problem.ts';
 import type { ClusterAccess, RbdHelper } from './rbd.ts';
 import { ensureEarlierSerialLog, ensureSerialLogAbsent, tailOfSerialLog } from './serial.ts';
 import { placedFiles } from './storage.ts';

@@ -1,5 +1,5 @@
 import { type ExecFileOptions, execFile } from 'node:child_process';
-import { Problem } from './problem.ts';
+import { Problem } from '../problem.ts';
 
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', HOME: '/' };
 const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;

@@ -1,3 +1,4 @@
+import { DISKS_MAX } from '../protocol/domains.ts';
 import type { DiskSpec, DomainSpec, ImageAddress, InterfaceSpec, Tags } from '../protocol.ts';
 
 /** What the host adds to an instance's specification. */
@@ -17,8 +18,6 @@ export const METADATA_NAMESPACE = 'urn:belay:domain';
 
 /** The seed keeps clear of the names that are given to disks as they come and go. */
 const SEED_TARGET = 'vdz';
-/** Of one guest: as many as an instance has slots. */
-export const DISKS_MAX = 64;
 
 /** vda to vdz, then vdaa and on, as libvirt and Linux count them (virIndexToDiskName). */
 const targetName = (index: number): string => {

@@ -1,3 +1,4 @@
+import { Problem } from '../problem.ts';
 import type { Calls, DiskSpec, DomainSpec, DomainStatus, HostInventory, PoolAddress, Tags } from '../protocol.ts';
 import { domainStatus, isActive } from './domainState.ts';
 import {
@@ -24,7 +25,6 @@ import {
 } from './libvirt.ts';
 import type { Log } from './log.ts';
 import type { Ovsdb } from './ovsdb.ts';
-import { Problem } from './problem.ts';
 import { serialLogPath } from './serial.ts';
 import type { Storage } from './storage.ts';
 import { bridgeTraits, removePortsOf } from './switch.ts';

@@ -1,9 +1,9 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createFence, type Marks } from '../fence.ts';
+import { Problem } from '../problem.ts';
 import type { Lease, StepTry } from '../stamp.ts';
 import { readIfExists } from './paths.ts';
-import { Problem } from './problem.ts';
 
 /** Whom this host refuses, kept on disk: an agent that was started anew, or a host that was, refuses the same. */
 export interface KeptFence {

@@ -1,11 +1,11 @@
 import { chmod, chown, mkdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { Problem } from '../problem.ts';
 import type { Calls } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { replaceFile, restoreFile, setKeys } from './configFile.ts';
 import type { Libvirt } from './libvirt.ts';
 import { PATHS, readIfExists } from './paths.ts';
-import { Problem } from './problem.ts';
 import { hasSystemd, restartService } from './serviceManager.ts';
 
 /** Where libvirtd finds its certificates, as server and, through `pkipath` of the migration's URI, as client. */

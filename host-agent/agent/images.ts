@@ -5,10 +5,10 @@ import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { Problem } from '../problem.ts';
 import type { Calls, ImageAddress, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { PATHS } from './paths.ts';
-import { Problem } from './problem.ts';
 import type { Storage } from './storage.ts';
 import type { TaskContext } from './tasks.ts';
 

@@ -1,11 +1,11 @@
 import { isIPv6 } from 'node:net';
+import { Problem } from '../problem.ts';
 import type { DomainStatus, Tasks } from '../protocol.ts';
 import { type DomainContext, findOwn, requireOwn, statusOf } from './domains.ts';
 import { withCephUsers } from './domainXml.ts';
 import { PKI } from './hypervisor.ts';
 import { type Domain, isNoDomain, LIBVIRT_CODE, LibvirtError, type LibvirtSession, MIGRATE } from './libvirt.ts';
 import { exists } from './paths.ts';
-import { Problem } from './problem.ts';
 import type { TaskContext } from './tasks.ts';
 import { numberOf, type TypedParameters } from './xdr.ts';
 

@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { Problem } from './problem.ts';
+import { Problem } from '../problem.ts';
 
 /** OVSDB (RFC 7047) with the host's own switch: JSON-RPC on a unix socket. */
 export interface Ovsdb {

@@ -1,8 +1,8 @@
+import { Problem } from '../problem.ts';
 import type { Tasks } from '../protocol.ts';
 import { domainStatus, isActive } from './domainState.ts';
 import { type DomainContext, findOwn, requireOwn, statusOf } from './domains.ts';
 import { type Domain, LibvirtError, type LibvirtSession } from './libvirt.ts';
-import { Problem } from './problem.ts';
 import type { TaskContext } from './tasks.ts';
 
 /** A guest that was still booting has missed the button; pressing it again does no harm. */

@@ -1,18 +1,5 @@
-import type { AgentProblem } from '../protocol.ts';
+import { type AgentProblem, Problem } from '../problem.ts';
 import { LIBVIRT_CODE, LibvirtError, LibvirtUnavailable } from './libvirt.ts';
-
-/** A failure that the caller is told of. Everything else that is thrown becomes INTERNAL. */
-export class Problem extends Error {
-  readonly code: AgentProblem['code'];
-  readonly retryable: boolean;
-
-  constructor(code: AgentProblem['code'], message: string, retryable = false) {
-    super(message);
-    this.name = 'Problem';
-    this.code = code;
-    this.retryable = retryable;
-  }
-}
 
 /** `virErrorNumber` values for which trying again can not help, or which mean something of their own. */
 const LIBVIRT_CODES: Record<number, [AgentProblem['code'], boolean]> = {

@@ -1,9 +1,10 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { AgentProblem, CephAccess } from '../protocol.ts';
+import type { AgentProblem } from '../problem.ts';
+import { Problem } from '../problem.ts';
+import type { CephAccess } from '../protocol.ts';
 import { acting } from './acting.ts';
 import type { Log } from './log.ts';
-import { Problem } from './problem.ts';
 
 export type ClusterAccess = Omit<CephAccess, 'storageClusterId'>;
 

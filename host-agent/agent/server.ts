@@ -1,33 +1,15 @@
 import type http from 'node:http';
 import type { AgentClock } from '../clock.ts';
-import {
-  AGENT_PROBLEM_STATUS,
-  type AgentHealth,
-  type AgentProblem,
-  BEAT_SECONDS,
-  type HostEvent,
-  isQuestion,
-} from '../protocol.ts';
-import {
-  CLOCK_HEADER,
-  LEASE_HEADER,
-  type Lease,
-  type Moment,
-  momentText,
-  readLease,
-  readMoment,
-  readStep,
-  STEP_HEADER,
-  type StepTry,
-  UNTIL_HEADER,
-} from '../stamp.ts';
+import { AGENT_PROBLEM_STATUS, type AgentProblem, Problem } from '../problem.ts';
+import { type AgentHealth, BEAT_SECONDS, type HostEvent, isQuestion, type Tasks } from '../protocol.ts';
+import { checkCall, checkDomainId, checkTaskId, readBehalf, readJson, readTask } from '../requests.ts';
+import { CLOCK_HEADER, momentText } from '../stamp.ts';
 import { acting, type Deadline } from './acting.ts';
 import type { CallHandlers } from './calls.ts';
 import type { EventSource } from './events.ts';
 import type { KeptFence } from './fenceFile.ts';
-import { checkCallInput, checkTaskInput, isCallName, isTaskName } from './inputs.ts';
 import type { Log } from './log.ts';
-import { Problem, toProblem } from './problem.ts';
+import { toProblem } from './problem.ts';
 import { readSerialLog } from './serial.ts';
 import type { TaskRegistry } from './tasks.ts';
 
@@ -43,12 +25,9 @@ export interface Served {
   log: Log;
 }
 
-const MAX_BODY_BYTES = 4 * 1024 * 1024;
 const MAX_WAIT_SECONDS = 60;
 /** A reader that lags behind this far is cut off; it comes back and is told the state of everything. */
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
-const TASK_ID = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$/;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Serves the protocol; every failure is answered as an AgentProblem. */
 export function requestListener(served: Served): http.RequestListener {
@@ -92,36 +71,6 @@ function answer({ clock }: Served, response: http.ServerResponse, status: number
     .end(text);
 }
 
-async function readBody(request: http.IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request) {
-    length += (chunk as Buffer).length;
-    if (length > MAX_BODY_BYTES) throw new Problem('INVALID_ARGUMENT', `more than ${MAX_BODY_BYTES} bytes of input`);
-    chunks.push(chunk as Buffer);
-  }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}');
-  } catch {
-    throw new Problem('INVALID_ARGUMENT', 'the input is not JSON');
-  }
-}
-
-/** On whose behalf a message comes, as far as it says so. @throws Problem INVALID_ARGUMENT when it says so in other words. */
-function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: StepTry; until?: Moment } {
-  const said = <Value>(name: string, read: (text: string) => Value | undefined): Value | undefined => {
-    const text = headers[name];
-    if (text === undefined) return undefined;
-    const value = read(String(text));
-    if (value === undefined) throw new Problem('INVALID_ARGUMENT', `the header ${name} is malformed`);
-    return value;
-  };
-  const lease = said(LEASE_HEADER, readLease);
-  const step = said(STEP_HEADER, readStep);
-  const until = said(UNTIL_HEADER, readMoment);
-  return { ...(lease ? { lease } : {}), ...(step ? { step } : {}), ...(until ? { until } : {}) };
-}
-
 /**
  * Whether a message may be acted on. Asked when it has come in whole: a sender may be suspended in the middle of it. Answers until
  * when it may be begun; undefined for a question.
@@ -129,15 +78,8 @@ function behalfOf({ headers }: http.IncomingMessage): { lease?: Lease; step?: St
  * @throws Problem SUPERSEDED for one that a newer has overtaken, or that comes too late.
  */
 async function admit(served: Served, request: http.IncomingMessage, changes: boolean): Promise<Deadline | undefined> {
-  const { lease, step, until } = behalfOf(request);
-  if (changes) {
-    if (!lease || !step || !until)
-      throw new Problem(
-        'INVALID_ARGUMENT',
-        `what changes something says on whose behalf, and until when: ${LEASE_HEADER}, ${STEP_HEADER}, ${UNTIL_HEADER}`,
-      );
-    if (served.isEnding()) throw new Problem('BACKEND_UNAVAILABLE', 'this agent is about to end', true);
-  }
+  const { lease, step, until } = readBehalf(request, changes);
+  if (changes && served.isEnding()) throw new Problem('BACKEND_UNAVAILABLE', 'this agent is about to end', true);
   if (lease) await served.fence.admit(lease, step);
   if (!until) return undefined;
   const { clock } = served;
@@ -153,9 +95,9 @@ async function admit(served: Served, request: http.IncomingMessage, changes: boo
   return deadline;
 }
 
-async function serveCall(served: Served, name: string, request: http.IncomingMessage, response: http.ServerResponse) {
-  if (!isCallName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no call ${name}`);
-  const input = checkCallInput(name, await readBody(request));
+async function serveCall(served: Served, called: string, request: http.IncomingMessage, response: http.ServerResponse) {
+  const input = await readJson(request);
+  const name = checkCall(called, input);
   const deadline = await admit(served, request, !isQuestion(name));
   const startedAt = performance.now();
   const finish = (problem?: AgentProblem) => {
@@ -188,14 +130,12 @@ async function serveTask(
   request: http.IncomingMessage,
   response: http.ServerResponse,
 ) {
-  if (!TASK_ID.test(id)) throw new Problem('INVALID_ARGUMENT', 'this is no id of a task');
+  checkTaskId(id);
   if (request.method === 'PUT') {
-    const { name, input } = (await readBody(request)) as { name?: unknown; input?: unknown };
-    if (!isTaskName(name)) throw new Problem('NOT_SUPPORTED', `this agent knows no task ${String(name)}`);
-    const checked = checkTaskInput(name, input ?? {});
+    const { name, input } = readTask(await readJson(request));
     await admit(served, request, true);
-    served.log('info', 'task', { task: name, taskId: id, ...subjectOf(checked) });
-    return answer(served, response, 200, served.tasks.start(id, name, checked));
+    served.log('info', 'task', { task: name, taskId: id, ...subjectOf(input) });
+    return answer(served, response, 200, served.tasks.start(id, name, input as Tasks[typeof name]['input']));
   }
   if (request.method === 'GET') {
     await admit(served, request, false);
@@ -210,7 +150,7 @@ async function serveTask(
 }
 
 async function serveEvents(served: Served, url: URL, request: http.IncomingMessage, response: http.ServerResponse) {
-  const { lease } = behalfOf(request);
+  const { lease } = readBehalf(request, false);
   if (lease) {
     await served.fence.admit(lease);
     // What a listener of before is told it would act on.
@@ -239,7 +179,7 @@ async function serveEvents(served: Served, url: URL, request: http.IncomingMessa
 }
 
 async function serveSerial(id: string, url: URL, response: http.ServerResponse) {
-  if (!UUID.test(id)) throw new Problem('INVALID_ARGUMENT', 'this is no id of a domain');
+  checkDomainId(id);
   const reading = new AbortController();
   response.on('close', () => reading.abort());
   response.writeHead(200, { 'content-type': 'application/octet-stream' });

@@ -1,10 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Problem } from '../problem.ts';
 import type { CephAccess, ImageAddress, PoolAddress } from '../protocol.ts';
 import { escapeXml, unescapeXml } from './domainXml.ts';
 import type { Libvirt } from './libvirt.ts';
 import { filesBelow, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
-import { Problem } from './problem.ts';
 import type { RbdHelper } from './rbd.ts';
 
 /**

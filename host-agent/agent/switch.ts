@@ -1,12 +1,12 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { Problem } from '../problem.ts';
 import type { Calls, HostInventory } from '../protocol.ts';
 import { replaceFile, restoreFile } from './configFile.ts';
 import { hasKernelDatapath } from './facts.ts';
 import { type OperationResult, type Ovsdb, readMap, writeMap } from './ovsdb.ts';
 import { filesBelow, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
-import { Problem } from './problem.ts';
 import { restartService } from './serviceManager.ts';
 
 /** Debian's ovs-ctl takes the system id from here at every start. */

@@ -1,5 +1,7 @@
-import type { AgentProblem, Task, TaskName, Tasks } from '../protocol.ts';
-import { Problem, toProblem } from './problem.ts';
+import type { AgentProblem } from '../problem.ts';
+import { Problem } from '../problem.ts';
+import type { Task, TaskName, Tasks } from '../protocol.ts';
+import { toProblem } from './problem.ts';
 
 /** What a running task gets: a signal that its caller no longer wants it, and a way to tell how far it is. */
 export interface TaskContext {

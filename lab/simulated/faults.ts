@@ -1,4 +1,4 @@
-import type { AgentProblem } from '../../host-agent/protocol.ts';
+import type { AgentProblem } from '../../host-agent/problem.ts';
 import { refuse } from './problem.ts';
 
 /** A fault to inject. The oldest rule that fits a call decides; the others wait their turn. */

@@ -4,7 +4,7 @@
  */
 import { compare, contentOf } from './ceph.ts';
 import type { Faults } from './faults.ts';
-import type { Host, NetworkControl, World } from './host.ts';
+import type { Host, NetworkControl, World } from './host/host.ts';
 import { northbound, southbound } from './ovnSchema.ts';
 import {
   atomsOf,

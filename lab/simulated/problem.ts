@@ -1,19 +1,12 @@
-import type { AgentProblem } from '../../host-agent/protocol.ts';
+import { type AgentProblem, Problem } from '../../host-agent/problem.ts';
 
-/** What a simulated host throws instead of an answer; `problem` goes over the wire as it is. */
-export class ProblemError extends Error {
-  readonly problem: AgentProblem;
-  constructor(problem: AgentProblem) {
-    super(problem.message);
-    this.problem = problem;
-  }
+/** What a simulated host throws instead of an answer. */
+export function refuse(code: AgentProblem['code'], message: string, retryable = false): Problem {
+  return new Problem(code, message, retryable);
 }
 
-export function refuse(code: AgentProblem['code'], message: string, retryable = false): ProblemError {
-  return new ProblemError({ code, message, retryable });
-}
-
+/** The same as it goes over the wire. */
 export function problemOf(error: unknown): AgentProblem {
-  if (error instanceof ProblemError) return error.problem;
+  if (error instanceof Problem) return { code: error.code, message: error.message, retryable: error.retryable };
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), retryable: false };
 }

@@ -4,9 +4,9 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import { Problem } from '../../host-agent/problem.ts';
 import { compare } from './ceph.ts';
 import type { Faults } from './faults.ts';
-import { ProblemError } from './problem.ts';
 
 export interface S3Credentials {
   accessKey: string;
@@ -493,7 +493,7 @@ function answerError(request: IncomingMessage, response: ServerResponse, error: 
   const known =
     error instanceof S3Error
       ? error
-      : error instanceof ProblemError
+      : error instanceof Problem
         ? new S3Error(503, 'ServiceUnavailable', error.message)
         : new S3Error(500, 'InternalError', error instanceof Error ? error.message : String(error));
   if (response.headersSent || response.destroyed) return void response.socket?.destroy();

@@ -8,10 +8,11 @@ import { randomUUID } from 'node:crypto';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type Admin, adminRoutes, createMishaps, type HostRecord } from './admin.ts';
 import { adminUser, type CephRecord, createCeph, findImage } from './ceph.ts';
 import { createFaults, type Rule, type Rules } from './faults.ts';
-import { createHost, type Host, type World } from './host.ts';
-import { type Admin, createHostServer, type HostRecord } from './hosts.ts';
+import { createHost, type Host, type World } from './host/host.ts';
+import { createHostServer, type Message } from './host/server.ts';
 import { createOvn, type OvnRecord } from './ovn.ts';
 import { createOvsdbServer } from './ovsdb.ts';
 import { refuse } from './problem.ts';
@@ -48,6 +49,8 @@ export interface SimulatorInventory {
 }
 
 export interface Simulator extends Admin {
+  /** What steps asked of hosts that changes something, the newest last. */
+  messages(): Message[];
   /** Where the admin path `/_sim/…` and all hosts are. */
   url: string;
   hostNames(): string[];
@@ -78,7 +81,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     const digits = name.slice(namePrefix.length);
     const n = Number(digits);
     if (String(n) !== digits || !Number.isInteger(n) || n < 0 || n >= hostCount) return undefined;
-    const host = createHost(world, name, n + 1);
+    const host = createHost(world, name);
     hosts.set(name, host);
     return host;
   };
@@ -100,14 +103,17 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     interfaces: new Map(),
     findHost,
     findHostAt(address) {
-      if (address.startsWith(`${hostsAddress}/`)) return findHost(address.slice(hostsAddress.length + 1));
       const atAddress = [...hosts.values()].filter((host) => host.hypervisor?.migrationAddress === address);
-      return atAddress.length === 1 ? atAddress[0] : findHost(address);
+      return atAddress.length === 1 ? atAddress[0] : undefined;
     },
   };
   const { ceph } = world;
 
-  const hostServer = createHostServer(world, faults, () => simulator);
+  const hostServer = createHostServer(
+    world,
+    faults,
+    adminRoutes(world, faults, () => simulator),
+  );
   const ovsdbServer = createOvsdbServer(ovn.databases, faults);
   const s3Server = createS3Server(credentials, [bucket], faults);
   const fixed = (n: number) => (port === 0 ? 0 : port + n);
@@ -117,7 +123,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const hostsAddress = `sim://${loopback}:${hostsPort}`;
   const ovnRemote = `tcp:${loopback}:${ovnPort}`;
 
-  const { server: _server, record: _record, ...hostAdmin } = hostServer;
+  const { record, ...mishaps } = createMishaps(world, hostServer.cutAll);
   const simulator: Simulator = {
     url: `http://${loopback}:${hostsPort}`,
     hostNames: () => Array.from({ length: hostCount }, (_, n) => `${namePrefix}${n}`),
@@ -126,7 +132,8 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     ovn: { nbRemote: ovnRemote, sbRemote: ovnRemote },
     s3: { endpoint: `http://${loopback}:${s3Port}`, region: 'us-east-1', ...credentials, bucket },
     rules: faults,
-    ...hostAdmin,
+    ...mishaps,
+    messages: hostServer.messages,
     writeToImage(poolName, imageName, content) {
       const pool = ceph.pools.get(poolName);
       if (!pool) throw refuse('NOT_FOUND', `There is no pool ${poolName}`);
@@ -134,7 +141,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     },
     inventory() {
       ovn.settle();
-      const now = { hosts: hostServer.record(), ceph: ceph.record(), ovn: ovn.record(), s3: s3Server.record() };
+      const now = { hosts: record(), ceph: ceph.record(), ovn: ovn.record(), s3: s3Server.record() };
       return structuredClone(now);
     },
     async stop() {

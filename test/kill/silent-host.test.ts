@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Api, OperationView } from '../../lab/api.ts';
 import { type Cloud, inBatches } from '../../lab/provision.ts';
-import type { Message } from '../../lab/simulated/hosts.ts';
+import type { Message } from '../../lab/simulated/host/server.ts';
 import { joinCloud, type SimulatedCloud, startSimulatedCloud } from '../support/cloud.ts';
 import { describe as inWords, type PersistentApi, persistent } from '../support/persistent.ts';
 import { secondWorker, suspend } from '../support/suspend.ts';

@@ -218,6 +218,23 @@ describe('a task', () => {
     expect([starts, looks]).toEqual([2, 1]);
   });
 
+  it('may be tried again when it fails after it was forgotten: the one that was forgotten may have done it', async () => {
+    const refused = { problem: { code: 'NOT_FOUND', message: 'no such guest', retryable: false } };
+    const missing = { code: 'NOT_FOUND', message: 'no such guest' };
+    let starts = 0;
+    const host = await hostThat({
+      'PUT /v1/tasks/t': (_request, response) => {
+        starts += 1;
+        response.end(JSON.stringify(starts === 1 ? task('running', 5) : task('failed', 5, refused)));
+      },
+      'GET /v1/tasks/t': problem(404, 'NOT_FOUND', 'no such task'),
+    });
+    const run = () => host.as(stamp, present).runTask('domain.migrate', 't', migration);
+    await expect(run()).rejects.toMatchObject({ ...missing, retryable: true });
+    // The next try was not forgotten.
+    await expect(run()).rejects.toMatchObject({ ...missing, retryable: false });
+  });
+
   it('is cancelled with its caller, whose reason comes back', async () => {
     const calls: string[] = [];
     const controller = new AbortController();

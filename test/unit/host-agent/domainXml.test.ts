@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import {
-  DISKS_MAX,
   diskAlias,
   diskSerial,
   domainXml,
@@ -14,8 +13,9 @@ import {
   unescapeXml,
   withCephUsers,
 } from '../../../host-agent/agent/domainXml.ts';
-import { checkCallInput } from '../../../host-agent/agent/inputs.ts';
+import { DISKS_MAX } from '../../../host-agent/protocol/domains.ts';
 import type { DomainSpec } from '../../../host-agent/protocol.ts';
+import { checkCall } from '../../../host-agent/requests.ts';
 import { diskSlots } from '../../../model/storage/volume.ts';
 
 const instanceId = '6f1c1c2e-5b7e-4f0e-9d0a-3f6f2f2f0001';
@@ -130,7 +130,8 @@ describe('names of disks', () => {
     expect(() => freeTarget(given)).toThrow(/64 disks/);
     expect(DISKS_MAX).toBe(diskSlots);
     const disks = Array.from({ length: DISKS_MAX }, () => spec.disks[0]);
-    expect(checkCallInput('domain.ensureDefined', { ...spec, disks }).disks).toHaveLength(DISKS_MAX);
+    checkCall('domain.ensureDefined', { ...spec, disks });
+    expect(() => checkCall('domain.ensureDefined', { ...spec, disks: [...disks, spec.disks[0]] })).toThrow(/disks/);
   });
 });
 

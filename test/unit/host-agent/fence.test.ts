@@ -158,7 +158,6 @@ describe('an agent', () => {
   let inTurn: ReturnType<typeof keyedMutex>;
   /** What reached the host. */
   let acted: string[];
-  const tags = { id: 'i', kind: 'instance', operation: 'o', revision: 1 };
   const id = '11111111-1111-4111-8111-111111111111';
   const stamp = (epoch: number, attempt = 1): Stamp => ({ lease: lease(epoch), step: stepTry(1, attempt) });
 
@@ -251,7 +250,7 @@ describe('an agent', () => {
   });
 
   it('judges a message when it has come in whole, not when it began', async () => {
-    const body = JSON.stringify({ id, disk: { ...tags } });
+    const body = JSON.stringify({ id });
     const late = http.request(`${url}/calls/domain.reset`, {
       method: 'POST',
       headers: { ...headersOf(stamp(1), until), 'content-length': body.length },

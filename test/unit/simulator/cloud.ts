@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import net from 'node:net';
+import type { AgentProblem } from '../../../host-agent/problem.ts';
 import type {
-  AgentProblem,
   CallName,
   Calls,
   CephAccess,
@@ -31,6 +31,13 @@ import { type Simulator, type SimulatorOptions, startSimulator } from '../../../
 
 export const storageClusterId = 'c0000000-0000-4000-8000-000000000001';
 export const pool = 'fast';
+
+/** The id of what a test calls so. */
+export const idOf = (name: string): string =>
+  `00000000-0000-4000-8000-${createHash('md5').update(name).digest('hex').slice(0, 12)}`;
+
+/** What passes for a certificate. */
+const pem = '-----BEGIN TEST-----\nAAAA\n-----END TEST-----\n';
 
 export function tags(id: string, operation = 'operation-1'): Tags {
   return { id, kind: 'volume', operation, revision: 1 };
@@ -119,27 +126,38 @@ export async function runTask<Name extends TaskName>(
   return task;
 }
 
+/** How a host is configured. */
+export const configurationOf = (
+  simulator: Simulator,
+  host: number,
+): {
+  hypervisor: Calls['hypervisor.ensureConfigured']['input'];
+  switch: Calls['switch.ensureConfigured']['input'];
+} => ({
+  hypervisor: { caCertificate: pem, certificate: pem, privateKey: pem, migrationAddress: migrationAddress(host) },
+  switch: {
+    systemId: `chassis-host-${host}`,
+    ovnRemote: simulator.ovn.sbRemote,
+    encapsulation: 'geneve',
+    encapAddress: '127.0.0.1',
+    integrationBridge: 'br-int',
+    tls: { caCertificate: pem, certificate: pem, privateKey: pem },
+  },
+});
+
+/** Where a guest goes that goes to this host. */
+export const migrationAddress = (host: number): string => `10.0.0.${host + 1}`;
+
 /** A simulator whose first hosts are configured and connected to one pool. */
 export async function cloud(options: Partial<SimulatorOptions> = {}): Promise<Simulator> {
   const simulator = await startSimulator({ hosts: 3, bootMs: 1, shutDownMs: 1, migrationMs: 20, ...options });
   const { monitors, fsid, adminUser: user, adminKey: key } = simulator.ceph;
   const access: CephAccess = { storageClusterId, monitors, fsid, user, key };
-  for (const host of simulator.hostNames()) {
+  for (const [index, host] of simulator.hostNames().entries()) {
+    const configuration = configurationOf(simulator, index);
     await ask(simulator, host, 'storage.ensureConnected', access);
-    await ask(simulator, host, 'switch.ensureConfigured', {
-      systemId: `chassis-${host}`,
-      ovnRemote: simulator.ovn.sbRemote,
-      encapsulation: 'geneve',
-      encapAddress: '127.0.0.1',
-      integrationBridge: 'br-int',
-      tls: null,
-    });
-    await ask(simulator, host, 'hypervisor.ensureConfigured', {
-      caCertificate: 'ca',
-      certificate: 'certificate',
-      privateKey: 'key',
-      migrationAddress: '127.0.0.1',
-    });
+    await ask(simulator, host, 'switch.ensureConfigured', configuration.switch);
+    await ask(simulator, host, 'hypervisor.ensureConfigured', configuration.hypervisor);
   }
   const wanted = { pool, deviceClass: null, replicas: 3, failureDomain: 'host' as const, tags: tags('pool-1') };
   await ask(simulator, 'host-0', 'ceph.ensurePool', { access, ...wanted });
@@ -154,9 +172,9 @@ export function domainSpec(id: string, over: Partial<DomainSpec> = {}): DomainSp
     vcpus: 2,
     memoryMib: 1024,
     firmware: 'bios',
-    disks: [{ ...image(`volume-${id}`), volumeId: `disk-of-${id}`, readOnly: false, boot: true }],
+    disks: [{ ...image(`volume-${id}`), volumeId: idOf(`disk-of-${id}`), readOnly: false, boot: true }],
     seed: null,
-    interfaces: [{ id: `port-of-${id}`, mac: '52:54:00:00:00:01', mtu: 1442 }],
+    interfaces: [{ id: idOf(`port-of-${id}`), mac: '52:54:00:00:00:01', mtu: 1442 }],
     ...over,
   };
 }

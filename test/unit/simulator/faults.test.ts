@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
-import { ask, cloud, getTask, image, ovsdbClient, putTask, runDomain, runTask, tags } from './cloud.ts';
+import { ask, cloud, getTask, idOf, image, ovsdbClient, putTask, runDomain, runTask, tags } from './cloud.ts';
+
+const a = idOf('a');
 
 let simulator: Simulator;
 beforeEach(async () => {
@@ -52,24 +54,24 @@ test('a hanging call goes on when its rule is taken away over the admin path', a
 });
 
 test('a task that fails after its work has done it, and is tried again under its id', async () => {
-  await runDomain(simulator, 'host-0', 'a');
+  await runDomain(simulator, 'host-0', a);
   simulator.rules.add({ call: 'domain.shutDown', when: 'after', action: 'fail', times: 1 });
-  const task = await runTask(simulator, 'host-0', 'domain.shutDown', { id: 'a', timeoutSeconds: 5 });
+  const task = await runTask(simulator, 'host-0', 'domain.shutDown', { id: a, timeoutSeconds: 5 });
   expect(task).toMatchObject({ state: 'failed', problem: { code: 'BACKEND_UNAVAILABLE' } });
-  expect(await ask(simulator, 'host-0', 'domain.status', { id: 'a' })).toMatchObject({ state: 'off' });
-  await putTask(simulator, 'host-0', 'domain.shutDown', { id: 'a', timeoutSeconds: 5 }, task.id);
+  expect(await ask(simulator, 'host-0', 'domain.status', { id: a })).toMatchObject({ state: 'off' });
+  await putTask(simulator, 'host-0', 'domain.shutDown', { id: a, timeoutSeconds: 5 }, task.id);
   expect(await getTask(simulator, 'host-0', task.id, 5)).toMatchObject({ state: 'succeeded' });
 });
 
 test('a task that fails before its work does not exist', async () => {
-  await runDomain(simulator, 'host-0', 'a');
+  await runDomain(simulator, 'host-0', a);
   simulator.rules.add({ call: 'domain.shutDown', when: 'before', action: 'fail', times: 1 });
-  const input = { id: 'a', timeoutSeconds: 5 };
+  const input = { id: a, timeoutSeconds: 5 };
   await expect(putTask(simulator, 'host-0', 'domain.shutDown', input, 'task-1')).rejects.toMatchObject({
     code: 'BACKEND_UNAVAILABLE',
   });
   expect(await getTask(simulator, 'host-0', 'task-1')).toMatchObject({ code: 'NOT_FOUND' });
-  expect(await ask(simulator, 'host-0', 'domain.status', { id: 'a' })).toMatchObject({ state: 'running' });
+  expect(await ask(simulator, 'host-0', 'domain.status', { id: a })).toMatchObject({ state: 'running' });
 });
 
 test('the OVN database fails, hangs and cuts like a host', async () => {

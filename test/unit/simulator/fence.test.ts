@@ -1,30 +1,50 @@
 /** Every message of the protocol that changes something, sent by one who has been overtaken. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type CallName, isQuestion, type TaskName } from '../../../host-agent/protocol.ts';
+import { CALLS, type CallName, isQuestion, TASKS, type TaskName } from '../../../host-agent/protocol.ts';
 import type { Stamp } from '../../../host-agent/stamp.ts';
-import { calls } from '../../../lab/simulated/host.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
-import { tasks } from '../../../lab/simulated/tasks.ts';
-import { ask, cloud, firstStamp, fromNow, headersOf, putTask, runDomain } from './cloud.ts';
+import { type Inputs, rightInputs } from '../../support/protocolInputs.ts';
+import {
+  ask,
+  cloud,
+  configurationOf,
+  fromNow,
+  headersOf,
+  idOf,
+  migrationAddress,
+  pool,
+  putTask,
+  runDomain,
+  storageClusterId,
+} from './cloud.ts';
+
+const a = idOf('a');
 
 let simulator: Simulator;
+let inputs: Inputs;
 beforeAll(async () => {
   simulator = await cloud();
-  await runDomain(simulator, 'host-0', 'a');
+  await runDomain(simulator, 'host-0', a);
+  const { monitors, fsid, adminUser: user, adminKey: key } = simulator.ceph;
+  inputs = rightInputs({
+    access: { storageClusterId, monitors, fsid, user, key },
+    pool,
+    source: { url: 'http://127.0.0.1:1/', format: 'raw', sha256: '0'.repeat(64) },
+    ...configurationOf(simulator, 0),
+    targetAddress: migrationAddress(1),
+  });
 });
 afterAll(() => simulator.stop());
 
-// The simulated host has exactly the calls and tasks of the protocol: the compiler sees to it.
-const callNames = Object.keys(calls) as CallName[];
+const callNames = Object.keys(CALLS) as CallName[];
 const changing = callNames.filter((name) => !isQuestion(name));
-const taskNames = Object.keys(tasks) as TaskName[];
+const taskNames = Object.keys(TASKS) as TaskName[];
 
 const newer: Stamp = { lease: { shard: 1, epoch: 9 }, step: { operationId: 'late', index: 0, round: 2, attempt: 1 } };
 const overtaken: [string, Stamp][] = [
   ['whose lease has passed on', { ...newer, lease: { shard: 1, epoch: 8 } }],
   ['whose step was tried again since', { ...newer, step: { ...newer.step, round: 1, attempt: 6 } }],
 ];
-const input = { id: 'a', storageClusterId: 'x', pool: 'fast', image: 'volume-a', access: {}, tags: firstStamp };
 
 test('the protocol has calls that change something, and questions', () => {
   expect(changing.length).toBeGreaterThan(25);
@@ -34,16 +54,16 @@ test('the protocol has calls that change something, and questions', () => {
 test.each(overtaken)(
   'one %s changes nothing, by no call and no task, also after a restart of the agent',
   async (_, old) => {
-    await ask(simulator, 'host-0', 'domain.status', { id: 'a' }, newer);
-    await ask(simulator, 'host-0', 'domain.thaw', { id: 'a' }, newer);
+    await ask(simulator, 'host-0', 'domain.status', { id: a }, newer);
+    await ask(simulator, 'host-0', 'domain.thaw', { id: a }, newer);
     simulator.restartAgent('host-0');
     const before = simulator.inventory();
     for (const name of changing)
-      await expect(ask(simulator, 'host-0', name, input as never, old), name).rejects.toMatchObject({
+      await expect(ask(simulator, 'host-0', name, inputs[name], old), name).rejects.toMatchObject({
         code: 'SUPERSEDED',
       });
     for (const name of taskNames)
-      await expect(putTask(simulator, 'host-0', name, input as never, 'task', old), name).rejects.toMatchObject({
+      await expect(putTask(simulator, 'host-0', name, inputs[name], 'task', old), name).rejects.toMatchObject({
         code: 'SUPERSEDED',
       });
     expect(simulator.inventory()).toEqual(before);
@@ -58,17 +78,15 @@ test('one whose message was held up changes nothing, though the host has heard n
   const superseded = { code: 'SUPERSEDED' };
   const before = simulator.inventory();
   for (const name of changing)
-    await expect(ask(simulator, 'host-0', name, input as never, stamp, held), name).rejects.toMatchObject(superseded);
+    await expect(ask(simulator, 'host-0', name, inputs[name], stamp, held), name).rejects.toMatchObject(superseded);
   for (const name of taskNames)
-    await expect(putTask(simulator, 'host-0', name, input as never, 'task', stamp, held), name).rejects.toMatchObject(
+    await expect(putTask(simulator, 'host-0', name, inputs[name], 'task', stamp, held), name).rejects.toMatchObject(
       superseded,
     );
   simulator.restartAgent('host-0');
-  await expect(ask(simulator, 'host-0', 'domain.ensureOff', { id: 'a' }, stamp, sent)).rejects.toMatchObject(
-    superseded,
-  );
+  await expect(ask(simulator, 'host-0', 'domain.ensureOff', { id: a }, stamp, sent)).rejects.toMatchObject(superseded);
   expect(simulator.inventory()).toEqual(before);
-  await ask(simulator, 'host-0', 'domain.thaw', { id: 'a' }, stamp);
+  await ask(simulator, 'host-0', 'domain.thaw', { id: a }, stamp);
 });
 
 test('one who does not say who he is, or until when, changes nothing', async () => {
@@ -78,7 +96,7 @@ test('one who does not say who he is, or until when, changes nothing', async () 
       const response = await fetch(`${simulator.url}/host-0/v1/calls/${name}`, {
         method: 'POST',
         headers,
-        body: JSON.stringify(input),
+        body: JSON.stringify(inputs[name]),
       });
       expect(await response.json(), name).toMatchObject({ code: 'INVALID_ARGUMENT' });
     }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Json } from '../../../lab/simulated/ovsdbDatabase.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
-import { ask, cloud, type OvsdbClient, ovsdbClient, runDomain } from './cloud.ts';
+import { ask, cloud, idOf, type OvsdbClient, ovsdbClient, runDomain } from './cloud.ts';
 
 let simulator: Simulator;
 let client: OvsdbClient;
@@ -163,24 +163,25 @@ describe('a row that is not root', () => {
 });
 
 describe('OVN', () => {
+  const a = idOf('a');
   const up = () => (rows('Logical_Switch_Port')[0] as { up?: Json } | undefined)?.up;
 
   test('puts a port up when the requested chassis runs its domain, and down when it stops', async () => {
     await client.transact(
       insert('Logical_Switch', { name: 'net' }),
-      port('port-of-a', [['requested-chassis', 'chassis-host-1']]),
+      port(idOf(`port-of-${a}`), [['requested-chassis', 'chassis-host-1']]),
       addPort,
     );
-    await runDomain(simulator, 'host-0', 'a');
+    await runDomain(simulator, 'host-0', a);
     expect(up()).toEqual([false]);
     await client.transact({
       op: 'update',
       table: 'Logical_Switch_Port',
-      where: byName('port-of-a'),
+      where: byName(idOf(`port-of-${a}`)),
       row: { options: ['map', [['requested-chassis', 'chassis-host-1,chassis-host-0']]] },
     });
     expect(up()).toEqual([true]);
-    await ask(simulator, 'host-0', 'domain.ensureOff', { id: 'a' });
+    await ask(simulator, 'host-0', 'domain.ensureOff', { id: a });
     expect(up()).toEqual([false]);
   });
 

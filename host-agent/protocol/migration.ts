@@ -1,0 +1,31 @@
+import * as Type from 'typebox';
+import { change } from './call.ts';
+import { byId, domain, domainStatus, ipAddress, name, orNull } from './fields.ts';
+
+const count = Type.Integer({ minimum: 0 });
+
+export const calls = {
+  /**
+   * Nothing takes this domain away from here any more: a migration under way is aborted in libvirt itself, whoever began it and whether or
+   * not this agent remembers. Answers when it has come to rest, with what is here then; `absent` when it had gone over before. TIMEOUT
+   * when it does not come to rest.
+   */
+  'domain.ensureNotMigrating': change(domain, domainStatus),
+};
+
+export const tasks = {
+  /**
+   * Live migration over libvirt's TLS to another agent's host; cancelling it leaves the guest running here. `cephUsers` are the
+   * target's own, by storage cluster: each host opens images as itself.
+   */
+  'domain.migrate': change(
+    {
+      ...domain,
+      targetAddress: ipAddress,
+      cephUsers: byId(name),
+      bandwidthBytesPerSec: orNull(Type.Integer({ minimum: 1 })),
+      autoConverge: Type.Boolean(),
+    },
+    { downtimeMs: count, totalMs: count, transferredBytes: count },
+  ),
+};

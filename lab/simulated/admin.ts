@@ -1,0 +1,221 @@
+/** What befalls simulated hosts, and the way to it from outside: `/_sim/…` of their port. */
+import type { IncomingMessage } from 'node:http';
+import type { HostEvent, HostInventory } from '../../host-agent/protocol.ts';
+import { readJson } from '../../host-agent/requests.ts';
+import type { Faults, Rule } from './faults.ts';
+import { type DomainRecord, findDomain, forget, isActive, recordOf } from './host/domainState.ts';
+import { hello } from './host/events.ts';
+import { inventory } from './host/facts.ts';
+import { type Domain, type Host, renewAgent, type World } from './host/host.ts';
+import { crash, halt } from './host/power.ts';
+import type { Message } from './host/server.ts';
+import { refuse } from './problem.ts';
+
+export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'files' | 'tasks'> {
+  domains: Record<string, DomainRecord>;
+  chassis: string | null;
+}
+
+/** What the admin path can do to the world; the in-process simulator offers the same. */
+export interface Admin {
+  crashHost(name: string): void;
+  /** `quietly` drops what is sent and breaks no connection: what has come in already stays where it is held up. */
+  partitionHost(name: string, quietly?: boolean): void;
+  healHost(name: string): void;
+  /** Crashes it for good: its disk is lost too. */
+  scrapHost(name: string): void;
+  /** It answers under another name from now on; under the old one nobody does. */
+  moveHost(name: string, to: string): void;
+  restartAgent(name: string): void;
+  guestPowerOff(name: string, domainId: string): void;
+  guestCrash(name: string, domainId: string): void;
+  /** Tells those who follow the host's events something, true or not: such as what was so before, and is told late. */
+  tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void;
+  writeToImage(pool: string, image: string, content: string): void;
+  inventory(): unknown;
+}
+
+/** What does not need the rest of the world. */
+export interface Mishaps extends Omit<Admin, 'writeToImage' | 'inventory'> {
+  /** By host name; hosts that hold nothing are left out. */
+  record(): Record<string, HostRecord>;
+}
+
+/** `cutAll` ends every connection to a host without an answer. */
+export function createMishaps(world: World, cutAll: (host: Host) => void): Mishaps {
+  function declared(name: string): Host {
+    const host = world.findHost(name);
+    if (!host) throw refuse('NOT_FOUND', `No host ${name} was declared`);
+    return host;
+  }
+
+  function crashHost(name: string): void {
+    const host = declared(name);
+    host.connection = 'crashed';
+    cutAll(host);
+    crash(host);
+  }
+
+  function partitionHost(name: string, quietly = false): void {
+    const host = declared(name);
+    if (host.connection === 'up') host.connection = 'partitioned';
+    if (!quietly) cutAll(host);
+  }
+
+  function healHost(name: string): void {
+    const host = declared(name);
+    host.connection = 'up';
+    world.network.chassisJoined(host);
+  }
+
+  function scrapHost(name: string): void {
+    crashHost(name);
+    const host = declared(name);
+    for (const domain of [...host.domains.values()]) forget(host, domain);
+    // Its chassis in OVN is removed by whoever deletes it.
+    Object.assign(host, { hypervisor: null, switch: null });
+    host.clusters.clear();
+  }
+
+  function moveHost(name: string, to: string): void {
+    const host = declared(name);
+    cutAll(host);
+    world.hosts.set(to, host);
+    world.hosts.delete(name);
+    declared(name).connection = 'crashed';
+  }
+
+  function restartAgent(name: string): void {
+    const host = declared(name);
+    cutAll(host);
+    renewAgent(host);
+  }
+
+  function activeDomain(host: Host, id: string): Domain {
+    const domain = findDomain(host, id);
+    if (!isActive(domain)) throw refuse('INVALID_STATE', `Domain ${id} is ${domain.state}`);
+    return domain;
+  }
+
+  function guestPowerOff(name: string, domainId: string): void {
+    const host = declared(name);
+    halt(host, activeDomain(host, domainId), 'off', 'shutdown');
+  }
+
+  function guestCrash(name: string, domainId: string): void {
+    const host = declared(name);
+    halt(host, activeDomain(host, domainId), 'crashed', 'crashed');
+  }
+
+  function tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void {
+    const host = declared(name);
+    for (const listener of host.listeners) listener({ ...hello(host), ...event });
+  }
+
+  function record(): Record<string, HostRecord> {
+    const records: Record<string, HostRecord> = {};
+    const sorted = [...world.hosts.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+    for (const host of sorted) {
+      const { ports, secrets, files, tasks: running } = inventory(host);
+      const domains = recordOf(host);
+      const chassis = host.switch?.systemId ?? null;
+      if (Object.keys(domains).length + secrets.length + files.length + running.length === 0 && chassis === null)
+        continue;
+      records[host.name] = { domains, ports, secrets, files, tasks: running, chassis };
+    }
+    return records;
+  }
+
+  return {
+    crashHost,
+    partitionHost,
+    healHost,
+    scrapHost,
+    moveHost,
+    restartAgent,
+    guestPowerOff,
+    guestCrash,
+    tellEvent,
+    record,
+  };
+}
+
+/** Answers what is asked under `/_sim/…`. */
+export function adminRoutes(
+  world: World,
+  faults: Faults,
+  admin: () => Admin & { messages(): Message[] },
+): (request: IncomingMessage, path: string[]) => Promise<unknown> {
+  async function serve(request: IncomingMessage, path: string[]): Promise<unknown> {
+    const body = (await readJson(request)) as Record<string, unknown>;
+    const word = (field: string) => String(body[field] ?? '');
+    const [first = '', second = '', third = ''] = path;
+    switch (`${request.method} ${first}`) {
+      case 'GET inventory':
+        return admin().inventory();
+      case 'GET messages':
+        return admin().messages();
+      case 'GET rules':
+        return faults.list();
+      case 'POST rules':
+        return { id: faults.add(checkRule(body)) };
+      case 'DELETE rules':
+        if (second === '') faults.clear();
+        else faults.remove(second);
+        return {};
+      case 'PUT latency':
+        faults.setLatency(word('call') || '*', Number(body.ms));
+        return {};
+      case 'PUT migration':
+        world.settings.migrationMs = Number(body.ms);
+        return {};
+      case 'PUT shutDown':
+        world.settings.shutDownMs = Number(body.ms);
+        return {};
+      case 'POST ceph':
+        admin().writeToImage(word('pool'), word('image'), word('content'));
+        return {};
+      case 'POST hosts':
+        switch (third) {
+          case 'crash':
+            admin().crashHost(second);
+            return {};
+          case 'partition':
+            admin().partitionHost(second, body.quietly === true);
+            return {};
+          case 'heal':
+            admin().healHost(second);
+            return {};
+          case 'scrap':
+            admin().scrapHost(second);
+            return {};
+          case 'move':
+            admin().moveHost(second, word('to'));
+            return {};
+          case 'restartAgent':
+            admin().restartAgent(second);
+            return {};
+          case 'guestPowerOff':
+            admin().guestPowerOff(second, word('domainId'));
+            return {};
+          case 'guestCrash':
+            admin().guestCrash(second, word('domainId'));
+            return {};
+          case 'tellEvent':
+            admin().tellEvent(second, body as unknown as HostEvent);
+            return {};
+        }
+    }
+    throw refuse('NOT_SUPPORTED', `Unknown path ${request.method} /_sim/${path.join('/')}`);
+  }
+
+  return serve;
+}
+
+function checkRule(body: Record<string, unknown>): Rule {
+  const { when, action } = body;
+  if (when !== 'before' && when !== 'after') throw refuse('INVALID_ARGUMENT', '`when` is before or after');
+  if (action !== 'fail' && action !== 'hang' && action !== 'delay' && action !== 'drop')
+    throw refuse('INVALID_ARGUMENT', '`action` is fail, hang, delay or drop');
+  return { ...body, when, action };
+}

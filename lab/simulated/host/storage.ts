@@ -1,0 +1,60 @@
+import { Problem } from '../../../host-agent/problem.ts';
+import type * as protocol from '../../../host-agent/protocol/storage.ts';
+import type { DomainSpec, ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
+import { findImage, type Image, type Pool } from '../ceph.ts';
+import { refuse } from '../problem.ts';
+import { type CallHandlers, type Host, nothing } from './host.ts';
+
+export function openPool(host: Host, { storageClusterId, pool }: PoolAddress): Pool {
+  const access = host.clusters.get(storageClusterId);
+  if (!access)
+    throw refuse('PRECONDITION_FAILED', `${host.name} is not connected to storage cluster ${storageClusterId}`);
+  return host.world.ceph.openPool(access, pool);
+}
+
+/** For what must not be there: no pool, then no image either. */
+export function openPoolIfAny(host: Host, address: PoolAddress): Pool | undefined {
+  try {
+    return openPool(host, address);
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+export function openImage(host: Host, address: ImageAddress): Image {
+  return findImage(openPool(host, address), address.image);
+}
+
+/** Of a domain. */
+export function imagesOf(spec: DomainSpec): ImageAddress[] {
+  return spec.seed ? [...spec.disks, spec.seed] : spec.disks;
+}
+
+export const calls: CallHandlers<typeof protocol.calls> = {
+  'storage.ensureConnected'(host, access) {
+    host.world.ceph.authenticate(access);
+    host.clusters.set(access.storageClusterId, access);
+    return nothing;
+  },
+  'storage.ensureDisconnected'(host, { storageClusterId }) {
+    for (const { live } of host.domains.values())
+      if (live && imagesOf(live).some((image) => image.storageClusterId === storageClusterId))
+        throw refuse('INVALID_STATE', `Domain ${live.id} runs on storage cluster ${storageClusterId}`);
+    host.clusters.delete(storageClusterId);
+    return nothing;
+  },
+
+  'ceph.status': (host, { access }) => host.world.ceph.status(access),
+  'ceph.ensureUser': (host, { access, user, pools }) => host.world.ceph.ensureUser(access, user, pools),
+  'ceph.ensureUserAbsent'(host, { access, user }) {
+    host.world.ceph.ensureUserAbsent(access, user);
+    return nothing;
+  },
+  'ceph.ensurePool': (host, { access, ...wanted }) => host.world.ceph.ensurePool(access, wanted),
+  'ceph.ensurePoolAbsent'(host, { access, pool, tags }) {
+    host.world.ceph.ensurePoolAbsent(access, pool, tags);
+    return nothing;
+  },
+  'ceph.poolStatus': (host, { access, pool }) => host.world.ceph.poolStatus(access, pool),
+};

@@ -1,0 +1,60 @@
+/** The protocol as real hosts keep it. Two hosts of the cloud, a pool and a user of their own in Ceph; all of it is as before afterwards. */
+import { createHash, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { inject } from 'vitest';
+import { connectHost } from '../../host-agent/connection.ts';
+import { attachLab } from '../../lab/real/lab.ts';
+import { addresses } from '../../lab/real/layout.ts';
+import { contract } from '../support/contract.ts';
+
+const { home, cloud } = inject('lab');
+
+contract(async () => {
+  const lab = await attachLab(home);
+  const [, target, source] = lab.hosts;
+  if (!target || !source) throw new Error('the lab has no three hosts');
+  const number = lab.hosts.indexOf(source) + 1;
+  const read = async (path: string): Promise<string> => (await lab.execHost(number, ['cat', path])).stdout;
+  const pki = async (directory: string, certificate: string, privateKey: string) => ({
+    caCertificate: await read(`/etc/belay/${directory}/cacert.pem`),
+    certificate: await read(`/etc/belay/${directory}/${certificate}.pem`),
+    privateKey: await read(`/etc/belay/${directory}/${privateKey}.pem`),
+  });
+  const connect = ({ address, hostKey, privateKeyPath }: typeof source) =>
+    connectHost({ address, hostKey, privateKey: readFileSync(privateKeyPath, 'utf8') });
+  const [here, there] = await Promise.all([connect(source), connect(target)]);
+
+  const image = readFileSync(lab.guestImage);
+  const images = http.createServer((_, response) => response.end(image));
+  await new Promise<void>((resolve) => images.listen(0, addresses.machine, resolve));
+
+  const { monitors, fsid, adminUser: user, adminKey: key } = lab.ceph;
+  const storageClusterId = randomUUID();
+  return {
+    here,
+    there,
+    targetAddress: target.address,
+    access: { storageClusterId, monitors, fsid, user, key },
+    pool: `contract-${storageClusterId}`,
+    source: {
+      url: `http://${addresses.machine}:${(images.address() as AddressInfo).port}/guest`,
+      format: 'qcow2',
+      sha256: createHash('sha256').update(image).digest('hex'),
+    },
+    hypervisor: { ...(await pki('pki', 'servercert', 'serverkey')), migrationAddress: source.address },
+    switch: {
+      systemId: cloud.hosts[number - 1]?.id ?? '',
+      ovnRemote: lab.ovn.sbRemote,
+      encapsulation: 'geneve',
+      encapAddress: source.tunnelAddress,
+      integrationBridge: 'br-int',
+      tls: await pki('ovn', 'cert', 'key'),
+    },
+    async close() {
+      await Promise.all([here.close(), there.close()]);
+      images.close();
+    },
+  };
+});

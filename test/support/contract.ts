@@ -1,0 +1,309 @@
+/**
+ * The protocol as whoever speaks to a host may rely on it. It is kept by simulated hosts and by real ones: each of the two has this as its test.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AgentError, HostConnection, HostInStep } from '../../host-agent/connection.ts';
+import { misfit } from '../../host-agent/protocol/call.ts';
+import { CALLS, type CallName, type Calls, TASKS, type TaskName, type Tasks } from '../../host-agent/protocol.ts';
+import { type Inputs, rightInputs, type Subject, wrongInputs } from './protocolInputs.ts';
+
+export interface Place extends Subject {
+  here: HostConnection;
+  /** Another host, which guests go to. */
+  there: HostConnection;
+  close(): Promise<void>;
+}
+
+/** A guest that has an interface waits at each boot for an address, which nobody gives it here. */
+const unplugged = { interfaces: [] };
+
+/** As many requests as a connection carries at once. */
+const atOnce = 6;
+
+/** Of no shard that a control plane has. */
+const lease = { shard: 990_001, epoch: 1 };
+
+/** As a step speaks to a host, that is still to be done. */
+const inStep = (host: HostConnection): HostInStep =>
+  host.as({ lease, step: { operationId: `contract-${randomUUID()}`, index: 0, round: 1, attempt: 1 } }, async () => {});
+
+interface Refusal {
+  name: string;
+  why: string;
+  code: string;
+  retryable: boolean;
+}
+
+/** What becomes of every call and task with every wrong input. */
+async function refusals(host: HostConnection, right: Inputs): Promise<Refusal[]> {
+  const step = inStep(host);
+  const call = step.call as (name: string, input: unknown) => Promise<unknown>;
+  const runTask = step.runTask as (name: string, id: string, input: unknown) => Promise<unknown>;
+  const asked: { name: string; why: string; ask: () => Promise<unknown> }[] = [
+    ...(Object.keys(CALLS) as CallName[]).flatMap((name) =>
+      wrongInputs(right[name]).map(({ why, input }) => ({ name, why, ask: () => call(name, input) })),
+    ),
+    ...(Object.keys(TASKS) as TaskName[]).flatMap((name) =>
+      wrongInputs(right[name]).map(({ why, input }) => ({ name, why, ask: () => runTask(name, 'wrong', input) })),
+    ),
+    { name: 'host.probe', why: 'an id that is none', ask: () => runTask('host.probe', '../x', {}) },
+  ];
+  const found: Refusal[] = [];
+  const askNext = async (): Promise<void> => {
+    for (let next = asked.pop(); next; next = asked.pop()) {
+      const { name, why, ask } = next;
+      const error = (await ask().catch((thrown: unknown) => thrown)) as Partial<AgentError> | undefined;
+      found.push({ name, why, code: error?.code ?? 'none', retryable: error?.retryable ?? true });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, askNext));
+  return found;
+}
+
+/** Declares the tests. `open` is called once. */
+export function contract(open: () => Promise<Place>): void {
+  describe('the contract of a host', () => {
+    let place: Place;
+    let right: Inputs;
+    let here: HostInStep;
+    let there: HostInStep;
+    const made = new Set<string>();
+
+    beforeAll(async () => {
+      place = await open();
+      right = rightInputs(place);
+      here = inStep(place.here);
+      there = inStep(place.there);
+    });
+    afterAll(() => place?.close());
+
+    const shaped = (name: string, schema: Parameters<typeof misfit>[0], answer: unknown): void => {
+      expect(misfit(schema, answer), `the answer of ${name}`).toBeUndefined();
+      made.add(name);
+    };
+    async function call<Name extends CallName>(
+      name: Name,
+      more: Partial<Calls[Name]['input']> = {},
+      host = here,
+    ): Promise<Calls[Name]['result']> {
+      const answer = await host.call(name, { ...right[name], ...more });
+      shaped(name, CALLS[name].result, answer);
+      return answer;
+    }
+    async function run<Name extends TaskName>(name: Name, host = here): Promise<Tasks[Name]['result']> {
+      const answer = await host.runTask(name, `contract-${randomUUID()}`, right[name]);
+      shaped(name, TASKS[name].result, answer);
+      return answer;
+    }
+
+    /** What both hosts and the pool hold. A tap's name, and how many bytes an image has, are not the caller's choice. */
+    async function look(): Promise<unknown> {
+      const hosts = await Promise.all([place.here, place.there].map((host) => host.call('host.inventory', {})));
+      const pool = await place.here
+        .call('rbd.inventory', right['rbd.inventory'])
+        .catch((error: AgentError) => error.code);
+      return [
+        hosts.map(({ domains, ports, secrets, files }) => ({
+          domains: domains.sort((a, b) => (a.id < b.id ? -1 : 1)),
+          ports: ports.map(({ interfaceId }) => interfaceId).sort(),
+          secrets: secrets.sort(),
+          files: files.sort(),
+        })),
+        typeof pool === 'string'
+          ? pool
+          : {
+              images: pool.images.map((image) => ({ ...image, watchers: 0 })),
+              trash: pool.trash.map(({ name }) => name),
+            },
+      ];
+    }
+
+    /** It may arrive twice, and is then answered the same, with the same left of it. */
+    async function twice<Name extends CallName>(
+      name: Name,
+      more: Partial<Calls[Name]['input']> = {},
+      host = here,
+    ): Promise<Calls[Name]['result']> {
+      const answer = await call(name, more, host);
+      const world = await look();
+      expect(await call(name, more, host), `${name}, a second time`).toEqual(answer);
+      expect(await look(), `after ${name}, a second time`).toEqual(world);
+      return answer;
+    }
+
+    async function until<Result>(what: string, look: () => Promise<Result | false>): Promise<Result> {
+      for (const end = performance.now() + 120_000; performance.now() < end; await setTimeout(50)) {
+        const found = await look();
+        if (found !== false) return found;
+      }
+      throw new Error(`${what} did not happen`);
+    }
+
+    const codeOf = (asking: Promise<unknown>): Promise<string> =>
+      asking.then(
+        () => 'none',
+        (error: AgentError) => error.code,
+      );
+
+    let before: unknown;
+
+    test('wrong inputs are refused, whatever is wrong with them, and nothing is done', async () => {
+      before = await look();
+      const found = await refusals(place.here, right);
+      expect(found.length).toBeGreaterThan(2_000);
+      expect(found.filter(({ code, retryable }) => code !== 'INVALID_ARGUMENT' || retryable)).toEqual([]);
+      expect(await look()).toEqual(before);
+    });
+
+    test('what a host is, holds and uses is told', async () => {
+      const facts = await call('host.facts');
+      expect(facts.vcpus).toBeGreaterThan(0);
+      expect((await run('host.probe')).hostname).toBe(facts.hostname);
+      expect((await call('host.metrics')).memoryTotalBytes).toBeGreaterThan(0);
+      await call('host.inventory');
+    });
+
+    test('what was never done is taken back all the same', async () => {
+      for (const name of [
+        'domain.ensureOff',
+        'domain.ensureAbsent',
+        'domain.thaw',
+        'domain.ensureSerialLogAbsent',
+      ] as const)
+        await twice(name);
+      await twice('domain.ensureDiskAbsent', { mustBeThere: false });
+      expect(await codeOf(here.call('domain.ensureDiskAbsent', right['domain.ensureDiskAbsent']))).toBe('NOT_FOUND');
+      expect(await twice('domain.ensureNotMigrating')).toMatchObject({ state: 'absent' });
+      expect(await call('domain.status')).toMatchObject({ state: 'absent' });
+      await run('domain.shutDown');
+      await twice('storage.ensureDisconnected');
+      await twice('ceph.ensureUserAbsent');
+      await twice('ceph.ensurePoolAbsent');
+      expect(await look()).toEqual(before);
+    });
+
+    test('libvirt and the switch are configured, and as they were afterwards', async () => {
+      for (const what of ['hypervisor', 'switch'] as const) {
+        await twice(`${what}.ensureConfigured`);
+        const configured = await look();
+        await twice(`${what}.ensureUnconfigured`);
+        await twice(`${what}.ensureConfigured`);
+        expect(await look()).toEqual(configured);
+      }
+    });
+
+    test('a storage cluster is reached, by a user who may no more than is needed', async () => {
+      expect(await codeOf(here.call('rbd.inventory', right['rbd.inventory']))).toBe('PRECONDITION_FAILED');
+      expect((await call('ceph.status')).fsid).toBe(place.access.fsid);
+      expect(await twice('ceph.ensurePool')).toEqual({ made: true });
+      const foreign = { tags: { ...right['ceph.ensurePool'].tags, id: 'foreign' } };
+      expect(await codeOf(here.call('ceph.ensurePool', { ...right['ceph.ensurePool'], ...foreign }))).toBe(
+        'NAME_IN_USE',
+      );
+      const { key } = await twice('ceph.ensureUser');
+      const { user } = right['ceph.ensureUser'];
+      for (const host of [here, there]) await twice('storage.ensureConnected', { user, key }, host);
+      expect((await call('ceph.poolStatus')).totalBytes).toBeGreaterThan(0);
+      expect(await call('rbd.inventory')).toEqual({ images: [], trash: [] });
+    });
+
+    test('images are made, cloned, grown, kept, taken back, thrown away and brought again', async () => {
+      const imported = await run('image.import');
+      expect(await run('image.import')).toEqual(imported);
+      for (const name of ['rbd.ensureClone', 'rbd.ensureImage', 'rbd.ensureSnapshot', 'seed.ensure'] as const) {
+        await twice(name);
+        const foreign = { ...right[name], tags: { ...right[name].tags, id: 'foreign' } };
+        const world = await look();
+        expect(await codeOf(here.call(name, foreign as never)), `${name} over another's`).toBe('NAME_IN_USE');
+        expect(await look()).toEqual(world);
+      }
+      await twice('rbd.ensureSize');
+      expect(await codeOf(here.call('rbd.ensureSize', { ...right['rbd.ensureSize'], sizeGib: 1 }))).toBe(
+        'INVALID_ARGUMENT',
+      );
+      await twice('rbd.rollBack');
+      expect(await call('rbd.watchers')).toEqual({ addresses: [] });
+      await twice('rbd.ensureTrashed');
+      await twice('rbd.ensureRestored');
+      await twice('rbd.ensureImageAbsent', { onlyOperation: 'another' });
+      const { images } = await call('rbd.inventory');
+      expect(images.map(({ name }) => name).sort()).toEqual(['cached', 'data', 'root', 'seed']);
+      expect(images.find(({ name }) => name === 'data')).toMatchObject({
+        sizeBytes: 2 ** 30,
+        snapshots: ['kept'],
+        tags: right['rbd.ensureImage'].tags,
+      });
+    });
+
+    test('a guest is defined, runs, changes its disks, and goes to another host', async () => {
+      await twice('domain.ensureDefined', unplugged);
+      expect(await codeOf(here.call('domain.reset', right['domain.reset']))).toBe('INVALID_STATE');
+      await twice('domain.ensureRunning');
+      expect(await call('domain.status')).toMatchObject({ state: 'running' });
+      const said = await until('a word of the guest', async () => {
+        const { text } = await call('domain.serialLog');
+        return text.includes('READY contract') && text;
+      });
+      await twice('domain.ensureEarlierSerialLog');
+      expect((await call('domain.serialLog', { bytes: 1 << 20 })).text).toMatch(/^said before/);
+      expect((await call('domain.serialLog', { bytes: 5 })).text.length).toBeLessThanOrEqual(Math.min(5, said.length));
+      await twice('domain.freeze');
+      await twice('domain.thaw');
+
+      await twice('domain.ensureDisk');
+      await until('a watcher of the disk', async () => (await call('rbd.watchers')).addresses.length > 0);
+      await twice('domain.growDisk');
+      expect((await call('rbd.inventory')).images.find(({ name }) => name === 'data')?.sizeBytes).toBe(3 * 2 ** 30);
+      await twice('domain.ensureDiskAbsent');
+      expect(await call('rbd.watchers')).toEqual({ addresses: [] });
+
+      const gone = await run('domain.migrate');
+      expect(gone.totalMs).toBeGreaterThan(0);
+      expect(await codeOf(run('domain.migrate')), 'once it has gone').toBe('NOT_FOUND');
+      expect(await twice('domain.ensureNotMigrating')).toMatchObject({ state: 'absent' });
+      expect(await call('domain.ensureNotMigrating', {}, there)).toMatchObject({ state: 'running' });
+      await twice('domain.ensureSerialLogAbsent');
+      await twice('domain.ensureAbsent');
+      expect(await call('domain.status', {}, there)).toMatchObject({ state: 'running' });
+    });
+
+    test('a guest is started anew and ends, when it is asked and when it is not', async () => {
+      await run('domain.reboot', there);
+      await call('domain.reset', {}, there);
+      await run('domain.shutDown', there);
+      expect(await call('domain.status', {}, there)).toMatchObject({ state: 'off' });
+      // Here it was defined before it went, and is again.
+      await there.call('domain.ensureAbsent', right['domain.ensureAbsent']);
+      await call('domain.ensureDefined', unplugged);
+      await call('domain.ensureRunning');
+      await twice('domain.ensureOff');
+      expect(await call('domain.status')).toMatchObject({ state: 'off' });
+      const foreign = {
+        ...right['domain.ensureDefined'],
+        tags: { ...right['domain.ensureDefined'].tags, id: 'foreign' },
+      };
+      expect(await codeOf(here.call('domain.ensureDefined', foreign))).toBe('NAME_IN_USE');
+    });
+
+    test('everything is taken down, and all is as it was', async () => {
+      for (const host of [here, there]) {
+        await twice('domain.ensureAbsent', {}, host);
+        await twice('domain.ensureSerialLogAbsent', {}, host);
+      }
+      await twice('rbd.ensureSnapshotAbsent');
+      await twice('rbd.ensureImageAbsent');
+      for (const image of ['root', 'seed', 'data', 'cached']) await twice('rbd.ensureExpunged', { image });
+      expect(await call('rbd.inventory')).toEqual({ images: [], trash: [] });
+      for (const host of [here, there]) await twice('storage.ensureDisconnected', {}, host);
+      await twice('ceph.ensureUserAbsent');
+      await twice('ceph.ensurePoolAbsent');
+      expect(await look()).toEqual(before);
+    });
+
+    test('every call and every task was made', () => {
+      expect([...made].sort()).toEqual([...Object.keys(CALLS), ...Object.keys(TASKS)].sort());
+    });
+  });
+}
