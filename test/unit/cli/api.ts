@@ -162,7 +162,11 @@ export async function startApi(): Promise<Api> {
         plural,
         rows.filter((candidate) => candidate !== row),
       );
-      return route?.responses['202'] ? { $status: 202, ...operation(`${kind}.delete`, kind, id) } : { $status: 204 };
+      const whole = request.query.cascade === 'true' || request.query.expunge === 'true';
+      // A record is gone at once, unless with all that hangs on it.
+      return route?.responses['204'] && !whole
+        ? { $status: 204 }
+        : { $status: 202, ...operation(`${kind}.${whole ? 'cascade' : 'delete'}`, kind, id) };
     }
     if (request.method === 'PATCH') return Object.assign(row ?? {}, request.body);
     return route?.responses['202'] ? { $status: 202, ...operation(`${kind}.${verb}`, kind, id) } : (row ?? {});
