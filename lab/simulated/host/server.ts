@@ -3,7 +3,15 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AgentClock } from '../../../host-agent/clock.ts';
 import { AGENT_PROBLEM_STATUS, Problem } from '../../../host-agent/problem.ts';
 import { type AgentHealth, BEAT_SECONDS, type HostEvent, isQuestion } from '../../../host-agent/protocol.ts';
-import { checkCall, checkDomainId, checkTaskId, readBehalf, readJson, readTask } from '../../../host-agent/requests.ts';
+import {
+  type Behalf,
+  checkCall,
+  checkDomainId,
+  checkTaskId,
+  readBehalf,
+  readJson,
+  readTask,
+} from '../../../host-agent/requests.ts';
 import { CLOCK_HEADER, type Lease, momentText } from '../../../host-agent/stamp.ts';
 import type { Faults } from '../faults.ts';
 import { problemOf, refuse } from '../problem.ts';
@@ -46,9 +54,10 @@ export function createHostServer(
   const listening = new Map<ServerResponse, { host: Host; lease: Lease }>();
 
   /** As an agent does, when the message has come in whole and nothing more is waited for. */
-  function admit(host: Host, request: IncomingMessage, name: string, changes: boolean): void {
-    const { lease, step, until } = readBehalf(request, changes);
-    if (!lease) return;
+  function admit(host: Host, request: IncomingMessage, name: string, changes: boolean): Behalf {
+    const behalf = readBehalf(request, changes);
+    const { lease, step, until } = behalf;
+    if (!lease) return behalf;
     const verdict = host.fence.admit(lease, step);
     const refusal = 'refusal' in verdict ? verdict.refusal : until ? host.clock.refusal(until) : null;
     const isRefused = refusal !== null;
@@ -60,6 +69,7 @@ export function createHostServer(
     for (const [response, listener] of listening)
       if (listener.host === host && listener.lease.shard === lease.shard && listener.lease.epoch < lease.epoch)
         response.destroy();
+    return behalf;
   }
 
   /** Every stream of events, with its host, and whether that tells its clock. One timer gives all of them their sign of life. */
@@ -183,8 +193,7 @@ export function createHostServer(
   }
 
   function serveEvents(host: Host, tellsClock: boolean, request: IncomingMessage, response: ServerResponse): void {
-    admit(host, request, 'events', false);
-    const { lease } = readBehalf(request, false);
+    const { lease } = admit(host, request, 'events', false);
     if (lease) listening.set(response, { host, lease });
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
