@@ -1,5 +1,5 @@
 /** A delete with all that hangs on it: refused whole, undone whole until its point of no return, and nothing is left of it afterwards. */
-import { afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
@@ -18,21 +18,41 @@ const path = ({ project }: Tree, query = '?cascade=true&expunge=true'): string =
 const remove = (tree: Tree): Promise<OperationView> => admin.call('DELETE', path(tree));
 const told = async (plural: string, id: string): Promise<Resource> => admin.call('GET', `/v1/${plural}/${id}`);
 
+let letGo: () => Promise<void> = async () => {};
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => removeInstance((await deploy('first')).id));
-
-let before: unknown;
-let letGo: () => Promise<void> = async () => {};
-beforeEach(async () => {
-  before = await picture();
-});
 afterEach(async () => {
   await letGo();
   await setRules(admin, []);
 });
 
+/** What is undone is there for the next test, as it was. */
+let standing: Tree | undefined;
+/** The world before it was planted, and with it. */
+let before: unknown;
+let planted: unknown;
+afterAll(async () => {
+  if (standing) await admin.done('DELETE', path(standing));
+});
+async function theTree(): Promise<Tree> {
+  if (standing) return standing;
+  before = await picture();
+  standing = await plant(admin, cloud);
+  planted = await picture();
+  return standing;
+}
+async function isAsPlanted(): Promise<void> {
+  expect(await picture()).toEqual(planted);
+  expect(await wrong()).toEqual([]);
+}
+async function isGone(): Promise<void> {
+  standing = undefined;
+  expect(await picture()).toEqual(before);
+  expect(await wrong()).toEqual([]);
+}
+
 test('a project goes with everything in it, the leaves first, and nothing of it is left anywhere', async () => {
-  const tree = await plant(admin, cloud);
+  const tree = await theTree();
   const ended = await admin.settled((await remove(tree)).id);
   expect([ended.type, ended.state, ended.error]).toEqual(['project.cascade', 'succeeded', null]);
   const order = ended.steps.map(({ name }) => name);
@@ -48,13 +68,11 @@ test('a project goes with everything in it, the leaves first, and nothing of it 
   ] as const)
     expect([first, last(first) < order.indexOf(then)]).toEqual([first, true]);
   expect(await refusal(told('projects', tree.project.id))).toBe('404 NOT_FOUND');
-  expect(await picture()).toEqual(before);
-  expect(await wrong()).toEqual([]);
+  await isGone();
 });
 
 test('what is in the way, or may not be done, refuses the whole before anything is touched', async () => {
-  const tree = await plant(admin, cloud);
-  const planted = await picture();
+  const tree = await theTree();
   const refused = (query?: string): Promise<string> => refusal(admin.call('DELETE', path(tree, query)));
   expect(await refused('')).toBe('409 HAS_DEPENDENTS');
   expect(await refused('?expunge=true')).toBe('409 HAS_DEPENDENTS');
@@ -72,14 +90,11 @@ test('what is in the way, or may not be done, refuses the whole before anything 
   // Hosts do not go along with what they stand in.
   const zone = await refusal(admin.call('DELETE', `/v1/zones/${zoneId}?cascade=true`));
   expect(zone).toBe('409 HAS_DEPENDENTS');
-  expect(await picture()).toEqual(planted);
-  await admin.done('DELETE', path(tree));
-  expect(await picture()).toEqual(before);
+  await isAsPlanted();
 });
 
 test.each(destroyed)('a %s that fails takes everything back that was done before it', async (type) => {
-  const tree = await plant(admin, cloud);
-  const planted = await picture();
+  const tree = await theTree();
   const steps: Record<string, string> = {
     'instance.stop': 'hypervisor.shutDown',
     'volume.detach': 'volumeRecords.freeSlot',
@@ -90,23 +105,16 @@ test.each(destroyed)('a %s that fails takes everything back that was done before
   const ended = await admin.settled((await remove(tree)).id);
   expect([ended.state, ended.error?.code, ended.error?.step]).toEqual(['failed', 'INTERNAL', type]);
   await setRules(admin, []);
-  expect(await picture()).toEqual(planted);
-  expect(await wrong()).toEqual([]);
-  await admin.done('DELETE', path(tree));
-  expect(await picture()).toEqual(before);
+  await isAsPlanted();
 });
 
 test.each(destroyed)('a %s that can not be begun takes everything back that was done before it', async (step) => {
-  const tree = await plant(admin, cloud);
-  const planted = await picture();
+  const tree = await theTree();
   await setRules(admin, [{ operationType: 'project.cascade', step, fault: 'failBefore' }]);
   const ended = await admin.settled((await remove(tree)).id);
   expect([ended.state, ended.error?.code, ended.error?.step]).toEqual(['failed', 'INTERNAL', step]);
   await setRules(admin, []);
-  expect(await picture()).toEqual(planted);
-  expect(await wrong()).toEqual([]);
-  await admin.done('DELETE', path(tree));
-  expect(await picture()).toEqual(before);
+  await isAsPlanted();
 });
 
 test('children that are begun twice, before and after the point of no return, are one each; those after it are begun again when that fails', async () => {
@@ -115,7 +123,7 @@ test('children that are begun twice, before and after the point of no return, ar
     [...destroyed, ...removed].map((step) => ({ operationType, step, fault: 'twice' as const })),
     removed.map((step) => ({ operationType, step, fault: 'failBefore' as const, times: 1 })),
   ]) {
-    const tree = await plant(admin, cloud);
+    const tree = await theTree();
     await setRules(admin, rules);
     const ended = await admin.settled((await remove(tree)).id);
     expect([ended.state, ended.error]).toEqual(['succeeded', null]);
@@ -127,13 +135,12 @@ test('children that are begun twice, before and after the point of no return, ar
       `/v1/operations?filter=${encodeURIComponent(`parentOperationId = "${ended.id}"`)}&pageSize=500`,
     );
     expect(items.map(({ id, state }) => [id, state]).sort()).toEqual(children.map((id) => [id, 'succeeded']).sort());
-    expect(await picture()).toEqual(before);
-    expect(await wrong()).toEqual([]);
+    await isGone();
   }
 });
 
 test('while it runs nobody else changes what goes, or makes anything there', async () => {
-  const tree = await plant(admin, cloud);
+  const tree = await theTree();
   letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
   const { id } = await remove(tree);
   const parent = await until(id, ({ steps }) => steps.some(({ name }) => name === 'instance.stop'));
@@ -152,7 +159,7 @@ test('while it runs nobody else changes what goes, or makes anything there', asy
   await letGo();
   expect((await admin.settled(id)).state).toBe('succeeded');
   expect((await admin.settled(waiting.id)).error?.code).toBe('NOT_FOUND');
-  expect(await picture()).toEqual(before);
+  await isGone();
 });
 
 test.each([
@@ -192,8 +199,7 @@ test.each([
 );
 
 test('a cancel before the point of no return takes everything back', async () => {
-  const tree = await plant(admin, cloud);
-  const planted = await picture();
+  const tree = await theTree();
   letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
   const { id } = await remove(tree);
   await until(id, ({ steps }) => steps.some(({ name }) => name === 'instance.stop'));
@@ -201,29 +207,25 @@ test('a cancel before the point of no return takes everything back', async () =>
   await letGo();
   await cancelling;
   expect((await admin.settled(id)).state).toBe('cancelled');
-  expect(await picture()).toEqual(planted);
-  await admin.done('DELETE', path(tree));
-  expect(await picture()).toEqual(before);
+  await isAsPlanted();
 });
 
 test.each(['cascades.plan', 'instance.stop', 'volume.detach', 'instance.delete', 'volume.delete'])(
   'a cancel that comes while %s ends takes everything back, or comes too late',
   async (name) => {
-    const tree = await plant(admin, cloud);
-    const planted = await picture();
+    const tree = await theTree();
     const { id } = await remove(tree);
     await until(id, ({ steps }) => steps.some((step) => step.name === name));
     const answer = await refusal(admin.call('POST', `/v1/operations/${id}/actions/cancel`));
     expect(['accepted', '409 CANCEL_TOO_LATE']).toContain(answer);
     const { state } = await admin.settled(id);
     expect(state).toBe(answer === 'accepted' ? 'cancelled' : 'succeeded');
-    expect(await picture()).toEqual(state === 'cancelled' ? planted : before);
-    if (state === 'cancelled') await admin.done('DELETE', path(tree));
-    expect(await picture()).toEqual(before);
+    await (state === 'cancelled' ? isAsPlanted() : isGone());
   },
 );
 
 test('what has a recovery window is freed at once when only that is asked, and what it keeps by itself goes along', async () => {
+  const empty = await picture();
   const { id } = await deploy('at once', { dataVolumes: [{ sizeGib: 1 }] });
   const { items } = await admin.call<{ items: Resource[] }>(
     'GET',
@@ -238,5 +240,5 @@ test('what has a recovery window is freed at once when only that is asked, and w
   ]);
   for (const volume of items) await cloud.tenant.done('DELETE', `/v1/volumes/${volume.id}?expunge=true`);
   expect(items).toHaveLength(1);
-  expect(await picture()).toEqual(before);
+  expect(await picture()).toEqual(empty);
 });
