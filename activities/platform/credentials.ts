@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
-import ssh2 from 'ssh2';
 import { type Database, type Queryable, run, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
 import { type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
@@ -16,6 +15,7 @@ import {
   issueForSigning,
   standsFor,
 } from '../../runtime/certificate.ts';
+import { isWhole, newSshKey } from '../../runtime/sshKey.ts';
 
 /** The secrets of an owner under these fields, made all at once by whoever comes first, and anew by whoever finds them not good any more. */
 async function keep<Field extends string>(
@@ -58,9 +58,11 @@ export async function platformSshKey(database: Database): Promise<SshKey> {
     platformOwner,
     ['sshPrivateKey', 'sshPublicKey'],
     async () => {
-      const pair = ssh2.utils.generateKeyPairSync('ed25519');
+      const pair = newSshKey();
       return { sshPrivateKey: pair.private, sshPublicKey: pair.public.trim() };
     },
+    // A key that can not be read has let nobody in anywhere.
+    (known) => isWhole({ private: known.sshPrivateKey, public: known.sshPublicKey }),
   );
   const digest = createHash('sha256').update(sshPublicKey).digest('hex');
   return { privateKey: sshPrivateKey, publicKey: sshPublicKey, comment: `belay-${digest.slice(0, 16)}` };

@@ -4,6 +4,7 @@ import { afterAll, describe, expect, inject, test } from 'vitest';
 import type { ApiProblem, OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
+import { newSshKey } from '../../runtime/sshKey.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { records, withoutRuns } from '../support/world.ts';
 
@@ -412,7 +413,7 @@ describe('a host that can not be reached', () => {
     expect(connections()).toBe(2);
   });
   test('shows another key than the one that was given: one attempt, without a log-in', async () => {
-    const keys = [0, 1].map(() => ssh2.utils.generateKeyPairSync('ed25519'));
+    const keys = [0, 1].map(() => newSshKey());
     let connections = 0;
     const logIns: string[] = [];
     const server = new ssh2.Server({ hostKeys: [keys[0]?.private ?? ''] }, (client) => {

@@ -14,6 +14,7 @@ import type { Kind } from '../../../model/kind.ts';
 import { allKinds, kinds } from '../../../model/kinds.ts';
 import { createSchema, patchSchema } from '../../../model/schemas.ts';
 import { Problem } from '../../../runtime/problem.ts';
+import { newSshKey } from '../../../runtime/sshKey.ts';
 
 const kind = (name: keyof typeof kinds): Kind => kinds[name] as unknown as Kind;
 
@@ -201,7 +202,7 @@ describe('a name made from another', () => {
 describe('a public key', () => {
   const keys = (['ed25519', 'rsa', 'ecdsa'] as const).flatMap((type) =>
     (type === 'ecdsa' ? [256, 384, 521] : type === 'rsa' ? [2048] : [0]).map(
-      (bits) => ssh2.utils.generateKeyPairSync(type, { bits } as never).public,
+      (bits) => newSshKey(() => ssh2.utils.generateKeyPairSync(type as 'ed25519', { bits } as never)).public,
     ),
   );
   const [ed25519 = ''] = keys;

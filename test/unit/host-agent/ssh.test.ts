@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import ssh2 from 'ssh2';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openSsh, type SshTarget } from '../../../host-agent/ssh.ts';
+import { newSshKey } from '../../../runtime/sshKey.ts';
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -46,11 +47,9 @@ async function blackHole(): Promise<number> {
   return port;
 }
 
-const keyOf = (type: 'ed25519'): { private: string; public: string } => ssh2.utils.generateKeyPairSync(type);
-
 /** An SSH server with a key of its own, which nobody may enter. */
 async function sshd(): Promise<{ port: number; hostKey: string; logIns: string[] }> {
-  const key = keyOf('ed25519');
+  const key = newSshKey();
   const logIns: string[] = [];
   const server = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
     closing.push(() => client.end());
@@ -113,7 +112,7 @@ describe('a host that can not be logged in to', () => {
 
   it('shows another key than the pinned one, and is sent nothing', async () => {
     const { port, logIns } = await sshd();
-    await expect(openSsh(target(port, { hostKey: keyOf('ed25519').public }))).rejects.toMatchObject({
+    await expect(openSsh(target(port, { hostKey: newSshKey().public }))).rejects.toMatchObject({
       code: 'PRECONDITION_FAILED',
       retryable: false,
     });
