@@ -59,11 +59,12 @@ const isSimulated = (host: Host): boolean => host.address.startsWith('sim://');
 /** A host that is being added is taken apart again by a rollback. On one that was there before, the same steps only renew what should be so anyway. */
 const isNew = (host: Host): boolean => host.state === 'adding';
 
-/** OVN tunnels end at addresses, not at names. */
-async function tunnelAddress(host: Host): Promise<string> {
-  const address = host.underlayAddress ?? host.address;
+/** OVN tunnels end at addresses, and libvirt listens at one, not at names. */
+async function ipOf(host: Host, address: string): Promise<string> {
   return isIP(address) ? address : isSimulated(host) ? peerAddress(address) : (await lookup(address)).address;
 }
+
+const tunnelAddress = (host: Host): Promise<string> => ipOf(host, host.underlayAddress ?? host.address);
 
 /** Guests of this platform that a machine knows, those that run and the others. */
 function guestsIn({ domains }: HostInventory): { running: string[]; idle: string[] } {
@@ -283,10 +284,10 @@ export const hosts = (world: World) => {
     /** libvirt's settings, and the certificate that lets guests come and go encrypted. */
     configureHypervisor: step({
       async do({ hostId }: HostRef) {
-        const { address } = await find(hostId);
-        const certificate = await hostCertificate(database, hostId, address);
-        const agent = await world.host(hostId);
-        await agent.call('hypervisor.ensureConfigured', { ...certificate, migrationAddress: peerAddress(address) });
+        const host = await find(hostId);
+        const certificate = await hostCertificate(database, hostId, host.address);
+        const migrationAddress = await ipOf(host, host.address);
+        await (await world.host(hostId)).call('hypervisor.ensureConfigured', { ...certificate, migrationAddress });
       },
       async undo({ hostId }) {
         if (!isNew(await find(hostId))) return;
