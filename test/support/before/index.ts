@@ -1,0 +1,3 @@
+/** All workflows as they are, but for one that is as it was. */
+export * from '../../../workflows/index.ts';
+export { createHost } from './createHost.ts';
