@@ -9,6 +9,7 @@ import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { cascades } from './platform/cascade.ts';
 import { hosts } from './platform/host.ts';
+import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
 import type { StepContext, StepPair } from './step.ts';
 import { backupStores } from './storage/backupStore.ts';
@@ -22,6 +23,7 @@ import type { World } from './world.ts';
 export const areas = {
   operations,
   cascades,
+  maintenances,
   placement,
   instances,
   hypervisor,

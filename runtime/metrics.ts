@@ -57,6 +57,11 @@ export const metrics = {
     name: 'belay_uploads_abandoned_total',
     help: 'Uploads whose server died, thrown away',
   }),
+  maintenance: new Counter({
+    name: 'belay_maintenance_runs_total',
+    help: 'Runs of maintenance that ended',
+    labelNames: ['name', 'outcome'],
+  }),
   forgotten: new Counter({
     name: 'belay_records_released_total',
     help: 'Resources that were held by an operation that had ended',

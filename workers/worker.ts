@@ -117,7 +117,8 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
         try {
           const speaker = await begin(database.pool, context, {
             stamp: lease ? stampOf(place, context, attempt, lease) : null,
-            mayHaveOlder: !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
+            // What is no step of an operation may be done twice, at once too.
+            mayHaveOlder: place.index >= 0 && !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
             sleep: (ms) => activity.sleep(ms),
           });
           const result = await speaking.run(speaker, () =>

@@ -1,4 +1,4 @@
-/** All workflows: one per action of a kind, named `<action><Kind>`. */
+/** All workflows: one per action of a kind, named `<action><Kind>`, and what schedules run. */
 export { createInstance } from './compute/createInstance.ts';
 export { deleteInstance } from './compute/deleteInstance.ts';
 export { expungeInstance } from './compute/expungeInstance.ts';
@@ -8,6 +8,14 @@ export { recoverInstance } from './compute/recoverInstance.ts';
 export { settleInstance } from './compute/settleInstance.ts';
 export { startInstance } from './compute/startInstance.ts';
 export { stopInstance } from './compute/stopInstance.ts';
+export { archiveOld } from './maintenance/archiveOld.ts';
+export { deleteExpired } from './maintenance/deleteExpired.ts';
+export { endAbandonedUploads } from './maintenance/endAbandonedUploads.ts';
+export { endRecoveryWindows } from './maintenance/endRecoveryWindows.ts';
+export { forgetOldAnswers } from './maintenance/forgetOldAnswers.ts';
+export { forgetTombstones } from './maintenance/forgetTombstones.ts';
+export { releaseForgotten } from './maintenance/releaseForgotten.ts';
+export { renewHostCertificates } from './maintenance/renewHostCertificates.ts';
 export { createNetwork } from './network/createNetwork.ts';
 export { createSecurityGroup } from './network/createSecurityGroup.ts';
 export { createSubnet } from './network/createSubnet.ts';

@@ -58,7 +58,7 @@ const readers: Record<string, string> = {
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
   'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
   'workflows/platform/runManyOperation.ts': 'operation.runMany(maxParallel) operation.runMany(stopOnFailure)',
-  'workers/expired.ts': 'snapshot.expiresAt',
+  'activities/platform/overdue.ts': 'snapshot.expiresAt',
 };
 
 /** Said for people, and so described: nothing follows from them. */

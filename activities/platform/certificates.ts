@@ -1,18 +1,22 @@
 /** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
-import { acceptOwn } from '../acceptance/own.ts';
-import { hostCertificateEndsSoon } from '../activities/platform/credentials.ts';
-import { type Database, run } from '../database/database.ts';
-import type { Log } from '../runtime/log.ts';
-import { metrics } from '../runtime/metrics.ts';
+import { acceptOwn } from '../../acceptance/own.ts';
+import { type Database, run } from '../../database/database.ts';
+import type { StartOperation } from '../../model/platform/operation.ts';
+import type { Log } from '../../runtime/log.ts';
+import { metrics } from '../../runtime/metrics.ts';
+import { hostCertificateEndsSoon } from './credentials.ts';
 
 /** A host that was added with a thousand others is not renewed with all of them at once. */
 const atOnce = 20;
 
 /**
  * Connects hosts again whose certificate is in the last third of its life, which is how they get one. Who does not answer, or is at work
- * otherwise, has its turn another time. Answers how many there are.
+ * otherwise, has its turn another time. Answers how many there are, and the operations that do it now.
  */
-export async function renewHostCertificates(database: Database, log: Log): Promise<number> {
+export async function renewHostCertificates(
+  database: Database,
+  log: Log,
+): Promise<{ ending: number; begun: StartOperation[] }> {
   const hosts = await run<{ id: string; connection: string; busy: boolean }>(
     database.pool,
     // libvirtd is started anew with another certificate: a guest must not be on its way then.
@@ -21,14 +25,18 @@ export async function renewHostCertificates(database: Database, log: Log): Promi
      FROM "host" h WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
   );
   let ending = 0;
-  let begun = 0;
+  const begun: StartOperation[] = [];
   for (const { id: hostId, connection, busy } of hosts) {
     if (!(await hostCertificateEndsSoon(database, hostId))) continue;
     ending += 1;
     if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
-    else if (!busy && begun < atOnce && (await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`)))
-      begun += 1;
+    else if (!busy && begun.length < atOnce) {
+      const outcome = await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`, {
+        undispatched: false,
+      });
+      if (outcome?.start) begun.push(outcome.start);
+    }
   }
   metrics.hostCertificatesEnding.set(ending);
-  return ending;
+  return { ending, begun };
 }
