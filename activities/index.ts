@@ -11,6 +11,7 @@ import { cascades } from './platform/cascade.ts';
 import { hosts } from './platform/host.ts';
 import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
+import { schedules } from './platform/schedule.ts';
 import type { StepContext, StepPair } from './step.ts';
 import { backupStores } from './storage/backupStore.ts';
 import { images } from './storage/image.ts';
@@ -24,6 +25,7 @@ export const areas = {
   operations,
   cascades,
   maintenances,
+  schedules,
   placement,
   instances,
   hypervisor,

@@ -62,6 +62,11 @@ export const metrics = {
     help: 'Runs of maintenance that ended',
     labelNames: ['name', 'outcome'],
   }),
+  scheduledRuns: new Counter({
+    name: 'belay_scheduled_runs_total',
+    help: 'Runs of schedules that were due: begun, skipped, or refused because of missing rights',
+    labelNames: ['outcome'],
+  }),
   forgotten: new Counter({
     name: 'belay_records_released_total',
     help: 'Resources that were held by an operation that had ended',

@@ -9,13 +9,14 @@ import {
   ScheduleOverlapPolicy,
 } from '@temporalio/client';
 import { instantAt } from '../model/forms.ts';
-import { type MaintenanceName, maintenance, maintenanceNames } from '../model/platform/maintenance.ts';
+import {
+  maintenanceId,
+  maintenanceNames,
+  maintenancePrefix,
+  maintenanceTimetable,
+} from '../model/platform/maintenance.ts';
 import type { Calendar, Standing, Timetable } from '../model/platform/timetable.ts';
 import { belayProject } from './search-attributes.ts';
-
-const maintenancePrefix = 'maintenance-';
-
-export const maintenanceId = (name: string): string => `${maintenancePrefix}${name}`;
 
 const overlaps = {
   skip: ScheduleOverlapPolicy.SKIP,
@@ -98,24 +99,9 @@ export async function standingOf(client: Client, id: string): Promise<Standing |
   }
 }
 
-export const timetableOf = (name: MaintenanceName): Timetable => {
-  const { everySeconds, overlap, catchupSeconds } = maintenance[name];
-  return {
-    id: maintenanceId(name),
-    workflow: name,
-    args: [],
-    title: name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
-    projectId: null,
-    everySeconds,
-    overlap,
-    catchupSeconds,
-    paused: false,
-  };
-};
-
 /** Brings Temporal in line with the table of maintenance: what is new is made, what was changed is changed, what is in it no more goes. */
 export async function reconcileMaintenance(client: Client): Promise<void> {
-  for (const name of maintenanceNames) await ensureSchedule(client, timetableOf(name), { keepsPause: true });
+  for (const name of maintenanceNames) await ensureSchedule(client, maintenanceTimetable(name), { keepsPause: true });
   const wanted = new Set(maintenanceNames.map(maintenanceId));
   for await (const { scheduleId } of client.schedule.list())
     if (scheduleId.startsWith(maintenancePrefix) && !wanted.has(scheduleId))

@@ -2,6 +2,9 @@
  * What the runs of maintenance do. None is a step of an operation: nothing of it is undone, and each may be done twice. What changes resources only
  * begins operations, which the run then follows.
  */
+import { run } from '../../database/database.ts';
+import { idOf } from '../../database/installation.ts';
+import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -12,7 +15,7 @@ import { forgetOldAnswers, forgetTombstones } from './old.ts';
 import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
 import { endAbandonedUploads } from './uploads.ts';
 
-export const maintenances = ({ database, log }: World) => ({
+export const maintenances = ({ database, log, temporalSchedules }: World) => ({
   overdue: step({
     do: ({ kind, after }: { kind: OverdueKind; after: string | null }): Promise<Page> =>
       endOverdue(database, kind, after),
@@ -32,6 +35,12 @@ export const maintenances = ({ database, log }: World) => ({
   ended: step({
     async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
       metrics.maintenance.labels(name, outcome).inc();
+      const standing = await temporalSchedules.standing(maintenanceId(name));
+      await run(
+        database.pool,
+        `UPDATE "schedule" SET "lastRun" = now(), "nextRun" = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "deletedAt" IS NULL`,
+        [idOf(`schedule/${name}`), standing?.nextRun ?? null],
+      );
     },
   }),
 });

@@ -1,3 +1,5 @@
+import type { Timetable } from './timetable.ts';
+
 /**
  * What the platform does of its own accord again and again. Each is a Temporal Schedule that runs the workflow of its name in
  * `workflows/maintenance/`; the dispatcher brings Temporal in line with this table when it starts.
@@ -50,6 +52,12 @@ export const maintenance = {
     overlap: 'skip',
     catchupSeconds: 10 * minute,
   },
+  alignSchedules: {
+    summary: "Makes Temporal's schedules anew where it has lost them, and notes when the next runs are",
+    everySeconds: 5 * minute,
+    overlap: 'skip',
+    catchupSeconds: 5 * minute,
+  },
   forgetOldAnswers: {
     summary: 'Forgets old answers to Idempotency-Keys',
     everySeconds: 5 * minute,
@@ -67,3 +75,26 @@ export const maintenance = {
 export type MaintenanceName = keyof typeof maintenance;
 
 export const maintenanceNames = Object.keys(maintenance) as MaintenanceName[];
+
+export const maintenancePrefix = 'maintenance-';
+
+/** Of the Temporal Schedule. */
+export const maintenanceId = (name: string): string => `${maintenancePrefix}${name}`;
+
+export function maintenanceTimetable(name: MaintenanceName): Timetable {
+  const { everySeconds, overlap, catchupSeconds } = maintenance[name];
+  return {
+    id: maintenanceId(name),
+    workflow: name,
+    args: [],
+    title: name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
+    projectId: null,
+    everySeconds,
+    overlap,
+    catchupSeconds,
+    paused: false,
+  };
+}
+
+/** How the platform's own stand among the schedules; what `managedBy` says of them. */
+export const maintenanceAction = (name: string): string => `maintenance.${name}`;

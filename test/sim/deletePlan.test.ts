@@ -75,6 +75,13 @@ const made: Record<string, () => Promise<{ id: string }>> = {
   volume,
   snapshot: async () => snapshot((await volume()).id),
   instance: () => deploy(unique(), { dataVolumes: [{ sizeGib: 1 }] }),
+  schedule: () =>
+    make(tenant, 'schedules', {
+      name: unique(),
+      cron: '0 0 1 1 *',
+      action: 'instance.stop',
+      targets: { filter: 'name = "nobody"' },
+    }),
   keyPair: () =>
     tenant.call('POST', '/v1/key-pairs', {
       name: unique(),

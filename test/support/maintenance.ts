@@ -1,7 +1,7 @@
 /** Maintenance now, as an operator triggers it in Temporal's page. */
 import { Connection, Client as TemporalClient } from '@temporalio/client';
-import type { MaintenanceName } from '../../model/platform/maintenance.ts';
-import { maintenanceId } from '../../temporal/schedules.ts';
+import { type MaintenanceName, maintenanceId } from '../../model/platform/maintenance.ts';
+import { untilSeen } from './operations.ts';
 
 /** Calls `work` with a client of the Temporal there. */
 export async function withTemporal<T>(address: string, work: (temporal: TemporalClient) => Promise<T>): Promise<T> {
@@ -13,22 +13,26 @@ export async function withTemporal<T>(address: string, work: (temporal: Temporal
   }
 }
 
-/** Triggers a Temporal Schedule, and waits until a run that began since then has ended. */
+/** Triggers a Temporal Schedule, whatever of it runs already, and waits until that run has ended. */
 export async function triggered(temporal: TemporalClient, scheduleId: string): Promise<{ workflowId: string }> {
   const handle = temporal.schedule.getHandle(scheduleId);
-  // Times of runs are told to the second.
-  const known = new Set((await handle.describe()).info.recentActions.map(({ action }) => action.workflow.workflowId));
-  for (let begun: string | undefined; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
-    if (begun === undefined) await handle.trigger();
-    const { info } = await handle.describe();
-    begun = info.recentActions.map(({ action }) => action.workflow.workflowId).find((id) => !known.has(id));
-    if (begun === undefined) continue;
-    await temporal.workflow
-      .getHandle(begun)
-      .result()
-      .catch(() => {});
-    return { workflowId: begun };
-  }
+  const runs = async (): Promise<string[]> =>
+    (await handle.describe()).info.recentActions.map(({ action }) => action.workflow.firstExecutionRunId);
+  const known = new Set(await runs());
+  await handle.trigger();
+  const [runId] = await untilSeen(
+    async () => (await runs()).filter((id) => !known.has(id)),
+    (fresh) => fresh.length > 0,
+  );
+  const { info } = await handle.describe();
+  const workflowId =
+    info.recentActions.find(({ action }) => action.workflow.firstExecutionRunId === runId)?.action.workflow
+      .workflowId ?? '';
+  await temporal.workflow
+    .getHandle(workflowId, runId)
+    .result()
+    .catch(() => {});
+  return { workflowId };
 }
 
 /** Runs maintenance again and again until what is looked for is so. */

@@ -15,6 +15,9 @@ const readers: Record<string, string> = {
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
   'acceptance/platform/host.ts': 'host.clusterId host.delete(force) host.delete(confirmDead)',
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
+  'acceptance/platform/schedule.ts':
+    'schedule.cron schedule.at schedule.timeZone schedule.action schedule.input schedule.targets schedule.retention schedule.enabled',
+  'activities/platform/schedule.ts': 'schedule.overlap schedule.windowSeconds schedule.maxParallel',
   'acceptance/platform/setting.ts': 'setting.value',
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
   'acceptance/compute/instance.ts':
