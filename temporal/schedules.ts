@@ -21,7 +21,6 @@ import { belayProject } from './search-attributes.ts';
 const overlaps = {
   skip: ScheduleOverlapPolicy.SKIP,
   queue: ScheduleOverlapPolicy.BUFFER_ALL,
-  allow: ScheduleOverlapPolicy.ALLOW_ALL,
 } as const;
 
 const calendarOf = ({ month, dayOfWeek, ...rest }: Calendar) => ({

@@ -1,6 +1,7 @@
 /** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
 import { acceptOwn } from '../../acceptance/own.ts';
 import { type Database, run } from '../../database/database.ts';
+import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import type { Log } from '../../runtime/log.ts';
 import { metrics } from '../../runtime/metrics.ts';
@@ -8,6 +9,16 @@ import { hostCertificateEndsSoon } from './credentials.ts';
 
 /** A host that was added with a thousand others is not renewed with all of them at once. */
 const atOnce = 20;
+
+/** Another worker may look next time: what this one has seen does not stand for ever. */
+const toldMs = 2 * maintenance.renewHostCertificates.everySeconds * 1_000;
+let forgetting: NodeJS.Timeout | undefined;
+
+function tell(ending: number): void {
+  clearTimeout(forgetting);
+  metrics.hostCertificatesEnding.set(ending);
+  forgetting = setTimeout(() => metrics.hostCertificatesEnding.set(0), toldMs).unref();
+}
 
 /**
  * Connects hosts again whose certificate is in the last third of its life, which is how they get one. Who does not answer, or is at work
@@ -37,6 +48,6 @@ export async function renewHostCertificates(
       if (outcome?.start) begun.push(outcome.start);
     }
   }
-  metrics.hostCertificatesEnding.set(ending);
+  tell(ending);
   return { ending, begun };
 }

@@ -244,6 +244,8 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
         let standing = await temporalSchedules.standing(timetable.id);
         if (!standing) {
           await temporalSchedules.ensure(timetable, { keepsPause: true });
+          // It may have been deleted meanwhile.
+          if (!(await scheduleOf(database.pool, row.id))) await temporalSchedules.ensureAbsent(timetable.id);
           standing = await temporalSchedules.standing(timetable.id);
         }
         await noteNext(database.pool, row.id, standing);
@@ -275,7 +277,11 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
         log.info({ scheduleId, runId, dueAt }, `a run of a schedule is left out: ${why}`);
         return nothing;
       };
-      if (row?.state !== 'active') return skip('there is no such schedule any more');
+      if (!row) {
+        await temporalSchedules.ensureAbsent(temporalIdOf(scheduleId));
+        return skip('there is no such schedule any more');
+      }
+      if (row.state !== 'active') return skip(`the schedule is ${row.state}`);
       const standing = await temporalSchedules.standing(temporalIdOf(scheduleId));
       await noteNext(database.pool, scheduleId, standing);
       if (!row.enabled) return skip('the schedule is paused');

@@ -23,8 +23,7 @@ export interface Timetable {
   everySeconds?: number;
   calendars?: Calendar[];
   timeZone?: string;
-  /** `allow`: it is not Temporal that keeps runs from overlapping. */
-  overlap: 'skip' | 'queue' | 'allow';
+  overlap: 'skip' | 'queue';
   catchupSeconds: number;
   paused: boolean;
 }

@@ -209,7 +209,8 @@ test('a paused one, and one that is gone, does nothing, even when Temporal runs 
     },
   });
   await triggered(temporal, `schedule-${plan.id}`);
-  await handle(plan).delete();
+  // What Temporal should not have any more goes.
+  expect(await isGone(plan)).toBe(true);
   expect(await list('operations', `targetId = "${id}" AND type = "instance.stop"`)).toHaveLength(1);
   await removeInstance(id);
 });
