@@ -11,7 +11,7 @@
  * @property {string[]} [packages] the npm packages it may use; all in package.json unless said
  * @property {false} [node] it may not use Node's own modules
  */
-const startOperation = '^temporal/(connection|run|start-operation|search-attributes)\\.ts$';
+const startOperation = '^temporal/(connection|run|schedules|start-operation|search-attributes)\\.ts$';
 const migrations = '^prisma/migrate\\.ts$';
 /** How to reach a server over TLS; they know nothing of the product. */
 const wires = '^runtime/(certificateFiles|postgresConnection)\\.ts$';

@@ -181,7 +181,8 @@ function holdsOf(
   const pins = references
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
-  const all = [...(action.on === 'collection' ? [] : [target]), ...(hook?.holds?.(scene) ?? []), ...foreseen, ...pins];
+  const targets = action.on === 'collection' || action.holdsTarget === false ? [] : [target];
+  const all = [...targets, ...(hook?.holds?.(scene) ?? []), ...foreseen, ...pins];
   return all
     .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
     .map((hold) => {
@@ -201,7 +202,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     : ((await hook?.project?.(tx, caller, input)) ?? null);
   const operationId = action.mode === 'operation' ? crypto.randomUUID() : null;
   const fresh = creating
-    ? newRow(kind, input, projectId, operationId, action.via ?? action.to)
+    ? { ...newRow(kind, input, projectId, operationId, action.via ?? action.to), ...change.marks }
     : // What acts on a collection has itself for a target.
       collective
       ? { id: operationId ?? crypto.randomUUID(), revision: 0, projectId }
@@ -324,7 +325,9 @@ function staying(
 ): Hold[] {
   const keys = [
     ...(projectId ? [{ kind: 'project', id: projectId }] : []),
-    ...(targetId && action.mode === 'sync' && !isLocked(kind) ? [{ kind: kind.name, id: targetId }] : []),
+    ...(targetId && (action.holdsTarget === false || (action.mode === 'sync' && !isLocked(kind)))
+      ? [{ kind: kind.name, id: targetId }]
+      : []),
   ];
   return keys.map((key) => {
     const within = above.get(keyOf(key));

@@ -70,6 +70,7 @@ export async function projectOf(
   input: Record<string, unknown>,
 ): Promise<string | null> {
   if (kind.scope !== 'project') return null;
+  if (kind.orPlatform && input.projectId === null) return null;
   const given = typeof input.projectId === 'string' ? input.projectId : null;
   const livesWith = kind.livesWith ? kind.fields[kind.livesWith]?.ref : undefined;
   if (kind.livesWith && livesWith) {
@@ -152,7 +153,8 @@ export function authorize(change: Change, row: Row, loaded: Map<string, Row>): v
   } else if (
     verb === 'create' &&
     kind.scope === 'project' &&
-    !may(caller, 'project.get', { projectId: place.projectId ?? null })
+    place.projectId != null &&
+    !may(caller, 'project.get', { projectId: place.projectId })
   )
     throw new Problem('NOT_FOUND', `there is no project ${place.projectId}`, {
       violations: [{ field: 'projectId', message: 'there is no such project' }],

@@ -114,6 +114,8 @@ export interface Change {
   callbackUrl?: string | null;
   /** What the server itself found out and the workflow is told, such as the facts of an upload. */
   facts?: Record<string, unknown>;
+  /** Columns of a new row that its maker knows, and nobody else may say. */
+  marks?: Record<string, unknown>;
   /** Of a dry run only: who asks has seen to it that the caller may know. */
   permitted?: boolean;
   /** The dispatcher starts it, not the process that accepts it. */

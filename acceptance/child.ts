@@ -1,5 +1,6 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
 import { type Database, run } from '../database/database.ts';
+import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, systemCaller } from './caller.ts';
@@ -27,6 +28,10 @@ const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Cal
   goesOn: true,
 });
 
+/** What a schedule makes says so: it is the schedule's own to let go of again. */
+const marksOf = (parent: { type: string; targetId: string }, { fields }: Kind): Record<string, unknown> =>
+  parent.type === 'schedule.runNow' && fields.scheduleId ? { scheduleId: parent.targetId } : {};
+
 /**
  * Accepts what an operation begins, under the rights that its actor has left; with `goesOn` under those it was begun with, because there is
  * no other way for it than this. `key` says as what of its parent: asked for again, it answers what it answered first.
@@ -38,9 +43,9 @@ export async function acceptChild(
   { type, targetId, input }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
-  const [parent] = await run<Actor & { requestId: string | null }>(
+  const [parent] = await run<Actor & { requestId: string | null; type: string; targetId: string }>(
     database.pool,
-    `SELECT "actorUserId", "actorApiKeyId", "requestId" FROM "operation" WHERE id = $1`,
+    `SELECT "actorUserId", "actorApiKeyId", "requestId", type, "targetId" FROM "operation" WHERE id = $1`,
     [parentId],
   );
   if (!parent) throw new Problem('NOT_FOUND', `there is no operation ${parentId}`);
@@ -57,6 +62,7 @@ export async function acceptChild(
     {
       requestId: parent.requestId ?? parentId,
       idempotencyKey: key,
+      ...(verb === 'create' ? { marks: marksOf(parent, kindOf(kind)) } : {}),
       parent: { operationId: parentId, key, ...refused },
     },
   );

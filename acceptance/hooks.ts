@@ -9,6 +9,7 @@ import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { hostHooks } from './platform/host.ts';
 import { operationHooks } from './platform/operation.ts';
+import { scheduleHooks } from './platform/schedule.ts';
 import { settingHooks } from './platform/setting.ts';
 import { imageHooks } from './storage/image.ts';
 import { snapshotHooks } from './storage/snapshot.ts';
@@ -25,6 +26,7 @@ const hooks: Hooks = {
   ...clusterHooks,
   ...hostHooks,
   ...operationHooks,
+  ...scheduleHooks,
   ...settingHooks,
   ...imageHooks,
   ...snapshotHooks,

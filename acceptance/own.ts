@@ -25,8 +25,8 @@ export const acceptAs = (database: Database, caller: Caller, what: What, more: M
   acceptChange(database, changeAs(caller, what, more));
 
 /**
- * Begins an operation that nobody asked for; answers false when it is refused. What refuses it, such as a protection or another
- * operation at work on the target, holds for the platform too.
+ * Begins an operation that nobody asked for; answers null when it is refused. What refuses it, such as a protection or another
+ * operation at work on the target, holds for the platform too. The dispatcher starts it, unless `undispatched` is false: then whoever asks does.
  */
 export async function acceptOwn(
   database: Database,
@@ -34,17 +34,17 @@ export async function acceptOwn(
   verb: string,
   targetId: string,
   requestId: string,
-): Promise<boolean> {
+  { undispatched = true }: { undispatched?: boolean } = {},
+): Promise<Outcome | null> {
   try {
-    await acceptAs(
+    return await acceptAs(
       database,
       systemCaller(),
       { kind: kindOf(kindName), verb, targetId, body: {} },
-      { requestId, onBusy: 'fail', undispatched: true },
+      { requestId, onBusy: 'fail', undispatched },
     );
-    return true;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    return false;
+    return null;
   }
 }

@@ -29,6 +29,7 @@ const sums: Record<Counter, { table: string; expression: string; of: 'project' |
   subnets: { table: 'subnet', expression: 'count(*)', of: 'project' },
   networkInterfaces: { table: 'networkInterface', expression: 'count(*)', of: 'project' },
   securityGroups: { table: 'securityGroup', expression: 'count(*)', of: 'project' },
+  schedules: { table: 'schedule', expression: 'count(*)', of: 'project' },
   keyPairs: { table: 'keyPair', expression: 'count(*)', of: 'project' },
   projects: { table: 'project', expression: 'count(*)', of: 'account' },
   users: { table: 'user', expression: 'count(*)', of: 'account' },

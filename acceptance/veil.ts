@@ -100,8 +100,9 @@ function veilFor({ mayAtPlatform, maySeeScope, knownAccounts }: Reader): Veil | 
 
   const column = ({ name, type }: Column, alias: Sql): Sql | null => {
     if (hidden.has(name)) return raw(`NULL::${sqlTypes[type] ?? type}`);
-    if (knownAccounts === null || !actorMembers.includes(name)) return null;
-    return sql`CASE WHEN EXISTS (SELECT 1 FROM "user" actor WHERE actor.id = ${alias}."actorUserId" AND actor."accountId" = ANY(${knownAccounts}::uuid[])) THEN ${alias}.${identifier(name)} END`;
+    const actor = Object.hasOwn(actorMembers, name) ? actorMembers[name] : undefined;
+    if (knownAccounts === null || !actor) return null;
+    return sql`CASE WHEN EXISTS (SELECT 1 FROM "user" actor WHERE actor.id = ${alias}.${identifier(actor)} AND actor."accountId" = ANY(${knownAccounts}::uuid[])) THEN ${alias}.${identifier(name)} END`;
   };
   const compared = (of: Column, alias: Sql): Sql | null => {
     if (!plain || of.type !== 'jsonb' || !isOpen(of.schema)) return column(of, alias);

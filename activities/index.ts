@@ -9,7 +9,9 @@ import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { cascades } from './platform/cascade.ts';
 import { hosts } from './platform/host.ts';
+import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
+import { schedules } from './platform/schedule.ts';
 import type { StepContext, StepPair } from './step.ts';
 import { backupStores } from './storage/backupStore.ts';
 import { images } from './storage/image.ts';
@@ -22,6 +24,8 @@ import type { World } from './world.ts';
 export const areas = {
   operations,
   cascades,
+  maintenances,
+  schedules,
   placement,
   instances,
   hypervisor,

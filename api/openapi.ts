@@ -211,7 +211,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
                 },
               },
               responses: {
-                ...changed('sync', {
+                ...changed(update.mode, {
                   '200': answer('Changed, or the plan of a dry run', { anyOf: [ref(name), ref('Plan')] }),
                 }),
                 ...changeProblems,

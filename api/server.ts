@@ -10,6 +10,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
 import { manyOf } from '../acceptance/platform/operation.ts';
+import { recurringOf } from '../acceptance/platform/schedule.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { mayAsk, visibleTo } from '../acceptance/visible.ts';
 import { type Client, run } from '../database/database.ts';
@@ -25,6 +26,7 @@ import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, planOfAsking } from './operations.ts';
 import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
+import { checkFilter } from './query/find.ts';
 import { readById } from './query/gather.ts';
 import { type ListQuery, ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
 import { type ListRow, listBody, listStatement } from './query/read.ts';
@@ -184,11 +186,11 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   viewRoutes(router, api, kind);
   if (create)
     router.post(root, asks(kind, 'create'), async (ctx) =>
-      applyChange(api, ctx, await changeOf(ctx, kind, 'create', null)),
+      applyChange(api, ctx, await checkingFilter(api, await changeOf(ctx, kind, 'create', null))),
     );
   if (update)
     router.patch(`${root}/:id`, asks(kind, 'update'), async (ctx) =>
-      applyChange(api, ctx, await changeOf(ctx, kind, 'update', uuidOf(ctx, kind))),
+      applyChange(api, ctx, await checkingFilter(api, await changeOf(ctx, kind, 'update', uuidOf(ctx, kind)))),
     );
   if (remove)
     router.delete(`${root}/:id`, asks(kind, 'delete'), async (ctx) =>
@@ -207,6 +209,19 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
       applyChange(api, ctx, await changeOf(ctx, kind, verb, uuidOf(ctx, kind))),
     );
   }
+}
+
+/** The filter of a schedule is read at each run; whether it can be read is said at once. */
+async function checkingFilter(api: Api, change: Change): Promise<Change> {
+  const { kind, targetId, caller } = change;
+  const body = change.body as { action?: unknown; targets?: { filter?: unknown } | null } | undefined;
+  const filter = body?.targets?.filter;
+  if (kind.name !== 'schedule' || typeof filter !== 'string') return change;
+  const seen = targetId === null ? null : await read(api, kind, targetId, caller, { fields: ['action'] });
+  const action = targetId === null ? body?.action : seen && (JSON.parse(seen) as { action: string }).action;
+  // Of what the caller may not see, the change itself says so.
+  if (action) checkFilter(recurringOf(action).target, filter, 'targets.filter');
+  return change;
 }
 
 /** Of a change of many: those that its filter finds, which are from then on named one by one. */

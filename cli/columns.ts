@@ -23,6 +23,7 @@ const chosen: Record<string, readonly string[]> = {
   quota: ['scopeKind', 'scopeId', 'counter', 'limit'],
   role: ['boundAt', 'builtIn', 'description'],
   roleBinding: ['subjectKind', 'subjectId', 'roleId', 'targetKind', 'targetId'],
+  schedule: ['action', 'cron', 'enabled', 'lastRun', 'nextRun'],
   securityGroup: ['zoneId', 'isDefault'],
   setting: ['value', 'defaultValue', 'unit', 'settingArea'],
   snapshot: ['volumeId', 'sizeGib', 'createdAt', 'expiresAt'],

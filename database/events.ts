@@ -1,11 +1,12 @@
 import { columnsOf } from '../model/columns.ts';
 import { instantFormat } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
+import { actorMembers } from '../model/veil.ts';
 
 /** What clients are told of a resource of this kind, as columns of a statement, each in the form in which it is told. */
 export const toldColumns = (kind: Kind): string =>
   columnsOf(kind)
-    .filter(({ hidden }) => !hidden)
+    .filter(({ hidden, name }) => !hidden && !Object.hasOwn(actorMembers, name))
     .map(({ name, type }) =>
       type === 'timestamptz' ? `to_char("${name}" AT TIME ZONE 'UTC', '${instantFormat}') AS "${name}"` : `"${name}"`,
     )

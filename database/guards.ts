@@ -12,8 +12,11 @@ import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { type Client, run } from './database.ts';
 
-/** What is no operation's alone: what has been seen of a guest, what a trigger writes, and which snapshot one follows when another goes. */
-const notOfHolder = new Set(['observed', 'destroyedAt', 'parentId']);
+/**
+ * What is no operation's alone: what has been seen of a guest, what a trigger writes, which snapshot one follows when another goes, and when a
+ * schedule runs.
+ */
+const notOfHolder = new Set(['observed', 'destroyedAt', 'parentId', 'lastRun', 'lastOperationId', 'nextRun']);
 
 /** Columns of a tenant's resource that only the operation that holds it writes, once it is there. */
 export const ofHolder = (kind: Kind): string[] =>

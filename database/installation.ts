@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { allKinds } from '../model/kinds.ts';
 import { declaredSettings } from '../model/platform/declaredSettings.ts';
+import { maintenance, maintenanceAction, maintenanceNames } from '../model/platform/maintenance.ts';
 import { createSchema, type JsonSchema } from '../model/schemas.ts';
 import { builtInRoles } from '../model/tenancy/builtInRoles.ts';
 import type { Database } from './database.ts';
@@ -141,6 +142,12 @@ export async function ensureInstallation(database: Database): Promise<void> {
       })),
       ['description', 'defaultValue', 'valueSchema', 'unit', 'settingArea'],
     );
+    await upsert('schedule', maintenanceRows(), ['description', 'everySeconds', 'overlap', 'windowSeconds']);
+    const declared = maintenanceRows().map(({ id }) => id);
+    await tx.query(
+      `UPDATE "schedule" SET "deletedAt" = now(), revision = revision + 1 WHERE "managedBy" = $1 AND "deletedAt" IS NULL AND id <> ALL($2::uuid[])`,
+      [JSON.stringify(platformOwner), declared],
+    );
     await upsert('operationType', operationTypeRows(), [
       'description',
       'inputSchema',
@@ -150,6 +157,25 @@ export async function ensureInstallation(database: Database): Promise<void> {
       'cancellable',
       'permission',
     ]);
+  });
+}
+
+/** What the platform does again and again, as it stands among the schedules: to be looked at, and paused. */
+function maintenanceRows(): Record<string, unknown>[] {
+  return maintenanceNames.map((name) => {
+    const { summary, everySeconds, overlap, catchupSeconds } = maintenance[name];
+    return {
+      id: idOf(`schedule/${name}`),
+      name,
+      description: summary,
+      state: 'active',
+      managedBy: platformOwner,
+      action: maintenanceAction(name),
+      targets: {},
+      everySeconds,
+      overlap,
+      windowSeconds: catchupSeconds,
+    };
   });
 }
 
@@ -168,7 +194,7 @@ function operationTypeRows(): Record<string, unknown>[] {
             : ((action.input as unknown as JsonSchema | undefined) ?? { type: 'object', properties: {} }),
         steps: action.steps ?? [],
         pointOfNoReturn: action.pointOfNoReturn ?? null,
-        lockMode: action.lock ?? 'X',
+        lockMode: action.holdsTarget === false ? null : (action.lock ?? 'X'),
         cancellable: action.cancellable === true,
         permission: `${kind.name}.${verb}`,
       })),

@@ -54,7 +54,12 @@ function implied(kind: Kind): Column[] {
   return [
     column('id', 'uuid', uuid),
     ...(kind.scope === 'project'
-      ? [column('projectId', 'uuid', uuid, { nullable: kind.readOnly === true, ref: 'project' })]
+      ? [
+          column('projectId', 'uuid', uuid, {
+            nullable: kind.readOnly === true || kind.orPlatform === true,
+            ref: 'project',
+          }),
+        ]
       : []),
     ...(named ? [column('name', 'text', { type: 'string', minLength: 1, maxLength: maxNameLength })] : []),
     ...(named ? [column('description', 'text', { type: 'string', maxLength: 1024 }, { default: '' })] : []),

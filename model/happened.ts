@@ -24,6 +24,7 @@ const happened: Readonly<Record<string, string>> = {
   import: 'imported',
   cleanCache: 'cacheCleaned',
   runMany: 'manyRun',
+  runNow: 'run',
   cascade: 'deletedWithAll',
   cancel: 'cancelled',
   retry: 'retried',

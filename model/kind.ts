@@ -135,6 +135,8 @@ export interface Action {
   to?: string;
   /** Lock on the target; X unless said. */
   lock?: LockMode;
+  /** false: it holds nothing of its target, which may change, or go, while it runs. Its operations would else wait for whoever waits for it. */
+  holdsTarget?: false;
   steps?: readonly StepDescription[];
   /** Name of the first step that can not be undone. */
   pointOfNoReturn?: string;
@@ -193,6 +195,8 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   unique?: readonly Unique[];
   /** The field whose resource it lies in the same project with, whoever makes it. */
   livesWith?: string;
+  /** Of a project's kind: one may also be the platform's own, and in none. Who makes it says so with a `projectId` of null. */
+  orPlatform?: true;
   /** Written by the platform only: no create, update, delete by callers; and no name, description, labels. */
   readOnly?: boolean;
 }

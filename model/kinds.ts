@@ -13,6 +13,7 @@ import { host } from './platform/host.ts';
 import { operation } from './platform/operation.ts';
 import { operationType } from './platform/operationType.ts';
 import { pod } from './platform/pod.ts';
+import { schedule } from './platform/schedule.ts';
 import { setting } from './platform/setting.ts';
 import { zone } from './platform/zone.ts';
 import { backupStore } from './storage/backupStore.ts';
@@ -60,6 +61,7 @@ export const kinds = {
   volume,
   snapshot,
   image,
+  schedule,
   operation,
   operationType,
   event,

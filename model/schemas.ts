@@ -60,7 +60,14 @@ export function createSchema(kind: Kind): JsonSchema {
       ...common,
       requestedId: { type: 'string', format: 'uuid', description: 'Id chosen by the caller' },
       ...(kind.scope === 'project'
-        ? { projectId: { type: 'string', format: 'uuid', description: "The caller's only project when not given" } }
+        ? {
+            projectId: kind.orPlatform
+              ? {
+                  anyOf: [{ type: 'string', format: 'uuid' }, { type: 'null' }],
+                  description: "The caller's only project when not given; null: none, the platform's own",
+                }
+              : { type: 'string', format: 'uuid', description: "The caller's only project when not given" },
+          }
         : {}),
       ...properties,
     },

@@ -42,8 +42,17 @@ export const veiledMembers: ReadonlyMap<string, string> = new Map([
   ...Object.entries(further),
 ]);
 
-/** Members that tell who acted and from where; of somebody of another account they are told to those only who may read users there. */
-export const actorMembers: readonly string[] = ['actorUserId', 'actorApiKeyId', 'sourceAddress'];
+/**
+ * Members that tell who acted and from where, or will, each with the column of that user; of somebody of another account they are told to those only
+ * who may read users there. Events tell them to nobody.
+ */
+export const actorMembers: Readonly<Record<string, string>> = {
+  actorUserId: 'actorUserId',
+  actorApiKeyId: 'actorUserId',
+  sourceAddress: 'actorUserId',
+  runAsUserId: 'runAsUserId',
+  runAsApiKeyId: 'runAsUserId',
+};
 
 /** Members whose own members are chosen by tenants: names there mean nothing. */
 export const ownWords: readonly string[] = ['labels', 'systemLabels', 'inputSchema', 'valueSchema'];

@@ -57,6 +57,16 @@ export const metrics = {
     name: 'belay_uploads_abandoned_total',
     help: 'Uploads whose server died, thrown away',
   }),
+  maintenance: new Counter({
+    name: 'belay_maintenance_runs_total',
+    help: 'Runs of maintenance that ended',
+    labelNames: ['name', 'outcome'],
+  }),
+  scheduledRuns: new Counter({
+    name: 'belay_scheduled_runs_total',
+    help: 'Runs of schedules that were due: begun, skipped, or refused because of missing rights',
+    labelNames: ['outcome'],
+  }),
   forgotten: new Counter({
     name: 'belay_records_released_total',
     help: 'Resources that were held by an operation that had ended',

@@ -13,10 +13,12 @@ import pg from 'pg';
 import type { Api, OperationView } from '../lab/api.ts';
 import { type Cloud, instanceBody, make } from '../lab/provision.ts';
 import { smallRawDisk } from '../lab/underlay.ts';
+import { maintenanceId, maintenanceNames } from '../model/platform/maintenance.ts';
 import { workflowName } from '../temporal/run.ts';
 import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/support/cloud.ts';
 import { historyToJson, type RecordedHistory } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
+import { triggered } from '../test/support/maintenance.ts';
 import { setRules } from '../test/support/rollback.ts';
 
 const directory = fileURLToPath(new URL('../test/history/', import.meta.url));
@@ -24,8 +26,42 @@ const directory = fileURLToPath(new URL('../test/history/', import.meta.url));
 /** Names of files by the operation whose history they hold. */
 type Recorded = Map<string, string>;
 
+/** A run of a Temporal Schedule, by the name of its workflow. */
+async function scheduled(temporal: TemporalClient, scheduleId: string, recorded: Recorded): Promise<void> {
+  const { workflowId } = await triggered(temporal, scheduleId);
+  recorded.set(workflowId, (await temporal.workflow.getHandle(workflowId).describe()).type);
+}
+
+/** All maintenance once; some of it finds something to do. */
+async function allMaintenance(admin: Api, cloud: Cloud, temporal: TemporalClient, recorded: Recorded): Promise<void> {
+  const { tenant } = cloud;
+  const at = { zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[0]?.id, sizeGib: 1 };
+  const { id } = await make(tenant, 'volumes', { name: 'overdue', ...at });
+  const { id: volumeId } = await make(tenant, 'volumes', { name: 'kept', ...at });
+  const expiresAt = new Date(Date.now() + 2_000).toISOString();
+  const snapshot = await make(tenant, 'snapshots', { name: 'overdue', volumeId, expiresAt });
+  await tenant.done('DELETE', `/v1/volumes/${id}`);
+  const { items } = await admin.call<{ items: { id: string }[] }>(
+    'GET',
+    `/v1/settings?filter=${encodeURIComponent('name = "instance.recoveryWindowSeconds"')}`,
+  );
+  await admin.call('PATCH', `/v1/settings/${items[0]?.id}`, { value: 0 });
+  while (Date.now() < Date.parse(expiresAt)) await new Promise((resolve) => setTimeout(resolve, 100));
+  for (const name of maintenanceNames) await scheduled(temporal, maintenanceId(name), recorded);
+  await admin.call('POST', `/v1/settings/${items[0]?.id}/actions/reset`, {});
+  if (await tenant.call('GET', `/v1/snapshots/${snapshot.id}`).catch(() => null))
+    throw new Error('what has expired is still there');
+  await tenant.done('DELETE', `/v1/volumes/${volumeId}?cascade=true&expunge=true`);
+}
+
 /** Every action once; what provisioning has done is not done again. */
-async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Promise<void> {
+async function everyAction(
+  admin: Api,
+  cloud: Cloud,
+  address: CloudAddress,
+  temporal: TemporalClient,
+  recorded: Recorded,
+): Promise<void> {
   const { tenant } = cloud;
   const act = (plural: string, id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
     tenant.done('POST', `/v1/${plural}/${id}/actions/${verb}`, body);
@@ -66,6 +102,26 @@ async function everyAction(admin: Api, cloud: Cloud, address: CloudAddress): Pro
   await act('volumes', volumeId, 'recover');
   await remove(tenant, 'volumes', volumeId);
   await act('volumes', volumeId, 'expunge');
+
+  const { id: plannedId } = await make(tenant, 'volumes', {
+    name: 'planned',
+    zoneId,
+    volumeTypeId: cloud.volumeTypes[0]?.id,
+    sizeGib: 1,
+  });
+  const plan = await make(tenant, 'schedules', {
+    name: 'recorded',
+    cron: '0 0 1 1 *',
+    action: 'snapshot.create',
+    targets: { ids: [plannedId] },
+  });
+  await tenant.done('PATCH', `/v1/schedules/${plan.id}`, { retention: { keepLast: 1 } });
+  await scheduled(temporal, `schedule-${plan.id}`, recorded);
+  // The second finds one to let go of.
+  const kept = await act('schedules', plan.id, 'runNow');
+  recorded.set(kept.id, 'runNowSchedule');
+  await remove(tenant, 'schedules', plan.id);
+  await tenant.done('DELETE', `/v1/volumes/${plannedId}?cascade=true&expunge=true`);
 
   const { id: manyId } = await make(tenant, 'instances', instanceBody(cloud, 'one of many'));
   const many = { action: 'instance.reboot', input: { mode: 'force' }, targets: { ids: [manyId] } };
@@ -165,22 +221,24 @@ async function successes(databaseUrl: string, recorded: Recorded): Promise<void>
     `SELECT DISTINCT ON (type) id, type FROM "operation" WHERE state = 'succeeded' ORDER BY type, "createdAt"`,
   );
   await client.end();
-  for (const { id, type } of rows) recorded.set(id, workflowName(type));
+  const known = new Set(recorded.values());
+  for (const { id, type } of rows) if (!known.has(workflowName(type))) recorded.set(id, workflowName(type));
 }
 
 const cloud = await startSimulatedCloud({ hosts: 3, faultInjection: true });
 try {
+  const connection = await Connection.connect({ address: cloud.stack.temporalAddress });
+  const temporal = new TemporalClient({ connection, namespace: 'belay' });
   const { admin, cloud: made } = joinCloud(cloud.address);
   const recorded: Recorded = new Map();
-  await everyAction(admin, made, cloud.address);
+  await everyAction(admin, made, cloud.address, temporal, recorded);
+  await allMaintenance(admin, made, temporal, recorded);
   await otherEnds(admin, made, cloud.address, recorded);
   await successes(cloud.address.databaseUrl, recorded);
   const names = [...recorded.values()];
   const wanted = process.argv.length > 2 ? process.argv.slice(2) : names;
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0) throw new Error(`nothing that was done here is recorded as ${unknown.join(', ')}`);
-  const connection = await Connection.connect({ address: cloud.stack.temporalAddress });
-  const temporal = new TemporalClient({ connection, namespace: 'belay' });
   mkdirSync(directory, { recursive: true });
   if (wanted === names)
     for (const file of readdirSync(directory)) if (file.endsWith('.json')) rmSync(join(directory, file));

@@ -10,6 +10,7 @@ import { openNorthbound } from '../activities/network/northbound.ts';
 import { ovsdbTls } from '../activities/network/ovsdbSocket.ts';
 import type { OperationProblem, StepContext, StepPlace } from '../activities/step.ts';
 import type { World } from '../activities/world.ts';
+import { findIds } from '../api/query/find.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
 import type { HostInStep } from '../host-agent/connection.ts';
@@ -19,6 +20,8 @@ import { config } from '../runtime/config.ts';
 import type { HostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
+import { openTemporal } from '../temporal/connection.ts';
+import { ensureSchedule, ensureScheduleAbsent, standingOf } from '../temporal/schedules.ts';
 import { beforeMessage, underFaults } from './faults.ts';
 import { asSpeaker, begin, speaking, untilNothingIsUnderWay } from './speaking.ts';
 import { type StepEvents, stepEvents } from './step-events.ts';
@@ -117,7 +120,8 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
         try {
           const speaker = await begin(database.pool, context, {
             stamp: lease ? stampOf(place, context, attempt, lease) : null,
-            mayHaveOlder: !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
+            // What is no step of an operation may be done twice, at once too.
+            mayHaveOlder: place.index >= 0 && !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
             sleep: (ms) => activity.sleep(ms),
           });
           const result = await speaking.run(speaker, () =>
@@ -150,6 +154,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   const database = openDatabase(config.databaseUrl, config.databaseConnections, { byIndex: true });
   const hosts = hostConnections(database);
   const tls = ovsdbTls([config.ovnNorthbound, config.ovnSouthbound]);
+  const client = openTemporal();
   const world: World = {
     database,
     log,
@@ -160,6 +165,12 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
       if (speaker) await refuseLate(database.pool, speaker.context);
     }),
     southbound: { remotes: config.ovnSouthbound, tls },
+    temporalSchedules: {
+      ensure: (timetable, options) => ensureSchedule(client(), timetable, options),
+      ensureAbsent: (id) => ensureScheduleAbsent(client(), id),
+      standing: (id) => standingOf(client(), id),
+    },
+    find: (caller, kind, filter, projectId, most) => findIds(database.pool, caller, kind, filter, { projectId, most }),
   };
   const events = stepEvents(database, log);
   const temporal = await connectWorkers();

@@ -1,4 +1,4 @@
-/** All workflows: one per action of a kind, named `<action><Kind>`. */
+/** All workflows: one per action of a kind, named `<action><Kind>`, and what schedules run. */
 export { createInstance } from './compute/createInstance.ts';
 export { deleteInstance } from './compute/deleteInstance.ts';
 export { expungeInstance } from './compute/expungeInstance.ts';
@@ -8,6 +8,16 @@ export { recoverInstance } from './compute/recoverInstance.ts';
 export { settleInstance } from './compute/settleInstance.ts';
 export { startInstance } from './compute/startInstance.ts';
 export { stopInstance } from './compute/stopInstance.ts';
+export { alignSchedules } from './maintenance/alignSchedules.ts';
+export { archiveOld } from './maintenance/archiveOld.ts';
+export { deleteExpired } from './maintenance/deleteExpired.ts';
+export { endAbandonedUploads } from './maintenance/endAbandonedUploads.ts';
+export { endRecoveryWindows } from './maintenance/endRecoveryWindows.ts';
+export { forgetOldAnswers } from './maintenance/forgetOldAnswers.ts';
+export { forgetTombstones } from './maintenance/forgetTombstones.ts';
+export { releaseForgotten } from './maintenance/releaseForgotten.ts';
+export { renewHostCertificates } from './maintenance/renewHostCertificates.ts';
+export { runSchedule } from './maintenance/runSchedule.ts';
 export { createNetwork } from './network/createNetwork.ts';
 export { createSecurityGroup } from './network/createSecurityGroup.ts';
 export { createSubnet } from './network/createSubnet.ts';
@@ -19,8 +29,12 @@ export { setRulesSecurityGroup } from './network/setRulesSecurityGroup.ts';
 export { cascade } from './platform/cascade.ts';
 export { connectHost } from './platform/connectHost.ts';
 export { createHost } from './platform/createHost.ts';
+export { createSchedule } from './platform/createSchedule.ts';
 export { deleteHost } from './platform/deleteHost.ts';
+export { deleteSchedule } from './platform/deleteSchedule.ts';
 export { runManyOperation } from './platform/runManyOperation.ts';
+export { runNowSchedule } from './platform/runNowSchedule.ts';
+export { updateSchedule } from './platform/updateSchedule.ts';
 export { attachVolume } from './storage/attachVolume.ts';
 export { cleanCacheStoragePool } from './storage/cleanCacheStoragePool.ts';
 export { createBackupStore } from './storage/createBackupStore.ts';

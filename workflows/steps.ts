@@ -9,6 +9,8 @@ import type { securityGroups as SecurityGroups } from '../activities/network/sec
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
+import type { maintenances as Maintenances } from '../activities/platform/maintenance.ts';
+import type { schedules as Schedules } from '../activities/platform/schedule.ts';
 import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
 import type { images as Images } from '../activities/storage/image.ts';
 import type { snapshots as Snapshots } from '../activities/storage/snapshot.ts';
@@ -20,6 +22,16 @@ import { refs } from './saga.ts';
 type Area<F extends (world: never) => unknown> = ReturnType<F>;
 
 export const cascades = refs<Area<typeof Cascades>>('cascades', 'record');
+/** Asked for by runs of maintenance, and not by operations. */
+export const maintenances = refs<Area<typeof Maintenances>>('maintenances', 'control', {
+  archive: { deadlineSeconds: 600 },
+});
+export const schedules = refs<Area<typeof Schedules>>('schedules', 'control', {
+  plan: { where: 'record' },
+  write: { where: 'record' },
+  expand: { where: 'record' },
+  expire: { where: 'record' },
+});
 export const placement = refs<Area<typeof Placement>>('placement', 'record');
 export const instances = refs<Area<typeof Instances>>('instances', 'record');
 export const hypervisor = refs<Area<typeof Hypervisor>>('hypervisor', 'host', {

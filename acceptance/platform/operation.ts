@@ -26,7 +26,12 @@ export function manyOf(action: unknown): { kind: Kind; verb: string; action: Act
 const idsOf = (input: Record<string, unknown>): string[] => (input.targets as { ids?: string[] }).ids ?? [];
 
 /** Where the targets lie; refuses those that are not there, or that the caller may not know of. */
-async function projectsOf(tx: Client, caller: Caller, kind: Kind, ids: readonly string[]): Promise<Set<string | null>> {
+export async function projectsOf(
+  tx: Client,
+  caller: Caller,
+  kind: Kind,
+  ids: readonly string[],
+): Promise<Set<string | null>> {
   const hasProject = columnsOf(kind).some(({ name }) => name === 'projectId');
   const { text, values } = render(
     sql`SELECT t.id, ${hasProject ? raw('t."projectId"') : raw('NULL')} AS "projectId" FROM ${identifier(kind.name)} t
@@ -41,6 +46,12 @@ async function projectsOf(tx: Client, caller: Caller, kind: Kind, ids: readonly 
       violations: [{ field: `targets.ids.${missing}`, message: `names no ${kind.name}` }],
     });
   return new Set(rows.map(({ projectId }) => projectId));
+}
+
+/** What is asked of many stands in the records, and in Temporal: no secret may. */
+export function refuseSecrets({ fields }: Kind, input: Record<string, unknown>): void {
+  for (const name of Object.keys(input))
+    if (fields[name]?.secret) throw invalid(`input.${name}`, 'is a secret, and may not be given to many');
 }
 
 export const operationHooks: Hooks = {
@@ -58,8 +69,7 @@ export const operationHooks: Hooks = {
     accept({ input }) {
       const { kind, verb } = manyOf(input.action);
       const given = (input.input ?? {}) as Record<string, unknown>;
-      for (const name of Object.keys(given))
-        if (kind.fields[name]?.secret) throw invalid(`input.${name}`, 'is a secret, and may not be given to many');
+      refuseSecrets(kind, given);
       if (verb === 'update') checkPatch(kind, structuredClone(given));
       else checkAction(kind, verb, structuredClone(given));
     },

@@ -196,8 +196,11 @@ export function changeCommandWith(
   const body = bind(command, session, resource, properties);
   if (properties.length > 0)
     command.option('--from-file <file>', 'Body as JSON; - for standard input. Options come on top of it');
-  const clearable = properties.filter(({ nullable }) => nullable);
-  if (verb.name === 'update' && clearable.length > 0)
+  // What a create does not name is null already, but for the project, which is the chosen one then.
+  const clearable = properties.filter(
+    ({ nullable, flag }) => nullable && (verb.name === 'update' || (verb.name === 'create' && flag === 'project-id')),
+  );
+  if (clearable.length > 0)
     command.option('--clear <names>', `Set to null: ${clearable.map(({ flag }) => flag).join(', ')}`);
   const query = bind(command, session, resource, queryParameters(verb).map(propertyOfParameter));
   if (takes(verb, 'dryRun')) command.option('--dry-run', 'Show the plan and change nothing');

@@ -1,3 +1,5 @@
+import { manyTargets } from './operation.ts';
+
 export interface DeclaredSetting {
   summary: string;
   area: string;
@@ -66,6 +68,19 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
       'fe80::/9',
       'ff00::/8',
     ],
+  },
+  'schedule.leastIntervalSeconds': {
+    summary: "How long after each other the runs of a project's schedule are at the least",
+    area: 'platform',
+    schema: seconds(60, 31_536_000),
+    defaultValue: 60,
+    unit: 's',
+  },
+  'schedule.targetsPerRun': {
+    summary: 'How many resources one run of a schedule may be about',
+    area: 'platform',
+    schema: { type: 'integer', minimum: 1, maximum: manyTargets },
+    defaultValue: manyTargets,
   },
   'trail.noteSeconds': {
     summary:

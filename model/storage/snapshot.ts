@@ -23,6 +23,7 @@ export const snapshot = kind({
     architecture: choice(['x86_64', 'aarch64'], 'system', {
       description: 'Of the image that its volume was made from, if any',
     }),
+    scheduleId: ref('schedule', 'system', { onDelete: 'ignore', description: 'The schedule that has made it' }),
     expiresAt: instant('patch', { future: true, description: 'When it is deleted by itself; null: never' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],

@@ -36,6 +36,7 @@ const tenantKinds = [
   'networkInterface',
   'securityGroup',
   'keyPair',
+  'schedule',
 ];
 const trace = read('operation', 'event', 'auditEntry');
 /** What those who use it ask of it. */
@@ -54,7 +55,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
     summary: "Runs the infrastructure, without tenants' data",
     boundAt: 'platform',
     permissions: allow(
-      ...everything(infrastructure),
+      ...everything([...infrastructure, 'schedule']),
       'operation.*',
       'setting.*',
       ...read('operationType', 'event', 'auditEntry', 'role'),

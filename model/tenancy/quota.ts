@@ -15,6 +15,7 @@ export const counters = [
   'networkInterfaces',
   'securityGroups',
   'keyPairs',
+  'schedules',
   'projects',
   'users',
   'apiKeys',

@@ -22,6 +22,13 @@ async function ofTenant(tenant: Api, cloud: Cloud): Promise<void> {
     await make(tenant, 'security-groups', { name, zoneId, rules: [] });
     await tenant.call('POST', '/v1/images', { name, zoneId });
     await tenant.call('POST', '/v1/key-pairs', { name, publicKey });
+    await make(tenant, 'schedules', {
+      name,
+      cron: '0 0 1 1 *',
+      action: 'snapshot.create',
+      targets: { ids: [volume.id] },
+      retention: { keepLast: n },
+    });
     if (n === 1) continue;
     await tenant.done('POST', `/v1/instances/${instance.id}/actions/stop`, { mode: 'force' });
     if (n === 2) await tenant.done('POST', `/v1/volumes/${volume.id}/actions/attach`, { instanceId: instance.id });

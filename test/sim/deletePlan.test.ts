@@ -8,6 +8,7 @@ import { columnsOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { maintainUntil } from '../support/maintenance.ts';
 
 const address = inject('cloud');
 const { admin, cloud, deploy } = joinCloud(address);
@@ -74,6 +75,13 @@ const made: Record<string, () => Promise<{ id: string }>> = {
   volume,
   snapshot: async () => snapshot((await volume()).id),
   instance: () => deploy(unique(), { dataVolumes: [{ sizeGib: 1 }] }),
+  schedule: () =>
+    make(tenant, 'schedules', {
+      name: unique(),
+      cron: '0 0 1 1 *',
+      action: 'instance.stop',
+      targets: { filter: 'name = "nobody"' },
+    }),
   keyPair: () =>
     tenant.call('POST', '/v1/key-pairs', {
       name: unique(),
@@ -204,12 +212,11 @@ describe('what is destroyed', () => {
   };
   const lives = async (plural: string, id: string): Promise<boolean> =>
     (await answer(tenant, 'GET', `/v1/${plural}/${id}`)).status !== 404;
-  async function gone(plural: string, id: string, meanwhile: () => Promise<unknown> = async () => {}): Promise<void> {
-    while (await lives(plural, id)) {
+  const gone = (plural: string, id: string, meanwhile: () => Promise<unknown> = async () => {}): Promise<void> =>
+    maintainUntil(address.temporalAddress, 'endRecoveryWindows', async () => {
       await meanwhile();
-      await new Promise((resolve) => setTimeout(resolve, 300));
-    }
-  }
+      return !(await lives(plural, id));
+    });
 
   test('keeps its root volume: that is neither expunged nor recovered alone, and the instance can be recovered', async () => {
     const { id, root } = await destroyed();
@@ -258,7 +265,8 @@ describe('what is destroyed', () => {
       // A change must not lengthen its time.
       const touch = (): Promise<unknown> =>
         answer(tenant, 'PATCH', `/v1/instances/${requestedId}`, { labels: { at: unique() } });
-      await Promise.all([gone('instances', requestedId, touch), gone('volumes', data.id)]);
+      await gone('instances', requestedId, touch);
+      await gone('volumes', data.id);
     } finally {
       await setting(86_400);
     }

@@ -10,6 +10,7 @@ import { smallRawDisk } from '../../lab/underlay.ts';
 import { log } from '../../runtime/log.ts';
 import { openTemporal } from '../../temporal/connection.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { maintainUntil } from '../support/maintenance.ts';
 import { peopleOf } from '../support/people.ts';
 import { openClient } from '../support/postgres.ts';
 import { simulatorInventory } from '../support/simulated.ts';
@@ -155,7 +156,7 @@ describe('uploads', () => {
     await until(() => claimed(id));
     // As if this server had not been heard of for twenty seconds: when it comes back, the claim is not its own any more.
     await client.query(`UPDATE "upload" SET "expiresAt" = now() - interval '1 second' WHERE "imageId" = $1`, [id]);
-    await until(async () => !(await claimed(id)));
+    await maintainUntil(address.temporalAddress, 'endAbandonedUploads', async () => !(await claimed(id)));
     const next = await who.api.raw('PUT', `/v1/images/${id}/content`, smallRawDisk(), bytesType);
     expect(next.status).toBe(202);
     await who.api.settled(((await next.json()) as Resource).id);

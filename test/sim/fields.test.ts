@@ -6,6 +6,7 @@ import { ApiError, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { maintainUntil } from '../support/maintenance.ts';
 import { openClient } from '../support/postgres.ts';
 import { simulatorInventory } from '../support/simulated.ts';
 
@@ -154,7 +155,7 @@ test('a snapshot past its end is deleted by an operation like any other', async 
   await tenant.call('PATCH', `/v1/snapshots/${changed.id}`, { expiresAt: soon() });
   const gone = (id: string): Promise<boolean> =>
     answer(tenant.call('GET', `/v1/snapshots/${id}`)).then((code) => code === 'NOT_FOUND');
-  for (const { id } of [short, changed]) await until(() => gone(id));
+  for (const { id } of [short, changed]) await maintainUntil(address.temporalAddress, 'deleteExpired', () => gone(id));
   const filter = encodeURIComponent(`targetId = "${short.id}"`);
   const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/operations?filter=${filter}`);
   expect(items.map(({ type, state }) => [type, state]).sort()).toEqual([
@@ -186,7 +187,11 @@ test('an announced image whose bytes do not come in time is not sent any more, a
   });
   // It may be gone already.
   expect([404, 409]).toContain(sent.status);
-  await until(async () => (await answer(tenant.call('GET', `/v1/images/${image.id}`))) === 'NOT_FOUND');
+  await maintainUntil(
+    address.temporalAddress,
+    'deleteExpired',
+    async () => (await answer(tenant.call('GET', `/v1/images/${image.id}`))) === 'NOT_FOUND',
+  );
   expect((await tenant.call('GET', `/v1/images/${kept.id}`)).state).toBe('awaitingUpload');
   await tenant.done('DELETE', `/v1/images/${kept.id}`);
 });
@@ -216,7 +221,11 @@ test('bytes that have begun to come in time may come to their end', async () => 
   );
   const other = await tenant.call('POST', '/v1/images', { name: 'late', zoneId });
   await timeIsUp(image.id, other.id);
-  await until(async () => (await answer(tenant.call('GET', `/v1/images/${other.id}`))) === 'NOT_FOUND');
+  await maintainUntil(
+    address.temporalAddress,
+    'deleteExpired',
+    async () => (await answer(tenant.call('GET', `/v1/images/${other.id}`))) === 'NOT_FOUND',
+  );
   expect((await tenant.call('GET', `/v1/images/${image.id}`)).state).toBe('awaitingUpload');
   enough = true;
   const accepted = (await (await sent).json()) as Resource;

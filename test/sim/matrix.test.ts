@@ -18,6 +18,9 @@ const { bind, list, newAccount, newRole, person } = peopleOf(admin);
 const zoneId = cloud.zone.id;
 const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF matrix';
 
+/** A schedule that is never due, of an action that whoever makes schedules of tenants may do. */
+const plan = { cron: '0 0 1 1 *', action: 'snapshot.create', targets: { filter: 'name = "nobody"' } };
+
 /** What the role is bound at; what was shared one by one, to be read; what is nothing of theirs. */
 type Side = 'own' | 'shared' | 'foreign';
 type RoleName = keyof typeof builtInRoles;
@@ -51,6 +54,7 @@ async function furnish(side: Side): Promise<void> {
   await api.settled(((await taken.json()) as { id: string }).id);
   const keyPair = await api.call('POST', '/v1/key-pairs', { name: side, publicKey });
   const scope = { scopeKind: 'project', scopeId: project.id };
+  const schedule = await make(api, 'schedules', { ...plan, name: side, projectId: project.id });
   const quota = await admin.call('POST', '/v1/quotas', { name: side, ...scope, counter: 'images', limit: 1000 });
   const [binding] = await list(admin, 'role-bindings', `targetId = "${project.id}" AND subjectId = "${user.id}"`);
   const newest = async (plural: string): Promise<string> =>
@@ -76,6 +80,7 @@ async function furnish(side: Side): Promise<void> {
         snapshot: snapshot.id,
         image: image.id,
         keyPair: keyPair.id,
+        schedule: schedule.id,
         operation: await newest('operations'),
         event: await newest('events'),
         auditEntry: await newest('audit-entries'),
@@ -185,7 +190,9 @@ function expectedOfCreate(role: RoleName, kind: Kind, side: Side, operatorOnly =
     ? boundAt === 'platform'
     : boundAt === 'platform' ||
       (boundAt !== 'resource' && side === 'own' && levels.indexOf(boundAt) <= levels.indexOf(levelOf(home)));
-  if (says(role, `${kind.name}.create`) && reaches && (!operatorOnly || boundAt === 'platform')) return 'done';
+  if (says(role, `${kind.name}.create`) && reaches && (!operatorOnly || boundAt === 'platform'))
+    // Who makes a schedule needs the permission of what it does, too.
+    return kind.name !== 'schedule' || says(role, plan.action) ? 'done' : 403;
   if (kind.scope !== 'project') return 403;
   return sees(role, kind.livesWith ? kindOf(kind.fields[kind.livesWith]?.ref ?? '') : home, side) ? 403 : 404;
 }
@@ -220,6 +227,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     snapshot: { name: 'm', volumeId: id('volume') },
     image: { ...inProject, zoneId },
     keyPair: { ...inProject, publicKey },
+    schedule: { ...inProject, ...plan },
     role: { name: `m-${crypto.randomUUID()}`, permissions: [] },
     zone: { name: `m-${crypto.randomUUID()}` },
     pod: { name: 'm', zoneId },

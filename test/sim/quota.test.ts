@@ -74,6 +74,13 @@ const asks: Record<Counter, () => Promise<unknown>> = {
   securityGroups: () =>
     tenant.call('POST', '/v1/security-groups', { name: unique(), zoneId: cloud.zone.id, rules: [] }),
   keyPairs: () => tenant.call('POST', '/v1/key-pairs', { name: unique(), publicKey: key }),
+  schedules: () =>
+    tenant.call('POST', '/v1/schedules', {
+      name: unique(),
+      cron: '0 0 1 1 *',
+      action: 'instance.stop',
+      targets: { filter: 'name = "nobody"' },
+    }),
   projects: () => newProject(cloud.account.id),
   users: () => newUser(cloud.account.id),
   apiKeys: async () => newKey((await newUser(cloud.account.id)).id),

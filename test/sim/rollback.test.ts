@@ -136,6 +136,14 @@ async function poolWithCopy(name: string): Promise<{ id: string }> {
   await removeVolume((await make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId, source })).id);
   return made;
 }
+/** Never due, and of what is not there. */
+const plan = (name: string): Record<string, unknown> => ({
+  name,
+  cron: '0 0 1 1 *',
+  action: 'snapshot.create',
+  targets: { filter: 'name = "nobody"' },
+  retention: { keepLast: 1 },
+});
 const { ceph, s3 } = address;
 const announce = (name: string): Promise<{ id: string }> =>
   tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
@@ -393,6 +401,31 @@ const subjects: Subject[] = [
     })),
     clean: remove('subnets'),
     keeps: true,
+  },
+  { type: 'schedule.create', prepare: creation('schedules', plan), clean: remove('schedules') },
+  {
+    type: 'schedule.update',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'schedules', plan(name));
+      const body = { cron: '1 1 1 1 *', enabled: false, retention: { keepDaily: 3 } };
+      return { targetId: id, method: 'PATCH', path: `/v1/schedules/${id}`, body };
+    },
+    clean: remove('schedules'),
+  },
+  {
+    type: 'schedule.delete',
+    prepare: deletion('schedules', (name) => make(tenant, 'schedules', plan(name))),
+    clean: removeIfThere('schedules'),
+  },
+  {
+    type: 'schedule.runNow',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'schedules', plan(name));
+      return { targetId: id, method: 'POST', path: `/v1/schedules/${id}/actions/runNow`, body: {} };
+    },
+    clean: remove('schedules'),
+    // Those that are operations are faulted in schedules.test.ts.
+    absent: ['action', 'delete'],
   },
   {
     type: 'securityGroup.create',

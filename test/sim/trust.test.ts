@@ -92,6 +92,12 @@ beforeAll(async () => {
     name: `theirs-${run}`,
     publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF theirs',
   });
+  const schedule = await make(cloud.tenant, 'schedules', {
+    name: 'theirs',
+    cron: '0 0 1 1 *',
+    action: 'instance.stop',
+    targets: { filter: 'name = "nobody"' },
+  });
   const first = async (plural: string): Promise<string> =>
     (
       await admin.call<List>(
@@ -106,6 +112,7 @@ beforeAll(async () => {
     networkInterface: nic?.id ?? '',
     image: image.id,
     keyPair: keyPair.id,
+    schedule: schedule.id,
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     securityGroup: cloud.securityGroup.id,
@@ -126,6 +133,7 @@ afterAll(async () => {
   await cloud.tenant.done('DELETE', `/v1/instances/${their('instance')}`);
   await cloud.tenant.done('POST', `/v1/instances/${their('instance')}/actions/expunge`, {});
   await cloud.tenant.done('DELETE', `/v1/images/${their('image')}`);
+  await cloud.tenant.done('DELETE', `/v1/schedules/${their('schedule')}`);
 });
 const their = (kind: string): string => theirs.get(kind) ?? nobody;
 

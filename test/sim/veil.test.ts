@@ -125,6 +125,19 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'volume', volume.id, 'revert', { snapshotId: snapshot.id });
   await act(tenant, 'instance', instance.id, 'stop', { mode: 'force' });
   await act(tenant, 'instance', instance.id, 'start');
+  const plan = await create('schedule', {
+    name: 'p',
+    cron: '0 0 1 1 *',
+    action: 'volume.update',
+    input: { labels: { seen: 'yes' } },
+    targets: { ids: [volume.id] },
+  });
+  await act(tenant, 'schedule', plan.id, 'runNow');
+  // From then on it runs as the operator.
+  await admin.done('PATCH', `/v1/schedules/${plan.id}`, { maxParallel: 1 });
+  await tenant.done('PATCH', `/v1/schedules/${plan.id}`, { description: 'mine' });
+  done.add('schedule.update');
+  await act(admin, 'schedule', plan.id, 'runNow');
 
   // What fails: at once, and on the way.
   const big = await admin.call('POST', '/v1/instance-types', {
@@ -211,6 +224,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
     await act(tenant, kind, id, 'delete');
     await act(tenant, kind, id, 'expunge');
   }
+  await act(tenant, 'schedule', plan.id, 'delete');
   await act(tenant, 'image', image.id, 'delete');
   await act(tenant, 'securityGroup', group.id, 'delete');
   await act(tenant, 'subnet', subnet.id, 'delete');
@@ -242,6 +256,8 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
     ).id,
   );
   await away('instance', guest.id);
+  const idle = { cron: '0 0 1 1 *', action: 'volume.update', targets: { filter: 'name = "nobody"' } };
+  await away('schedule', await made('schedule', idle));
   await away('snapshot', await made('snapshot', { volumeId: rootId }));
   await made('snapshot', { volumeId: rootId });
   await away('volume', rootId);

@@ -88,6 +88,11 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
   'host.create': () => ({ address: `10.9.0.${++count % 250}`, sshPassword: 'secret' }),
   'storagePool.create': (ids) => ({ clusterIds: [ids.cluster] }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
+  'schedule.create': (ids) => ({
+    cron: '0 3 * * *',
+    action: 'instance.stop',
+    targets: { ids: [ids.instance] },
+  }),
 };
 
 function bodyOf(type: string, ids: Record<string, string>): Json {
@@ -130,6 +135,9 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
       { id: ids.root, ...own, ...free, instanceId: ids.instance, deviceIndex: 0, role: 'root' },
       { id: ids.attached, ...own, ...free, instanceId: ids.instance, deviceIndex: 1 },
       { id: ids.volume, ...own, ...free },
+    ],
+    schedule: [
+      { id: ids.schedule, ...own, cron: '0 3 * * *', action: 'instance.stop', targets: { ids: [ids.instance] } },
     ],
     snapshot: [
       { id: ids.snapshot, ...own, volumeId: ids.volume, sizeGib: 2 },

@@ -20,6 +20,9 @@ const volatile = new Set([
   'observed',
   'fault',
   'currentOperationId',
+  'lastRun',
+  'lastOperationId',
+  'nextRun',
 ]);
 
 export type Picture = Record<string, unknown>;

@@ -168,7 +168,10 @@ export async function startApi(): Promise<Api> {
         ? { $status: 204 }
         : { $status: 202, ...operation(`${kind}.${whole ? 'cascade' : 'delete'}`, kind, id) };
     }
-    if (request.method === 'PATCH') return Object.assign(row ?? {}, request.body);
+    if (request.method === 'PATCH') {
+      const patched = Object.assign(row ?? {}, request.body);
+      return route?.responses['202'] ? { $status: 202, ...operation(`${kind}.update`, kind, id) } : patched;
+    }
     return route?.responses['202'] ? { $status: 202, ...operation(`${kind}.${verb}`, kind, id) } : (row ?? {});
   };
 

@@ -109,6 +109,19 @@ describe('commands made from the document', () => {
     expect(api.faults).toEqual([]);
   });
 
+  it("a create takes the chosen project, and with --clear project-id none: the platform's own", async () => {
+    const words = ['schedules', 'create', '--name', 'p', '--cron', '0 3 * * *', '--action', 'host.connect'];
+    const rest = ['--targets.filter', 'name = "a"', '--retention.keep-last', '3'];
+    await belay(api, [...words, ...rest, '--project-id', project]);
+    expect(last('POST')).toMatchObject({
+      path: '/v1/schedules',
+      body: { projectId: project, cron: '0 3 * * *', targets: { filter: 'name = "a"' }, retention: { keepLast: 3 } },
+    });
+    await belay(api, [...words, ...rest, '--clear', 'project-id']);
+    expect(last('POST')).toMatchObject({ body: { projectId: null } });
+    expect(api.faults).toEqual([]);
+  });
+
   it('a record is deleted by name', async () => {
     api.add('key-pairs', { name: 'mine', projectId: project });
     expect(await belay(api, ['key-pairs', 'delete', 'mine'])).toEqual({

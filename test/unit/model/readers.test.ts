@@ -15,6 +15,9 @@ const readers: Record<string, string> = {
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
   'acceptance/platform/host.ts': 'host.clusterId host.delete(force) host.delete(confirmDead)',
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
+  'acceptance/platform/schedule.ts':
+    'schedule.cron schedule.at schedule.timeZone schedule.action schedule.input schedule.targets schedule.retention schedule.enabled',
+  'activities/platform/schedule.ts': 'schedule.overlap schedule.windowSeconds schedule.maxParallel',
   'acceptance/platform/setting.ts': 'setting.value',
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
   'acceptance/compute/instance.ts':
@@ -58,7 +61,7 @@ const readers: Record<string, string> = {
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
   'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
   'workflows/platform/runManyOperation.ts': 'operation.runMany(maxParallel) operation.runMany(stopOnFailure)',
-  'workers/expired.ts': 'snapshot.expiresAt',
+  'activities/platform/overdue.ts': 'snapshot.expiresAt',
 };
 
 /** Said for people, and so described: nothing follows from them. */

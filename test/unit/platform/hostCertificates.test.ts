@@ -1,12 +1,12 @@
 /** A host's certificate: the same one until its last third, or until the host has another address; then the next, without being asked. */
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { renewHostCertificates } from '../../../activities/platform/certificates.ts';
 import { hostAuthority, hostCertificate } from '../../../activities/platform/credentials.ts';
 import { run } from '../../../database/database.ts';
 import { writeSecret } from '../../../database/secrets.ts';
 import { issueCertificate } from '../../../runtime/certificate.ts';
 import { log } from '../../../runtime/log.ts';
-import { renewHostCertificates } from '../../../workers/certificates.ts';
 import { type Scene, setScene } from '../../support/scene.ts';
 
 const silent = log.child({}, { level: 'silent' });
@@ -58,11 +58,11 @@ test('it is another one for another address, and in the last third of its life',
 test('a host whose certificate ends soon is connected again by the platform itself, once, and only where it answers', async () => {
   await scene.stage.query(`UPDATE "host" SET connection = 'connected'`);
   await hostCertificate(scene.database, hostId, '10.9.8.7');
-  expect(await renewHostCertificates(scene.database, silent)).toBe(0);
+  expect((await renewHostCertificates(scene.database, silent)).ending).toBe(0);
   expect(await operations()).toEqual([]);
   await age();
   await scene.stage.query(`UPDATE "host" SET connection = 'disconnected'`);
-  expect(await renewHostCertificates(scene.database, silent)).toBe(1);
+  expect((await renewHostCertificates(scene.database, silent)).ending).toBe(1);
   expect(await operations()).toEqual([]);
   await scene.stage.query(`UPDATE "host" SET connection = 'connected'`);
   // A guest is on its way.

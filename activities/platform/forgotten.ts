@@ -2,13 +2,13 @@
  * Resources that say an operation holds them which has ended. An operation's end and what it makes of its resources are one transaction,
  * so there are none unless something is wrong; and then the resource would refuse everything for ever.
  */
-import { type Database, insertAll, run, transaction } from '../database/database.ts';
-import { eventRow } from '../database/events.ts';
-import { isLocked } from '../model/columns.ts';
-import type { Kind } from '../model/kind.ts';
-import { allKinds } from '../model/kinds.ts';
-import type { Log } from '../runtime/log.ts';
-import { metrics } from '../runtime/metrics.ts';
+import { type Database, insertAll, run, transaction } from '../../database/database.ts';
+import { eventRow } from '../../database/events.ts';
+import { isLocked } from '../../model/columns.ts';
+import type { Kind } from '../../model/kind.ts';
+import { allKinds } from '../../model/kinds.ts';
+import type { Log } from '../../runtime/log.ts';
+import { metrics } from '../../runtime/metrics.ts';
 
 interface Forgotten {
   id: string;

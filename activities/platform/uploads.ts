@@ -1,10 +1,10 @@
 /** Uploads whose server died: what they left in the store is thrown away, and the image waits for another one. */
-import { discardUpload } from '../activities/storage/objects.ts';
-import type { Database } from '../database/database.ts';
-import { abandonedUploads, endUpload, postponeUpload } from '../database/uploads.ts';
-import type { Log } from '../runtime/log.ts';
-import { metrics } from '../runtime/metrics.ts';
-import { Problem } from '../runtime/problem.ts';
+import type { Database } from '../../database/database.ts';
+import { abandonedUploads, endUpload, postponeUpload } from '../../database/uploads.ts';
+import type { Log } from '../../runtime/log.ts';
+import { metrics } from '../../runtime/metrics.ts';
+import { Problem } from '../../runtime/problem.ts';
+import { discardUpload } from '../storage/objects.ts';
 
 export async function endAbandonedUploads(database: Database, log: Log): Promise<void> {
   for (const upload of await abandonedUploads(database))

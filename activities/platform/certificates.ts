@@ -1,0 +1,53 @@
+/** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
+import { acceptOwn } from '../../acceptance/own.ts';
+import { type Database, run } from '../../database/database.ts';
+import { maintenance } from '../../model/platform/maintenance.ts';
+import type { StartOperation } from '../../model/platform/operation.ts';
+import type { Log } from '../../runtime/log.ts';
+import { metrics } from '../../runtime/metrics.ts';
+import { hostCertificateEndsSoon } from './credentials.ts';
+
+/** A host that was added with a thousand others is not renewed with all of them at once. */
+const atOnce = 20;
+
+/** Another worker may look next time: what this one has seen does not stand for ever. */
+const toldMs = 2 * maintenance.renewHostCertificates.everySeconds * 1_000;
+let forgetting: NodeJS.Timeout | undefined;
+
+function tell(ending: number): void {
+  clearTimeout(forgetting);
+  metrics.hostCertificatesEnding.set(ending);
+  forgetting = setTimeout(() => metrics.hostCertificatesEnding.set(0), toldMs).unref();
+}
+
+/**
+ * Connects hosts again whose certificate is in the last third of its life, which is how they get one. Who does not answer, or is at work
+ * otherwise, has its turn another time. Answers how many there are, and the operations that do it now.
+ */
+export async function renewHostCertificates(
+  database: Database,
+  log: Log,
+): Promise<{ ending: number; begun: StartOperation[] }> {
+  const hosts = await run<{ id: string; connection: string; busy: boolean }>(
+    database.pool,
+    // libvirtd is started anew with another certificate: a guest must not be on its way then.
+    `SELECT id, connection, EXISTS (
+       SELECT 1 FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = h.id AND i."currentOperationId" IS NOT NULL) AS busy
+     FROM "host" h WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
+  );
+  let ending = 0;
+  const begun: StartOperation[] = [];
+  for (const { id: hostId, connection, busy } of hosts) {
+    if (!(await hostCertificateEndsSoon(database, hostId))) continue;
+    ending += 1;
+    if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
+    else if (!busy && begun.length < atOnce) {
+      const outcome = await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`, {
+        undispatched: false,
+      });
+      if (outcome?.start) begun.push(outcome.start);
+    }
+  }
+  tell(ending);
+  return { ending, begun };
+}

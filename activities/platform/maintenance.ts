@@ -1,0 +1,46 @@
+/**
+ * What the runs of maintenance do. None is a step of an operation: nothing of it is undone, and each may be done twice. What changes resources only
+ * begins operations, which the run then follows.
+ */
+import { run } from '../../database/database.ts';
+import { idOf } from '../../database/installation.ts';
+import { maintenanceId } from '../../model/platform/maintenance.ts';
+import { metrics } from '../../runtime/metrics.ts';
+import { step } from '../step.ts';
+import type { World } from '../world.ts';
+import { archivedAtOnce, archiveOld } from './archive.ts';
+import { renewHostCertificates } from './certificates.ts';
+import { releaseForgotten } from './forgotten.ts';
+import { forgetOldAnswers, forgetTombstones } from './old.ts';
+import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
+import { endAbandonedUploads } from './uploads.ts';
+
+export const maintenances = ({ database, log, temporalSchedules }: World) => ({
+  overdue: step({
+    do: ({ kind, after }: { kind: OverdueKind; after: string | null }): Promise<Page> =>
+      endOverdue(database, kind, after),
+  }),
+  certificates: step({ do: (_: object) => renewHostCertificates(database, log) }),
+  uploads: step({ do: (_: object) => endAbandonedUploads(database, log) }),
+  forgotten: step({
+    async do(_: object): Promise<{ released: number }> {
+      return { released: await releaseForgotten(database, log) };
+    },
+  }),
+  /** Answers whether there may be more to do, here and below. */
+  archive: step({ do: async (_: object): Promise<boolean> => (await archiveOld(database)) === archivedAtOnce }),
+  answers: step({ do: (_: object): Promise<boolean> => forgetOldAnswers(database) }),
+  tombstones: step({ do: (_: object): Promise<boolean> => forgetTombstones(database) }),
+  /** How a run came to its end. */
+  ended: step({
+    async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
+      metrics.maintenance.labels(name, outcome).inc();
+      const standing = await temporalSchedules.standing(maintenanceId(name));
+      await run(
+        database.pool,
+        `UPDATE "schedule" SET "lastRun" = now(), "nextRun" = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "deletedAt" IS NULL`,
+        [idOf(`schedule/${name}`), standing?.nextRun ?? null],
+      );
+    },
+  }),
+});
