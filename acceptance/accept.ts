@@ -28,7 +28,7 @@ import {
   refuseLocked,
   refuseOperatorOnly,
 } from './authorize.ts';
-import type { Caller } from './caller.ts';
+import { type Caller, placeOf } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
 import {
@@ -122,10 +122,20 @@ function checked(change: Change): Record<string, unknown> {
   return checkAction(kind, verb, body);
 }
 
+/** Whether its answer is kept: then nothing more has to be found out about it. */
+export async function isAnswered({ pool }: Database, change: Change): Promise<boolean> {
+  if (!change.idempotencyKey || change.dryRun) return false;
+  const kept = await run(pool, `SELECT 1 FROM "idempotencyKey" WHERE "callerId" = $1 AND key = $2`, [
+    keeperOf(change),
+    change.idempotencyKey,
+  ]);
+  return kept.length > 0;
+}
+
 async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   if (!change.idempotencyKey || change.dryRun) return null;
   const hash = createHash('sha256')
-    .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.body ?? null]))
+    .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.asked ?? change.body ?? null]))
     .digest('hex');
   const values = [keeperOf(change), change.idempotencyKey];
   const mine = await run(
@@ -182,7 +192,8 @@ function holdsOf(
     .filter(({ kind }) => isLocked(kindOf(kind)))
     .map(({ kind, id }): Hold => ({ kind, id, mode: 'S' }));
   const targets = action.on === 'collection' || action.holdsTarget === false ? [] : [target];
-  const all = [...targets, ...(hook?.holds?.(scene) ?? []), ...foreseen, ...pins];
+  // What is foreseen of the target itself says more than the action does.
+  const all = [...foreseen, ...targets, ...(hook?.holds?.(scene) ?? []), ...pins];
   return all
     .filter((hold, index) => all.findIndex((other) => keyOf(other) === keyOf(hold)) === index)
     .map((hold) => {
@@ -249,7 +260,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
   const line = await lineOf(tx, [
     ...claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
-    ...staying(change, action, projectId, above),
+    ...staying(change, action, projectId, references, above),
   ]);
   const scene = await look();
   const { row, loaded } = scene;
@@ -309,22 +320,25 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
-  for (const key of staying(change, action, projectId, above)) refuseEnding(key, line);
+  for (const key of staying(change, action, projectId, references, above)) refuseEnding(key, line);
+  hook?.refuse?.(row);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'
     ? acceptOperation(change, action, accepting, holds, line)
     : acceptRecord(change, action, accepting, row);
 }
 
-/** What is nobody's to hold but a cascade's, and must not be about to go: what is made lives in its project, and what is changed itself. */
+/** What is nobody's to hold but a cascade's, and must not be about to go: what is made lives in its project and in what it names, and what is changed itself. */
 function staying(
   { kind, targetId }: Change,
   action: Action,
   projectId: string | null,
+  references: readonly Reference[],
   above: ReadonlyMap<string, string>,
 ): Hold[] {
   const keys = [
     ...(projectId ? [{ kind: 'project', id: projectId }] : []),
+    ...references.flatMap((one) => (isLocked(kindOf(one.kind)) ? [] : [{ kind: one.kind, id: one.id }])),
     ...(targetId && (action.holdsTarget === false || (action.mode === 'sync' && !isLocked(kind)))
       ? [{ kind: kind.name, id: targetId }]
       : []),
@@ -446,7 +460,7 @@ async function acceptOperation(
   const enters = (hold: Hold): boolean => hold.fresh === true || !waits;
   const stateOf = (hold: Hold): string => String(references.get(keyOf(hold))?.state ?? '');
   if (creating) rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
-  const projectId = (row.projectId as string | null | undefined) ?? null;
+  const projectId = placeOf(kind, row).projectId ?? null;
   const now = instantAt();
   const type = `${kind.name}.${verb}`;
   const workflowInput = { [`${kind.name}Id`]: row.id, ...accepting.workflowInput };

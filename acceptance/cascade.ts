@@ -4,31 +4,72 @@
  */
 import { type Client, run } from '../database/database.ts';
 import { cascadeMax } from '../model/cascade.ts';
+import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, may, placeOf } from './caller.ts';
-import type { Accepting, Hold, Hook, Row } from './change.ts';
+import type { Accepting, Hold, Hook, Related, Row, Scene } from './change.ts';
 import { type Dependent, type Going, named, others, walkDown } from './dependents.ts';
 import { keyOf, unprotected } from './holds.ts';
+import { loadAll } from './load.ts';
 import { invalid } from './violation.ts';
 
 /** Whether it can be recovered for a while after its delete. */
 export const hasTrash = (kind: string): boolean => kindOf(kind).actions.expunge !== undefined;
 
-async function foresee(
-  tx: Client,
-  caller: Caller,
-  { kind, row }: { kind: Accepting['kind']; row: Row },
-): Promise<Hold[]> {
-  const { going } = await walkDown(tx, caller, kind, row);
-  return going.map(
-    ({ kind: of, id }): Hold => ({
-      kind: of,
-      id,
-      mode: 'D',
-      conditions: unprotected(kindOf(of), id),
-    }),
+type HookFor = (kind: string, verb: string) => Hook | undefined;
+
+/** The states in which it can go; undefined where any will do. */
+function statesOf(kind: Kind): readonly string[] | undefined {
+  const ways = ['delete', 'expunge'].flatMap((verb) => kind.actions[verb] ?? []);
+  const known = ways.flatMap(({ from }) => (from ? [from] : []));
+  return known.length === ways.length ? known.flat() : undefined;
+}
+
+const foreseeBy =
+  (hookFor: HookFor) =>
+  async (tx: Client, caller: Caller, { kind, row }: { kind: Kind; row: Row }): Promise<Hold[]> => {
+    const { going } = await walkDown(tx, caller, kind, row);
+    const held = going.map(({ kind: of, id, onDelete }): Hold => {
+      const from = id === row.id || onDelete !== 'own' ? statesOf(kindOf(of)) : undefined;
+      return { kind: of, id, mode: 'D', conditions: unprotected(kindOf(of), id), ...(from ? { from } : {}) };
+    });
+    return [...held, ...(await besides(tx, hookFor, separate(going, row.id)))];
+  };
+
+/**
+ * What the children hold beside what goes, such as the disks that an instance only lets go of. It is held from the beginning too: who came into
+ * line there later would be before the child, and wait for what goes.
+ */
+async function besides(tx: Client, hookFor: HookFor, alone: readonly Dependent[]): Promise<Hold[]> {
+  const rows = await loadAll(tx, alone);
+  const asked = alone.flatMap((one) => {
+    const row = rows.get(keyOf(one));
+    return ['delete', 'expunge'].flatMap((verb) => {
+      const hook = hookFor(one.kind, verb);
+      if (!row || !hook?.holds) return [];
+      const scene: Scene = { kind: kindOf(one.kind), input: {}, row, loaded: rows };
+      return [{ hook, scene, related: hook.related?.(scene) ?? [] }];
+    });
+  });
+  const found = await loadAll(
+    tx,
+    asked.flatMap(({ related }) => related),
   );
+  const byPlace = new Map<string, [string, Row][]>();
+  const place = ({ kind, by = 'id', id }: Related): string => `${kind}.${by}/${id}`;
+  const fields = new Set(asked.flatMap(({ related }) => related.map(({ kind, by = 'id' }) => `${kind}.${by}`)));
+  for (const entry of found)
+    for (const field of fields) {
+      const [kind = '', by = ''] = field.split('.');
+      if (!entry[0].startsWith(`${kind}/`)) continue;
+      const key = place({ kind, by, id: String(entry[1][by]) });
+      byPlace.set(key, [...(byPlace.get(key) ?? []), entry]);
+    }
+  return asked.flatMap(({ hook, scene, related }) => {
+    const loaded = new Map(related.flatMap((one) => byPlace.get(place(one)) ?? []));
+    return (hook.holds?.({ ...scene, loaded }) ?? []).map(({ kind, id, mode }): Hold => ({ kind, id, mode }));
+  });
 }
 
 /** What goes by a delete of its own; the rest goes along with one of them. */
@@ -50,7 +91,10 @@ function refuseWithout(
   );
 }
 
-async function accept({ tx, caller, kind, row, input, references, workflowInput }: Accepting): Promise<void> {
+async function accept(
+  { tx, caller, kind, row, input, references, workflowInput }: Accepting,
+  hookFor: HookFor,
+): Promise<void> {
   const { going, blocking, complete } = await walkDown(tx, caller, kind, row);
   if (!complete || going.length > cascadeMax)
     throw new Problem(
@@ -88,6 +132,7 @@ async function accept({ tx, caller, kind, row, input, references, workflowInput 
     });
   for (const one of alone) {
     const found = references.get(keyOf(one));
+    if (found) hookFor(one.kind, 'delete')?.refuse?.(found);
     // Whether the caller may delete the target itself has been asked.
     if (one.id !== row.id) refuseWithout(caller, 'delete', one, found);
     if (hasTrash(one.kind) && input.expunge) refuseWithout(caller, 'expunge', one, found);
@@ -115,13 +160,13 @@ async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<
 }
 
 /** Who may ask for it is who may ask for the delete. */
-export const cascadeOf = ({ home, place, own, mine }: Hook = {}): Hook => ({
+export const cascadeOf = (hookFor: HookFor, { home, place, own, mine }: Hook = {}): Hook => ({
   ...(home ? { home } : {}),
   ...(place ? { place } : {}),
   ...(own ? { own } : {}),
   ...(mine ? { mine } : {}),
-  foresee,
+  foresee: foreseeBy(hookFor),
   // What hangs on it goes along, and is looked at above.
   dependentsGo: () => true,
-  accept,
+  accept: (accepting) => accept(accepting, hookFor),
 });

@@ -101,6 +101,8 @@ export interface Change {
   verb: string;
   targetId: string | null;
   body: unknown;
+  /** As it was sent, where the body says more by now: an Idempotency-Key is of this. */
+  asked?: unknown;
   caller: Caller;
   requestId: string;
   sourceAddress: string;
@@ -155,6 +157,8 @@ export interface Hook {
   home?(row: Row): { kind: string; id: string } | null;
   /** Whether it is the caller's own, for which holding the permission anywhere is enough. */
   own?(row: Row, caller: Caller): boolean;
+  /** Refuses for good what may never be done to this one, whoever asks. Of a delete it is asked too when that goes along with another. Pure. */
+  refuse?(row: Row): void;
   /** Of a delete: what hangs on the resource does not hold it up, because the operation itself frees it. */
   dependentsGo?(input: Record<string, unknown>): boolean;
   /** Whether it is for this caller and nobody else to do, wherever the permission is held. */

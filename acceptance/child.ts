@@ -1,11 +1,13 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
-import { type Database, run } from '../database/database.ts';
+import { type Database, insertAll, run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
+import { permissionOf } from './authorize.ts';
 import { type Caller, systemCaller } from './caller.ts';
 import type { Outcome } from './change.ts';
 import { acceptAs } from './own.ts';
+import { refusedBody } from './records.ts';
 import { holderOf } from './rights.ts';
 
 export interface ChildRequest {
@@ -43,9 +45,11 @@ export async function acceptChild(
   { type, targetId, input }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
-  const [parent] = await run<Actor & { requestId: string | null; type: string; targetId: string }>(
+  const [parent] = await run<
+    Actor & { requestId: string | null; projectId: string | null; type: string; targetId: string }
+  >(
     database.pool,
-    `SELECT "actorUserId", "actorApiKeyId", "requestId", type, "targetId" FROM "operation" WHERE id = $1`,
+    `SELECT "actorUserId", "actorApiKeyId", "requestId", "projectId", type, "targetId" FROM "operation" WHERE id = $1`,
     [parentId],
   );
   if (!parent) throw new Problem('NOT_FOUND', `there is no operation ${parentId}`);
@@ -54,16 +58,40 @@ export async function acceptChild(
     goesOn || holder
       ? {}
       : { refused: new Problem('FORBIDDEN', 'the API key that asked for this can not be used any more') };
-  const [kind = '', verb = ''] = type.split('.');
-  return acceptAs(
-    database,
-    holder ?? goingOnAs(parent),
-    { kind: kindOf(kind), verb, targetId, body: input ?? {} },
-    {
-      requestId: parent.requestId ?? parentId,
-      idempotencyKey: key,
-      ...(verb === 'create' ? { marks: marksOf(parent, kindOf(kind)) } : {}),
-      parent: { operationId: parentId, key, ...refused },
-    },
-  );
+  const [kindName = '', verb = ''] = type.split('.');
+  const kind = kindOf(kindName);
+  const requestId = parent.requestId ?? parentId;
+  try {
+    return await acceptAs(
+      database,
+      holder ?? goingOnAs(parent),
+      { kind, verb, targetId, body: input ?? {} },
+      {
+        requestId,
+        idempotencyKey: key,
+        ...(verb === 'create' ? { marks: marksOf(parent, kind) } : {}),
+        parent: { operationId: parentId, key, ...refused },
+      },
+    );
+  } catch (error) {
+    if (error instanceof Problem && error.status < 500)
+      await noteRefusal(database, {
+        projectId: parent.projectId,
+        actorUserId: parent.actorUserId,
+        actorApiKeyId: parent.actorApiKeyId,
+        sourceAddress: 'system',
+        permission: permissionOf({ kind, verb }),
+        resourceKind: kind.name,
+        resourceId: targetId,
+        input: refusedBody(kind, verb, input ?? {}),
+        code: error.code,
+        operationId: parentId,
+        requestId,
+      });
+    throw error;
+  }
 }
+
+/** Who is refused as a part of something larger is in the audit trail like everybody. */
+const noteRefusal = (database: Database, entry: Record<string, unknown>): Promise<void> =>
+  insertAll(database.pool, { auditEntry: [{ id: crypto.randomUUID(), outcome: 'denied', ...entry }] });

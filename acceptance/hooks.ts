@@ -37,4 +37,4 @@ const hooks: Hooks = {
 };
 
 export const hookOf = (kind: string, verb: string): Hook | undefined =>
-  verb === 'cascade' ? cascadeOf(hooks[`${kind}.delete`]) : hooks[`${kind}.${verb}`];
+  verb === 'cascade' ? cascadeOf(hookOf, hooks[`${kind}.delete`]) : hooks[`${kind}.${verb}`];

@@ -83,6 +83,9 @@ function isOfType(schema: JsonSchema, value: unknown): boolean {
   }
 }
 
+const isOpen = ({ patternProperties }: JsonSchema): boolean =>
+  Object.values((patternProperties ?? {}) as Record<string, JsonSchema>).some(({ type, anyOf }) => !type && !anyOf);
+
 /** Of what the schema knows the values, of all else the names alone. */
 function keptOf(schema: JsonSchema, value: unknown): unknown {
   if (value === null || value === hidden) return value;
@@ -90,7 +93,10 @@ function keptOf(schema: JsonSchema, value: unknown): unknown {
   const fitting = branches.find((branch) => isOfType(branch, value));
   if (!fitting) return hidden;
   if (Array.isArray(value)) return value.map((item) => keptOf((fitting.items as JsonSchema | undefined) ?? {}, item));
-  if (!isObject(value) || (!fitting.properties && !fitting.additionalProperties)) return value;
+  if (!isObject(value)) return value;
+  // Members of any kind, such as what another action takes: nobody knows which of them are secrets.
+  if (isOpen(fitting)) return Object.fromEntries(Object.keys(value).map((name) => [name, hidden]));
+  if (!fitting.properties && !fitting.additionalProperties) return value;
   const known = (fitting.properties ?? {}) as Record<string, JsonSchema>;
   const others = fitting.additionalProperties;
   return Object.fromEntries(

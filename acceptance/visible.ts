@@ -38,7 +38,7 @@ const conditionFor =
   (kind: Kind, alias: Sql): Sql | null => {
     const scopes = scopesOf(caller, `${kind.name}.${verb}`);
     if (scopes.platform) return null;
-    const seen = mayAsk(caller, kind, verb) ? seenIn(scopes, caller, kind, alias) : FALSE;
+    const seen = mayAsk(caller, kind, verb) ? seenIn(scopes, caller, kind, alias, verb) : FALSE;
     // What is shared one by one, by ids of this very kind.
     const shared = [...(scopes.shares.get(kind.name) ?? [])];
     return seen === null || shared.length === 0 ? seen : sql`(${seen} OR ${alias}.id = ANY(${shared}::uuid[]))`;
@@ -47,7 +47,7 @@ const conditionFor =
 const FALSE = sql`FALSE`;
 
 /** What the caller sees for where it lies. */
-function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql): Sql | null {
+function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql, verb: 'get' | 'list'): Sql | null {
   const projects = [...scopes.projects];
   const accounts = [...scopes.accounts];
   const domains = [...scopes.domains];
@@ -57,6 +57,9 @@ function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql): Sql | n
       projects.length === 1
         ? sql`${alias}."projectId" = ${projects[0]}::uuid`
         : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
+    // What lies in no project, such as the delete of an account with all that is in it, its own caller follows.
+    if (kind.name === 'operation' && verb === 'get')
+      return sql`(${own} OR (${alias}."projectId" IS NULL AND ${alias}."actorUserId" = ${caller.userId}::uuid))`;
     return kind.catalogue ? sql`(${own} OR ${alias}.visibility = 'public')` : own;
   }
   if (kind.name === 'project')

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
+import { isAnswered } from '../acceptance/accept.ts';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
 import { manyOf } from '../acceptance/platform/operation.ts';
@@ -231,6 +232,9 @@ async function namingTargets(api: Api, change: Change): Promise<Change> {
   if (typeof targets?.filter !== 'string') return change;
   if (targets.ids !== undefined) throw refused('targets', 'has ids or a filter, and not both');
   const { kind } = manyOf(body?.action);
+  const asked = structuredClone(body);
+  // Asked again, it would find others: what it did to the first.
+  if (await isAnswered(api.database, change)) return { ...change, asked };
   const ids: string[] = [];
   let pageToken: string | undefined;
   do {
@@ -246,19 +250,20 @@ async function namingTargets(api: Api, change: Change): Promise<Change> {
       throw refused('targets.filter', `finds more than ${manyTargets} at a time; narrow it down`);
     pageToken = nextPageToken ?? undefined;
   } while (pageToken);
-  return { ...change, body: { ...body, targets: { ...targets, ids } } };
+  return { ...change, asked, body: { ...body, targets: { ...targets, ids } } };
 }
 
-/** Whether a tenant may ask this of an operation: it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */
+/** Whether a tenant may ask this of an operation: it is its own and in no project, or it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */
 async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Promise<boolean> {
-  const [row] = await run<{ projectId: string | null; known: boolean }>(
+  const [row] = await run<{ projectId: string | null; actorUserId: string | null; known: boolean }>(
     api.database.pool,
-    `SELECT o."projectId", coalesce(u."accountId" = ANY($2::uuid[]) OR u."accountId" = p."accountId" OR EXISTS (
+    `SELECT o."projectId", o."actorUserId", coalesce(u."accountId" = ANY($2::uuid[]) OR u."accountId" = p."accountId" OR EXISTS (
               SELECT 1 FROM "roleBinding" b WHERE b."deletedAt" IS NULL AND b.state = 'active' AND (b."expiresAt" IS NULL OR b."expiresAt" > now())
                 AND b."targetKind" = 'project' AND b."targetId" = p.id AND b."subjectKind" = 'user' AND b."subjectId" = u.id), FALSE) AS known
      FROM "operation" o LEFT JOIN "user" u ON u.id = o."actorUserId" LEFT JOIN "project" p ON p.id = o."projectId" WHERE o.id = $1`,
     [id, [caller.accountId, ...scopes.accounts]],
   );
+  if (row?.projectId === null && row.actorUserId === caller.userId) return scopes.anywhere;
   return row?.projectId != null && scopes.projects.has(row.projectId) && row.known;
 }
 

@@ -15,7 +15,7 @@ const passOnCancels = (database: Database, temporal: Client, operations: { id: s
 
 /**
  * Who pulls the plug does not wait until a guest has been asked nicely for ten minutes: a stop that is still asking is cancelled for the
- * sake of one by force that waits behind it.
+ * sake of one by force that waits behind it. One that is a part of a delete is not what the other waits for: it would only make that fail.
  */
 export async function giveWayToForce(database: Database, temporal: Client): Promise<void> {
   const asking = await run<{ id: string; state: string }>(
@@ -26,6 +26,7 @@ export async function giveWayToForce(database: Database, temporal: Client): Prom
        AND soft."targetId" = force."targetId" AND soft.type = 'instance.stop' AND soft.input->>'mode' <> 'force'
        AND soft.state IN ('queued', 'running') AND soft."createdAt" < force."createdAt"
        AND NOT soft."pointOfNoReturnPassed" AND soft."cancelRequestedAt" IS NULL
+       AND NOT EXISTS (SELECT 1 FROM "operationLock" l WHERE l."operationId" = soft.id AND l."resourceId" = soft."targetId" AND l.within IS NOT NULL)
      RETURNING soft.id, soft.state`,
   );
   // One that has not begun learns of it at its turn.

@@ -260,15 +260,15 @@ export const tenancyHooks: Hooks = {
   },
   'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
   'project.delete': {
-    accept({ row }) {
+    refuse(row) {
       if (row.isDefault) throw new Problem('INVALID_STATE', 'the default project goes with its account');
     },
   },
   'user.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
   'user.disable': { accept: ({ row }) => keepAdministrator(row) },
   'user.delete': {
+    refuse: keepAdministrator,
     async accept({ tx, row }) {
-      keepAdministrator(row);
       await run(
         tx,
         `UPDATE "apiKey" SET "deletedAt" = now(), enabled = false WHERE "userId" = $1 AND "deletedAt" IS NULL`,
@@ -285,7 +285,7 @@ export const tenancyHooks: Hooks = {
   'apiKey.delete': { own: (row, caller) => row.userId === caller.userId },
   'role.update': { accept: widenRole },
   'role.delete': {
-    accept({ row }) {
+    refuse(row) {
       if (row.builtIn) throw new Problem('PROTECTED', `role ${String(row.name)} is ready-made and can not be removed`);
     },
   },
@@ -304,7 +304,7 @@ export const tenancyHooks: Hooks = {
     mine: (row, caller) => isForCaller(row, caller, 'decline'),
     accept: ({ row }) => keepAdministrator(row),
   },
-  'roleBinding.delete': { home: target, accept: ({ row }) => keepAdministrator(row) },
+  'roleBinding.delete': { home: target, refuse: keepAdministrator },
   'quota.create': {
     async accept({ tx, input }) {
       if (!countedAt(input.counter as Counter, String(input.scopeKind)))

@@ -29,7 +29,11 @@ interface Instance {
 }
 interface Volume extends Instance {
   instanceId: string | null;
+  role: string;
 }
+
+/** The root volume of an instance that is asked to leave it behind: it is free when the instance has gone. */
+const isKept = ({ role, instanceId }: Volume): boolean => role === 'root' && instanceId !== null;
 
 export const cascades = ({ database: { pool } }: World) => ({
   /** What is there now: all of it is held, so that it stays so. */
@@ -48,16 +52,20 @@ export const cascades = ({ database: { pool } }: World) => ({
       const states = `WHERE id = ANY($1::uuid[]) ORDER BY id`;
       const [instances, volumes] = await Promise.all([
         run<Instance>(pool, `SELECT id, state FROM "instance" ${states}`, [idsOf('instance')]),
-        run<Volume>(pool, `SELECT id, state, "instanceId" FROM "volume" ${states}`, [idsOf('volume')]),
+        run<Volume>(pool, `SELECT id, state, "instanceId", role FROM "volume" ${states}`, [idsOf('volume')]),
       ]);
-      return { destroy: destroying(instances, volumes), remove: removing(alone, id, expunge) };
+      return {
+        destroy: destroying(instances, volumes),
+        remove: removing(alone, new Set(volumes.filter(isKept).map((one) => one.id)), id, expunge),
+      };
     },
   }),
 });
 
 const order = removalOrderOf(allKinds, childrenOf);
 
-function destroying(instances: Instance[], volumes: Volume[]): CascadePlan['destroy'] {
+function destroying(instances: Instance[], all: Volume[]): CascadePlan['destroy'] {
+  const volumes = all.filter((one) => !isKept(one));
   const attached = volumes.filter(({ instanceId }) => instanceId !== null);
   return [
     instances
@@ -88,17 +96,23 @@ function destroying(instances: Instance[], volumes: Volume[]): CascadePlan['dest
 }
 
 /** What has been destroyed goes for good; of a target that may be recovered for a while, that is left out. */
-function removing(alone: Going[], targetId: string, expunge: boolean): ChildRequest[][] {
+function removing(alone: Going[], kept: ReadonlySet<string>, targetId: string, expunge: boolean): ChildRequest[][] {
   const groups = new Map<string, ChildRequest[]>();
+  const put = (key: string, verb: string, { kind, id }: Going): void =>
+    void groups.set(key, [...(groups.get(key) ?? []), { type: `${kind}.${verb}`, targetId: id }]);
+  const left = alone.filter(({ id }) => kept.has(id));
   // The leaves first, which the walk has put there; of one kind one level after the other.
   const inOrder = alone
+    .filter(({ id }) => !kept.has(id))
     .map((one, index) => ({ ...one, place: order.indexOf(one.kind), index }))
     .sort((a, b) => a.place - b.place || b.level - a.level || a.index - b.index);
-  for (const { kind, id, level } of inOrder) {
-    if (hasTrash(kind) && id === targetId && !expunge) continue;
-    const key = `${kind}/${level}`;
-    const group = groups.get(key) ?? [];
-    groups.set(key, [...group, { type: `${kind}.${hasTrash(kind) ? 'expunge' : 'delete'}`, targetId: id }]);
+  for (const one of inOrder) {
+    if (hasTrash(one.kind) && one.id === targetId && !expunge) continue;
+    put(`${one.kind}/${one.level}`, hasTrash(one.kind) ? 'expunge' : 'delete', one);
+    if (one.kind !== 'instance') continue;
+    // What instances leave behind follows them.
+    for (const verb of ['delete', 'expunge']) groups.set(`left/${verb}`, []);
   }
-  return [...groups.values()];
+  for (const verb of ['delete', 'expunge']) for (const one of left) put(`left/${verb}`, verb, one);
+  return [...groups.values()].filter((group) => group.length > 0);
 }

@@ -198,12 +198,14 @@ export const operations = ({ database }: World) => ({
           [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
         );
         if (!asked) return;
-        await run(
-          tx,
-          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
+        // What keeps no fault, such as a project that goes with all that is in it, has none to show.
+        if (isLocked(kindOf(operation.targetKind)))
+          await run(
+            tx,
+            `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
            WHERE id = $1 AND "currentOperationId" = $3`,
-          [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId }), at.operationId],
-        );
+            [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId }), at.operationId],
+          );
         await insertAll(tx, {
           event: [
             eventRow({
@@ -239,12 +241,13 @@ export const operations = ({ database }: World) => ({
           [at.operationId, at.rollingBack ? 'rollingBack' : 'running', at.question ?? null],
         );
         if (!resumed) return;
-        await run(
-          tx,
-          `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1
+        if (isLocked(kindOf(operation.targetKind)))
+          await run(
+            tx,
+            `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1
            WHERE id = $1 AND "currentOperationId" = $2`,
-          [operation.targetId, at.operationId],
-        );
+            [operation.targetId, at.operationId],
+          );
       });
     },
   }),

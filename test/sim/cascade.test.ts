@@ -1,6 +1,7 @@
 /** A delete with all that hangs on it: refused whole, undone whole until its point of no return, and nothing is left of it afterwards. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { follower, refusal } from '../support/operations.ts';
@@ -241,4 +242,99 @@ test('what has a recovery window is freed at once when only that is asked, and w
   for (const volume of items) await cloud.tenant.done('DELETE', `/v1/volumes/${volume.id}?expunge=true`);
   expect(items).toHaveLength(1);
   expect(await picture()).toEqual(empty);
+});
+
+test('who comes later to what a child uses beside what goes waits behind the whole, and a stop by force does not make it fail', async () => {
+  const empty = await picture();
+  const { id } = await deploy('in line', { dataVolumes: [{ sizeGib: 1 }] });
+  const { items } = await admin.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/volumes?filter=${encodeURIComponent(`instanceId = "${id}" AND role = "data"`)}`,
+  );
+  letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
+  const { tenant } = cloud;
+  const whole = await tenant.call<OperationView>('DELETE', `/v1/instances/${id}?expunge=true`);
+  await until(whole.id, ({ steps }) => steps.some(({ name }) => name === 'instance.stop'));
+  const later = await Promise.all([
+    tenant.call<OperationView>('POST', `/v1/volumes/${items[0]?.id}/actions/detach`),
+    tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' }),
+    tenant.call<OperationView>('POST', `/v1/volumes/${items[0]?.id}/actions/resize`, { sizeGib: 2 }),
+  ]);
+  await letGo();
+  expect(await admin.settled(whole.id)).toMatchObject({ state: 'succeeded', error: null });
+  for (const one of later) expect((await admin.settled(one.id)).state).toBe('failed');
+  for (const volume of items) await tenant.done('DELETE', `/v1/volumes/${volume.id}?expunge=true`);
+  expect(await picture()).toEqual(empty);
+});
+
+test('what may never go refuses the whole, and not when all else is gone', async () => {
+  const { account, project } = await newAccount('default');
+  const volume = await make(admin, 'volumes', {
+    name: 'stays',
+    zoneId,
+    volumeTypeId: cloud.volumeTypes[0]?.id,
+    sizeGib: 1,
+    projectId: project.id,
+  });
+  const whole = '?cascade=true&expunge=true';
+  expect(await refusal(admin.call('DELETE', `/v1/projects/${project.id}${whole}`))).toBe('409 INVALID_STATE');
+  expect((await told('volumes', volume.id)).state).toBe('ready');
+  const role = await admin.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/roles?pageSize=1&filter=${encodeURIComponent('builtIn = true')}`,
+  );
+  expect(await refusal(admin.call('DELETE', `/v1/roles/${role.items[0]?.id}?cascade=true`))).toMatch(
+    /^409 (PROTECTED|HAS_DEPENDENTS)$/,
+  );
+  await admin.done('DELETE', `/v1/accounts/${account.id}${whole}`);
+});
+
+test('while an account goes nothing is made in it, and who asked for it follows it', async () => {
+  const { account } = await newAccount('going');
+  const { api } = await person('going', account.id, 'accountOwner', ['account', account.id]);
+  const other = await newAccount('other');
+  const tree = await plant(admin, cloud, other.account.id);
+  const project = await api.call('POST', '/v1/projects', { name: 'p', accountId: account.id });
+  letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
+  const whole = await admin.call<OperationView>('DELETE', `/v1/accounts/${other.account.id}?cascade=true&expunge=true`);
+  await until(whole.id, ({ steps }) => steps.some(({ name }) => name === 'instance.stop'));
+  const late = { name: 'late', accountId: other.account.id };
+  expect(await refusal(admin.call('POST', '/v1/projects', late))).toBe('409 RESOURCE_BUSY');
+  await letGo();
+  expect((await admin.settled(whole.id)).error).toBe(null);
+  expect(await refusal(admin.call('GET', `/v1/projects/${tree.project.id}`))).toBe('404 NOT_FOUND');
+  const own = await api.call<OperationView>('DELETE', `/v1/projects/${project.id}?cascade=true`);
+  expect((await api.settled(own.id)).state).toBe('succeeded');
+});
+
+test('a project that can not go any further is stuck, and goes on when it is asked to', async () => {
+  const { account } = await newAccount('stuck');
+  const project = await admin.call('POST', '/v1/projects', { name: 'p', accountId: account.id });
+  await setRules(admin, [{ operationType: 'project.cascade', step: 'project.delete', fault: 'failBefore' }]);
+  const { id } = await admin.call<OperationView>('DELETE', `/v1/projects/${project.id}?cascade=true`);
+  await until(id, ({ state }) => state === 'stuck');
+  await setRules(admin, []);
+  await admin.call('POST', `/v1/operations/${id}/actions/retry`, {});
+  expect((await admin.settled(id)).state).toBe('succeeded');
+  await admin.call('DELETE', `/v1/accounts/${account.id}`);
+});
+
+test('a root volume that its instance would leave behind goes with the project', async () => {
+  const tree = await theTree();
+  const subnets = await admin.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/subnets?filter=${encodeURIComponent(`networkId = "${tree.network.id}"`)}`,
+  );
+  await make(
+    admin,
+    'instances',
+    instanceBody(cloud, 'keeps its root', {
+      projectId: tree.project.id,
+      networkInterfaces: [{ subnetId: subnets.items[0]?.id }],
+      rootVolume: { keepOnDelete: true },
+    }),
+  );
+  const ended = await admin.settled((await remove(tree)).id);
+  expect([ended.state, ended.error]).toEqual(['succeeded', null]);
+  await isGone();
 });

@@ -91,6 +91,11 @@ test('what fails is told one by one, and what succeeded stays; after the first n
     error: { code: 'PARTLY_FAILED', succeeded: 2, notRun: 0, failed: [{ targetId: ids[0], code: 'INVALID_STATE' }] },
   });
   expect(await Promise.all(ids.map(stateOf))).toEqual(['stopped', 'stopped', 'stopped']);
+  const { items: refusals } = await admin.call<{ items: unknown[] }>(
+    'GET',
+    `/v1/audit-entries?filter=${encodeURIComponent(`operationId = "${parent.id}" AND outcome = "denied"`)}`,
+  );
+  expect(refusals).toMatchObject([{ permission: 'instance.stop', resourceId: ids[0], code: 'INVALID_STATE' }]);
   await tenant.done('POST', `/v1/instances/${ids[1]}/actions/start`);
   const stopped = await admin.settled(
     (await runMany({ ...stop, targets: { ids }, maxParallel: 1, stopOnFailure: true })).id,
@@ -190,4 +195,31 @@ test('targets of several projects are for operators', async () => {
   const expunged = await admin.settled((await runMany({ ...remove, action: 'volume.expunge' }, admin)).id);
   expect(expunged.state).toBe('succeeded');
   await admin.call('DELETE', `/v1/projects/${project.id}`);
+});
+
+test('an Idempotency-Key is of the filter, and not of what that finds', async () => {
+  const name = crypto.randomUUID();
+  await make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[0]?.id, sizeGib: 1 });
+  const ask = async (action: string): Promise<[number, OperationView]> => {
+    const body = { action, targets: { filter: `name = "${name}" AND state = "ready"` } };
+    const response = await tenant.raw('POST', '/v1/operations/actions/runMany', JSON.stringify(body), {
+      'content-type': 'application/json',
+      'idempotency-key': name,
+    });
+    return [response.status, (await response.json()) as OperationView];
+  };
+  const [, first] = await ask('volume.delete');
+  await admin.settled(first.id);
+  expect(await ask('volume.delete')).toMatchObject([202, { id: first.id }]);
+  expect(await ask('volume.expunge')).toMatchObject([422, { code: 'IDEMPOTENCY_MISMATCH' }]);
+});
+
+test('what only an upload may begin is not begun for many', async () => {
+  const image = await tenant.call('POST', '/v1/images', {
+    name: 'many',
+    zoneId: cloud.zone.id,
+    architecture: 'x86_64',
+  });
+  expect(await refusal(runMany({ action: 'image.import', targets: { ids: [image.id] } }))).toBe('422 INVALID_ARGUMENT');
+  await tenant.done('DELETE', `/v1/images/${image.id}`);
 });
