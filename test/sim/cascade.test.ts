@@ -336,5 +336,7 @@ test('a root volume that its instance would leave behind goes with the project',
   );
   const ended = await admin.settled((await remove(tree)).id);
   expect([ended.state, ended.error]).toEqual(['succeeded', null]);
-  await isGone();
+  standing = undefined;
+  expect(await refusal(told('projects', tree.project.id))).toBe('404 NOT_FOUND');
+  expect(await wrong()).toEqual([]);
 });
