@@ -176,6 +176,35 @@ function problemOf(error: unknown, step: string | null): OperationProblem {
   return { code: 'INTERNAL', message: cause instanceof Error ? cause.message : String(cause), step };
 }
 
+/** What the records answer of an operation that is over: what came of it. */
+interface Over {
+  refused: OperationProblem | null;
+  ended?: { result: unknown };
+}
+
+/**
+ * The operation is over already, so the run ends as it did. A message may come in just as a run ends: then Temporal has its last piece done anew, without what was done
+ * beside its history.
+ */
+class Ended extends Error {
+  readonly how: Over;
+
+  constructor(how: Over) {
+    super('the operation has ended');
+    this.how = how;
+  }
+}
+
+function refuseEnded(answer: unknown): void {
+  const how = answer as Over | null | undefined;
+  if (how?.ended || how?.refused) throw new Ended(how);
+}
+
+function asItEnded<T>({ refused, ended }: Over): T {
+  if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
+  return ended?.result as T;
+}
+
 interface Undo {
   report: StepReport;
   undo: () => Promise<unknown>;
@@ -306,7 +335,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
         answers.get(questions) ?? signalled.get(report.index) ?? (isNamed ? undefined : nameless);
       report.error = problem;
       const question = { ...problem, stepIndex: report.index, question: questions };
-      await record('stuck', { steps, problem: question, committed });
+      refuseEnded(await record('stuck', { steps, problem: question, committed }));
       await condition(() => given() !== undefined);
       const verb = given() ?? 'retry';
       report.error = null;
@@ -446,7 +475,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     scope.cancel();
     await Promise.allSettled([...running]);
     const problem = problemOf(cancelled ? new CancelledFailure('cancelled on request') : error, failedStep);
-    await record('rollBack', { steps, problem });
+    refuseEnded(await record('rollBack', { steps, problem }));
     for (const { report, undo } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';
@@ -461,12 +490,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
-  const { refused, ended: over } = (await record('begin')) as {
-    refused: OperationProblem | null;
-    ended?: { result: T };
-  };
-  if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
-  if (over) return over.result;
+  const begun = (await record('begin')) as Over;
+  if (begun.refused || begun.ended) return asItEnded(begun);
 
   let result: T;
   try {
@@ -479,10 +504,16 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       return answered;
     });
   } catch (error) {
+    if (error instanceof Ended) return asItEnded(error.how);
     // Steps do not fail there, so this is a workflow that is wrong: it waits, with all it holds, for one that is right.
     if (committed) throw new Error(`failed after the point of no return: ${problemOf(error, failedStep).message}`);
     return await CancellationScope.nonCancellable(async () => {
-      await unwind(error);
+      try {
+        await unwind(error);
+      } catch (end) {
+        if (end instanceof Ended) return asItEnded<T>(end.how);
+        throw end;
+      }
       throw error;
     });
   }

@@ -3,7 +3,7 @@
 import { acceptChild, type ChildRequest } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
 import type { Client } from '../../database/database.ts';
-import { insertAll, run, transaction } from '../../database/database.ts';
+import { type Database, insertAll, run, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { startOf } from '../../database/queue.ts';
 import { isLocked } from '../../model/columns.ts';
@@ -48,7 +48,7 @@ async function enter(
 }
 
 /** How a turn begins: `refused` ends the operation; `ended` is what came of it when it is over already. */
-interface Begun {
+export interface Begun {
   refused: OperationProblem | null;
   ended?: { result: unknown };
 }
@@ -66,6 +66,13 @@ async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
   if (state === 'succeeded') return { refused: null, ended: { result: end?.result ?? null } };
   return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
 }
+
+/** The same of one that no run may touch any more; undefined of one that has not ended. */
+const howItEnded = (database: Database, operationId: string): Promise<Begun | undefined> =>
+  transaction(database, async (tx) => {
+    const operation = await lockOperation(tx, operationId);
+    return finals.has(operation.state) ? endOf(tx, operation) : undefined;
+  });
 
 const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
 
@@ -147,14 +154,16 @@ export const operations = ({ database }: World) => ({
       operationId: string;
       steps: StepReport[];
       problem: OperationProblem;
-    }): Promise<void> {
+    }): Promise<Begun | undefined> {
       const [rolled] = await run<{ type: string }>(
         database.pool,
         `UPDATE "operation" SET state = 'rollingBack', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
          WHERE id = $1 AND "endedAt" IS NULL RETURNING type`,
         [operationId, JSON.stringify(steps), JSON.stringify(problem)],
       );
-      if (rolled) metrics.rollbacks.labels(rolled.type).inc();
+      if (!rolled) return howItEnded(database, operationId);
+      metrics.rollbacks.labels(rolled.type).inc();
+      return undefined;
     },
   }),
 
@@ -187,9 +196,10 @@ export const operations = ({ database }: World) => ({
       steps: StepReport[];
       problem: OperationProblem;
       committed: boolean;
-    }): Promise<void> {
-      await transaction(database, async (tx) => {
+    }): Promise<Begun | undefined> {
+      return transaction(database, async (tx) => {
         const operation = await lockOperation(tx, at.operationId);
+        if (finals.has(operation.state)) return endOf(tx, operation);
         // A question that was asked before, and may be answered by now, is not asked again by a try that comes late.
         const [asked] = await run(
           tx,
@@ -197,7 +207,7 @@ export const operations = ({ database }: World) => ({
            WHERE id = $1 AND "endedAt" IS NULL AND coalesce((error->>'question')::int, 0) < coalesce($4, 2147483647) RETURNING 1`,
           [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
         );
-        if (!asked) return;
+        if (!asked) return undefined;
         // What keeps no fault, such as a project that goes with all that is in it, has none to show.
         if (isLocked(kindOf(operation.targetKind)))
           await run(
@@ -219,6 +229,7 @@ export const operations = ({ database }: World) => ({
             }),
           ],
         });
+        return undefined;
       });
     },
   }),

@@ -20,7 +20,14 @@ let held: Promise<void>;
 /** Steps that fail for good while they are in here. */
 let broken: Set<string>;
 
+/** What came of the operation, once its record says so. */
+let over: { refused: unknown; ended?: { result: unknown } } | undefined;
+/** What happens just as the run is about to end. */
+let atTheEnd: (() => Promise<unknown>) | undefined;
+
 beforeEach(() => {
+  over = undefined;
+  atTheEnd = undefined;
   asked = [];
   broken = new Set();
   questions = [];
@@ -29,7 +36,7 @@ beforeEach(() => {
   });
 });
 
-const steps = ['held', 'first', 'second', 'fails'];
+const steps = ['held', 'first', 'second', 'fails', 'kept'];
 const bookkeeping = ['begin', 'succeed', 'fail', 'rollBack', 'stuck', 'resume'];
 const activities = Object.fromEntries([
   ...steps.flatMap((name) => [
@@ -37,6 +44,7 @@ const activities = Object.fromEntries([
       `probe.${name}`,
       async (): Promise<void> => {
         asked.push(name);
+        if (over) throw ApplicationFailure.nonRetryable(`${name} comes too late`, 'INVALID_STATE');
         // A step that has not begun when its sibling fails never does.
         if (name === 'fails') await hasAsked('held');
         if (name === 'fails' || broken.has(name))
@@ -48,6 +56,7 @@ const activities = Object.fromEntries([
       `probe.${name}.undo`,
       async (): Promise<void> => {
         asked.push(`${name}.undo`);
+        if (over) throw ApplicationFailure.nonRetryable(`${name}.undo comes too late`, 'INVALID_STATE');
         if (broken.has(`${name}.undo`)) throw ApplicationFailure.nonRetryable(`${name}.undo is broken`, 'INTERNAL');
       },
     ],
@@ -58,6 +67,11 @@ const activities = Object.fromEntries([
       if (name === 'stuck') questions.push((input as { problem: (typeof questions)[number] }).problem);
       // Faults and live events are for steps; the saga's own records are none.
       asked.push(index === -1 ? `operations.${name}` : `operations.${name} as a step`);
+      if (over && ['begin', 'rollBack', 'stuck'].includes(name)) return over;
+      const { result, problem } = input as { result?: unknown; problem?: unknown };
+      if (name === 'succeed') over ??= { refused: null, ended: { result } };
+      if (name === 'fail') over ??= { refused: problem };
+      if (over) await atTheEnd?.();
       return name === 'begin' ? { refused: null } : undefined;
     },
   ]),
@@ -225,3 +239,41 @@ test('a cancel of what is being undone after a failure is refused', async () => 
   await handle.executeUpdate('answer', { args: [{ verb: 'retry', question: 1 }] });
   await expect(handle.result()).rejects.toThrow();
 }, 60_000);
+
+test.each([
+  // The last piece of the run is undone by this cancel, and done anew by the other signal.
+  ['endsBesideHistory', 'cancel', 'operations.rollBack'],
+  ['endsBesideHistoryForward', 'cancel', 'operations.rollBack'],
+  ['endsBesideHistory', 'turn', 'operations.rollBack'],
+  ['endsBesideHistoryForward', 'turn', 'operations.stuck'],
+] as const)(
+  'a signal that comes in just as it ends changes nothing of what came of it: %s, %s',
+  async (name, signal, again) => {
+    const handle = await start(name);
+    await hasAsked('held');
+    atTheEnd = () => {
+      atTheEnd = undefined;
+      return handle.signal(signal, crypto.randomUUID());
+    };
+    letGo();
+    expect(await handle.result()).toBe('kept');
+    // It was begun anew behind its end, or this would show nothing.
+    expect(asked).toContain(again);
+    expect(asked).not.toContain('held.undo');
+    expect(asked).not.toContain('operations.fail');
+  },
+  60_000,
+);
+
+test('nor of what has failed', async () => {
+  broken = new Set(['kept']);
+  const handle = await start('endsBesideHistory');
+  await hasAsked('held');
+  atTheEnd = () => {
+    atTheEnd = undefined;
+    return handle.signal('cancel');
+  };
+  letGo();
+  await expect(handle.result()).rejects.toMatchObject({ cause: { message: 'kept is broken' } });
+  expect(asked.filter((one) => one === 'held.undo')).toHaveLength(1);
+});

@@ -5,6 +5,24 @@ import { refs, saga } from '../../workflows/saga.ts';
 type Pair = StepPair<Record<string, never>, void>;
 const probe = refs<{ held: Pair; first: Pair; second: Pair; fails: Pair }>('probe', 'control');
 
+const record = refs<{ kept: Pair }>('probe', 'record');
+
+/** The last step is done beside the history, in the piece of the run that ends it. */
+export const endsBesideHistory = (): Promise<string> =>
+  saga(async (step) => {
+    await step(probe.held, {});
+    await step(record.kept, {});
+    return 'kept';
+  });
+
+export const endsBesideHistoryForward = (): Promise<string> =>
+  saga(async (step) => {
+    await step(probe.held, {});
+    step.commit();
+    await step(record.kept, {});
+    return 'kept';
+  });
+
 /** A branch that would go on while its sibling has failed. */
 export const branchGoesOn = (): Promise<void> =>
   saga(async (step) => {
