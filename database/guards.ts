@@ -5,6 +5,7 @@
  * - `belay_state` refuses a change of state by anybody but the operation that enters or leaves the resource.
  * - `belay_hold_…` refuses a change of where a tenant's resource is, how large it is, and of all else that nobody may PATCH, by anybody but the
  *   operation that holds it. Its name tells which columns it guards.
+ * - `<kind>_grants_go` takes grants on something, and to somebody, along when that is deleted.
  */
 import { createHash } from 'node:crypto';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
@@ -26,6 +27,8 @@ export const ofHolder = (kind: Kind): string[] =>
       )
     : [];
 
+const grantsGo = (kind: Kind): string => `${kind.name}_grants_go`;
+
 const holdGuard = (columns: string[]): string =>
   `belay_hold_${createHash('sha256').update(columns.join()).digest('hex').slice(0, 8)}`;
 
@@ -37,6 +40,7 @@ export function guardsOf(kind: Kind): string[] {
     ...(kind.readOnly ? [] : ['belay_register']),
     ...(held ? ['belay_state'] : []),
     ...(columns.length > 0 ? [holdGuard(columns)] : []),
+    grantsGo(kind),
   ];
 }
 
@@ -46,6 +50,9 @@ const rowOf = (alias: string, columns: string[]): string =>
 function definitionOf(guard: string, kind: Kind): string {
   const known = definitions[guard];
   if (known) return known(kind.name);
+  if (guard === grantsGo(kind))
+    return `CREATE TRIGGER "${guard}" AFTER UPDATE ON "${kind.name}" FOR EACH ROW
+      WHEN (OLD."deletedAt" IS NULL AND NEW."deletedAt" IS NOT NULL) EXECUTE FUNCTION belay_grants_go()`;
   const columns = ofHolder(kind);
   return `CREATE TRIGGER ${guard} BEFORE UPDATE ON "${kind.name}" FOR EACH ROW
     WHEN (OLD."deletedAt" IS NULL AND ${rowOf('OLD', columns)} IS DISTINCT FROM ${rowOf('NEW', columns)})
