@@ -7,9 +7,9 @@ import { cascadeMax } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, may, placeOf } from './caller.ts';
+import { type Caller, isOperator, may, placeOf } from './caller.ts';
 import type { Accepting, Hold, Hook, Related, Row, Scene } from './change.ts';
-import { type Dependent, type Going, named, others, walkDown } from './dependents.ts';
+import { type Dependent, everything, type Going, named, others, walkDown } from './dependents.ts';
 import { keyOf, unprotected } from './holds.ts';
 import { loadAll } from './load.ts';
 import { invalid } from './violation.ts';
@@ -29,7 +29,7 @@ function statesOf(kind: Kind): readonly string[] | undefined {
 const foreseeBy =
   (hookFor: HookFor) =>
   async (tx: Client, caller: Caller, { kind, row }: { kind: Kind; row: Row }): Promise<Hold[]> => {
-    const { going } = await walkDown(tx, caller, kind, row);
+    const { going } = await walkDown(tx, caller, kind, row, everything);
     const held = going.map(({ kind: of, id, onDelete }): Hold => {
       const from = id === row.id || onDelete !== 'own' ? statesOf(kindOf(of)) : undefined;
       return { kind: of, id, mode: 'D', conditions: unprotected(kindOf(of), id), ...(from ? { from } : {}) };
@@ -82,11 +82,13 @@ function refuseWithout(
   { kind, id, visible, name }: Dependent,
   row: Row | undefined,
 ): void {
-  if (row && may(caller, `${kind}.${verb}`, placeOf(kindOf(kind), row))) return;
+  const permission = `${kind}.${verb}`;
+  const isTheirs = !kindOf(kind).actions[verb]?.operatorOnly || isOperator(caller, permission);
+  if (row && isTheirs && may(caller, permission, placeOf(kindOf(kind), row))) return;
   throw new Problem(
     'FORBIDDEN',
     visible
-      ? `you need the permission ${kind}.${verb} on ${kind} ${name || id}, which goes along`
+      ? `you need the permission ${permission} on ${kind} ${name || id}, which goes along`
       : 'something that you may not see goes along',
   );
 }
@@ -95,7 +97,7 @@ async function accept(
   { tx, caller, kind, row, input, references, workflowInput }: Accepting,
   hookFor: HookFor,
 ): Promise<void> {
-  const { going, blocking, complete } = await walkDown(tx, caller, kind, row);
+  const { going, blocking, complete } = await walkDown(tx, caller, kind, row, everything);
   if (!complete || going.length > cascadeMax)
     throw new Problem(
       'NOT_SUPPORTED',

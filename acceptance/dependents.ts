@@ -1,6 +1,7 @@
 /** What hangs on a resource: the one walk that a delete, an expunge and the plan of a delete ask. */
 import { type Client, type Database, run } from '../database/database.ts';
 import { identifier, join, raw, render, type Sql, sql } from '../database/sql.ts';
+import { cascadeMax } from '../model/cascade.ts';
 import { childrenOf, columnsOf, type Edge } from '../model/columns.ts';
 import type { Kind, OnDelete } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -26,7 +27,7 @@ export interface Going extends Dependent {
 
 const has = (kind: Kind, column: string): boolean => columnsOf(kind).some(({ name }) => name === column);
 
-function dependentsBy(caller: Caller, parent: Kind, edge: Edge, ids: string[], limit: number): Sql {
+function dependentsBy(caller: Caller, parent: Kind, edge: Edge, ids: string[], limit: number, part: number): Sql {
   const { kind, field, many, onDelete, ownWhen } = edge;
   const column = sql`c.${identifier(field)}`;
   const unless = ownWhen?.unless
@@ -35,7 +36,7 @@ function dependentsBy(caller: Caller, parent: Kind, edge: Edge, ids: string[], l
   const meaning = ownWhen
     ? sql`CASE WHEN c.${identifier(ownWhen.field)} = ${ownWhen.value}${unless} THEN 'own' ELSE ${raw(`'${onDelete}'`)} END`
     : raw(`'${onDelete}'`);
-  return sql`(SELECT ${raw(`'${kind.name}'`)} AS kind, c.id, ${has(kind, 'name') ? raw('c.name') : raw(`''`)} AS name, ${meaning} AS "onDelete",
+  return sql`(SELECT ${raw(String(part))} AS part, ${raw(`'${kind.name}'`)} AS kind, c.id, ${has(kind, 'name') ? raw('c.name') : raw(`''`)} AS name, ${meaning} AS "onDelete",
       ${visibleTo(caller, 'get')(kind, raw('c')) ?? raw('TRUE')} AS visible,
       ${has(kind, 'deleteProtection') ? raw('c."deleteProtection"') : raw('FALSE')} AS "deleteProtection",
       ${has(kind, 'managedBy') ? raw('c."managedBy" IS NOT NULL') : raw('FALSE')} AS managed
@@ -70,19 +71,27 @@ async function dependentsOf(
     const ids = parents.flatMap((parent) => (parent.kind === name ? [parent.id] : []));
     return childrenOf(kind)
       .filter((edge) => edge.onDelete !== 'ignore' && (whole || edge.onDelete !== 'detach' || mayBeOwn(edge)))
-      .map((edge) => ({ ids, edge, kind, limit: mayBeOwn(edge) ? toldMax : limit }));
+      .map((edge) => ({ ids, edge, kind, limit: mayBeOwn(edge) ? Math.max(toldMax, limit) : limit }));
   });
   if (parts.length === 0) return { found: [], complete: true };
   const { text, values } = render(
     join(
-      parts.map(({ ids, edge, kind, limit: most }) => dependentsBy(caller, kind, edge, ids, most)),
+      parts.map(({ ids, edge, kind, limit: most }, part) => dependentsBy(caller, kind, edge, ids, most, part)),
       ' UNION ALL ',
     ),
     { named: false },
   );
-  const found = await run<Dependent>(client, text, values);
-  return { found, complete: found.length < Math.min(...parts.map((part) => part.limit)) };
+  const rows = await run<Dependent & { part: number }>(client, text, values);
+  const counts = new Map<number, number>();
+  const found = rows.map(({ part, ...dependent }): Dependent => {
+    counts.set(part, (counts.get(part) ?? 0) + 1);
+    return dependent;
+  });
+  return { found, complete: parts.every((part, index) => (counts.get(index) ?? 0) < part.limit) };
 }
+
+/** All that one operation may take along, and one more. */
+export const everything: Extent = { limit: cascadeMax + 1, whole: true };
 
 export interface Walk {
   /** What would go, the leaves first and the target last. */

@@ -1,7 +1,7 @@
 /** In which order a resource goes with all that hangs on it. */
 import { systemCaller } from '../../acceptance/caller.ts';
 import { hasTrash, separate } from '../../acceptance/cascade.ts';
-import { type Going, walkDown } from '../../acceptance/dependents.ts';
+import { everything, type Going, walkDown } from '../../acceptance/dependents.ts';
 import { run } from '../../database/database.ts';
 import { removalOrderOf } from '../../model/cascade.ts';
 import { childrenOf } from '../../model/columns.ts';
@@ -45,7 +45,7 @@ export const cascades = ({ database: { pool } }: World) => ({
         [id],
       );
       if (!row) throw refuse('NOT_FOUND', `${kind} ${id} is gone`);
-      const { going, blocking } = await walkDown(pool, systemCaller(), kindOf(kind), row);
+      const { going, blocking } = await walkDown(pool, systemCaller(), kindOf(kind), row, everything);
       if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
       const alone = separate(going, id);
       const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));

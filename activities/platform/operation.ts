@@ -67,6 +67,18 @@ async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
   return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
 }
 
+/** Whoever reads the operation above learns at its step that this one waits for a person, or does not any more. */
+const tellParent = (tx: Client, id: string, problem: OperationProblem | null): Promise<unknown> =>
+  run(
+    tx,
+    `UPDATE "operation" parent SET "updatedAt" = now(), revision = parent.revision + 1, steps = (
+       SELECT jsonb_agg(CASE WHEN step ->> 'operationId' = $1::text THEN step || jsonb_build_object('error', $2::jsonb) ELSE step END ORDER BY place)
+       FROM jsonb_array_elements(parent.steps) WITH ORDINALITY AS one (step, place))
+     FROM "operation" child WHERE child.id = $1::uuid AND parent.id = child."parentOperationId" AND parent."endedAt" IS NULL
+       AND jsonb_array_length(parent.steps) > 0`,
+    [id, problem && JSON.stringify({ ...problem, message: `operation ${id} is stuck: ${problem.message}` })],
+  );
+
 /** The same of one that no run may touch any more; undefined of one that has not ended. */
 const howItEnded = (database: Database, operationId: string): Promise<Begun | undefined> =>
   transaction(database, async (tx) => {
@@ -208,6 +220,7 @@ export const operations = ({ database }: World) => ({
           [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
         );
         if (!asked) return undefined;
+        await tellParent(tx, at.operationId, at.problem);
         // What keeps no fault, such as a project that goes with all that is in it, has none to show.
         if (isLocked(kindOf(operation.targetKind)))
           await run(
@@ -252,6 +265,7 @@ export const operations = ({ database }: World) => ({
           [at.operationId, at.rollingBack ? 'rollingBack' : 'running', at.question ?? null],
         );
         if (!resumed) return;
+        await tellParent(tx, at.operationId, null);
         if (isLocked(kindOf(operation.targetKind)))
           await run(
             tx,

@@ -6,6 +6,7 @@ import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { follower, refusal } from '../support/operations.ts';
 import { peopleOf } from '../support/people.ts';
+import { openClient } from '../support/postgres.ts';
 import { setRules } from '../support/rollback.ts';
 import { destroyed, plant, removed, type Tree } from '../support/tree.ts';
 
@@ -339,4 +340,24 @@ test('a root volume that its instance would leave behind goes with the project',
   standing = undefined;
   expect(await refusal(told('projects', tree.project.id))).toBe('404 NOT_FOUND');
   expect(await wrong()).toEqual([]);
+});
+
+test('hundreds of one sort go along', async () => {
+  const project = await admin.call('POST', '/v1/projects', { name: crypto.randomUUID(), accountId: cloud.account.id });
+  const client = await openClient(address.databaseUrl);
+  const add = (count: number): Promise<unknown> =>
+    client.query(
+      `INSERT INTO "keyPair" (id, "projectId", name, "publicKey", fingerprint)
+       SELECT id, $1, id, 'ssh-ed25519 x', id FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $2)) new`,
+      [project.id, count],
+    );
+  const plan = (): Promise<{ locks: unknown[] }> =>
+    admin.call('DELETE', `/v1/projects/${project.id}?cascade=true&dryRun=true`);
+  await add(900);
+  expect((await plan()).locks).toHaveLength(901);
+  await add(100);
+  expect(await refusal(plan())).toBe('409 NOT_SUPPORTED');
+  await client.query('DELETE FROM "keyPair" WHERE "projectId" = $1', [project.id]);
+  await client.end();
+  await admin.call('DELETE', `/v1/projects/${project.id}`);
 });

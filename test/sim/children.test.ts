@@ -158,6 +158,26 @@ test('a child that fails is undone by itself, and its parent tells of it', async
   await remove(id);
 });
 
+test('a child that is stuck shows at its step of the parent, until it goes on', async () => {
+  const { id } = await instance('stuck');
+  const before = await picture();
+  await setRules(admin, [
+    { operationType: 'instance.migrate', step: 'networkInterfaces.bindToBoth', fault: 'undoFails' },
+  ]);
+  const { id: parentId } = await runMany({ action: 'instance.migrate', targets: { ids: [id] } }, admin);
+  const waiting = await until(parentId, ({ steps }) => steps.some(({ error }) => error !== null));
+  const [child] = await adminChildren(parentId);
+  expect([waiting.state, child?.state]).toEqual(['running', 'stuck']);
+  expect(waiting.steps[0]?.error?.message).toContain(`operation ${child?.id} is stuck: `);
+  await setRules(admin, []);
+  await admin.call('POST', `/v1/operations/${child?.id}/actions/retry`, {});
+  const parent = await admin.settled(parentId);
+  expect([parent.state, parent.error?.code]).toEqual(['failed', 'PARTLY_FAILED']);
+  expect(parent.steps[0]?.error?.message).not.toContain('is stuck');
+  expect(await picture()).toEqual(before);
+  await remove(id);
+});
+
 test('what can not be done of many is refused before anything begins', async () => {
   const { id } = await instance('refused');
   const targets = { ids: [id] };
