@@ -3,7 +3,7 @@
  * that what was asked when it was accepted is still so when it runs, and a blocker anywhere refuses the whole before anything is touched.
  */
 import { type Client, run } from '../database/database.ts';
-import { cascadeMax } from '../model/cascade.ts';
+import { cascadeChildren, cascadeMax } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -113,6 +113,13 @@ async function accept(
       },
     );
   const alone = separate(going, row.id);
+  // What can be recovered is destroyed, which may be taken back, and freed; an attached disk is detached before, a guest is stopped.
+  const children = alone.reduce((sum, one) => sum + (hasTrash(one.kind) ? 4 : 1), 0);
+  if (children > cascadeChildren)
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `${alone.length} that hang on ${kind.name} ${row.id} are too much work for one operation: delete some instances and volumes first`,
+    );
   const beside = alone.filter(({ id }) => id !== row.id);
   if (beside.length > 0 && input.cascade !== true)
     throw new Problem(

@@ -5,6 +5,12 @@ import { type Action, type Kind, object } from './kind.ts';
 /** So many resources go in one operation. */
 export const cascadeMax = 1_000;
 
+/**
+ * So many operations at the most, forward and back: each leaves up to fifteen events in the history of the run that waits for it, and Temporal ends a run
+ * at 51,200.
+ */
+export const cascadeChildren = 3_000;
+
 const child = { system: 'operation', when: 'once for each of what goes' } as const;
 
 export const cascade: Action = {
