@@ -9,7 +9,7 @@ export const cascadeMax = 1_000;
  * So many operations at the most, forward and back: each leaves up to fifteen events in the history of the run that waits for it, and Temporal ends a run
  * at 51,200.
  */
-export const cascadeChildren = 3_000;
+export const cascadeChildren = 3_100;
 
 const child = { system: 'operation', when: 'once for each of what goes' } as const;
 

@@ -352,22 +352,24 @@ test('hundreds of one sort go along', async () => {
       [project.id, count],
     );
   const plan = (): Promise<{ locks: unknown[] }> =>
-    admin.call('DELETE', `/v1/projects/${project.id}?cascade=true&dryRun=true`);
+    admin.call('DELETE', `/v1/projects/${project.id}?cascade=true&expunge=true&dryRun=true`);
   await add(900);
   expect((await plan()).locks).toHaveLength(901);
   await add(100);
   expect(await refusal(plan())).toBe('409 NOT_SUPPORTED');
   await client.query('DELETE FROM "keyPair" WHERE "projectId" = $1', [project.id]);
   // What is destroyed first and freed then is more work.
-  await client.query(
-    `INSERT INTO "volume" SELECT (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'name', n::text, 'projectId', $1::uuid,
-       'instanceId', NULL, 'currentOperationId', NULL, 'role', 'data', 'state', 'ready', 'sizeGib', 1, 'deletedAt', NULL))).*
-     FROM (SELECT * FROM "volume" LIMIT 1) v, generate_series(1, 751) n`,
-    [project.id],
-  );
-  expect(await refusal(admin.call('DELETE', `/v1/projects/${project.id}?cascade=true&expunge=true&dryRun=true`))).toBe(
-    '409 NOT_SUPPORTED',
-  );
+  const volumes = (count: number): Promise<unknown> =>
+    client.query(
+      `INSERT INTO "volume" SELECT (jsonb_populate_record(one.v, jsonb_build_object('id', gen_random_uuid(), 'name', n::text, 'projectId', $1::uuid,
+         'instanceId', NULL, 'currentOperationId', NULL, 'role', 'data', 'state', 'ready', 'sizeGib', 1, 'deletedAt', NULL))).*
+       FROM (SELECT v FROM "volume" v LIMIT 1) one, generate_series(1, $2) n`,
+      [project.id, count],
+    );
+  await volumes(750);
+  expect((await plan()).locks).toHaveLength(751);
+  await volumes(50);
+  expect(await refusal(plan())).toBe('409 NOT_SUPPORTED');
   await client.query('DELETE FROM "volume" WHERE "projectId" = $1', [project.id]);
   await client.end();
   await admin.call('DELETE', `/v1/projects/${project.id}`);
