@@ -257,10 +257,11 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
       ...claim(foretold),
       ...named.map((key): Hold => ({ ...key, mode: 'S' })),
     ]);
+  const stays = staying(change, action, projectId, references, above);
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
   const line = await lineOf(tx, [
     ...claim(foretold).filter(({ mode }) => mode === 'S' || action.mode === 'operation'),
-    ...staying(change, action, projectId, references, above),
+    ...stays,
   ]);
   const scene = await look();
   const { row, loaded } = scene;
@@ -320,7 +321,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   }
   if (action.mode === 'operation') refuseUnfit(change, holds, line, loaded);
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
-  for (const key of staying(change, action, projectId, references, above)) refuseEnding(key, line);
+  for (const key of stays) refuseEnding(key, line);
   hook?.refuse?.(row);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'

@@ -2,6 +2,7 @@
 import { type Database, insertAll, run } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
+import type { ChildRequest } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
 import { permissionOf } from './authorize.ts';
 import { type Caller, systemCaller } from './caller.ts';
@@ -9,13 +10,6 @@ import type { Outcome } from './change.ts';
 import { acceptAs } from './own.ts';
 import { refusedBody } from './records.ts';
 import { holderOf } from './rights.ts';
-
-export interface ChildRequest {
-  /** Such as `instance.stop`. */
-  type: string;
-  targetId: string | null;
-  input?: Record<string, unknown>;
-}
 
 interface Actor {
   actorUserId: string;

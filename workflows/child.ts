@@ -15,16 +15,8 @@ import {
   type Workflow,
 } from '@temporalio/workflow';
 import type { StepReport } from '../activities/step.ts';
-import type { StartOperation } from '../model/platform/operation.ts';
+import type { ChildRequest, StartOperation } from '../model/platform/operation.ts';
 import { runOptions, workflowName } from '../temporal/run.ts';
-
-export interface ChildRequest {
-  /** Such as `instance.stop`. */
-  type: string;
-  /** Null of a create. */
-  targetId: string | null;
-  input?: Record<string, unknown>;
-}
 
 /** The dispatcher says that a child is first in line on everything it touches. */
 export const turnSignal = defineSignal<[operationId: string]>('turn');

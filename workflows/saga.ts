@@ -26,11 +26,13 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { Begun } from '../activities/platform/operation.ts';
 import type { OperationProblem, StepPair, StepPlace, StepReport } from '../activities/step.ts';
 import { instantAt } from '../model/forms.ts';
+import type { ChildRequest } from '../model/platform/operation.ts';
 import { hostQueue } from '../model/shards.ts';
 import { belayHost } from '../temporal/search-attributes.ts';
-import { type ChildRequest, cancelSignal, childRuns } from './child.ts';
+import { cancelSignal, childRuns } from './child.ts';
 
 /** Where a step runs: beside the workflow (records), on the control queue (OVN, object stores), or on the queue of its host. */
 export type Where = 'record' | 'control' | 'host';
@@ -176,31 +178,25 @@ function problemOf(error: unknown, step: string | null): OperationProblem {
   return { code: 'INTERNAL', message: cause instanceof Error ? cause.message : String(cause), step };
 }
 
-/** What the records answer of an operation that is over: what came of it. */
-interface Over {
-  refused: OperationProblem | null;
-  ended?: { result: unknown };
-}
-
 /**
  * The operation is over already, so the run ends as it did. A message may come in just as a run ends: then Temporal has its last piece done anew, without what was done
  * beside its history.
  */
 class Ended extends Error {
-  readonly how: Over;
+  readonly how: Begun;
 
-  constructor(how: Over) {
+  constructor(how: Begun) {
     super('the operation has ended');
     this.how = how;
   }
 }
 
 function refuseEnded(answer: unknown): void {
-  const how = answer as Over | null | undefined;
+  const how = answer as Begun | null | undefined;
   if (how?.ended || how?.refused) throw new Ended(how);
 }
 
-function asItEnded<T>({ refused, ended }: Over): T {
+function asItEnded<T>({ refused, ended }: Begun): T {
   if (refused) throw ApplicationFailure.nonRetryable(refused.message, refused.code, refused);
   return ended?.result as T;
 }
@@ -490,7 +486,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     throw ApplicationFailure.nonRetryable(problem.message, problem.code, problem);
   }
 
-  const begun = (await record('begin')) as Over;
+  const begun = (await record('begin')) as Begun;
   if (begun.refused || begun.ended) return asItEnded(begun);
 
   let result: T;

@@ -6,15 +6,10 @@ import { run } from '../../database/database.ts';
 import { removalOrderOf } from '../../model/cascade.ts';
 import { childrenOf } from '../../model/columns.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
+import type { ChildRequest } from '../../model/platform/operation.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-
-interface ChildRequest {
-  type: string;
-  targetId: string;
-  input?: Record<string, unknown>;
-}
 
 /** Groups one after the other, the children of one group side by side. */
 export interface CascadePlan {

@@ -1,6 +1,6 @@
 /** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
 
-import { acceptChild, type ChildRequest } from '../../acceptance/child.ts';
+import { acceptChild } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
 import type { Client } from '../../database/database.ts';
 import { type Database, insertAll, run, transaction } from '../../database/database.ts';
@@ -9,7 +9,7 @@ import { startOf } from '../../database/queue.ts';
 import { isLocked } from '../../model/columns.ts';
 import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
-import type { StartOperation } from '../../model/platform/operation.ts';
+import type { ChildRequest, StartOperation } from '../../model/platform/operation.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -67,8 +67,15 @@ async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
   return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
 }
 
+/** The same of one that no run may touch any more; undefined of one that has not ended. */
+const howItEnded = (database: Database, operationId: string): Promise<Begun | undefined> =>
+  transaction(database, async (tx) => {
+    const operation = await lockOperation(tx, operationId);
+    return finals.has(operation.state) ? endOf(tx, operation) : undefined;
+  });
+
 /** Whoever reads the operation above learns at its step that this one waits for a person, or does not any more. */
-const tellParent = (tx: Client, id: string, problem: OperationProblem | null): Promise<unknown> =>
+const showAtParent = (tx: Client, id: string, problem: OperationProblem | null): Promise<unknown> =>
   run(
     tx,
     `UPDATE "operation" parent SET "updatedAt" = now(), revision = parent.revision + 1, steps = (
@@ -79,12 +86,16 @@ const tellParent = (tx: Client, id: string, problem: OperationProblem | null): P
     [id, problem && JSON.stringify({ ...problem, message: `operation ${id} is stuck: ${problem.message}` })],
   );
 
-/** The same of one that no run may touch any more; undefined of one that has not ended. */
-const howItEnded = (database: Database, operationId: string): Promise<Begun | undefined> =>
-  transaction(database, async (tx) => {
-    const operation = await lockOperation(tx, operationId);
-    return finals.has(operation.state) ? endOf(tx, operation) : undefined;
-  });
+/** What the operation is about shows a fault, or none any more. What keeps no fault, such as a project that goes with all that is in it, has none to show. */
+async function showFault(tx: Client, { id, targetKind, targetId }: OperationRow, fault: unknown): Promise<void> {
+  if (!isLocked(kindOf(targetKind))) return;
+  await run(
+    tx,
+    `UPDATE "${kindOf(targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
+     WHERE id = $1 AND "currentOperationId" = $3`,
+    [targetId, fault && JSON.stringify(fault), id],
+  );
+}
 
 const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
 
@@ -220,15 +231,8 @@ export const operations = ({ database }: World) => ({
           [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
         );
         if (!asked) return undefined;
-        await tellParent(tx, at.operationId, at.problem);
-        // What keeps no fault, such as a project that goes with all that is in it, has none to show.
-        if (isLocked(kindOf(operation.targetKind)))
-          await run(
-            tx,
-            `UPDATE "${kindOf(operation.targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
-           WHERE id = $1 AND "currentOperationId" = $3`,
-            [operation.targetId, JSON.stringify({ ...at.problem, operationId: at.operationId }), at.operationId],
-          );
+        await showAtParent(tx, at.operationId, at.problem);
+        await showFault(tx, operation, { ...at.problem, operationId: at.operationId });
         await insertAll(tx, {
           event: [
             eventRow({
@@ -265,14 +269,8 @@ export const operations = ({ database }: World) => ({
           [at.operationId, at.rollingBack ? 'rollingBack' : 'running', at.question ?? null],
         );
         if (!resumed) return;
-        await tellParent(tx, at.operationId, null);
-        if (isLocked(kindOf(operation.targetKind)))
-          await run(
-            tx,
-            `UPDATE "${kindOf(operation.targetKind).name}" SET fault = NULL, "updatedAt" = now(), revision = revision + 1
-           WHERE id = $1 AND "currentOperationId" = $2`,
-            [operation.targetId, at.operationId],
-          );
+        await showAtParent(tx, at.operationId, null);
+        await showFault(tx, operation, null);
       });
     },
   }),

@@ -13,7 +13,7 @@ import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { calendarAt, calendarsOf } from '../../model/platform/cron.ts';
 import { type MaintenanceName, maintenance, maintenanceTimetable } from '../../model/platform/maintenance.ts';
-import type { StartOperation } from '../../model/platform/operation.ts';
+import type { Piece, StartOperation } from '../../model/platform/operation.ts';
 import { expired, type Product } from '../../model/platform/retention.ts';
 import type { Standing, Timetable } from '../../model/platform/timetable.ts';
 import { metrics } from '../../runtime/metrics.ts';
@@ -23,18 +23,6 @@ import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { conclude, lockOperation } from './operationRecord.ts';
-
-interface ChildRequest {
-  type: string;
-  targetId: string | null;
-  input: Record<string, unknown>;
-}
-
-/** One child of a run, and what it is about. */
-export interface Piece {
-  about: string;
-  request: ChildRequest;
-}
 
 interface ScheduleRef {
   scheduleId: string;

@@ -127,6 +127,21 @@ export interface StepRecord {
   error: { code: string; message: string } | null;
 }
 
+/** An operation that another begins. */
+export interface ChildRequest {
+  /** Such as `instance.stop`. */
+  type: string;
+  /** Null of a create. */
+  targetId: string | null;
+  input?: Record<string, unknown>;
+}
+
+/** One of many, and what it is about. */
+export interface Piece {
+  about: string;
+  request: ChildRequest;
+}
+
 /** What the run of an operation is begun with. */
 export interface StartOperation {
   id: string;

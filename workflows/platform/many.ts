@@ -1,17 +1,27 @@
 /** Many operations, so many at a time, each of which ends by itself: what succeeded stays, whatever becomes of the others. */
-import type { ChildRequest } from '../child.ts';
+import type { Piece } from '../../model/platform/operation.ts';
 import type { Step } from '../saga.ts';
-
-/** One child, and what it is about. */
-export interface Piece {
-  about: string;
-  request: ChildRequest;
-}
 
 export interface Failed {
   targetId: string;
   code: string;
   message: string;
+}
+
+/** So many at a time. With what `work` is given it keeps all that has not begun from beginning. */
+export async function sideBySide<T>(
+  all: readonly T[],
+  most: number,
+  work: (one: T, endEarly: () => void) => Promise<unknown>,
+): Promise<void> {
+  const left = [...all];
+  const endEarly = (): void => {
+    left.length = 0;
+  };
+  const runNext = async (): Promise<void> => {
+    for (let one = left.shift(); one !== undefined; one = left.shift()) await work(one, endEarly);
+  };
+  await Promise.all(Array.from({ length: Math.min(most, left.length) }, runNext));
 }
 
 /** Answers which have failed, how many have succeeded, and how many were not begun any more. */
@@ -20,22 +30,18 @@ export async function runEach(
   pieces: readonly Piece[],
   { maxParallel, stopOnFailure = false }: { maxParallel: number; stopOnFailure?: boolean },
 ): Promise<{ succeeded: number; failed: Failed[]; notRun: number }> {
-  const left = [...pieces];
   const failed: Failed[] = [];
   let succeeded = 0;
-  const runNext = async (): Promise<void> => {
-    for (let piece = left.shift(); piece !== undefined; piece = left.shift()) {
-      try {
-        await step.child(piece.request);
-        succeeded += 1;
-      } catch (error) {
-        const { code, message } = step.problemOf(error);
-        failed.push({ targetId: piece.about, code, message });
-        if (stopOnFailure) left.length = 0;
-      }
+  await sideBySide(pieces, maxParallel, async ({ about, request }, endEarly) => {
+    try {
+      await step.child(request);
+      succeeded += 1;
+    } catch (error) {
+      const { code, message } = step.problemOf(error);
+      failed.push({ targetId: about, code, message });
+      if (stopOnFailure) endEarly();
     }
-  };
-  await Promise.all(Array.from({ length: Math.min(maxParallel, left.length) }, runNext));
+  });
   return { succeeded, failed, notRun: pieces.length - succeeded - failed.length };
 }
 
