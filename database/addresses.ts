@@ -1,9 +1,48 @@
 /** Addresses of subnets come from free lists whose locked rows are skipped, so that deploys do not wait for each other. */
 import { Problem } from '../runtime/problem.ts';
-import { type Client, run } from './database.ts';
+import type { Client } from './database.ts';
+import { from, statement, type Values, written } from './statement.ts';
 
 /** How many addresses are written to the free list at a time. */
 const chunk = 256;
+
+const takeWanted = written<{ address: string }, { subnetId: string; wanted: string; networkInterfaceId: string }>(
+  `INSERT INTO "subnetAddress" ("subnetId", address, "networkInterfaceId") VALUES ($subnetId, $wanted::inet, $networkInterfaceId)
+   ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId" WHERE "subnetAddress"."networkInterfaceId" IS NULL
+   RETURNING host(address) AS address`,
+);
+
+const takeFree = written<{ address: string }, { subnetId: string; networkInterfaceId: string }>(
+  `UPDATE "subnetAddress" SET "networkInterfaceId" = $networkInterfaceId WHERE "subnetId" = $subnetId AND address = (
+     SELECT address FROM "subnetAddress" WHERE "subnetId" = $subnetId AND "networkInterfaceId" IS NULL ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
+   RETURNING host(address) AS address`,
+);
+
+/** Writes the next addresses of the subnet's ranges to its free list, and answers a row for each that was not there. */
+const addFree = written<unknown, { subnetId: string; chunk: number }>(
+  `WITH cursor AS (SELECT place, next, last FROM "subnetCursor" WHERE "subnetId" = $subnetId AND next <= last ORDER BY place LIMIT 1 FOR UPDATE),
+        moved AS (UPDATE "subnetCursor" c SET next = cursor.next + least($chunk::bigint, cursor.last - cursor.next + 1) FROM cursor
+                  WHERE c."subnetId" = $subnetId AND c.place = cursor.place RETURNING 1)
+   INSERT INTO "subnetAddress" ("subnetId", address)
+   SELECT $subnetId, cursor.next + n FROM cursor, generate_series(0, least($chunk::bigint, cursor.last - cursor.next + 1) - 1) AS n
+   ON CONFLICT DO NOTHING RETURNING 1`,
+);
+
+const unwritten = statement((p: Values<{ subnetId: string }>) =>
+  from
+    .selectFrom('subnetCursor')
+    .select('place')
+    .where('subnetId', '=', p.subnetId)
+    .whereRef('next', '<=', 'last')
+    .limit(1),
+);
+
+const giveBack = written<never, { networkInterfaceId: string }>(
+  `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $networkInterfaceId),
+        outside AS (DELETE FROM "subnetAddress" a USING given g WHERE a."subnetId" = g."subnetId" AND a.address = g.address
+          AND NOT EXISTS (SELECT 1 FROM "subnetCursor" c WHERE c."subnetId" = g."subnetId" AND g.address BETWEEN c.first AND c.last) RETURNING a.address)
+   UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $networkInterfaceId AND address NOT IN (SELECT address FROM outside)`,
+);
 
 /** Takes a free address for an interface; `wanted` takes that very one, and `field` is where the request names it. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
 export async function takeAddress(
@@ -14,13 +53,7 @@ export async function takeAddress(
   field: string,
 ): Promise<string> {
   if (wanted) {
-    const [taken] = await run<{ address: string }>(
-      tx,
-      `INSERT INTO "subnetAddress" ("subnetId", address, "networkInterfaceId") VALUES ($1, $2::inet, $3)
-       ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId" WHERE "subnetAddress"."networkInterfaceId" IS NULL
-       RETURNING host(address) AS address`,
-      [subnetId, wanted, networkInterfaceId],
-    );
+    const [taken] = await takeWanted(tx, { subnetId, wanted, networkInterfaceId });
     if (!taken)
       throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`, {
         violations: [{ field, message: 'is in use' }],
@@ -28,29 +61,12 @@ export async function takeAddress(
     return taken.address;
   }
   for (let looks = 0; ; ) {
-    const [taken] = await run<{ address: string }>(
-      tx,
-      `UPDATE "subnetAddress" SET "networkInterfaceId" = $2 WHERE "subnetId" = $1 AND address = (
-         SELECT address FROM "subnetAddress" WHERE "subnetId" = $1 AND "networkInterfaceId" IS NULL ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
-       RETURNING host(address) AS address`,
-      [subnetId, networkInterfaceId],
-    );
+    const [taken] = await takeFree(tx, { subnetId, networkInterfaceId });
     if (taken) return taken.address;
-    const added = await run(
-      tx,
-      `WITH cursor AS (SELECT place, next, last FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last ORDER BY place LIMIT 1 FOR UPDATE),
-            moved AS (UPDATE "subnetCursor" c SET next = cursor.next + least($2::bigint, cursor.last - cursor.next + 1) FROM cursor
-                      WHERE c."subnetId" = $1 AND c.place = cursor.place RETURNING 1)
-       INSERT INTO "subnetAddress" ("subnetId", address)
-       SELECT $1, cursor.next + n FROM cursor, generate_series(0, least($2::bigint, cursor.last - cursor.next + 1) - 1) AS n
-       ON CONFLICT DO NOTHING RETURNING 1`,
-      [subnetId, chunk],
-    );
+    const added = await addFree(tx, { subnetId, chunk });
     if (added.length > 0) continue;
     // All that was written now may have been asked for by name before; then what comes behind it is next.
-    const more = await run(tx, 'SELECT 1 FROM "subnetCursor" WHERE "subnetId" = $1 AND next <= last LIMIT 1', [
-      subnetId,
-    ]);
+    const more = await unwritten(tx, { subnetId });
     if (more.length > 0) continue;
     // Another change may have refilled it while this one waited for the cursor: one more look, then it is full.
     if (looks++ > 0) throw new Problem('ADDRESS_EXHAUSTED', `subnet ${subnetId} has no free address left`);
@@ -59,12 +75,5 @@ export async function takeAddress(
 
 /** Gives the address of an interface back. One that was asked for by name and lies in no range of the subnet is none to give out again. */
 export async function freeAddress(tx: Client, networkInterfaceId: string): Promise<void> {
-  await run(
-    tx,
-    `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $1),
-          outside AS (DELETE FROM "subnetAddress" a USING given g WHERE a."subnetId" = g."subnetId" AND a.address = g.address
-            AND NOT EXISTS (SELECT 1 FROM "subnetCursor" c WHERE c."subnetId" = g."subnetId" AND g.address BETWEEN c.first AND c.last) RETURNING a.address)
-     UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $1 AND address NOT IN (SELECT address FROM outside)`,
-    [networkInterfaceId],
-  );
+  await giveBack(tx, { networkInterfaceId });
 }

@@ -4,7 +4,8 @@ import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 import { ipv4Of, ipv6Of } from '../model/forms.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Queryable, run } from './database.ts';
+import type { Queryable } from './database.ts';
+import { settingOf } from './settings.ts';
 
 /** Under which name an API key's signing secret is kept. */
 export const callbackSecretField = 'callbackSecret';
@@ -14,12 +15,9 @@ export const newCallbackSecret = (): string => `whsec_${randomBytes(32).toString
 
 /** Networks that callbacks never go to, as the setting has them now. */
 export async function deniedNetworks(on: Queryable): Promise<BlockList> {
-  const [setting] = await run<{ value: string[] }>(
-    on,
-    `SELECT value FROM "setting" WHERE name = 'callback.deniedNetworks'`,
-  );
+  const [setting] = await settingOf(on, { name: 'callback.deniedNetworks' });
   const list = new BlockList();
-  for (const cidr of setting?.value ?? []) {
+  for (const cidr of (setting?.value ?? []) as string[]) {
     const [network = '', bits = ''] = cidr.split('/');
     list.addSubnet(network, Number(bits), isIPv6(network) ? 'ipv6' : 'ipv4');
   }

@@ -11,7 +11,8 @@ import { createHash } from 'node:crypto';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
-import { type Client, run } from './database.ts';
+import type { Client } from './database.ts';
+import { written } from './statement.ts';
 
 /**
  * What is no operation's alone: what has been seen of a guest, what a trigger writes, which snapshot one follows when another goes, and when a
@@ -71,13 +72,14 @@ const definitions: Record<string, (table: string) => string> = {
     EXECUTE FUNCTION belay_refuse_state()`,
 };
 
+const triggers = written<{ guard: string }>(
+  `SELECT c.relname || '.' || t.tgname AS guard FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+   WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace`,
+);
+
 /** Makes the triggers that are missing. Those that are there are left alone: making one waits for all who use the table. */
 export async function ensureGuards(tx: Client): Promise<void> {
-  const present = await run<{ guard: string }>(
-    tx,
-    `SELECT c.relname || '.' || t.tgname AS guard FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-     WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace`,
-  );
+  const present = await triggers(tx);
   const known = new Set(present.map(({ guard }) => guard));
   for (const kind of allKinds) {
     const guards = guardsOf(kind);

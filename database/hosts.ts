@@ -1,24 +1,20 @@
 /** Where hosts are and how they are entered, as the records say; and the connections that are kept to them. */
 import { type HostConnections, type KnownHost, keepConnections } from '../runtime/hosts.ts';
-import { type Database, run } from './database.ts';
+import type { Database } from './database.ts';
 import { platformOwner } from './installation.ts';
-import { silent } from './placement.ts';
+import { isSilent } from './placement.ts';
 import { readSecret } from './secrets.ts';
+import { from, statement, type Values } from './statement.ts';
 
-interface HostRow {
-  address: string;
-  sshPort: number;
-  sshUser: string;
-  sshHostKey: string | null;
-  silent: boolean;
-}
+const entryOf = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('host as h')
+    .select(['h.address', 'h.sshPort', 'h.sshUser', 'h.sshHostKey', isSilent.as('silent')])
+    .where('h.id', '=', p.hostId),
+);
 
 async function findHost(database: Database, hostId: string): Promise<KnownHost | undefined> {
-  const [host] = await run<HostRow>(
-    database.pool,
-    `SELECT address, "sshPort", "sshUser", "sshHostKey", ${silent} AS silent FROM "host" h WHERE id = $1`,
-    [hostId],
-  );
+  const [host] = await entryOf(database.pool, { hostId });
   if (!host) return undefined;
   const isSimulated = host.address.startsWith('sim://');
   const privateKey = isSimulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');

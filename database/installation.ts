@@ -6,8 +6,9 @@ import { maintenance, maintenanceAction, maintenanceNames } from '../model/platf
 import { createSchema, type JsonSchema } from '../model/schemas.ts';
 import { builtInRoles } from '../model/tenancy/builtInRoles.ts';
 import type { Database } from './database.ts';
-import { insertAll, run, transaction } from './database.ts';
+import { insertAll, transaction } from './database.ts';
 import { ensureGuards } from './guards.ts';
+import { from, isAmong, now, statement, type Values, written } from './statement.ts';
 
 const fixed = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
 
@@ -39,10 +40,22 @@ export function newToken(): { accessKey: string; token: string; hash: string } {
   return { accessKey, token: `belay_${accessKey}_${secret}`, hash: hashOf(secret) };
 }
 
+const oneAtATime = written<never>(`SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
+
+/** Of the platform's own schedules those that a version has left out. */
+const endSchedules = statement((p: Values<{ managedBy: Record<string, unknown>; declared: string[] }>) =>
+  from
+    .updateTable('schedule')
+    .set((eb) => ({ deletedAt: now, revision: eb('revision', '+', 1) }))
+    .where('managedBy', '=', p.managedBy)
+    .where('deletedAt', 'is', null)
+    .where((eb) => eb.not(isAmong(eb.ref('id'), p.declared))),
+);
+
 /** Brings the fixed records up to date; safe to run in several processes at once. */
 export async function ensureInstallation(database: Database): Promise<void> {
   await transaction(database, async (tx) => {
-    await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
+    await oneAtATime(tx);
     await ensureGuards(tx);
     const upsert = async (table: string, rows: Record<string, unknown>[], refreshed: string[]): Promise<void> => {
       if (rows.length === 0) return;
@@ -143,11 +156,8 @@ export async function ensureInstallation(database: Database): Promise<void> {
       ['description', 'defaultValue', 'valueSchema', 'unit', 'settingArea'],
     );
     await upsert('schedule', maintenanceRows(), ['description', 'everySeconds', 'overlap', 'windowSeconds']);
-    const declared = maintenanceRows().map(({ id }) => id);
-    await tx.query(
-      `UPDATE "schedule" SET "deletedAt" = now(), revision = revision + 1 WHERE "managedBy" = $1 AND "deletedAt" IS NULL AND id <> ALL($2::uuid[])`,
-      [JSON.stringify(platformOwner), declared],
-    );
+    const declared = maintenanceRows().map(({ id }) => String(id));
+    await endSchedules(tx, { managedBy: { ...platformOwner }, declared });
     await upsert('operationType', operationTypeRows(), [
       'description',
       'inputSchema',
@@ -201,15 +211,22 @@ function operationTypeRows(): Record<string, unknown>[] {
   );
 }
 
+const worksFor = statement((p: Values<{ userId: string }>) =>
+  from
+    .selectFrom('apiKey')
+    .select('id')
+    .where('userId', '=', p.userId)
+    .where('enabled', '=', true)
+    .where('deletedAt', 'is', null)
+    .where((eb) => eb.or([eb('expiresAt', 'is', null), eb('expiresAt', '>', now)]))
+    .limit(1),
+);
+
 /** A first credential of the administrator, when none works. Answers its token, or null when there is one already. */
 export async function ensureFirstKey(database: Database): Promise<string | null> {
   return transaction(database, async (tx) => {
-    await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))`);
-    const existing = await run(
-      tx,
-      `SELECT 1 FROM "apiKey" WHERE "userId" = $1 AND enabled AND "deletedAt" IS NULL AND ("expiresAt" IS NULL OR "expiresAt" > now()) LIMIT 1`,
-      [wellKnown.admin],
-    );
+    await oneAtATime(tx);
+    const existing = await worksFor(tx, { userId: wellKnown.admin });
     if (existing.length > 0) return null;
     const { accessKey, token, hash } = newToken();
     await insertAll(tx, {

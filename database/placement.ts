@@ -2,15 +2,18 @@
  * Which host and which pools have room, as one question: the API asks it when a change is accepted, and placement again, under the
  * lock of the host's capacity, when the operation's turn has come. Nothing here writes.
  */
+
+import { sql } from 'kysely';
 import { Problem } from '../runtime/problem.ts';
-import { type Client, type Database, run, transaction } from './database.ts';
+import { type Client, type Database, type Queryable, transaction } from './database.ts';
+import { from, isAmong, statement, type ValueOf, type Values, written } from './statement.ts';
 
 export interface Need {
   zoneId: string;
   vcpus: number;
   memoryMib: number;
   /** Of the guest; null when it is not known. */
-  architecture?: string | null;
+  architecture?: ValueOf<'cluster', 'architecture'> | null;
 }
 
 export interface Pool {
@@ -47,31 +50,33 @@ export const copyIsUsed = `EXISTS (SELECT 1 FROM "volume" v WHERE v.source->>'im
 /** GiB that a pool `p` has promised, but for the volume whose id the parameter is. The database counts the same where it decides. */
 export const promisedGib = (exceptVolume = `NULL::uuid`): string => `belay_promised_gib(p.id, ${exceptVolume})`;
 
+const takeBack = written<never>(`SELECT set_config('belay.takes_back', 'on', true)`);
+
 /** What an undo gives back to its owner is not asked for anew, though others may have been given the room meanwhile: the pool is overfull then. */
 export const takingBack = <T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> =>
   transaction(database, async (tx) => {
-    await run(tx, `SELECT set_config('belay.takes_back', 'on', true)`);
+    await takeBack(tx);
     return body(tx);
   });
 
 /** GiB that a pool `p` may promise. */
 export const promisableGib = `(p."totalGib" * p.overprovision)`;
 
+const poolsWith = written<Pool, { zoneId: string; imageIds: string[] }>(
+  `SELECT p.id, p."storageClass", p."clusterIds", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
+          belay_pool_is_open(p.id) AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
+          (SELECT coalesce(json_object_agg(i.id, CASE WHEN EXISTS (
+             SELECT 1 FROM "imageCache" c WHERE c."imageId" = i.id AND c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))
+           ) THEN 0 ELSE coalesce(i."minSizeGib", 0) END), '{}') FROM "image" i WHERE i.id = ANY($imageIds::uuid[])) AS "copyGib"
+   FROM "storagePool" p WHERE p."zoneId" = $zoneId AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY p.id`,
+);
+
 /**
  * The pools of a zone, with the free GiB of each: what it may promise less what it has promised; and with what copies of these images
  * would take besides. One is open that is enabled as its storage cluster is, and that a host reaches which is open itself.
  */
 export const poolsOf = (tx: Client, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
-  run<Pool>(
-    tx,
-    `SELECT p.id, p."storageClass", p."clusterIds", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
-            belay_pool_is_open(p.id) AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
-            (SELECT coalesce(json_object_agg(i.id, CASE WHEN EXISTS (
-               SELECT 1 FROM "imageCache" c WHERE c."imageId" = i.id AND c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))
-             ) THEN 0 ELSE coalesce(i."minSizeGib", 0) END), '{}') FROM "image" i WHERE i.id = ANY($2::uuid[])) AS "copyGib"
-     FROM "storagePool" p WHERE p."zoneId" = $1 AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY p.id`,
-    [zoneId, imageIds],
-  );
+  poolsWith(tx, { zoneId, imageIds });
 
 /** The images that volumes are cloned from. */
 export const imagesOf = (volumes: VolumeNeed[]): string[] => [
@@ -133,6 +138,16 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
   return reached;
 }
 
+const fittingClusters = statement(
+  (p: Values<{ clusterIds: string[]; architecture: ValueOf<'cluster', 'architecture'> }>) =>
+    from
+      .selectFrom('cluster')
+      .select('id')
+      .where((eb) => isAmong(eb.ref('id'), p.clusterIds))
+      .where('architecture', '=', p.architecture)
+      .orderBy('id'),
+);
+
 /** Those of the clusters whose processors run the guest. @throws Problem NO_CAPACITY when there is none */
 export async function runningClusters(
   tx: Client,
@@ -140,11 +155,7 @@ export async function runningClusters(
   clusterIds: string[],
 ): Promise<string[]> {
   if (!architecture) return clusterIds;
-  const fitting = await run<{ id: string }>(
-    tx,
-    `SELECT id FROM "cluster" WHERE id = ANY($1::uuid[]) AND architecture = $2 ORDER BY id`,
-    [clusterIds, architecture],
-  );
+  const fitting = await fittingClusters(tx, { clusterIds, architecture });
   if (fitting.length === 0)
     throw new Problem(
       'NO_CAPACITY',
@@ -154,33 +165,43 @@ export async function runningClusters(
   return fitting.map(({ id }) => id);
 }
 
-/** The host with the most free memory that has room. Parameters are those of `hostParameters`, `lock` is how its row is locked. */
+/** What a host has to be, and to have room for. */
+export interface HostQuestion {
+  zoneId: string;
+  vcpus: number;
+  memoryMib: number;
+  clusterIds: string[];
+  only: string | null;
+  except: string | null;
+}
+
+export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligible): HostQuestion => ({
+  zoneId,
+  vcpus,
+  memoryMib,
+  ...eligible,
+});
+
+/** The host with the most free memory that has room. Values are those of a `HostQuestion`, `lock` is how its row is locked. */
 export const hostWithRoom = (lock: string): string => `
   SELECT "hostId" FROM "hostCapacity"
-  WHERE "zoneId" = $1 AND open AND vcpus - "claimedVcpus" >= $2 AND "memoryMib" - "claimedMemoryMib" >= $3
-    AND "clusterId" = ANY($4) AND ($5::uuid IS NULL OR "hostId" = $5) AND ($6::uuid IS NULL OR "hostId" <> $6)
+  WHERE "zoneId" = $zoneId AND open AND vcpus - "claimedVcpus" >= $vcpus AND "memoryMib" - "claimedMemoryMib" >= $memoryMib
+    AND "clusterId" = ANY($clusterIds) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
   ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
-export const hostParameters = (need: Need, { clusterIds, only, except }: Eligible): unknown[] => [
-  need.zoneId,
-  need.vcpus,
-  need.memoryMib,
-  clusterIds,
-  only,
-  except,
-];
+type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
+
+const lacking = written<Counted, HostQuestion>(
+  `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds))) AS unreached,
+          count(*) FILTER (WHERE ($only::uuid IS NOT NULL AND "hostId" <> $only) OR "hostId" = $except::uuid) AS excluded,
+          count(*) FILTER (WHERE vcpus - "claimedVcpus" < $vcpus) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $memoryMib) AS memory
+   FROM "hostCapacity" WHERE "zoneId" = $zoneId`,
+);
 
 /** Says per filter how many hosts it dropped, so that the reader knows what to add. @throws Problem NO_CAPACITY */
 export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Promise<never> {
-  const [count] = await run<Record<string, string>>(
-    tx,
-    `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($4))) AS unreached,
-            count(*) FILTER (WHERE ($5::uuid IS NOT NULL AND "hostId" <> $5) OR "hostId" = $6::uuid) AS excluded,
-            count(*) FILTER (WHERE vcpus - "claimedVcpus" < $2) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $3) AS memory
-     FROM "hostCapacity" WHERE "zoneId" = $1`,
-    hostParameters(need, eligible),
-  );
-  const of = (key: string): number => Number(count?.[key] ?? 0);
+  const [count] = await lacking(tx, hostQuestion(need, eligible));
+  const of = (key: keyof Counted): number => Number(count?.[key] ?? 0);
   throw new Problem(
     'NO_CAPACITY',
     `no host of the zone has room for ${need.vcpus} vCPUs and ${need.memoryMib} MiB: of ${of('hosts')} hosts ${of('closed')} are closed to placement, ` +
@@ -202,32 +223,28 @@ export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Pr
 const atWork = `h.connection <> 'disconnected' AND h.state IN ('active', 'maintenance') AND h."deletedAt" IS NULL`;
 const inOrder = `ORDER BY h.connection = 'connected' DESC, coalesce(c.open, false) DESC, random() LIMIT 1`;
 
+const reaching = written<{ id: string }, { poolId: string; except: string[] }>(
+  `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
+   WHERE p.id = $poolId AND ${atWork} AND h.id <> ALL($except::uuid[]) ${inOrder}`,
+);
+
+const ofZone = written<{ id: string }, { zoneId: string | null; except: string[] }>(
+  `SELECT h.id FROM "host" h LEFT JOIN "hostCapacity" c ON c."hostId" = h.id WHERE h."zoneId" = $zoneId AND ${atWork} AND h.id <> ALL($except::uuid[]) ${inOrder}`,
+);
+
 /** Any host that reaches the pool and is none of those; null when none answers. */
-export async function hostReaching(
-  client: { query: Client['query'] },
-  poolId: string,
-  except: string[] = [],
-): Promise<string | null> {
-  const [host] = await run<{ id: string }>(
-    client as Client,
-    `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
-     WHERE p.id = $1 AND ${atWork} AND h.id <> ALL($2::uuid[]) ${inOrder}`,
-    [poolId, except],
-  );
+export async function hostReaching(client: Queryable, poolId: string, except: string[] = []): Promise<string | null> {
+  const [host] = await reaching(client, { poolId, except });
   return host?.id ?? null;
 }
 
 /** Any host of the zone that is none of those; null when none answers. */
 export async function hostOfZone(
-  client: { query: Client['query'] },
+  client: Queryable,
   zoneId: string | null,
   except: string[] = [],
 ): Promise<string | null> {
-  const [host] = await run<{ id: string }>(
-    client as Client,
-    `SELECT h.id FROM "host" h LEFT JOIN "hostCapacity" c ON c."hostId" = h.id WHERE h."zoneId" = $1 AND ${atWork} AND h.id <> ALL($2::uuid[]) ${inOrder}`,
-    [zoneId, except],
-  );
+  const [host] = await ofZone(client, { zoneId, except });
   return host?.id ?? null;
 }
 
@@ -235,7 +252,7 @@ export async function hostOfZone(
  * Of a host `h`: nobody waits for its answer. It has not answered for a few seconds, or is dead. One that is being added, connected or
  * deleted may be about to answer, and nobody watches it.
  */
-export const silent = `(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND h.state IN ('active', 'maintenance')))`;
+export const isSilent = sql<boolean>`(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND h.state IN ('active', 'maintenance')))`;
 
 /** Where something would go if its turn were now. */
 export interface Placement {
@@ -243,17 +260,17 @@ export interface Placement {
   pools: { volumeId: string; poolId: string }[];
 }
 
+const withRoom = written<{ hostId: string; clusterId: string }, HostQuestion>(
+  `SELECT "hostId", "clusterId" FROM "hostCapacity" WHERE "hostId" = (${hostWithRoom('')})`,
+);
+
 /** A host that has room among those that are eligible. @throws Problem NO_CAPACITY */
 export async function findHost(
   tx: Client,
   need: Need,
   eligible: Eligible,
 ): Promise<{ hostId: string; clusterId: string }> {
-  const [host] = await run<{ hostId: string; clusterId: string }>(
-    tx,
-    `SELECT "hostId", "clusterId" FROM "hostCapacity" WHERE "hostId" = (${hostWithRoom('')})`,
-    hostParameters(need, eligible),
-  );
+  const [host] = await withRoom(tx, hostQuestion(need, eligible));
   return host ?? noCapacity(tx, need, eligible);
 }
 
@@ -279,3 +296,18 @@ export async function findSpace(tx: Client, zoneId: string, volume: VolumeNeed):
 
 const inPools = (pools: Pool[], volumes: VolumeNeed[], clusterId: string | null): Placement['pools'] =>
   [...(choosePools(pools, volumes, clusterId) ?? [])].map(([volumeId, poolId]) => ({ volumeId, poolId }));
+
+/** Takes the room of a host for an instance. `lock` is how the host is locked. */
+const claiming = (lock: string) =>
+  written<{ hostId: string; clusterId: string }, HostQuestion & { instanceId: string; operationId: string }>(`
+    WITH taken AS (
+      UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $vcpus, "claimedMemoryMib" = "claimedMemoryMib" + $memoryMib
+      WHERE "hostId" = (${hostWithRoom(lock)}) RETURNING "hostId", "clusterId"),
+    claim AS (
+      INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib")
+      SELECT $instanceId::uuid, "hostId", $operationId::uuid, $vcpus, $memoryMib FROM taken)
+    SELECT "hostId", "clusterId" FROM taken`);
+
+/** Passes over those that somebody else holds at this moment. */
+export const claimFreeHost = claiming('FOR UPDATE SKIP LOCKED');
+export const claimHost = claiming('FOR UPDATE');

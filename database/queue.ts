@@ -1,7 +1,10 @@
 /** Whose turn it is. */
+import { columnsOf } from '../model/columns.ts';
+import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
-import { type Database, run } from './database.ts';
+import type { Database } from './database.ts';
+import { from, isAmong, statement, statementOfKind, tableOf, type Values, written } from './statement.ts';
 
 /** An operation whose workflow has not begun is asked for again after so long: who was about to ask may have died. */
 export const askAgainSeconds = 10;
@@ -28,7 +31,8 @@ const owner = `coalesce(o."projectId", '00000000-0000-0000-0000-000000000000')`;
  * may be thousands. What a child does inside the hold of an operation above it waits for what others do there, and for nobody else. Each project is found behind the one before it, each operation looks for its locks by itself, each lock for those before it
  * (OFFSET 0), and the list is made once: joined as the planner likes, by what the tables held before a burst, this ran for minutes.
  */
-export const readyStatement = `WITH RECURSIVE waiting AS (
+export const readyOnes = written<ReadyOperation & { createdAt: Date; projects: number }, { askAgainSeconds: number }>(
+  `WITH RECURSIVE waiting AS (
        (SELECT ${owner} AS owner FROM "operation" o WHERE o.state = 'queued' ORDER BY ${owner} LIMIT 1)
        UNION ALL
        SELECT (SELECT ${owner} FROM "operation" o WHERE o.state = 'queued' AND ${owner} > w.owner ORDER BY ${owner} LIMIT 1)
@@ -47,8 +51,9 @@ export const readyStatement = `WITH RECURSIVE waiting AS (
                  AND earlier."resourceKind" = mine."resourceKind" AND earlier.ticket < mine.ticket AND earlier."operationId" <> mine."operationId" AND earlier.within IS NOT DISTINCT FROM mine.within OFFSET 0))) OFFSET 0)
          ORDER BY ${owner}, o."createdAt" LIMIT greatest(1, ${readyAtOnce} / (SELECT projects FROM among)) FOR UPDATE SKIP LOCKED) mine
        WHERE w.owner IS NOT NULL)
-     UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $1) FROM ready, among WHERE o.id = ready.id
-     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input, o."parentOperationId", o."createdAt", among.projects::int AS projects`;
+     UPDATE "operation" o SET "dispatchAt" = now() + make_interval(secs => $askAgainSeconds) FROM ready, among WHERE o.id = ready.id
+     RETURNING o.id, o.type, o."targetKind", o."targetId", o."projectId", o.input, o."parentOperationId", o."createdAt", among.projects::int AS projects`,
+);
 
 /** Every project's first, then every project's second …: the order in which they are begun. */
 export function inTurns<Of extends { projectId: string | null }>(inOrder: readonly Of[]): Of[] {
@@ -69,9 +74,7 @@ export function inTurns<Of extends { projectId: string | null }>(inOrder: readon
  * project has used its whole share.
  */
 export async function readyOperations({ pool }: Database): Promise<{ operations: ReadyOperation[]; more: boolean }> {
-  const rows = await run<ReadyOperation & { createdAt: Date; projects: number }>(pool, readyStatement, [
-    askAgainSeconds,
-  ]);
+  const rows = await readyOnes(pool, { askAgainSeconds });
   const operations = inTurns(rows.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime()));
   const share = Math.max(1, Math.floor(readyAtOnce / (rows[0]?.projects ?? 1)));
   const taken = new Map<string | null, number>();
@@ -94,16 +97,31 @@ export function startOfReady(operation: ReadyOperation, names: ReadonlyMap<strin
   };
 }
 
+const readyById = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select(['id', 'type', 'targetKind', 'targetId', 'projectId', 'input', 'parentOperationId'])
+    .where('id', '=', p.id)
+    .$narrowType<Pick<ReadyOperation, 'type' | 'targetKind' | 'targetId' | 'input'>>(),
+);
+
 /** The same of one that was accepted just now. */
 export async function startOf(database: Database, id: string): Promise<StartOperation> {
-  const [operation] = await run<ReadyOperation>(
-    database.pool,
-    `SELECT id, type, "targetKind", "targetId", "projectId", input, "parentOperationId" FROM "operation" WHERE id = $1`,
-    [id],
-  );
+  const [operation] = await readyById(database.pool, { id });
   if (!operation) throw new Error(`there is no operation ${id}`);
   return startOfReady(operation, await targetNames(database, [operation]));
 }
+
+const isNamed = (kind: Kind): boolean => columnsOf(kind).some(({ name }) => name === 'name');
+
+const namesOf = statementOfKind(
+  (kind, p: Values<{ ids: string[] }>) =>
+    from
+      .selectFrom(tableOf(kind))
+      .select(['t.id', 't.name'])
+      .where((eb) => isAmong(eb.ref('t.id'), p.ids)),
+  isNamed,
+);
 
 /** What the targets of these operations are called, by id. */
 export async function targetNames(
@@ -112,13 +130,9 @@ export async function targetNames(
 ): Promise<Map<string, string>> {
   const names = new Map<string, string>();
   for (const kind of new Set(operations.map(({ targetKind }) => targetKind))) {
+    if (!isNamed(kindOf(kind))) continue;
     const ids = operations.flatMap(({ targetKind, targetId }) => (targetKind === kind ? [targetId] : []));
-    const rows = await run<{ id: string; name: string | null }>(
-      pool,
-      `SELECT id, to_jsonb(t) ->> 'name' AS name FROM "${kindOf(kind).name}" t WHERE id = ANY($1::uuid[])`,
-      [ids],
-    );
-    for (const { id, name } of rows) if (name !== null) names.set(id, name);
+    for (const { id, name } of await namesOf(kindOf(kind))(pool, { ids })) names.set(id, name);
   }
   return names;
 }

@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { installationKey } from '../runtime/config.ts';
 import type { Database, Queryable } from './database.ts';
-import { run } from './database.ts';
+import { from, isAmong, statement, type Values } from './statement.ts';
 
 let key: Buffer | undefined;
 const theKey = (): Buffer => {
@@ -36,19 +36,47 @@ export interface Owner {
   id: string;
 }
 
+const secretsOf = statement((p: Values<{ ownerKind: string; ownerId: string; fields: readonly string[] }>) =>
+  from
+    .selectFrom('secret')
+    .select(['field', 'ciphertext'])
+    .where('ownerKind', '=', p.ownerKind)
+    .where('ownerId', '=', p.ownerId)
+    .where((eb) => isAmong(eb.ref('field'), p.fields)),
+);
+
+const write = statement((p: Values<{ ownerKind: string; ownerId: string; field: string; ciphertext: string }>) =>
+  from
+    .insertInto('secret')
+    .values({ ownerKind: p.ownerKind, ownerId: p.ownerId, field: p.field, ciphertext: p.ciphertext })
+    .onConflict((at) =>
+      at
+        .columns(['ownerKind', 'ownerId', 'field'])
+        .doUpdateSet((eb) => ({ ciphertext: eb.ref('excluded.ciphertext') })),
+    ),
+);
+
+const forgetAll = statement((p: Values<{ ownerKind: string; ownerId: string }>) =>
+  from.deleteFrom('secret').where('ownerKind', '=', p.ownerKind).where('ownerId', '=', p.ownerId),
+);
+
+const forget = statement((p: Values<{ ownerKind: string; ownerId: string; fields: readonly string[] }>) =>
+  from
+    .deleteFrom('secret')
+    .where('ownerKind', '=', p.ownerKind)
+    .where('ownerId', '=', p.ownerId)
+    .where((eb) => isAmong(eb.ref('field'), p.fields)),
+);
+
 /** Those of the named secrets that an owner has, as they are at one moment. */
 export async function readSecrets<Field extends string>(
   on: Queryable,
   owner: Owner,
   fields: readonly Field[],
 ): Promise<Partial<Record<Field, string>>> {
-  const rows = await run<{ field: Field; ciphertext: Buffer }>(
-    on,
-    'SELECT field, ciphertext FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND field = ANY($3)',
-    [owner.kind, owner.id, fields],
-  );
+  const rows = await secretsOf(on, { ownerKind: owner.kind, ownerId: owner.id, fields });
   const known: Partial<Record<Field, string>> = {};
-  for (const { field, ciphertext } of rows) known[field] = open(owner.id, field, ciphertext);
+  for (const { field, ciphertext } of rows) known[field as Field] = open(owner.id, field, ciphertext);
   return known;
 }
 
@@ -57,19 +85,12 @@ export const readSecret = async (database: Database, owner: Owner, field: string
   (await readSecrets(database.pool, owner, [field]))[field] ?? null;
 
 export async function writeSecret(on: Queryable, owner: Owner, field: string, value: string): Promise<void> {
-  await run(
-    on,
-    `INSERT INTO "secret" ("ownerKind", "ownerId", field, ciphertext) VALUES ($1, $2, $3, $4::bytea)
-     ON CONFLICT ("ownerKind", "ownerId", field) DO UPDATE SET ciphertext = excluded.ciphertext`,
-    [owner.kind, owner.id, field, seal(owner.id, field, value)],
-  );
+  await write(on, { ownerKind: owner.kind, ownerId: owner.id, field, ciphertext: seal(owner.id, field, value) });
 }
 
 /** Forgets the secrets of an owner; all of them, or those of the named fields. */
 export async function forgetSecrets(on: Queryable, owner: Owner, fields: string[] | null = null): Promise<void> {
-  await run(
-    on,
-    'DELETE FROM "secret" WHERE "ownerKind" = $1 AND "ownerId" = $2 AND ($3::text[] IS NULL OR field = ANY($3))',
-    [owner.kind, owner.id, fields],
-  );
+  const whose = { ownerKind: owner.kind, ownerId: owner.id };
+  if (fields) await forget(on, { ...whose, fields });
+  else await forgetAll(on, whose);
 }

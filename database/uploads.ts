@@ -2,7 +2,8 @@
  * Who sends the bytes of an image. A row in short statements, so that hours of bytes hold no connection: it is claimed, renewed as long
  * as they come, and given back. The claim of a server that died runs out.
  */
-import { type Database, run } from './database.ts';
+import type { Database } from './database.ts';
+import { from, inSeconds, now, statement, type Values } from './statement.ts';
 
 /** Three renewals may fail before the claim is lost. */
 export const claimSeconds = 20;
@@ -13,41 +14,72 @@ export interface Upload {
   uploadId: string;
 }
 
+type Claim = Values<Upload & { claimSeconds: number }>;
+
+const claim = statement((p: Claim) =>
+  from
+    .insertInto('upload')
+    .values({ imageId: p.imageId, uploadId: p.uploadId, expiresAt: inSeconds(p.claimSeconds) })
+    .onConflict((at) => at.column('imageId').doNothing())
+    .returning('imageId'),
+);
+
+const renew = statement((p: Claim) =>
+  from
+    .updateTable('upload as u')
+    .from('image as i')
+    .set({ expiresAt: inSeconds(p.claimSeconds) })
+    .where('u.imageId', '=', p.imageId)
+    .where('u.uploadId', '=', p.uploadId)
+    .where('u.expiresAt', '>', now)
+    .whereRef('i.id', '=', 'u.imageId')
+    .where('i.state', '=', 'awaitingUpload')
+    .where('i.deletedAt', 'is', null)
+    .returning('u.imageId'),
+);
+
+const giveBack = statement((p: Values<Upload>) =>
+  from.deleteFrom('upload').where('imageId', '=', p.imageId).where('uploadId', '=', p.uploadId),
+);
+
+const abandoned = statement(() =>
+  from
+    .selectFrom('upload as u')
+    .leftJoin('image as i', 'i.id', 'u.imageId')
+    .select(['u.imageId', 'u.uploadId'])
+    .where('u.expiresAt', '<', now)
+    .where('i.state', 'is distinct from', 'importing')
+    .orderBy('u.expiresAt')
+    .limit(20),
+);
+
+const postpone = statement((p: Values<Upload>) =>
+  from
+    .updateTable('upload')
+    .set({ expiresAt: now })
+    .where('imageId', '=', p.imageId)
+    .where('uploadId', '=', p.uploadId),
+);
+
 /** Claims an image's upload; false while another one has it. */
 export async function claimUpload({ pool }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
-  const mine = await run(
-    pool,
-    `INSERT INTO "upload" ("imageId", "uploadId", "expiresAt") VALUES ($1, $2, now() + make_interval(secs => $3))
-     ON CONFLICT ("imageId") DO NOTHING RETURNING 1`,
-    [imageId, uploadId, claimSeconds],
-  );
+  const mine = await claim(pool, { imageId, uploadId, claimSeconds });
   return mine.length > 0;
 }
 
 /** Whether the bytes are still wanted: the claim is held, for longer now, and the image waits for them. */
 export async function renewUpload({ pool }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
-  const mine = await run(
-    pool,
-    `UPDATE "upload" u SET "expiresAt" = now() + make_interval(secs => $3) FROM "image" i
-     WHERE u."imageId" = $1 AND u."uploadId" = $2 AND u."expiresAt" > now()
-       AND i.id = u."imageId" AND i.state = 'awaitingUpload' AND i."deletedAt" IS NULL RETURNING 1`,
-    [imageId, uploadId, claimSeconds],
-  );
+  const mine = await renew(pool, { imageId, uploadId, claimSeconds });
   return mine.length > 0;
 }
 
 /** Gives a claim back; what it stood for is in the store's final place, or nowhere. */
 export const endUpload = ({ pool }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
-  run(pool, `DELETE FROM "upload" WHERE "imageId" = $1 AND "uploadId" = $2`, [imageId, uploadId]);
+  giveBack(pool, { imageId, uploadId });
 
 /** Claims that ran out. Bytes that an import is taking over are its own to throw away: they are told once it has ended. */
-export const abandonedUploads = ({ pool }: Database): Promise<Upload[]> =>
-  run<Upload>(
-    pool,
-    `SELECT u."imageId", u."uploadId" FROM "upload" u LEFT JOIN "image" i ON i.id = u."imageId"
-     WHERE u."expiresAt" < now() AND i.state IS DISTINCT FROM 'importing' ORDER BY u."expiresAt" LIMIT 20`,
-  );
+export const abandonedUploads = ({ pool }: Database): Promise<Upload[]> => abandoned(pool);
 
 /** Puts one that could not be thrown away behind the others. */
 export const postponeUpload = ({ pool }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
-  run(pool, `UPDATE "upload" SET "expiresAt" = now() WHERE "imageId" = $1 AND "uploadId" = $2`, [imageId, uploadId]);
+  postpone(pool, { imageId, uploadId });

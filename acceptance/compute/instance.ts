@@ -1,6 +1,7 @@
 import { takeAddress } from '../../database/addresses.ts';
 import { run } from '../../database/database.ts';
 import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
+import type { ValueOf } from '../../database/statement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
 import { instantAt } from '../../model/forms.ts';
@@ -186,7 +187,7 @@ async function accept(accepting: Accepting): Promise<void> {
       zoneId: input.zoneId,
       vcpus: Number(type?.vcpus),
       memoryMib: Number(type?.memoryMib),
-      architecture: (source?.architecture as string | undefined) ?? null,
+      architecture: (source?.architecture as ValueOf<'cluster', 'architecture'> | undefined) ?? null,
     },
     needsOf(volumes, types),
     input.requestedHostId ?? null,

@@ -3,10 +3,11 @@ import type { Client, Database } from '../../database/database.ts';
 import { run } from '../../database/database.ts';
 import {
   choosePools,
+  claimFreeHost,
+  claimHost,
   type Eligible,
-  hostParameters,
+  hostQuestion,
   hostReaching,
-  hostWithRoom,
   imagesOf,
   type Need,
   noCapacity,
@@ -55,17 +56,10 @@ async function takeHost(
   need: InstanceNeed,
   eligible: Eligible,
 ): Promise<{ hostId: string; clusterId: string } | null> {
-  const text = (lock: string): string => `
-    WITH taken AS (
-      UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3
-      WHERE "hostId" = (${hostWithRoom(lock)}) RETURNING "hostId", "clusterId"),
-    claim AS (
-      INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") SELECT $7::uuid, "hostId", $8::uuid, $2, $3 FROM taken)
-    SELECT "hostId", "clusterId" FROM taken`;
-  const values = [...hostParameters(need, eligible), need.instanceId, operationId];
-  const [free] = await run<{ hostId: string; clusterId: string }>(tx, text('FOR UPDATE SKIP LOCKED'), values);
+  const claim = { ...hostQuestion(need, eligible), instanceId: need.instanceId, operationId };
+  const [free] = await claimFreeHost(tx, claim);
   if (free) return free;
-  const [host] = await run<{ hostId: string; clusterId: string }>(tx, text('FOR UPDATE'), values);
+  const [host] = await claimHost(tx, claim);
   return host ?? null;
 }
 

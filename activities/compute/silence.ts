@@ -1,6 +1,7 @@
 /** Hosts that do not answer: what is refused before anything waits for them, and what is done without them. */
-import { type Client, run } from '../../database/database.ts';
-import { silent } from '../../database/placement.ts';
+import { type Queryable, run } from '../../database/database.ts';
+import { isSilent } from '../../database/placement.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import { refuse } from '../failure.ts';
@@ -30,14 +31,19 @@ export async function unlessDead(
   }
 }
 
+const goneSilent = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('host as h')
+    .select('h.id')
+    .where('h.id', '=', p.hostId)
+    .where(isSilent)
+    .where('h.deadAt', 'is', null),
+);
+
 /** For work that only this host can do. Of a dead one the work may still be given up or taken back. @throws HOST_UNREACHABLE for good */
-export async function mustAnswer(client: { query: Client['query'] }, hostId: string | null): Promise<void> {
+export async function mustAnswer(client: Queryable, hostId: string | null): Promise<void> {
   if (hostId === null) return;
-  const [gone] = await run(
-    client as Client,
-    `SELECT 1 FROM "host" h WHERE h.id = $1 AND ${silent} AND h."deadAt" IS NULL`,
-    [hostId],
-  );
+  const [gone] = await goneSilent(client, { hostId });
   if (gone)
     throw refuse('HOST_UNREACHABLE', 'the host of the instance does not answer, and nothing can be done on it', {
       hostId,

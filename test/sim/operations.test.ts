@@ -4,7 +4,7 @@ import { afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { askOperation } from '../../api/operations.ts';
 import { openDatabase } from '../../database/database.ts';
 import { wellKnown } from '../../database/installation.ts';
-import { readyStatement } from '../../database/queue.ts';
+import { readyOnes } from '../../database/queue.ts';
 import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
@@ -247,7 +247,7 @@ test('whose turn it is, is looked up by index, even as planned while nobody wait
       await pool.query(`CREATE TEMPORARY TABLE "${table}" (LIKE public."${table}" INCLUDING INDEXES)`);
       await pool.query(`VACUUM ANALYZE "${table}"`);
     }
-    const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (GENERIC_PLAN) ${readyStatement}`);
+    const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (GENERIC_PLAN) ${readyOnes.text}`);
     const plan = rows.map((row) => row['QUERY PLAN']);
     const locks = plan.flatMap((line, at) => (/ on "operationLock"/.test(line) ? [`${line}${plan[at + 1]}`] : []));
     expect(locks).toHaveLength(3);
