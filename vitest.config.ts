@@ -41,8 +41,21 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
           pool: 'threads',
+          maxWorkers: '100%',
           testTimeout: 30_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        // What the database decides: on a PostgreSQL, without any other server.
+        test: {
+          name: 'database',
+          include: ['test/database/**/*.test.ts'],
+          pool: 'threads',
+          maxWorkers: '100%',
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          ...sharedSetup('database'),
         },
       },
       { test: { name: 'history', include: ['test/history/**/*.test.ts'], testTimeout: 60_000 } },
@@ -51,6 +64,8 @@ export default defineConfig({
           name: 'sim',
           include: ['test/sim/**/*.test.ts'],
           fileParallelism: false,
+          // They follow one another in one process: what all of them load is loaded once.
+          isolate: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
           ...sharedSetup('sim'),

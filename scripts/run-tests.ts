@@ -51,6 +51,7 @@ const quiet = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true'
 /** The projects of vitest.config.ts, and how long each may take in all before it counts as hung. */
 const projects = {
   unit: 15 * MINUTE_MS,
+  database: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
   kill: 60 * MINUTE_MS,
@@ -68,6 +69,7 @@ const parts: readonly Part[] = [
   'imports',
   'openapi',
   'unit',
+  'database',
   'history',
   'sim',
   'nodes',

@@ -1,10 +1,10 @@
-import { beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
-import { casesOf, runCases, type Subject, table } from '../support/rollback.ts';
+import { casesOf, runCases, type Subject, table, type Verdict } from '../support/rollback.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy: instance, removeInstance } = joinCloud(address);
@@ -64,6 +64,10 @@ const onVolume =
   };
 
 const gone = async (): Promise<void> => {};
+/** What succeeds leaves its target as it was prepared. */
+const asItWas = gone;
+const forceOff = (id: string): Promise<unknown> =>
+  tenant.done('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' });
 const volumesOf = async (instanceId: string): Promise<string[]> =>
   (
     await tenant.call<{ items: { id: string }[] }>(
@@ -184,6 +188,7 @@ const subjects: Subject[] = [
       const { id } = await host();
       return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/connect`, body: {} };
     },
+    again: asItWas,
     clean: removeByOperator('hosts'),
   },
   {
@@ -283,6 +288,7 @@ const subjects: Subject[] = [
       });
       return { targetId: id, method: 'POST', path: `/v1/networks/${id}/actions/repair`, body: {} };
     },
+    again: asItWas,
     clean: gone,
   },
   {
@@ -300,22 +306,27 @@ const subjects: Subject[] = [
   },
   {
     type: 'instance.start',
-    prepare: onInstance('start', {}, (id) =>
-      tenant.done('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' }),
-    ),
+    prepare: onInstance('start', {}, forceOff),
+    again: forceOff,
     clean: removeInstance,
   },
-  { type: 'instance.stop', prepare: onInstance('stop', { timeoutSeconds: 5 }), clean: removeInstance },
+  {
+    type: 'instance.stop',
+    prepare: onInstance('stop', { timeoutSeconds: 5 }),
+    again: (id) => tenant.done('POST', `/v1/instances/${id}/actions/start`, {}),
+    clean: removeInstance,
+  },
   {
     type: 'instance.settle',
     operator: true,
     prepare: onInstance('settle'),
+    again: asItWas,
     clean: removeInstance,
     // Of a guest that runs; one that is off is in guests.test.ts.
     absent: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
   },
-  { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), clean: removeInstance },
-  { type: 'instance.migrate', prepare: onInstance('migrate'), clean: removeInstance },
+  { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), again: asItWas, clean: removeInstance },
+  { type: 'instance.migrate', prepare: onInstance('migrate'), again: asItWas, clean: removeInstance },
   {
     type: 'instance.delete',
     prepare: onInstance('delete', {}, async () => {}, { dataVolumes: [{ sizeGib: 1 }] }),
@@ -324,6 +335,7 @@ const subjects: Subject[] = [
   {
     type: 'instance.recover',
     prepare: onInstance('recover', {}, (id) => tenant.done('DELETE', `/v1/instances/${id}`)),
+    again: (id) => tenant.done('DELETE', `/v1/instances/${id}`),
     clean: removeInstance,
   },
   {
@@ -353,6 +365,7 @@ const subjects: Subject[] = [
   {
     type: 'volume.revert',
     prepare: onVolume('revert', async (id) => ({ snapshotId: (await snapshotOf(id)).id })),
+    again: asItWas,
     clean: removeWithSnapshots,
   },
   { type: 'volume.delete', prepare: onVolume('delete'), clean: removeVolume },
@@ -423,6 +436,7 @@ const subjects: Subject[] = [
       const { id } = await make(tenant, 'schedules', plan(name));
       return { targetId: id, method: 'POST', path: `/v1/schedules/${id}/actions/runNow`, body: {} };
     },
+    again: asItWas,
     clean: remove('schedules'),
     // Those that are operations are faulted in schedules.test.ts.
     absent: ['action', 'delete'],
@@ -464,36 +478,47 @@ test('every action that is an operation has its place in this proof', () => {
   expect(actions.filter((type) => !known.has(type))).toEqual([]);
 });
 
+const counted = { cases: 0, seconds: 0 };
+
 describe('every step of every workflow, under every fault', () => {
   for (const subject of subjects)
     test(`${subject.type} leaves the world as it was, or finishes`, async () => {
       const cases = casesOf(subject.type, subject.absent);
+      const wholly = subject.type.endsWith('.create') && !subject.keeps;
       let before: unknown;
+      const started = performance.now();
       const verdicts = await runCases(admin, tenant, subject, cases, {
-        before: async () => {
+        async before() {
           before = await picture();
         },
+        async after(turn) {
+          expect(problemsOf(turn)).toEqual([]);
+          expect(await wrong()).toEqual([]);
+          // What went forward has changed as it should, and is checked against the records above.
+          const undone = turn.filter(({ expect: wanted }) => wanted === 'rolledBack');
+          if (wholly || undone.length === 0) return;
+          const ids = withParts(before, new Set(undone.map(({ targetId }) => targetId)));
+          expect(about(await picture(), ids)).toEqual(about(before, ids));
+        },
       });
-      console.log(`\n${table(subject.type, verdicts)}`);
-      expect(verdicts.flatMap(({ step, fault, problem }) => (problem ? [`${step} ${fault}: ${problem}`] : []))).toEqual(
-        [],
-      );
-      expect(await wrong()).toEqual([]);
       const succeeded = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded');
-      if (subject.type.endsWith('.create') && !subject.keeps) {
-        await inBatches(succeeded, 8, ({ targetId }) => subject.clean(targetId));
-        expect(await picture()).toEqual(before);
-      } else {
-        // What was undone is as it was; what went forward has changed as it should, and is checked against the records above.
-        const undone = verdicts.filter(({ expect: wanted }) => wanted === 'rolledBack');
-        const ids = withParts(before, new Set(undone.map(({ targetId }) => targetId)));
-        expect(about(await picture(), ids)).toEqual(about(before, ids));
-        const left = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded' || !subject.keeps);
-        await inBatches(left, 8, ({ targetId }) => subject.clean(targetId));
-      }
+      const left = wholly || subject.keeps ? succeeded : verdicts;
+      await inBatches([...new Set(left.map(({ targetId }) => targetId))], 8, (targetId) => subject.clean(targetId));
+      if (wholly) expect(await picture()).toEqual(before);
       expect(await wrong()).toEqual([]);
+      const seconds = (performance.now() - started) / 1000;
+      counted.cases += cases.length;
+      counted.seconds += seconds;
+      console.log(`\n${table(subject.type, verdicts)}\n${cost(cases.length, seconds)}`);
     });
+  afterAll(() => console.log(`\nall of them: ${cost(counted.cases, counted.seconds)}`));
 });
+
+const problemsOf = (verdicts: Verdict[]): string[] =>
+  verdicts.flatMap(({ step, fault, problem }) => (problem ? [`${step} ${fault}: ${problem}`] : []));
+
+const cost = (cases: number, seconds: number): string =>
+  `${cases} cases in ${seconds.toFixed(1)} s, ${(seconds / cases).toFixed(2)} s each`;
 
 /** The ids, and those of what refers to them: on real systems a port of an instance, or a snapshot of a volume, says its own id only. */
 function withParts(whole: unknown, ids: Set<string>): Set<string> {

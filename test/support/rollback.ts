@@ -14,15 +14,24 @@ export interface Case {
   expect: 'rolledBack' | 'succeeded';
 }
 
+/** What asks for the action, and what it acts on. */
+export interface Request {
+  targetId: string;
+  method: string;
+  path: string;
+  body?: unknown;
+  ask?: () => Promise<OperationView>;
+}
+
 export interface Subject {
   /** `instance.migrate`. */
   type: string;
   /** Makes what the action acts on; answers the request, with the id of its target known beforehand. */
-  prepare(
-    name: string,
-  ): Promise<{ targetId: string; method: string; path: string; body?: unknown; ask?: () => Promise<OperationView> }>;
+  prepare(name: string): Promise<Request>;
   /** Asked by the operator rather than the tenant. */
   operator?: boolean;
+  /** Brings a target on which the action has succeeded back to where it was prepared. Without it, each success has a target of its own. */
+  again?(targetId: string): Promise<unknown>;
   /** Removes what a success leaves behind. */
   clean(targetId: string): Promise<void>;
   /** Steps that this subject's run does not have, such as one that happens only the first time. */
@@ -60,20 +69,67 @@ export interface Verdict extends Case {
   problem: string | null;
 }
 
-/** Runs all cases of a subject at once, each on a resource of its own. */
+export interface Checks {
+  /** Everything is prepared, and nothing has been asked. */
+  before(): Promise<void>;
+  /** These have run side by side, and have ended. */
+  after?(verdicts: Verdict[]): Promise<void>;
+}
+
+/** How many cases run side by side: more make each slower, and need more to be prepared. */
+const WIDTH = 8;
+
+/** Cases that run side by side, in as few rounds of the same length as the width allows. */
+function rounds<T>(cases: readonly T[]): T[][] {
+  const count = Math.ceil(cases.length / WIDTH);
+  const length = Math.ceil(cases.length / count);
+  return Array.from({ length: count }, (_, round) => cases.slice(round * length, (round + 1) * length));
+}
+
+/**
+ * Runs all cases of a subject. What makes something is asked for all at once. What acts on something that has to be prepared takes turns on
+ * it: first the cases that are undone, because what is undone is as it was prepared, and can serve the next one.
+ */
 export async function runCases(
   admin: Api,
   tenant: Api,
   subject: Subject,
   cases: Case[],
-  settle: { before(): Promise<void> },
+  checks: Checks,
 ): Promise<Verdict[]> {
-  const prepared = await inBatches([...cases.entries()], 8, async ([index, at]) => ({
-    at,
-    request: await subject.prepare(`${subject.type} ${index} ${at.fault} ${at.step}`.replaceAll('.', '-')),
-  }));
-  await settle.before();
-  const rules = prepared.map(
+  const undone = cases.filter(({ expect }) => expect === 'rolledBack');
+  const forward = cases.filter(({ expect }) => expect === 'succeeded');
+  const makes = subject.type.endsWith('.create');
+  const turns = makes ? [cases] : [...rounds(undone), ...(subject.again ? rounds(forward) : [forward])];
+  const prepared = await inBatches([...Array(Math.max(...turns.map((turn) => turn.length))).keys()], 8, (index) =>
+    subject.prepare(`${subject.type} ${index}`.replaceAll('.', '-')),
+  );
+  await checks.before();
+  const verdicts: Verdict[] = [];
+  const changed = new Set<string>();
+  for (const turn of turns) {
+    const asked = turn.flatMap((at, index) => {
+      const request = prepared[index];
+      return request ? [{ at, request }] : [];
+    });
+    await inBatches(asked, 8, async ({ request: { targetId } }) => {
+      if (changed.delete(targetId)) await subject.again?.(targetId);
+    });
+    const ended = await runTurn(admin, tenant, subject, asked);
+    for (const { targetId, expect } of ended) if (expect === 'succeeded') changed.add(targetId);
+    await checks.after?.(ended);
+    verdicts.push(...ended);
+  }
+  return verdicts;
+}
+
+async function runTurn(
+  admin: Api,
+  tenant: Api,
+  subject: Subject,
+  asked: { at: Case; request: Request }[],
+): Promise<Verdict[]> {
+  const rules = asked.map(
     ({ at, request }): FaultRule => ({
       operationType: subject.type,
       targetId: request.targetId,
@@ -85,7 +141,7 @@ export async function runCases(
   await setRules(admin, rules);
   try {
     return await Promise.all(
-      prepared.map(async ({ at, request }): Promise<Verdict> => {
+      asked.map(async ({ at, request }): Promise<Verdict> => {
         const api = subject.operator ? admin : tenant;
         const accepted = request.ask
           ? await request.ask()

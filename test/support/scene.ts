@@ -1,6 +1,4 @@
 /** A database with one of everything, and acceptance on it without API, workers or Temporal: for tests of what the database decides. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { acceptChange } from '../../acceptance/accept.ts';
 import { systemCaller } from '../../acceptance/caller.ts';
@@ -11,10 +9,8 @@ import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { createSchema } from '../../model/schemas.ts';
-import { startPostgres } from '../../postgres/embedded.ts';
-import { freePort } from '../../postgres/owned-process.ts';
-import { migrate } from '../../prisma/migrate.ts';
 import { Problem } from '../../runtime/problem.ts';
+import { ownDatabase } from './ownDatabase.ts';
 
 type Json = Record<string, unknown>;
 
@@ -183,15 +179,11 @@ const machinery = [
 
 export async function setScene(): Promise<Scene> {
   process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
-  const home = resolve(process.env.BELAY_HOME ?? '.belay');
-  mkdirSync(home, { recursive: true });
-  const dir = mkdtempSync(join(home, 'test-scene-'));
-  const postgres = await startPostgres({ dir, port: await freePort(), settings: { fsync: 'off' } });
-  await migrate(postgres.url());
-  const database = openDatabase(postgres.url(), 8);
+  const { url: databaseUrl, drop } = await ownDatabase();
+  const database = openDatabase(databaseUrl, 8);
   await ensureInstallation(database);
   const stage = new pg.Client({
-    connectionString: postgres.url(),
+    connectionString: databaseUrl,
     options: '-c timezone=UTC -c session_replication_role=replica',
   });
   await stage.connect();
@@ -293,7 +285,7 @@ export async function setScene(): Promise<Scene> {
 
   await reset();
   return {
-    databaseUrl: postgres.url(),
+    databaseUrl,
     database,
     stage,
     ids,
@@ -304,8 +296,7 @@ export async function setScene(): Promise<Scene> {
     async stop() {
       await stage.end();
       await database.close();
-      await postgres.stop();
-      rmSync(dir, { recursive: true, force: true });
+      await drop();
     },
   };
 }

@@ -1,39 +1,30 @@
 /** What the model calls unique, the database keeps: index by index, and however many come at once. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { problemOfRule } from '../../../database/uniqueness.ts';
-import { type Column, columnsOf } from '../../../model/columns.ts';
-import type { Kind } from '../../../model/kind.ts';
-import { allKinds } from '../../../model/kinds.ts';
-import { type Uniqueness, uniquenesses } from '../../../model/uniqueness.ts';
-import { type RunningPostgres, startPostgres } from '../../../postgres/embedded.ts';
-import { freePort } from '../../../postgres/owned-process.ts';
-import { migrate } from '../../../prisma/migrate.ts';
-import { indexesOf, indexStatement, missingUniqueness } from '../../../prisma/uniqueness.ts';
+import { problemOfRule } from '../../database/uniqueness.ts';
+import { type Column, columnsOf } from '../../model/columns.ts';
+import type { Kind } from '../../model/kind.ts';
+import { allKinds } from '../../model/kinds.ts';
+import { type Uniqueness, uniquenesses } from '../../model/uniqueness.ts';
+import { indexesOf, indexStatement, missingUniqueness } from '../../prisma/uniqueness.ts';
+import { type OwnDatabase, ownDatabase } from '../support/ownDatabase.ts';
 
 const atOnce = 12;
 const rounds = Number(process.env.BELAY_RACE_TRIES ?? 3);
 
-let dir: string;
-let postgres: RunningPostgres;
+let database: OwnDatabase;
 let pool: pg.Pool;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'belay-uniqueness-'));
-  postgres = await startPostgres({ dir, port: await freePort(), settings: { fsync: 'off', shared_buffers: '32MB' } });
-  await migrate(postgres.url());
-  pool = new pg.Pool({ connectionString: postgres.url(), max: atOnce });
+  database = await ownDatabase();
+  pool = new pg.Pool({ connectionString: database.url, max: atOnce });
   // A connection that the server ends when it is stopped is no failure of a test.
   pool.on('error', () => {});
 }, 60_000);
 
 afterAll(async () => {
   await pool.end();
-  await postgres.stop();
-  rmSync(dir, { recursive: true, force: true });
+  await database.drop();
 });
 
 /** A value that fits the column; the same one only for the same seed. */
@@ -132,7 +123,7 @@ test('ranges of addresses on one network are unique even where one only lies in 
 
 test('the database keeps nothing unique that the model does not declare, and lacks nothing', async () => {
   expect([...(await indexesOf(pool))].sort()).toEqual([...uniquenesses.keys()].sort());
-  expect(await missingUniqueness(postgres.url())).toEqual([]);
+  expect(await missingUniqueness(database.url)).toEqual([]);
   const { rows } = await pool.query<{ indexrelid: string }>(
     `SELECT i.indexrelid::regclass::text AS indexrelid FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
      WHERE t.relnamespace = 'public'::regnamespace AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND t.relname = ANY($1)`,

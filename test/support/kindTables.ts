@@ -1,12 +1,9 @@
-/** A throw-away PostgreSQL with the model's tables, for tests that need to see what statements really do. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+/** A database with the model's tables, and nothing that guards them, for tests that need to see what statements really do. */
 import pg from 'pg';
-import { type Column, columnsOf, orderableOf } from '../../../model/columns.ts';
-import type { Kind } from '../../../model/kind.ts';
-import { allKinds } from '../../../model/kinds.ts';
-import { startPostgres } from '../../../postgres/embedded.ts';
-import { freePort } from '../../../postgres/owned-process.ts';
+import { type Column, columnsOf, orderableOf } from '../../model/columns.ts';
+import type { Kind } from '../../model/kind.ts';
+import { allKinds } from '../../model/kinds.ts';
+import { ownDatabase } from './ownDatabase.ts';
 
 export interface TestDatabase {
   client: pg.Client;
@@ -14,19 +11,15 @@ export interface TestDatabase {
 }
 
 export async function startTestDatabase(): Promise<TestDatabase> {
-  const home = resolve(process.env.BELAY_HOME ?? '.belay');
-  mkdirSync(home, { recursive: true });
-  const dir = mkdtempSync(join(home, 'test-query-'));
-  const postgres = await startPostgres({ dir, port: await freePort(), settings: { fsync: 'off' } });
-  const client = new pg.Client({ connectionString: postgres.url() });
+  const { url, drop } = await ownDatabase({ empty: true });
+  const client = new pg.Client({ connectionString: url });
   await client.connect();
   for (const kind of allKinds) await client.query(tableOf(kind));
   return {
     client,
     async stop() {
       await client.end();
-      await postgres.stop();
-      rmSync(dir, { recursive: true, force: true });
+      await drop();
     },
   };
 }

@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Caller, may, scopesOf } from '../../../acceptance/caller.ts';
-import { authenticator } from '../../../api/authenticate.ts';
-import type { Database } from '../../../database/database.ts';
-import { hashOf, wellKnown } from '../../../database/installation.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { type Caller, may, scopesOf } from '../../acceptance/caller.ts';
+import { authenticator } from '../../api/authenticate.ts';
+import type { Database } from '../../database/database.ts';
+import { hashOf, wellKnown } from '../../database/installation.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 const bindings = 800;
 

@@ -1,13 +1,13 @@
 /** A host's certificate: the same one until its last third, or until the host has another address; then the next, without being asked. */
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { renewHostCertificates } from '../../../activities/platform/certificates.ts';
-import { hostAuthority, hostCertificate } from '../../../activities/platform/credentials.ts';
-import { run } from '../../../database/database.ts';
-import { writeSecret } from '../../../database/secrets.ts';
-import { issueCertificate } from '../../../runtime/certificate.ts';
-import { log } from '../../../runtime/log.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { renewHostCertificates } from '../../activities/platform/certificates.ts';
+import { hostAuthority, hostCertificate } from '../../activities/platform/credentials.ts';
+import { run } from '../../database/database.ts';
+import { writeSecret } from '../../database/secrets.ts';
+import { issueCertificate } from '../../runtime/certificate.ts';
+import { log } from '../../runtime/log.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 const silent = log.child({}, { level: 'silent' });
 let scene: Scene;

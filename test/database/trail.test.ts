@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { archiveOld, readArchive } from '../../../activities/platform/archive.ts';
-import { trailKey } from '../../../activities/platform/credentials.ts';
+import { archiveOld, readArchive } from '../../activities/platform/archive.ts';
+import { trailKey } from '../../activities/platform/credentials.ts';
 import {
   isGenuine,
   type Note,
@@ -16,15 +16,15 @@ import {
   sealAudit,
   wrongInArchives,
   wrongInTrail,
-} from '../../../activities/platform/trail.ts';
-import { get, openStore } from '../../../activities/storage/objects.ts';
-import { type Database, insertAll, openDatabase, run } from '../../../database/database.ts';
-import { platformOwner } from '../../../database/installation.ts';
-import { readSecret, writeSecret } from '../../../database/secrets.ts';
-import type { Simulator } from '../../../lab/simulated/simulator.ts';
-import { issueCertificate } from '../../../runtime/certificate.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
-import { cloud } from '../simulator/cloud.ts';
+} from '../../activities/platform/trail.ts';
+import { get, openStore } from '../../activities/storage/objects.ts';
+import { type Database, insertAll, openDatabase, run } from '../../database/database.ts';
+import { platformOwner } from '../../database/installation.ts';
+import { readSecret, writeSecret } from '../../database/secrets.ts';
+import type { Simulator } from '../../lab/simulated/simulator.ts';
+import { issueCertificate } from '../../runtime/certificate.ts';
+import { type Scene, setScene } from '../support/scene.ts';
+import { cloud } from '../unit/simulator/cloud.ts';
 
 let scene: Scene;
 let simulator: Simulator;

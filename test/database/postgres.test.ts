@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ensureDatabase, postgresPidFile, type RunningPostgres, startPostgres } from '../../../postgres/embedded.ts';
-import { assertPortFree, findOwnedProcess, freePort, stopByPidFile } from '../../../postgres/owned-process.ts';
-import { migrate } from '../../../prisma/migrate.ts';
+import { ensureDatabase, postgresPidFile, type RunningPostgres, startPostgres } from '../../postgres/embedded.ts';
+import { assertPortFree, findOwnedProcess, freePort, stopByPidFile } from '../../postgres/owned-process.ts';
+import { migrate } from '../../prisma/migrate.ts';
 
 const settings = { fsync: 'off', shared_buffers: '32MB' };
 let dir: string;

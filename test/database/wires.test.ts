@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openDatabase } from '../../../database/database.ts';
-import { ensureDatabase, type RunningPostgres, startPostgres } from '../../../postgres/embedded.ts';
-import { freePort } from '../../../postgres/owned-process.ts';
-import { migrate } from '../../../prisma/migrate.ts';
-import { endsSoon, issueAuthority, issueCertificate, standsFor } from '../../../runtime/certificate.ts';
-import { ensureCertificate } from '../../../runtime/certificateFiles.ts';
-import { postgresConnection } from '../../../runtime/postgresConnection.ts';
-import { type TlsFiles, tlsReader } from '../../../runtime/tls.ts';
+import { openDatabase } from '../../database/database.ts';
+import { ensureDatabase, type RunningPostgres, startPostgres } from '../../postgres/embedded.ts';
+import { freePort } from '../../postgres/owned-process.ts';
+import { migrate } from '../../prisma/migrate.ts';
+import { endsSoon, issueAuthority, issueCertificate, standsFor } from '../../runtime/certificate.ts';
+import { ensureCertificate } from '../../runtime/certificateFiles.ts';
+import { postgresConnection } from '../../runtime/postgresConnection.ts';
+import { type TlsFiles, tlsReader } from '../../runtime/tls.ts';
 
 let dir: string;
 beforeAll(() => {
@@ -203,7 +203,7 @@ describe('PostgreSQL over TLS', () => {
 });
 
 describe('a process that can not use its certificates', () => {
-  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const root = fileURLToPath(new URL('../..', import.meta.url));
   const url = 'postgres://belay@127.0.0.1:1/belay';
   const started = (program: string, environment: NodeJS.ProcessEnv) => {
     const { PATH, HOME } = process.env;

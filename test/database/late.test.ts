@@ -3,14 +3,14 @@
  * Drawn from the steps themselves: all that run beside the workflow, done and undone.
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { hypervisor } from '../../../activities/compute/hypervisor.ts';
-import { overtake, refuseLate } from '../../../activities/holder.ts';
-import { activitiesFor } from '../../../activities/index.ts';
-import type { StepContext } from '../../../activities/step.ts';
-import type { World } from '../../../activities/world.ts';
-import { AgentError } from '../../../host-agent/agentError.ts';
-import * as areas from '../../../workflows/steps.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { hypervisor } from '../../activities/compute/hypervisor.ts';
+import { overtake, refuseLate } from '../../activities/holder.ts';
+import { activitiesFor } from '../../activities/index.ts';
+import type { StepContext } from '../../activities/step.ts';
+import type { World } from '../../activities/world.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
+import * as areas from '../../workflows/steps.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 let scene: Scene;
 let activities: ReturnType<typeof activitiesFor>;

@@ -3,11 +3,11 @@
  * the line and neither has written yet. The pairs come from the actions themselves.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Change } from '../../../acceptance/change.ts';
-import type { Database } from '../../../database/database.ts';
-import { wellKnown } from '../../../database/installation.ts';
-import { operationTypes, type Scene, setScene } from '../../support/scene.ts';
-import { watched } from '../../support/watched.ts';
+import type { Change } from '../../acceptance/change.ts';
+import type { Database } from '../../database/database.ts';
+import { wellKnown } from '../../database/installation.ts';
+import { operationTypes, type Scene, setScene } from '../support/scene.ts';
+import { watched } from '../support/watched.ts';
 
 let scene: Scene;
 beforeAll(async () => {

@@ -1,14 +1,14 @@
 /** The room of a pool and of a host is given once, whoever asks and however many ask at once: the database decides, for every way that leads to more. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { placement } from '../../../activities/compute/placement.ts';
-import { failureOf } from '../../../activities/failure.ts';
-import type { StepPair } from '../../../activities/step.ts';
-import { claimCopy } from '../../../activities/storage/imageCache.ts';
-import { storagePools } from '../../../activities/storage/storagePool.ts';
-import { volumeRecords } from '../../../activities/storage/volume.ts';
-import type { World } from '../../../activities/world.ts';
-import { choosePools, type Pool } from '../../../database/placement.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { placement } from '../../activities/compute/placement.ts';
+import { failureOf } from '../../activities/failure.ts';
+import type { StepPair } from '../../activities/step.ts';
+import { claimCopy } from '../../activities/storage/imageCache.ts';
+import { storagePools } from '../../activities/storage/storagePool.ts';
+import { volumeRecords } from '../../activities/storage/volume.ts';
+import type { World } from '../../activities/world.ts';
+import { choosePools, type Pool } from '../../database/placement.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 const atOnce = 12;
 const rounds = Number(process.env.BELAY_RACE_TRIES ?? 5);

@@ -1,7 +1,7 @@
 /** Projects take turns: what one has queued, however much, does not stand before another's first. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { inTurns, readyAtOnce, readyOperations } from '../../../database/queue.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { inTurns, readyAtOnce, readyOperations } from '../../database/queue.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 let scene: Scene;
 beforeAll(async () => {

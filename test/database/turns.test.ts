@@ -3,13 +3,13 @@
  * takes anything from it nor loses anything to it. Drawn from the actions themselves.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { operations } from '../../../activities/platform/operation.ts';
-import type { StepPair } from '../../../activities/step.ts';
-import type { World } from '../../../activities/world.ts';
-import type { Database } from '../../../database/database.ts';
-import { kindOf } from '../../../model/kinds.ts';
-import { operationTypes, type Scene, setScene } from '../../support/scene.ts';
-import { watched } from '../../support/watched.ts';
+import { operations } from '../../activities/platform/operation.ts';
+import type { StepPair } from '../../activities/step.ts';
+import type { World } from '../../activities/world.ts';
+import type { Database } from '../../database/database.ts';
+import { kindOf } from '../../model/kinds.ts';
+import { operationTypes, type Scene, setScene } from '../support/scene.ts';
+import { watched } from '../support/watched.ts';
 
 let scene: Scene;
 let saga: ReturnType<typeof operations>;

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { allStatements } from '../../../database/statement.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { allStatements } from '../../database/statement.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 import { unconverted } from './unconverted.ts';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const filesBelow = (folder: string): string[] =>
   readdirSync(join(root, folder), { withFileTypes: true, recursive: true })

@@ -1,12 +1,12 @@
 /** What one account can make the platform keep by asking alone, whatever comes of it, is bounded. */
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { systemCaller } from '../../../acceptance/caller.ts';
-import { keptKeys } from '../../../api/keptKeys.ts';
-import { refusalNotes } from '../../../api/refusals.ts';
-import type { Context } from '../../../api/request.ts';
-import { kindOf } from '../../../model/kinds.ts';
-import { Problem } from '../../../runtime/problem.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { systemCaller } from '../../acceptance/caller.ts';
+import { keptKeys } from '../../api/keptKeys.ts';
+import { refusalNotes } from '../../api/refusals.ts';
+import type { Context } from '../../api/request.ts';
+import { kindOf } from '../../model/kinds.ts';
+import { Problem } from '../../runtime/problem.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 let scene: Scene;
 beforeAll(async () => {

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Visible } from '../../../acceptance/visible.ts';
-import { compileFilter } from '../../../api/query/compile.ts';
-import { parseFilter } from '../../../api/query/filter.ts';
-import { type ListQuery, ProblemInput, parseListQuery } from '../../../api/query/parse.ts';
-import { eventsStatement, getStatement, type ListRow, listBody, listStatement } from '../../../api/query/read.ts';
-import { relationsOf } from '../../../api/query/relations.ts';
-import { sql } from '../../../database/sql.ts';
-import { columnsOf } from '../../../model/columns.ts';
-import type { Kind } from '../../../model/kind.ts';
-import { allKinds, type KindName, kindOf } from '../../../model/kinds.ts';
-import { startTestDatabase, type TestDatabase } from './database.ts';
+import type { Visible } from '../../acceptance/visible.ts';
+import { compileFilter } from '../../api/query/compile.ts';
+import { parseFilter } from '../../api/query/filter.ts';
+import { type ListQuery, ProblemInput, parseListQuery } from '../../api/query/parse.ts';
+import { eventsStatement, getStatement, type ListRow, listBody, listStatement } from '../../api/query/read.ts';
+import { relationsOf } from '../../api/query/relations.ts';
+import { sql } from '../../database/sql.ts';
+import { columnsOf } from '../../model/columns.ts';
+import type { Kind } from '../../model/kind.ts';
+import { allKinds, type KindName, kindOf } from '../../model/kinds.ts';
+import { startTestDatabase, type TestDatabase } from '../support/kindTables.ts';
 
 const uuid = (number: number): string => `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`;
 const MINE = uuid(1);
