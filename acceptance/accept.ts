@@ -6,10 +6,12 @@
  */
 import { createHash } from 'node:crypto';
 import { callbackSecretField, refuseDenied } from '../database/callbacks.ts';
-import { type Client, type Database, insertAll, run, transaction } from '../database/database.ts';
+import { type Client, type Database, insertAll, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
 import { askAgainSeconds } from '../database/queue.ts';
-import { forgetSecrets, seal, unseal } from '../database/secrets.ts';
+import { rightsChanged } from '../database/rights.ts';
+import { forgetSecrets, hasSecret, seal, unseal } from '../database/secrets.ts';
+import { from, now, statement, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
 import { isLocked } from '../model/columns.ts';
 import { instantAt } from '../model/forms.ts';
@@ -96,6 +98,32 @@ export async function acceptChange(database: Database, change: Change): Promise<
   }
 }
 
+type AtKey = Values<{ callerId: string; key: string }>;
+
+const takeKey = statement((p: Values<{ callerId: string; key: string; requestHash: string }>) =>
+  from
+    .insertInto('idempotencyKey')
+    .values({ callerId: p.callerId, key: p.key, requestHash: p.requestHash, status: 0, body: '' })
+    .onConflict((at) => at.doNothing())
+    .returning('key'),
+);
+
+const keptAnswer = statement((p: AtKey) =>
+  from
+    .selectFrom('idempotencyKey')
+    .select(['requestHash', 'status', 'body'])
+    .where('callerId', '=', p.callerId)
+    .where('key', '=', p.key),
+);
+
+const keepAnswer = statement((p: Values<{ callerId: string; key: string; status: number; body: string }>) =>
+  from
+    .updateTable('idempotencyKey')
+    .set({ status: p.status, body: p.body })
+    .where('callerId', '=', p.callerId)
+    .where('key', '=', p.key),
+);
+
 async function once(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
   const replay = await replayed(tx, change);
   if (replay) return replay;
@@ -103,12 +131,12 @@ async function once(tx: Client, change: Change, action: Action, input: Record<st
   const outcome = await accept(tx, change, action, input);
   if (change.idempotencyKey)
     // An answer may hold a secret that is shown once, such as a new API key: it is kept as a secret.
-    await run(tx, `UPDATE "idempotencyKey" SET status = $3, body = $4 WHERE "callerId" = $1 AND key = $2`, [
-      keeperOf(change),
-      change.idempotencyKey,
-      outcome.status,
-      seal(keeperOf(change), change.idempotencyKey, outcome.body),
-    ]);
+    await keepAnswer(tx, {
+      callerId: keeperOf(change),
+      key: change.idempotencyKey,
+      status: outcome.status,
+      body: seal(keeperOf(change), change.idempotencyKey, outcome.body),
+    });
   return outcome;
 }
 
@@ -125,10 +153,7 @@ function checked(change: Change): Record<string, unknown> {
 /** Whether its answer is kept: then nothing more has to be found out about it. */
 export async function isAnswered({ pool }: Database, change: Change): Promise<boolean> {
   if (!change.idempotencyKey || change.dryRun) return false;
-  const kept = await run(pool, `SELECT 1 FROM "idempotencyKey" WHERE "callerId" = $1 AND key = $2`, [
-    keeperOf(change),
-    change.idempotencyKey,
-  ]);
+  const kept = await keptAnswer(pool, { callerId: keeperOf(change), key: change.idempotencyKey });
   return kept.length > 0;
 }
 
@@ -137,21 +162,13 @@ async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
   const hash = createHash('sha256')
     .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.asked ?? change.body ?? null]))
     .digest('hex');
-  const values = [keeperOf(change), change.idempotencyKey];
-  const mine = await run(
-    tx,
-    `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, $3, 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
-    [...values, hash],
-  );
+  const at = { callerId: keeperOf(change), key: change.idempotencyKey };
+  const mine = await takeKey(tx, { ...at, requestHash: hash });
   if (mine.length > 0) {
     await change.takeKey?.(tx, change.caller.accountId);
     return null;
   }
-  const [first] = await run<{ requestHash: string; status: number; body: string }>(
-    tx,
-    `SELECT "requestHash", status, body FROM "idempotencyKey" WHERE "callerId" = $1 AND key = $2`,
-    values,
-  );
+  const [first] = await keptAnswer(tx, at);
   if (first?.requestHash !== hash)
     throw new Problem('IDEMPOTENCY_MISMATCH', 'this Idempotency-Key was used with another request');
   return { status: first.status, body: unseal(keeperOf(change), change.idempotencyKey, first.body) };
@@ -421,12 +438,7 @@ async function callbackRow(
   operationId: string,
   url: string,
 ): Promise<Record<string, unknown>> {
-  const [secret] = await run(
-    tx,
-    `SELECT 1 FROM "secret" WHERE "ownerKind" = 'apiKey' AND "ownerId" = $1 AND field = $2`,
-    [apiKeyId, callbackSecretField],
-  );
-  if (!secret)
+  if (!(await hasSecret(tx, { kind: 'apiKey', id: apiKeyId }, callbackSecretField)))
     throw new Problem('INVALID_ARGUMENT', 'this API key has no secret to sign callbacks with; make a new key', {
       violations: [{ field: 'Belay-Callback-Url', message: 'the API key has no callback secret' }],
     });
@@ -439,6 +451,25 @@ function ownerOf(kind: Kind, row: Row): Owner | null {
   if (kind.name === 'account') return { accountId: row.id };
   return typeof row.accountId === 'string' ? { accountId: row.accountId } : null;
 }
+
+type Entry = Values<{ id: string; operationId: string; revision: number; within: string | null }>;
+
+/** A resource that is as it was read, and held by nobody, or by the operation above within whose hold the new one works. */
+const entering = (kind: Kind, p: Entry) =>
+  from
+    .updateTable(tableOf(kind))
+    .set((eb) => ({ currentOperationId: p.operationId, revision: eb('t.revision', '+', 1), updatedAt: now }))
+    .where('t.id', '=', p.id)
+    .where('t.revision', '=', p.revision)
+    .where('t.currentOperationId', 'is not distinct from', p.within)
+    .where('t.deletedAt', 'is', null)
+    .returning('t.id');
+
+const enter = statementOfKind(entering, isLocked);
+const enterVia = statementOfKind(
+  (kind, p: Entry & Values<{ via: string }>) => entering(kind, p).set({ state: p.via }),
+  (kind) => isLocked(kind) && kind.states !== undefined,
+);
 
 async function acceptOperation(
   change: Change,
@@ -507,18 +538,15 @@ async function acceptOperation(
   for (const hold of holds) {
     if (!enters(hold) || hold.fresh || hold.mode === 'S' || !isLocked(kindOf(hold.kind))) continue;
     // Whoever could change it now would be in the line; that it is as it was read is asked all the same.
-    const [entered] = await run(
-      tx,
-      `UPDATE "${kindOf(hold.kind).name}" SET ${hold.via ? 'state = $4,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now()
-       WHERE id = $1 AND revision = $3 AND "currentOperationId" IS NOT DISTINCT FROM ${hold.via ? '$5' : '$4'}::uuid AND "deletedAt" IS NULL RETURNING 1`,
-      [
-        hold.id,
-        operationId,
-        references.get(keyOf(hold))?.revision,
-        ...(hold.via ? [hold.via] : []),
-        hold.within ?? null,
-      ],
-    );
+    const entry = {
+      id: hold.id,
+      operationId,
+      revision: references.get(keyOf(hold))?.revision ?? 0,
+      within: hold.within ?? null,
+    };
+    const [entered] = hold.via
+      ? await enterVia(kindOf(hold.kind))(tx, { ...entry, via: hold.via })
+      : await enter(kindOf(hold.kind))(tx, entry);
     if (!entered) throw new Moved({ kind: hold.kind, id: hold.id });
   }
   const quotaDelta = projectId ? await enforceQuota(accepting, { projectId }, rows) : {};
@@ -585,7 +613,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
       }),
     ];
     await insertAll(tx, rows);
-    if (rights) await run(tx, `SELECT pg_notify('belay_rights', '')`);
+    if (rights) await rightsChanged(tx);
   };
   const plan = (quotaDelta: Record<string, number> = {}): void => {
     if (change.dryRun)

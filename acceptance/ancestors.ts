@@ -1,6 +1,30 @@
 /** The operations above one that another has begun. */
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { from, statement, type Values } from '../database/statement.ts';
 import { Problem } from '../runtime/problem.ts';
+
+const stillOpen = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operation').select('endedAt').where('id', '=', p.id).forShare(),
+);
+
+const above = statement((p: Values<{ id: string }>) =>
+  from
+    .withRecursive('above(id, parentOperationId, level)', (db) =>
+      db
+        .selectFrom('operation')
+        .select((eb) => ['id', 'parentOperationId', eb.lit<number>(0).as('level')])
+        .where('id', '=', p.id)
+        .unionAll(
+          db
+            .selectFrom('above as a')
+            .innerJoin('operation as o', 'o.id', 'a.parentOperationId')
+            .select((eb) => ['o.id', 'o.parentOperationId', eb('a.level', '+', 1).as('level')]),
+        ),
+    )
+    .selectFrom('above')
+    .select('id')
+    .orderBy('level'),
+);
 
 /**
  * The operation that begins a child, and those above it, the nearest first. It can not end before the transaction does.
@@ -8,20 +32,9 @@ import { Problem } from '../runtime/problem.ts';
  * @throws Problem INVALID_STATE when it has ended: what it begins now, nobody would wait for
  */
 export async function ancestorsOf(tx: Client, operationId: string): Promise<string[]> {
-  const [parent] = await run<{ endedAt: Date | null }>(
-    tx,
-    `SELECT "endedAt" FROM "operation" WHERE id = $1 FOR SHARE`,
-    [operationId],
-  );
+  const [parent] = await stillOpen(tx, { id: operationId });
   if (!parent || parent.endedAt)
     throw new Problem('INVALID_STATE', `operation ${operationId} has ended: it begins nothing any more`);
-  const rows = await run<{ id: string }>(
-    tx,
-    `WITH RECURSIVE above AS (
-       SELECT id, "parentOperationId", 0 AS level FROM "operation" WHERE id = $1
-       UNION ALL SELECT o.id, o."parentOperationId", a.level + 1 FROM above a JOIN "operation" o ON o.id = a."parentOperationId")
-     SELECT id FROM above ORDER BY level`,
-    [operationId],
-  );
+  const rows = await above(tx, { id: operationId });
   return rows.map(({ id }) => id);
 }

@@ -2,8 +2,10 @@
  * Whether a change is allowed: the permission of the action itself where its resource lies, and for each resource that it names the permission
  * that this use of it needs.
  */
-import { type Client, type Queryable, run } from '../database/database.ts';
+import type { Client, Queryable } from '../database/database.ts';
 import { wellKnown } from '../database/installation.ts';
+import { suspensionAt } from '../database/rights.ts';
+import { from, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import type { Action, Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -59,6 +61,11 @@ function mayName(
   return scopes.platform ? kind.catalogue === true : may(caller, permission, { resource });
 }
 
+const projectOfHome = statementOfKind(
+  (kind, p: Values<{ id: string }>) => from.selectFrom(tableOf(kind)).select('t.projectId').where('t.id', '=', p.id),
+  ({ scope }) => scope === 'project',
+);
+
 /**
  * The project of a create: that of what it lives with; as given; or the only one of the caller's own account that it can mean. What
  * others share with it is never meant.
@@ -74,11 +81,7 @@ export async function projectOf(
   const given = typeof input.projectId === 'string' ? input.projectId : null;
   const livesWith = kind.livesWith ? kind.fields[kind.livesWith]?.ref : undefined;
   if (kind.livesWith && livesWith) {
-    const [home] = await run<{ projectId: string }>(
-      tx,
-      `SELECT "projectId" FROM "${kindOf(livesWith).name}" WHERE id = $1`,
-      [input[kind.livesWith]],
-    );
+    const [home] = await projectOfHome(kindOf(livesWith))(tx, { id: String(input[kind.livesWith]) });
     if (home && (given === null || given === home.projectId)) return home.projectId;
     throw missing(kind.livesWith, livesWith, String(input[kind.livesWith]));
   }
@@ -168,21 +171,18 @@ export function refuseClosedZone(kind: Kind, input: Record<string, unknown>, loa
     throw invalid('zoneId', 'is closed to new resources');
 }
 
+const idOrNull = (id: unknown): string | null => (typeof id === 'string' ? id : null);
+
 /** Why nothing new is made or started in an account, or below a domain: it is locked, or a domain above is disabled. Null when it is. */
 export async function suspensionOf(
   on: Queryable,
   where: { projectId?: unknown; accountId?: unknown; domainId?: unknown },
 ): Promise<string | null> {
-  const [place] = await run<{ state: string | null; closed: boolean }>(
-    on,
-    `WITH home AS (
-       SELECT a.state, a."domainId" FROM "account" a WHERE a.id = coalesce((SELECT "accountId" FROM "project" WHERE id = $1), $2)
-       UNION ALL SELECT NULL, $3::uuid WHERE $3::uuid IS NOT NULL)
-     SELECT h.state, EXISTS (SELECT 1 FROM "domain" own JOIN "domain" d ON d.id::text = ANY(string_to_array(own.path, '/')) AND NOT d.enabled
-       WHERE own.id = h."domainId") AS closed
-     FROM home h LIMIT 1`,
-    [where.projectId ?? null, where.accountId ?? null, where.domainId ?? null],
-  );
+  const [place] = await suspensionAt(on, {
+    projectId: idOrNull(where.projectId),
+    accountId: idOrNull(where.accountId),
+    domainId: idOrNull(where.domainId),
+  });
   if (place?.state && place.state !== 'active') return `the account is ${place.state}`;
   return place?.closed ? 'a domain above it is disabled' : null;
 }

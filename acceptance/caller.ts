@@ -1,11 +1,9 @@
 /** Who asks, and what they may: grants, and what follows from them for single changes. */
 import { wellKnown } from '../database/installation.ts';
+import type { Reach, Rule } from '../database/rights.ts';
 import type { Kind } from '../model/kind.ts';
 
-export interface Rule {
-  effect: 'allow' | 'deny';
-  pattern: string;
-}
+export type { Rule } from '../database/rights.ts';
 
 export interface Grant {
   targetKind: string;
@@ -40,12 +38,6 @@ export interface Caller {
   scopes: Map<string, Scopes>;
   /** The platform goes on, in this caller's name, with what the caller has begun. */
   goesOn?: true;
-}
-
-export interface Reach {
-  accounts: string[];
-  domains: string[];
-  projects: string[];
 }
 
 /** Where a permission is held. */

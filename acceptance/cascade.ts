@@ -2,7 +2,8 @@
  * The delete of a resource with all that hangs on it. All of that is held from the beginning, by the operation that its deletes are children of: so
  * that what was asked when it was accepted is still so when it runs, and a blocker anywhere refuses the whole before anything is touched.
  */
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { from, isAmong, statement, type Values } from '../database/statement.ts';
 import { cascadeChildren, cascadeMax } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -152,16 +153,23 @@ async function accept(
   Object.assign(workflowInput, { kind: kind.name, id: row.id, expunge: input.expunge === true });
 }
 
+const attachedElsewhere = statement((p: Values<{ volumes: string[]; instances: string[] }>) =>
+  from
+    .selectFrom('volume')
+    .select(['id', 'instanceId'])
+    .where((eb) => isAmong(eb.ref('id'), p.volumes))
+    .where('instanceId', 'is not', null)
+    .$narrowType<{ instanceId: string }>()
+    .where((eb) => eb.not(isAmong(eb.ref('instanceId'), p.instances)))
+    .limit(1),
+);
+
 /** A volume that an instance keeps is in use there. */
 async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<void> {
   const of = (kind: string): string[] => alone.filter((one) => one.kind === kind).map(({ id }) => id);
   const volumes = of('volume');
   if (volumes.length === 0) return;
-  const [attached] = await run<{ id: string; instanceId: string }>(
-    tx,
-    `SELECT id, "instanceId" FROM "volume" WHERE id = ANY($1::uuid[]) AND "instanceId" IS NOT NULL AND "instanceId" <> ALL($2::uuid[]) LIMIT 1`,
-    [volumes, of('instance')],
-  );
+  const [attached] = await attachedElsewhere(tx, { volumes, instances: of('instance') });
   if (attached)
     throw new Problem('ALREADY_ATTACHED', `volume ${attached.id} is attached to an instance`, {
       resource: { kind: 'instance', id: attached.instanceId },

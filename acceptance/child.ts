@@ -1,5 +1,6 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
-import { type Database, insertAll, run } from '../database/database.ts';
+import { type Database, insertAll } from '../database/database.ts';
+import { from, statement, type Values } from '../database/statement.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { ChildRequest } from '../model/platform/operation.ts';
@@ -15,6 +16,14 @@ interface Actor {
   actorUserId: string;
   actorApiKeyId: string;
 }
+
+const parentOf = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select(['actorUserId', 'actorApiKeyId', 'requestId', 'projectId', 'type', 'targetId'])
+    .where('id', '=', p.id)
+    .$narrowType<Actor & { type: string; targetId: string }>(),
+);
 
 /** The rights of the platform under another's name: what was begun with all rights that it needs is finished, or undone, whatever is left of them. */
 const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Caller => ({
@@ -39,13 +48,7 @@ export async function acceptChild(
   { type, targetId, input }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
-  const [parent] = await run<
-    Actor & { requestId: string | null; projectId: string | null; type: string; targetId: string }
-  >(
-    database.pool,
-    `SELECT "actorUserId", "actorApiKeyId", "requestId", "projectId", type, "targetId" FROM "operation" WHERE id = $1`,
-    [parentId],
-  );
+  const [parent] = await parentOf(database.pool, { id: parentId });
   if (!parent) throw new Problem('NOT_FOUND', `there is no operation ${parentId}`);
   const holder = goesOn ? null : await holderOf(database.pool, parent.actorApiKeyId);
   const refused =

@@ -1,6 +1,6 @@
 /** What hangs on a resource: the one walk that a delete, an expunge and the plan of a delete ask. */
-import { type Client, type Database, run } from '../database/database.ts';
-import { identifier, join, raw, render, type Sql, sql } from '../database/sql.ts';
+import type { Client, Database } from '../database/database.ts';
+import { ask, identifier, join, raw, render, type Sql, sql } from '../database/sql.ts';
 import { cascadeMax } from '../model/cascade.ts';
 import { childrenOf, columnsOf, type Edge } from '../model/columns.ts';
 import type { Kind, OnDelete } from '../model/kind.ts';
@@ -74,14 +74,14 @@ async function dependentsOf(
       .map((edge) => ({ ids, edge, kind, limit: mayBeOwn(edge) ? Math.max(toldMax, limit) : limit }));
   });
   if (parts.length === 0) return { found: [], complete: true };
-  const { text, values } = render(
+  const asked = render(
     join(
       parts.map(({ ids, edge, kind, limit: most }, part) => dependentsBy(caller, kind, edge, ids, most, part)),
       ' UNION ALL ',
     ),
     { named: false },
   );
-  const rows = await run<Dependent & { part: number }>(client, text, values);
+  const rows = await ask<Dependent & { part: number }>(client, asked);
   const counts = new Map<number, number>();
   const found = rows.map(({ part, ...dependent }): Dependent => {
     counts.set(part, (counts.get(part) ?? 0) + 1);

@@ -1,5 +1,6 @@
 /** The line of operations before a resource: who stands in it, and whether what an operation holds is as it must be. */
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { holdersOf, lockKeys, modesBefore } from '../database/locks.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
 import type { Condition, Hold, Row } from './change.ts';
@@ -34,12 +35,7 @@ export const covers = (locked: Map<string, LockMode>, holds: readonly Hold[]): b
 
 /** Locks in one order what the change touches, until its transaction ends: places in line are in the order of commits, and no two changes wait in a circle. */
 export async function lockAll(tx: Client, modes: Map<string, LockMode>): Promise<void> {
-  await run(
-    tx,
-    `SELECT CASE WHEN x THEN pg_advisory_xact_lock(hashtextextended(key, 1)) ELSE pg_advisory_xact_lock_shared(hashtextextended(key, 1)) END
-     FROM (SELECT key, x FROM unnest($1::text[], $2::boolean[]) AS t(key, x) ORDER BY key) ordered`,
-    [[...modes.keys()], [...modes.values()].map((mode) => mode !== 'S')],
-  );
+  await lockKeys(tx, { keys: [...modes.keys()], alone: [...modes.values()].map((mode) => mode !== 'S') });
 }
 
 /**
@@ -54,13 +50,11 @@ export async function heldAbove(
   holds: readonly Hold[],
 ): Promise<Map<string, string>> {
   const known = holds.filter(({ fresh }) => !fresh);
-  const rows = await run<Key & { mode: LockMode; operationId: string }>(
-    tx,
-    `SELECT DISTINCT ON (m.kind, m.id) m.kind, m.id, l.mode, l."operationId" FROM unnest($1::text[], $2::uuid[]) AS m(kind, id)
-       JOIN "operationLock" l ON l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.entered AND l."operationId" = ANY($3::uuid[])
-     ORDER BY m.kind, m.id, array_position($3::uuid[], l."operationId")`,
-    [known.map(({ kind }) => kind), known.map(({ id }) => id), ancestors],
-  );
+  const rows = await holdersOf(tx, {
+    kinds: known.map(({ kind }) => kind),
+    ids: known.map(({ id }) => id),
+    operationIds: ancestors,
+  });
   const modes = strongest(known);
   for (const row of rows) {
     const wanted = modes.get(keyOf(row)) ?? 'S';
@@ -89,22 +83,14 @@ export async function lineOf(tx: Client, holds: readonly Hold[]): Promise<Line> 
   if (known.length === 0) return { busy: new Set(), ending: new Set(), waitsFor: null };
   // Those who only need it to stay may be thousands: they are asked for only where that matters.
   const ending = known.filter(({ mode }) => mode === 'D');
-  const locks = await run<{ kind: string; id: string; mode: LockMode }>(
-    tx,
-    `SELECT DISTINCT l."resourceKind" AS kind, l."resourceId" AS id, l.mode FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS m(kind, id, within)
-       JOIN "operationLock" l ON l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode <> 'S' AND l.within IS NOT DISTINCT FROM m.within
-     UNION ALL SELECT m.kind, m.id, 'S' FROM unnest($4::text[], $5::uuid[], $6::uuid[]) AS m(kind, id, within)
-       WHERE EXISTS (SELECT 1 FROM "operationLock" l WHERE l."resourceId" = m.id AND l."resourceKind" = m.kind AND l.mode = 'S'
-         AND l.within IS NOT DISTINCT FROM m.within)`,
-    [
-      known.map(({ kind }) => kind),
-      known.map(({ id }) => id),
-      known.map(({ within }) => within ?? null),
-      ending.map(({ kind }) => kind),
-      ending.map(({ id }) => id),
-      ending.map(({ within }) => within ?? null),
-    ],
-  );
+  const locks = await modesBefore(tx, {
+    kinds: known.map(({ kind }) => kind),
+    ids: known.map(({ id }) => id),
+    within: known.map(({ within }) => within ?? null),
+    endingKinds: ending.map(({ kind }) => kind),
+    endingIds: ending.map(({ id }) => id),
+    endingWithin: ending.map(({ within }) => within ?? null),
+  });
   const modes = new Map(known.map((hold) => [keyOf(hold), hold.mode]));
   const blocking = locks.find((lock) => {
     const mine = modes.get(keyOf(lock));

@@ -1,4 +1,5 @@
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { livingRows } from '../database/rows.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { Related, Row } from './change.ts';
 
@@ -12,16 +13,9 @@ export async function loadAll(tx: Client, wanted: readonly Related[]): Promise<M
   }
   if (idsBy.size === 0) return new Map();
   const groups = [...idsBy].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => group);
-  const text = groups
-    .map(({ kind, by }, index) => {
-      const { name } = kindOf(kind);
-      return `SELECT '${name}' AS kind, row_to_json(t) AS row FROM "${name}" t WHERE t."${by}" = ANY($${index + 1}::uuid[]) AND t."deletedAt" IS NULL`;
-    })
-    .join(' UNION ALL ');
-  const rows = await run<{ kind: string; row: Row }>(
+  const rows = await livingRows(
     tx,
-    text,
-    groups.map(({ ids }) => ids),
+    groups.map(({ kind, by, ids }) => ({ kind: kindOf(kind), by, ids })),
   );
-  return new Map(rows.map(({ kind, row }) => [`${kind}/${row.id}`, row]));
+  return new Map(rows.map(({ kind, row }) => [`${kind}/${row.id}`, row as Row]));
 }

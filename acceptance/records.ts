@@ -1,6 +1,7 @@
 /** Rows as a change makes them and changes them. */
 import { isDeepStrictEqual } from 'node:util';
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { writeRow } from '../database/rows.ts';
 import { seal } from '../database/secrets.ts';
 import { columnsOf } from '../model/columns.ts';
 import { instantAt, instantOf } from '../model/forms.ts';
@@ -148,15 +149,5 @@ const own = new Set(['id', 'createdAt', 'updatedAt', 'revision']);
  * Writes the named columns of one row, if nobody has changed the row since it was read. Answers the row as it is now, or null when
  * somebody has: then the change starts over.
  */
-export async function writeColumns(tx: Client, kind: Kind, row: Row, columns: readonly string[]): Promise<Row | null> {
-  const list = columns.map((name) => `"${name}"`).join(', ');
-  const set = columns.length > 0 ? `(${list}) = ROW(${columns.map((name) => `n."${name}"`).join(', ')}), ` : '';
-  const [written] = await run<{ row: Row }>(
-    tx,
-    `UPDATE "${kind.name}" t SET ${set}revision = t.revision + 1, "updatedAt" = now()
-     FROM json_populate_record(NULL::"${kind.name}", $3::json) n
-     WHERE t.id = $1 AND t.revision = $2 AND t."deletedAt" IS NULL RETURNING row_to_json(t) AS row`,
-    [row.id, row.revision, JSON.stringify(Object.fromEntries(columns.map((name) => [name, row[name]])))],
-  );
-  return written?.row ?? null;
-}
+export const writeColumns = (tx: Client, kind: Kind, row: Row, columns: readonly string[]): Promise<Row | null> =>
+  writeRow(tx, kind, row, columns);

@@ -2,14 +2,24 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Caller } from '../acceptance/caller.ts';
 import { covers } from '../acceptance/network/cidr.ts';
-import { callerOf, type KeyRow, keysWhere } from '../acceptance/rights.ts';
+import { callerOf } from '../acceptance/rights.ts';
 import type { Database } from '../database/database.ts';
-import { run } from '../database/database.ts';
 import { hashOf } from '../database/installation.ts';
+import { keyByAccessKey } from '../database/rights.ts';
+import { from, now, secondsAgo, statement, type Values } from '../database/statement.ts';
 import { Problem } from '../runtime/problem.ts';
 
 /** Milliseconds a verified key is remembered; a change of keys, roles, bindings or tenants empties the memory at once. */
 const rememberMs = 5_000;
+
+/** To the minute: one write for each use of a key would be most of what the database does. */
+const noteUse = statement((p: Values<{ id: string }>) =>
+  from
+    .updateTable('apiKey')
+    .set({ lastUsedAt: now })
+    .where('id', '=', p.id)
+    .where((eb) => eb.or([eb('lastUsedAt', 'is', null), eb('lastUsedAt', '<', secondsAgo(60))])),
+);
 
 export interface Authenticator {
   authenticate(authorization: string | undefined, sourceAddress: string): Promise<Caller>;
@@ -27,21 +37,17 @@ export function authenticator(database: Database): Authenticator {
     const refuse = (): never => {
       throw new Problem('UNAUTHENTICATED', 'the API key is unknown, expired or switched off');
     };
-    const [key] = await run<KeyRow>(database.pool, keysWhere('k."accessKey" = $1'), [accessKey]);
+    const [key] = await keyByAccessKey(database.pool, { accessKey });
     const given = Buffer.from(hashOf(secret));
     if (
       !key ||
-      !timingSafeEqual(given, Buffer.from(key.secretHash.padEnd(given.length))) ||
+      !timingSafeEqual(given, Buffer.from((key.secretHash ?? '').padEnd(given.length))) ||
       !key.live ||
       key.userState !== 'active'
     )
       return refuse();
     if (key.accountState === 'disabled') throw new Problem('ACCOUNT_SUSPENDED', 'the account is disabled');
-    void run(
-      database.pool,
-      `UPDATE "apiKey" SET "lastUsedAt" = now() WHERE id = $1 AND ("lastUsedAt" IS NULL OR "lastUsedAt" < now() - interval '1 minute')`,
-      [key.id],
-    ).catch(() => {});
+    void noteUse(database.pool, { id: key.id }).catch(() => {});
     return callerOf(database.pool, key);
   }
 

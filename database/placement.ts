@@ -78,6 +78,12 @@ const poolsWith = written<Pool, { zoneId: string; imageIds: string[] }>(
 export const poolsOf = (tx: Client, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
   poolsWith(tx, { zoneId, imageIds });
 
+/** GiB that a pool may still promise, as if that volume were not there; none while it is closed. */
+export const roomIn = written<{ free: number }, { poolId: string | null; exceptVolumeId: string }>(
+  `SELECT CASE WHEN belay_pool_is_open(p.id) THEN (${promisableGib} - ${promisedGib('$exceptVolumeId')})::float8 ELSE 0 END AS free
+   FROM "storagePool" p WHERE p.id = $poolId`,
+);
+
 /** The images that volumes are cloned from. */
 export const imagesOf = (volumes: VolumeNeed[]): string[] => [
   ...new Set(volumes.flatMap(({ imageId }) => imageId ?? [])),

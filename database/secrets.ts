@@ -80,6 +80,18 @@ export async function readSecrets<Field extends string>(
   return known;
 }
 
+const secretAt = statement((p: Values<{ ownerKind: string; ownerId: string; field: string }>) =>
+  from
+    .selectFrom('secret')
+    .select('field')
+    .where('ownerKind', '=', p.ownerKind)
+    .where('ownerId', '=', p.ownerId)
+    .where('field', '=', p.field),
+);
+
+export const hasSecret = async (on: Queryable, { kind, id }: Owner, field: string): Promise<boolean> =>
+  (await secretAt(on, { ownerKind: kind, ownerId: id, field })).length > 0;
+
 /** The secret of an owner, or null. */
 export const readSecret = async (database: Database, owner: Owner, field: string): Promise<string | null> =>
   (await readSecrets(database.pool, owner, [field]))[field] ?? null;

@@ -1,5 +1,6 @@
 /** SQL as immutable fragments: text and parameters never mix, so what a client sends can not become text. */
 import { createHash } from 'node:crypto';
+import type { Queryable } from './database.ts';
 
 // A symbol nobody else holds: an object parsed from a request can never pass for a fragment.
 const fragment = Symbol('sql');
@@ -121,4 +122,9 @@ function nameOf(text: string, lasting: boolean): string {
   const name = `q_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
   names.set(text, name);
   return name;
+}
+
+/** Asks a statement that callers shape; what its rows are, is said. */
+export async function ask<Row>(on: Queryable, statement: Statement): Promise<Row[]> {
+  return (await on.query(statement)).rows as Row[];
 }

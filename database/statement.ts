@@ -102,6 +102,11 @@ const known: (() => Text[])[] = [];
 /** The texts of all statements of the files that are loaded, those of every kind for those that differ by kind. */
 export const allStatements = (): Text[] => known.flatMap((texts) => texts());
 
+/** Tells the texts of statements that are made at run time: of every shape that can be told beforehand. */
+export const prepared = (texts: () => string[]): void => {
+  known.push(() => texts().map((text) => ({ name: statementName(text), text, given: [] })));
+};
+
 function compiled<Output>(build: (p: never) => Compilable<Output>): Text {
   const { sql: text, parameters } = build(values as never).compile();
   return { name: statementName(text), text, given: parameters.map((parameter) => (parameter as Given).name) };

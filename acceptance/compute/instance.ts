@@ -1,7 +1,6 @@
 import { takeAddress } from '../../database/addresses.ts';
-import { run } from '../../database/database.ts';
 import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
-import type { ValueOf } from '../../database/statement.ts';
+import { from, isAmong, statement, type ValueOf, type Values } from '../../database/statement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
 import { instantAt } from '../../model/forms.ts';
@@ -211,15 +210,19 @@ function keepUserData({ input, row }: Accepting): void {
   if (row.userDataEncoding === 'base64') input.userData = bytesOf(String(input.userData));
 }
 
+const typesById = statement((p: Values<{ ids: string[] }>) =>
+  from
+    .selectFrom('volumeType')
+    .selectAll()
+    .where((eb) => isAmong(eb.ref('id'), p.ids)),
+);
+
 /** The types of volumes about to be made, by id. */
 async function volumeTypesOf({ tx, references: loaded }: Accepting, volumes: Row[]): Promise<Map<string, Row>> {
   const ids = [...new Set(volumes.map(({ volumeTypeId }) => String(volumeTypeId)))];
   const named = ids.flatMap((id) => loaded.get(`volumeType/${id}`) ?? []);
   // An instance type's own volume type is not named by the request.
-  const types =
-    named.length === ids.length
-      ? named
-      : await run<Row>(tx, `SELECT * FROM "volumeType" WHERE id = ANY($1::uuid[])`, [ids]);
+  const types = named.length === ids.length ? named : await typesById(tx, { ids });
   return new Map(types.map((type) => [type.id, type]));
 }
 
@@ -233,10 +236,14 @@ const needsOf = (volumes: Row[], types: Map<string, Row>): VolumeNeed[] =>
     imageId: (source as { imageId?: string } | null)?.imageId ?? null,
   }));
 
+const clusterOf = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('clusterId').where('id', '=', p.hostId),
+);
+
 /** Another host of the same cluster; of what does not run, or is busy, nothing can be said yet. */
 async function findMove({ tx, row, input }: Accepting): Promise<Accepting['placement']> {
   if (row.state !== 'running' || row.currentOperationId || !row.hostId) return null;
-  const [home] = await run<{ clusterId: string }>(tx, `SELECT "clusterId" FROM "host" WHERE id = $1`, [row.hostId]);
+  const [home] = await clusterOf(tx, { hostId: String(row.hostId) });
   const need = { zoneId: String(row.zoneId), vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
   const only = typeof input.hostId === 'string' ? input.hostId : null;
   const clusterIds = home ? [home.clusterId] : [];

@@ -1,4 +1,4 @@
-import { run } from '../../database/database.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { placeOf } from '../caller.ts';
 import type { Accepting, Hooks } from '../change.ts';
@@ -61,11 +61,15 @@ export function subnetPlan({ cidr, gateway, allocationRanges }: Omit<Input, 'net
   return { gateway: router, ranges };
 }
 
+const oneAfterTheOther = statement((p: Values<{ networkId: string }>) =>
+  from.selectFrom('network').select('id').where('id', '=', p.networkId).forNoKeyUpdate(),
+);
+
 async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
   const { networkId } = input as unknown as Input;
   const { gateway, ranges } = subnetPlan(input as unknown as Input);
   // Subnets of a network are made one after the other: two that overlap would wait for each other until PostgreSQL ends one by force.
-  await run(tx, `SELECT 1 FROM "network" WHERE id = $1 FOR NO KEY UPDATE`, [networkId]);
+  await oneAfterTheOther(tx, { networkId });
   Object.assign(row, { gateway, zoneId: references.get(`network/${networkId}`)?.zoneId });
   rows.subnetCursor = ranges.map((range, place) => ({
     subnetId: row.id,

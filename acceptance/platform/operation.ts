@@ -1,7 +1,6 @@
 /** One action on many resources. */
 import type { Client } from '../../database/database.ts';
-import { run } from '../../database/database.ts';
-import { identifier, raw, render, sql } from '../../database/sql.ts';
+import { ask, identifier, raw, render, sql } from '../../database/sql.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
 import { allKinds } from '../../model/kinds.ts';
@@ -35,12 +34,12 @@ export async function projectsOf(
   ids: readonly string[],
 ): Promise<Set<string | null>> {
   const hasProject = columnsOf(kind).some(({ name }) => name === 'projectId');
-  const { text, values } = render(
+  const asked = render(
     sql`SELECT t.id, ${hasProject ? raw('t."projectId"') : raw('NULL')} AS "projectId" FROM ${identifier(kind.name)} t
         WHERE t.id = ANY(${[...ids]}::uuid[]) AND t."deletedAt" IS NULL AND ${visibleTo(caller, 'get')(kind, raw('t')) ?? raw('TRUE')}`,
     { named: false },
   );
-  const rows = await run<{ id: string; projectId: string | null }>(tx, text, values);
+  const rows = await ask<{ id: string; projectId: string | null }>(tx, asked);
   const found = new Set(rows.map(({ id }) => id));
   const missing = ids.findIndex((id) => !found.has(id));
   if (missing >= 0)

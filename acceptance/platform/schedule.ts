@@ -1,5 +1,7 @@
 /** What a schedule may be, and when a run of it may begin. */
-import { type Client, run } from '../../database/database.ts';
+import type { Client } from '../../database/database.ts';
+import { settingOf as setting } from '../../database/settings.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import type { Kind } from '../../model/kind.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model/platform/cron.ts';
@@ -124,8 +126,8 @@ export function checkSchedule(schedule: ScheduleColumns): Recurring {
 }
 
 const settingOf = async (tx: Client, name: string): Promise<number> => {
-  const [setting] = await run<{ value: number }>(tx, 'SELECT value FROM "setting" WHERE name = $1', [name]);
-  return Number(setting?.value);
+  const [found] = await setting(tx, { name });
+  return Number(found?.value);
 };
 
 /** What the installation, and the caller's rights, say beside. */
@@ -162,6 +164,25 @@ const substance: readonly (keyof ScheduleColumns)[] = [
 
 const columns = (row: Accepting['row']): ScheduleColumns => row as unknown as ScheduleColumns;
 
+const locked = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('schedule')
+    .select(['state', 'enabled'])
+    .where('id', '=', p.id)
+    .where('deletedAt', 'is', null)
+    .forUpdate(),
+);
+
+const running = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select('id')
+    .where('targetId', '=', p.id)
+    .where('type', '=', 'schedule.runNow')
+    .where('endedAt', 'is', null)
+    .limit(1),
+);
+
 export const scheduleHooks: Hooks = {
   'schedule.create': {
     async accept({ tx, caller, row }) {
@@ -190,22 +211,14 @@ export const scheduleHooks: Hooks = {
   'schedule.runNow': {
     async accept({ tx, row, workflowInput }) {
       // One at a time says it for the others, too.
-      const [now] = await run<{ state: string; enabled: boolean }>(
-        tx,
-        'SELECT state, enabled FROM "schedule" WHERE id = $1 AND "deletedAt" IS NULL FOR UPDATE',
-        [row.id],
-      );
+      const [now] = await locked(tx, { id: row.id });
       if (now?.state !== 'active')
         throw new Problem('INVALID_STATE', `schedule ${row.id} is ${now?.state ?? 'gone'}; a run needs active`, {
           fits: ['active'],
         });
       if (workflowInput.dueAt !== undefined && !now.enabled)
         throw new Problem('INVALID_STATE', `schedule ${row.id} is paused`);
-      const [other] = await run<{ id: string }>(
-        tx,
-        `SELECT id FROM "operation" WHERE "targetId" = $1 AND type = 'schedule.runNow' AND "endedAt" IS NULL LIMIT 1`,
-        [row.id],
-      );
+      const [other] = await running(tx, { id: row.id });
       if (other)
         throw new Problem('RESOURCE_BUSY', `schedule ${row.id} runs already, as operation ${other.id}`, {
           resource: { kind: 'operation', id: other.id },

@@ -1,4 +1,5 @@
-import { type Client, run } from '../../database/database.ts';
+import type { Client } from '../../database/database.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { instantAt } from '../../model/forms.ts';
 import type { Hooks } from '../change.ts';
 import { keyOf, lockAll } from '../holds.ts';
@@ -7,13 +8,22 @@ import { invalid } from '../violation.ts';
 /** How long the bytes of an announced image may take to arrive. */
 const uploadWindowMs = 24 * 3600 * 1000;
 
+const storesOf = statement((p: Values<{ zoneId: string }>) =>
+  from
+    .selectFrom('backupStore')
+    .select('id')
+    .where('zoneId', '=', p.zoneId)
+    .where('state', '=', 'ready')
+    .where('enabled', '=', true)
+    .where('readOnly', '=', false)
+    .where('deletedAt', 'is', null)
+    .orderBy('createdAt')
+    .limit(2),
+);
+
 /** The one store that an image of the zone can mean without naming it. Throws INVALID_ARGUMENT when there is not exactly one. */
 async function onlyStoreOf(tx: Client, zoneId: unknown): Promise<{ id: string }> {
-  const [only, another] = await run<{ id: string }>(
-    tx,
-    `SELECT id FROM "backupStore" WHERE "zoneId" = $1 AND state = 'ready' AND enabled AND NOT "readOnly" AND "deletedAt" IS NULL ORDER BY "createdAt" LIMIT 2`,
-    [zoneId],
-  );
+  const [only, another] = await storesOf(tx, { zoneId: String(zoneId) });
   if (only && !another) return only;
   throw invalid(
     'backupStoreId',

@@ -1,9 +1,11 @@
 /** How large volumes may be: one rule for every action that makes, grows or shrinks one. */
-import { type Client, run } from '../../database/database.ts';
-import { promisableGib, promisedGib } from '../../database/placement.ts';
+import type { Client } from '../../database/database.ts';
+import { roomIn } from '../../database/placement.ts';
+import { sizeToBeOf } from '../../database/quota.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Row } from '../change.ts';
-import { enforce, sizeToBe } from '../quota.ts';
+import { enforce } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
 /** Refuses a size that the volume's type does not allow. `field` is what the caller set it by. */
@@ -19,12 +21,15 @@ export function typeIsOffered(type: Row | undefined, field: string): void {
   if (type?.enabled === false) throw invalid(field, 'asks for space of a volume type that is not offered any more');
 }
 
+const typeById = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('volumeType').selectAll().where('id', '=', p.id),
+);
+
 async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise<void> {
-  const [pool] = await run<{ id: string; free: number }>(
-    tx,
-    `SELECT p.id, CASE WHEN belay_pool_is_open(p.id) THEN (${promisableGib} - ${promisedGib('$2')})::float8 ELSE 0 END AS free FROM "storagePool" p WHERE p.id = $1`,
-    [volume.poolId, volume.id],
-  );
+  const [pool] = await roomIn(tx, {
+    poolId: (volume.poolId as string | null | undefined) ?? null,
+    exceptVolumeId: volume.id,
+  });
   if (pool && pool.free < sizeGib)
     throw new Problem('NO_CAPACITY', `the pool of volume ${volume.id} has no room for ${sizeGib} GiB`);
 }
@@ -35,15 +40,11 @@ async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise
  */
 export async function acceptSize(accepting: Accepting, sizeGib: number, field: string): Promise<void> {
   const { tx, row: volume } = accepting;
-  const [type] = await run<Row>(tx, `SELECT * FROM "volumeType" WHERE id = $1`, [volume.volumeTypeId]);
+  const [type] = await typeById(tx, { id: String(volume.volumeTypeId) });
   typeAllows(type, sizeGib, field);
   if (sizeGib <= Number(volume.sizeGib)) return;
   typeIsOffered(type, field);
-  const [promised] = await run<{ sizeGib: number }>(
-    tx,
-    `SELECT ${sizeToBe} AS "sizeGib" FROM "volume" t WHERE t.id = $1`,
-    [volume.id],
-  );
+  const [promised] = await sizeToBeOf(tx, { volumeId: volume.id });
   const growth = Math.max(0, sizeGib - Number(promised?.sizeGib));
   await enforce(accepting, { projectId: String(volume.projectId) }, { volumeGib: growth }, { recorded: false });
   await refuseFullPool(tx, volume, sizeGib);

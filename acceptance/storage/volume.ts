@@ -1,5 +1,5 @@
-import { run } from '../../database/database.ts';
 import { findSpace } from '../../database/placement.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { diskSlots } from '../../model/storage/volume.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hooks, Row } from '../change.ts';
@@ -53,14 +53,14 @@ const notRoot = (row: Row): void => {
     );
 };
 
+const disksOf = statement((p: Values<{ instanceId: string }>) =>
+  from.selectFrom('volume').select('id').where('instanceId', '=', p.instanceId).where('deletedAt', 'is', null),
+);
+
 /** Those on their way to the instance come one after another, and the database gives each its slot. */
 async function refuseFullSlots(tx: Accepting['tx'], instanceId: string): Promise<void> {
-  const [disks] = await run<{ count: number }>(
-    tx,
-    `SELECT count(*)::int AS count FROM "volume" WHERE "instanceId" = $1 AND "deletedAt" IS NULL`,
-    [instanceId],
-  );
-  if ((disks?.count ?? 0) >= diskSlots)
+  const disks = await disksOf(tx, { instanceId });
+  if (disks.length >= diskSlots)
     throw new Problem('NOT_SUPPORTED', `instance ${instanceId} has ${diskSlots} disks, and can have no more`, {
       resource: { kind: 'instance', id: instanceId },
       limit: diskSlots,

@@ -1,7 +1,8 @@
 import { callbackSecretField, newCallbackSecret } from '../../database/callbacks.ts';
-import { run } from '../../database/database.ts';
 import { newToken, wellKnown } from '../../database/installation.ts';
+import type { Counter } from '../../database/quota.ts';
 import { writeSecret } from '../../database/secrets.ts';
+import { from, now, statement, statementOfKind, tableOf, type Values } from '../../database/statement.ts';
 import { instantAt } from '../../model/forms.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
@@ -9,7 +10,7 @@ import { type Caller, gives, heldUntil, keyAllows, may, type Place, placeOf, typ
 import type { Accepting, Hooks, Row } from '../change.ts';
 import { loadedOf } from '../holds.ts';
 import { covers } from '../network/cidr.ts';
-import { type Counter, countedAt } from '../quota.ts';
+import { countedAt } from '../quota.ts';
 import { invalid } from '../violation.ts';
 
 /**
@@ -50,9 +51,65 @@ const target = (row: Row): { kind: string; id: string } | null =>
 const isKindName = (value: unknown): value is string => allKinds.some(({ name }) => name === value);
 
 /** The place that a binding's target is; of the platform, no place in particular. */
+const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>
+  from.selectFrom(tableOf(kind)).selectAll().where('t.id', '=', p.id),
+);
+
+const living = statementOfKind((kind, p: Values<{ id: string }>) =>
+  from.selectFrom(tableOf(kind)).select('t.id').where('t.id', '=', p.id).where('t.deletedAt', 'is', null),
+);
+
+const grantsOf = statement((p: Values<{ userId: string }>) =>
+  from
+    .selectFrom('roleBinding as b')
+    .innerJoin('role as r', 'r.id', 'b.roleId')
+    .select(['b.targetKind', 'b.targetId', 'r.permissions'])
+    .where('b.subjectKind', '=', 'user')
+    .where('b.subjectId', '=', p.userId)
+    .where('b.deletedAt', 'is', null)
+    .where('b.targetKind', 'in', ['platform', 'domain', 'account', 'project']),
+);
+
+const rulesOf = statement((p: Values<{ roleId: string }>) =>
+  from.selectFrom('role').select('permissions').where('id', '=', p.roleId),
+);
+
+const boundOf = statement((p: Values<{ roleId: string }>) =>
+  from
+    .selectFrom('roleBinding')
+    .select(['targetKind', 'targetId', 'expiresAt'])
+    .distinct()
+    .where('roleId', '=', p.roleId)
+    .where('deletedAt', 'is', null),
+);
+
+const defaultProjectOf = statement((p: Values<{ accountId: string }>) =>
+  from
+    .selectFrom('project')
+    .select('id')
+    .where('accountId', '=', p.accountId)
+    .where('isDefault', '=', true)
+    .where('deletedAt', 'is', null),
+);
+
+const endProject = statement((p: Values<{ id: string }>) =>
+  from
+    .updateTable('project')
+    .set((eb) => ({ deletedAt: now, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id),
+);
+
+const endKeysOf = statement((p: Values<{ userId: string }>) =>
+  from
+    .updateTable('apiKey')
+    .set({ deletedAt: now, enabled: false })
+    .where('userId', '=', p.userId)
+    .where('deletedAt', 'is', null),
+);
+
 async function placeAt(tx: Accepting['tx'], kindName: string, id: string | null): Promise<Place> {
   if (!isKindName(kindName) || id === null) return {};
-  const [row] = await run<Row>(tx, `SELECT * FROM "${kindOf(kindName).name}" WHERE id = $1`, [id]);
+  const [row] = await rowOf(kindOf(kindName))(tx, { id });
   return row ? placeOf(kindOf(kindName), row) : {};
 }
 
@@ -61,12 +118,7 @@ async function placeAt(tx: Accepting['tx'], kindName: string, id: string | null)
  * comes to who runs the account.
  */
 async function borrowableUntil({ tx, caller }: Accepting, userId: string): Promise<number> {
-  const grants = await run<{ targetKind: string; targetId: string | null; permissions: Rule[] }>(
-    tx,
-    `SELECT b."targetKind", b."targetId", r.permissions FROM "roleBinding" b JOIN "role" r ON r.id = b."roleId"
-     WHERE b."subjectKind" = 'user' AND b."subjectId" = $1 AND b."deletedAt" IS NULL AND b."targetKind" IN ('platform', 'domain', 'account', 'project')`,
-    [userId],
-  );
+  const grants = await grantsOf(tx, { userId });
   let until = caller.key.endsAt;
   for (const { targetKind, targetId, permissions } of grants)
     until = Math.min(until, grantableUntil(caller, permissions, await placeAt(tx, targetKind, targetId)));
@@ -80,18 +132,30 @@ function keepAdministrator({ id }: Row): void {
 }
 
 async function checkExists(tx: Accepting['tx'], table: string, id: unknown, field: string): Promise<void> {
-  const found = await run(tx, `SELECT 1 FROM "${table}" WHERE id = $1 AND "deletedAt" IS NULL`, [id]);
+  const found = await living(kindOf(table))(tx, { id: String(id) });
   if (found.length === 0)
     throw new Problem('NOT_FOUND', `${field}: there is no ${table} ${String(id)}`, {
       violations: [{ field, message: `there is no such ${table}` }],
     });
 }
 
-const tables: Record<string, string> = { user: 'user', account: 'account', project: 'project', domain: 'domain' };
+/** Whose account it is that something is granted to. */
+const accountOf = {
+  user: statement((p: Values<{ id: string }>) => from.selectFrom('user').select('accountId').where('id', '=', p.id)),
+  account: statement((p: Values<{ id: string }>) =>
+    from.selectFrom('account').select('id as accountId').where('id', '=', p.id),
+  ),
+  project: statement((p: Values<{ id: string }>) =>
+    from.selectFrom('project').select('accountId').where('id', '=', p.id),
+  ),
+};
+
+const subjectOf = (kind: unknown): keyof typeof accountOf | undefined =>
+  kind === 'user' || kind === 'account' || kind === 'project' ? kind : undefined;
 
 async function bind(accepting: Accepting): Promise<void> {
   const { tx, row, input, caller, references } = accepting;
-  const subject = tables[String(input.subjectKind)];
+  const subject = subjectOf(input.subjectKind);
   if ((subject === undefined) !== (input.subjectId == null))
     throw invalid('subjectId', 'is null for everyone and needed for everybody else');
   // Whom a tenant shares with may be anybody; whether there is such a one is not the tenant's to know.
@@ -116,13 +180,9 @@ async function bind(accepting: Accepting): Promise<void> {
 /** Whether the subject is outside of what the caller grants roles in, so that it must be asked. Of one that does not exist nobody is told. */
 async function isBeyond({ tx, caller, row }: Accepting): Promise<boolean> {
   const { platform, accounts } = scopesOf(caller, 'roleBinding.create');
-  const subject = tables[String(row.subjectKind)];
+  const subject = subjectOf(row.subjectKind);
   if (platform || !subject) return false;
-  const [found] = await run<{ accountId: string }>(
-    tx,
-    `SELECT ${subject === 'account' ? 'id' : '"accountId"'} AS "accountId" FROM "${subject}" WHERE id = $1`,
-    [row.subjectId],
-  );
+  const [found] = await accountOf[subject](tx, { id: String(row.subjectId) });
   return !found || (found.accountId !== caller.accountId && !accounts.has(found.accountId));
 }
 
@@ -141,7 +201,7 @@ function isForCaller({ subjectKind, subjectId }: Row, caller: Caller, verb: 'acc
 async function prolong({ tx, row, input, caller }: Accepting): Promise<void> {
   keepAdministrator(row);
   if (input.expiresAt === undefined || endOf(input.expiresAt) <= endOf(row.expiresAt)) return;
-  const [role] = await run<{ permissions: Rule[] }>(tx, `SELECT permissions FROM "role" WHERE id = $1`, [row.roleId]);
+  const [role] = await rulesOf(tx, { roleId: String(row.roleId) });
   const at = target(row);
   boundedEnd(
     input.expiresAt,
@@ -156,11 +216,7 @@ async function widenRole({ tx, row, input, caller }: Accepting): Promise<void> {
   const after = (input.permissions ?? before) as Rule[];
   const added = after.filter(({ effect, pattern }) => effect === 'allow' && !gives(before, pattern));
   if (added.length === 0) return;
-  const bindings = await run<{ targetKind: string; targetId: string | null; expiresAt: Date | null }>(
-    tx,
-    `SELECT DISTINCT "targetKind", "targetId", "expiresAt" FROM "roleBinding" WHERE "roleId" = $1 AND "deletedAt" IS NULL`,
-    [row.id],
-  );
+  const bindings = await boundOf(tx, { roleId: row.id });
   for (const { targetKind, targetId, expiresAt } of bindings)
     boundedEnd(
       expiresAt?.toISOString() ?? null,
@@ -245,17 +301,9 @@ export const tenancyHooks: Hooks = {
         .filter(({ accountId, isDefault }) => accountId === row.id && isDefault === true)
         .map(({ id }) => ({ kind: 'project', id, mode: 'D' })),
     async accept({ tx, row }) {
-      const [project] = await run<{ id: string }>(
-        tx,
-        `SELECT id FROM "project" WHERE "accountId" = $1 AND "isDefault" AND "deletedAt" IS NULL`,
-        [row.id],
-      );
+      const [project] = await defaultProjectOf(tx, { accountId: row.id });
       if (!project) return;
-      await run(
-        tx,
-        `UPDATE "project" SET "deletedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-        [project.id],
-      );
+      await endProject(tx, { id: project.id });
     },
   },
   'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
@@ -269,11 +317,7 @@ export const tenancyHooks: Hooks = {
   'user.delete': {
     refuse: keepAdministrator,
     async accept({ tx, row }) {
-      await run(
-        tx,
-        `UPDATE "apiKey" SET "deletedAt" = now(), enabled = false WHERE "userId" = $1 AND "deletedAt" IS NULL`,
-        [row.id],
-      );
+      await endKeysOf(tx, { userId: row.id });
     },
   },
   'apiKey.create': {
@@ -309,7 +353,7 @@ export const tenancyHooks: Hooks = {
     async accept({ tx, input }) {
       if (!countedAt(input.counter as Counter, String(input.scopeKind)))
         throw invalid('scopeKind', `can not be ${String(input.scopeKind)}: ${String(input.counter)} are an account's`);
-      await checkExists(tx, tables[String(input.scopeKind)] ?? '', input.scopeId, 'scopeId');
+      await checkExists(tx, String(input.scopeKind), input.scopeId, 'scopeId');
     },
   },
 };
