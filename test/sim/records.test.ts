@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { maintainUntil } from '../support/maintenance.ts';
 import { openClient } from '../support/postgres.ts';
 import { simulatorInventory } from '../support/simulated.ts';
 
@@ -105,14 +106,13 @@ test('a resource that says an ended operation holds it is set right, and it is t
     stopped.id,
   ]);
   await database.query(`SET session_replication_role = origin`);
-  for (;;) {
-    const { state, currentOperationId } = await tenant.call<Resource>('GET', `/v1/instances/${id}`);
-    if (currentOperationId === null) {
-      expect(state).toBe('stopped');
-      break;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  const seen = (): Promise<Resource> => tenant.call<Resource>('GET', `/v1/instances/${id}`);
+  await maintainUntil(
+    address.temporalAddress,
+    'releaseForgotten',
+    async () => (await seen()).currentOperationId === null,
+  );
+  expect((await seen()).state).toBe('stopped');
   const { rows } = await database.query(
     `SELECT severity FROM "event" WHERE type = 'instance.released' AND "resourceId" = $1`,
     [id],
