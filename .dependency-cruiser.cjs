@@ -110,6 +110,20 @@ module.exports = {
   forbidden: [
     ...Object.entries(rooms).flatMap(rulesOf),
     {
+      name: 'storage-without-guests',
+      comment: 'what guests are made of stands on storage, and storage knows of no guest',
+      severity: 'error',
+      from: { path: '^activities/storage/' },
+      to: { path: '^activities/compute/' },
+    },
+    {
+      name: 'storage-by-its-drivers',
+      comment: 'compute and platform ask storage, and not what a pool is made of',
+      severity: 'error',
+      from: { path: '^activities/', pathNot: '^activities/storage/' },
+      to: { path: '^activities/storage/(cephAccess|drivers/(?!index|driver\\.)[^/]+)\\.ts$' },
+    },
+    {
       name: 'no-cycles',
       comment: 'files that need each other at run time can not be understood, tested or loaded one without the other',
       severity: 'error',

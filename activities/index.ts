@@ -1,4 +1,5 @@
 /** Every step as workers register it: `<area>.<step>` and `<area>.<step>.undo`. */
+import { guestSnapshots, guestVolumes } from './compute/disks.ts';
 import { hypervisor } from './compute/hypervisor.ts';
 import { instances } from './compute/instance.ts';
 import { placement } from './compute/placement.ts';
@@ -29,9 +30,9 @@ export const areas = {
   placement,
   instances,
   hypervisor,
-  volumes,
+  volumes: (world: World) => ({ ...volumes(world), ...guestVolumes(world) }),
   volumeRecords,
-  snapshots,
+  snapshots: (world: World) => ({ ...snapshots(world), ...guestSnapshots(world) }),
   images,
   storageClusters,
   storagePools,

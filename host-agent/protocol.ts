@@ -44,7 +44,7 @@ import * as localSwitch from './protocol/switch.ts';
 export type { Nothing } from './protocol/call.ts';
 export type { DiskSpec, DomainSpec, InterfaceSpec } from './protocol/domains.ts';
 export type { HostFacts, HostInventory, HostMetrics } from './protocol/facts.ts';
-export type { DomainState, DomainStatus, ImageAddress, PoolAddress, Tags } from './protocol/fields.ts';
+export type { DiskSource, DomainState, DomainStatus, ImageAddress, PoolAddress, Tags } from './protocol/fields.ts';
 export type { PoolInventory } from './protocol/images.ts';
 export type { CephAccess } from './protocol/storage.ts';
 

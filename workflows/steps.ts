@@ -1,4 +1,5 @@
 /** The steps that workflows are made of, by area, with where each runs and how long it may take. */
+import type { guestSnapshots as GuestSnapshots, guestVolumes as GuestVolumes } from '../activities/compute/disks.ts';
 import type { hypervisor as Hypervisor } from '../activities/compute/hypervisor.ts';
 import type { instances as Instances } from '../activities/compute/instance.ts';
 import type { placement as Placement } from '../activities/compute/placement.ts';
@@ -39,12 +40,12 @@ export const hypervisor = refs<Area<typeof Hypervisor>>('hypervisor', 'host', {
   reboot: { deadlineSeconds: 120 },
   migrate: { deadlineSeconds: 6 * 3600 },
 });
-export const volumes = refs<Area<typeof Volumes>>('volumes', 'host', {
+export const volumes = refs<Area<typeof Volumes> & Area<typeof GuestVolumes>>('volumes', 'host', {
   expunge: { deadlineSeconds: 3600 },
   rollBack: { deadlineSeconds: 3600 },
 });
 export const volumeRecords = refs<Area<typeof VolumeRecords>>('volumeRecords', 'record');
-export const snapshots = refs<Area<typeof Snapshots>>('snapshots', 'host', {
+export const snapshots = refs<Area<typeof Snapshots> & Area<typeof GuestSnapshots>>('snapshots', 'host', {
   locate: { where: 'record' },
   describe: { where: 'record' },
   rejoin: { where: 'record' },

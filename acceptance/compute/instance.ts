@@ -10,6 +10,7 @@ import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../
 import { loadedOf, unprotected } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
+import { poolsOfInstanceMustBeAble } from '../storage/ability.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
 import { invalid } from '../violation.ts';
 
@@ -296,6 +297,7 @@ export const instanceHooks: Hooks = {
     async accept(accepting) {
       const { hostId, bandwidthBytesPerSec } = accepting.input;
       if (hostId && hostId === accepting.row.hostId) throw invalid('hostId', 'is where the instance already runs');
+      await poolsOfInstanceMustBeAble(accepting.tx, accepting.row.id, 'liveMove');
       accepting.workflowInput = { hostId: hostId ?? null, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null };
       accepting.placement = await findMove(accepting);
     },

@@ -2,6 +2,7 @@ import { kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
 import type { Condition, Hold, Hooks, Related, Row } from '../change.ts';
+import { poolsMustBeAble } from './ability.ts';
 
 /** What the holds were told from must still be so when the turn has come: a volume that was attached meanwhile needs its instance held too. */
 export const stillAttachedTo = (volume: Row): Condition => ({
@@ -35,8 +36,9 @@ export const snapshotHooks: Hooks = {
         ...instanceOf(volume),
       ];
     },
-    accept({ row, input, references, workflowInput }) {
+    async accept({ tx, row, input, references, workflowInput }) {
       const volume = references.get(`volume/${String(input.volumeId)}`);
+      await poolsMustBeAble(tx, [volume?.poolId], 'snapshot');
       Object.assign(row, {
         zoneId: volume?.zoneId,
         sizeGib: volume?.sizeGib,

@@ -4,6 +4,7 @@ import { diskSlots } from '../../model/storage/volume.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
+import { poolsMustBeAble } from './ability.ts';
 import { acceptSize, typeAllows, typeIsOffered } from './size.ts';
 import { instanceOf, relatedInstance, stillAttachedTo } from './snapshot.ts';
 
@@ -15,6 +16,7 @@ async function create(accepting: Accepting): Promise<void> {
     throw invalid('source.imageId', 'is not offered any more');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);
   if (from && from.zoneId !== input.zoneId) throw invalid('source', 'is in another zone');
+  if (source.snapshotId) await poolsMustBeAble(tx, [from?.poolId], 'clone');
   const least = Number(from?.minSizeGib ?? from?.sizeGib ?? 0);
   const sizeGib = Number(input.sizeGib ?? least);
   if (sizeGib === 0) throw invalid('sizeGib', 'is needed for an empty volume');
@@ -114,6 +116,7 @@ export const volumeHooks: Hooks = {
       const sizeGib = Number(input.sizeGib);
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
+      if (row.instanceId) await poolsMustBeAble(accepting.tx, [row.poolId], 'growInUse');
       workflowInput.sizeGib = sizeGib;
       await acceptSize(accepting, sizeGib, 'sizeGib');
     },
@@ -128,6 +131,7 @@ export const volumeHooks: Hooks = {
       const { row, input, references, workflowInput } = accepting;
       const snapshot = references.get(`snapshot/${String(input.snapshotId)}`);
       if (snapshot?.volumeId !== row.id) throw invalid('snapshotId', 'is of another volume');
+      await poolsMustBeAble(accepting.tx, [row.poolId], 'snapshot');
       workflowInput.snapshotId = input.snapshotId;
       workflowInput.sizeGib = Number(snapshot.sizeGib);
       await acceptSize(accepting, Number(snapshot.sizeGib), 'snapshotId');

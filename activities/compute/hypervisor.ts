@@ -1,16 +1,16 @@
 import { Context } from '@temporalio/activity';
 import { run } from '../../database/database.ts';
-import type { HostInStep } from '../../host-agent/connection.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
-import type { DomainSpec, DomainStatus, TaskName, Tasks } from '../../host-agent/protocol.ts';
+import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { asHolder } from '../holder.ts';
+import { holdsNothing, isDead, isUnreachable, noteReached, unlessDead } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
-import { cephUsers } from '../storage/cephAccess.ts';
-import { seedImage } from '../storage/names.ts';
-import { diskOf, volumesOf } from '../storage/volume.ts';
+import { diskAccess } from '../storage/drivers/index.ts';
+import { diskOf, seedOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
-import { holdsNothing, isDead, isUnreachable, noteReached, unlessDead } from './silence.ts';
+import type { Guests, Moved } from './drivers/driver.ts';
+import { guestsOn } from './drivers/index.ts';
 
 interface OnHost {
   instanceId: string;
@@ -59,22 +59,22 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
     memoryMib: instance.memoryMib ?? 128,
     firmware: instance.firmware,
     disks: volumes.map(diskOf),
-    seed: { storageClusterId: root.storageClusterId, pool: root.pool, image: seedImage(instanceId) },
+    seed: seedOf(root, instanceId),
     interfaces: interfaces.map((nic) => ({ id: nic.id, mac: nic.mac ?? '', mtu: 1500 })),
   };
 }
 
 async function boot(world: World, { instanceId, hostId }: OnHost, context: StepContext): Promise<void> {
-  const agent = await world.host(hostId);
+  const guests = await guestsOn(world, hostId);
   const [spec] = await Promise.all([specOf(world, instanceId, context), noteReached(world, instanceId, hostId)]);
-  await agent.call('domain.ensureDefined', spec);
-  await agent.call('domain.ensureRunning', { id: instanceId });
+  await guests.ensureDefined(spec);
+  await guests.ensureRunning(instanceId);
 }
 
 /** Off the host. What can not be there needs no host that answers. */
 async function leave(world: World, { instanceId, hostId }: OnHost): Promise<void> {
   try {
-    await (await world.host(hostId)).call('domain.ensureAbsent', { id: instanceId });
+    await (await guestsOn(world, hostId)).ensureAbsent(instanceId);
   } catch (error) {
     if (!isUnreachable(error) || !(await holdsNothing(world, instanceId, hostId))) throw error;
   }
@@ -91,11 +91,11 @@ async function wherePossible(work: Promise<unknown>): Promise<void> {
 }
 
 /** What the guest has said goes with it, and those who follow it learn that it has left. */
-async function carrySerialLog(source: HostInStep, target: HostInStep, id: string): Promise<void> {
-  const { text } = await source.call('domain.serialLog', { id, bytes: carriedBytes });
+async function carrySerialLog(source: Guests, target: Guests, id: string): Promise<void> {
+  const text = await source.serialLog(id, carriedBytes);
   // Empty after a first attempt that did all this.
-  if (text !== '') await target.call('domain.ensureEarlierSerialLog', { id, text });
-  await source.call('domain.ensureSerialLogAbsent', { id });
+  if (text !== '') await target.ensureEarlierSerialLog(id, text);
+  await source.ensureSerialLogAbsent(id);
 }
 
 /** Whether a guest is there, though it may hold still. */
@@ -116,21 +116,6 @@ const isUndecided = (here: DomainStatus, there: DomainStatus): boolean =>
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
-/** Ends what a worker that died may have left running: it would go on after its undo. Answers when it has come to rest. */
-async function endTask<N extends TaskName>(
-  agent: HostInStep,
-  name: N,
-  taskId: string,
-  input: Tasks[N]['input'],
-): Promise<void> {
-  const cancelled = new Error('undone');
-  try {
-    await agent.runTask(name, taskId, input, { signal: AbortSignal.abort(cancelled) });
-  } catch (error) {
-    if (error !== cancelled) throw error;
-  }
-}
-
 /** The source of a migration is dead. A guest that has arrived is at home where it is; of any other nothing is left anywhere. */
 async function forgetSource(
   world: World,
@@ -138,12 +123,13 @@ async function forgetSource(
   targetHostId: string,
   context: StepContext,
 ): Promise<void> {
-  await unlessDead(world, targetHostId, async (target) => {
-    if (alive(await target.call('domain.status', { id: instanceId })))
+  await unlessDead(world, targetHostId, async () => {
+    const target = await guestsOn(world, targetHostId);
+    if (alive(await target.status(instanceId)))
       await asHolder(world.database, context, (tx) =>
         run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, targetHostId]),
       );
-    else await target.call('domain.ensureAbsent', { id: instanceId });
+    else await target.ensureAbsent(instanceId);
   });
 }
 
@@ -160,10 +146,9 @@ export const hypervisor = (world: World) => ({
       { instanceId, hostId, timeoutSeconds }: OnHost & { timeoutSeconds: number },
       { operationId },
     ): Promise<{ off: boolean }> {
-      const agent = await world.host(hostId);
+      const guests = await guestsOn(world, hostId);
       try {
-        const input = { id: instanceId, timeoutSeconds };
-        await agent.runTask('domain.shutDown', `${operationId}-shutdown`, input, { signal: cancellation() });
+        await guests.shutDown(instanceId, timeoutSeconds, { id: `${operationId}-shutdown`, signal: cancellation() });
         return { off: true };
       } catch (error) {
         if ((error as { code?: string }).code === 'TIMEOUT') return { off: false };
@@ -171,10 +156,11 @@ export const hypervisor = (world: World) => ({
       }
     },
     /** A guest that did shut down, for a stop that failed afterwards, is started again. */
-    async undo({ instanceId, hostId, timeoutSeconds }, { operationId }) {
-      await unlessDead(world, hostId, async (agent) => {
-        await endTask(agent, 'domain.shutDown', `${operationId}-shutdown`, { id: instanceId, timeoutSeconds });
-        await agent.call('domain.ensureRunning', { id: instanceId });
+    async undo({ instanceId, hostId }, { operationId }) {
+      await unlessDead(world, hostId, async () => {
+        const guests = await guestsOn(world, hostId);
+        await guests.endShutDown(instanceId, `${operationId}-shutdown`);
+        await guests.ensureRunning(instanceId);
       });
     },
   }),
@@ -184,7 +170,7 @@ export const hypervisor = (world: World) => ({
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
       if (await isDead(world, hostId)) return { running: false, reason: 'hostFailed', askedAt: '' };
       const [now] = await run<{ askedAt: string }>(world.database.pool, `SELECT now()::text AS "askedAt"`);
-      const status = await (await world.host(hostId)).call('domain.status', { id: instanceId });
+      const status = await (await guestsOn(world, hostId)).status(instanceId);
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
     },
   }),
@@ -199,15 +185,9 @@ export const hypervisor = (world: World) => ({
 
   reboot: step({
     async do({ instanceId, hostId, mode }: OnHost & { mode: 'soft' | 'force' }, { operationId }) {
-      const agent = await world.host(hostId);
-      if (mode === 'force') await agent.call('domain.reset', { id: instanceId });
-      else
-        await agent.runTask(
-          'domain.reboot',
-          `${operationId}-reboot`,
-          { id: instanceId, timeoutSeconds: 60 },
-          { signal: cancellation() },
-        );
+      const guests = await guestsOn(world, hostId);
+      if (mode === 'force') await guests.reset(instanceId);
+      else await guests.reboot(instanceId, 60, { id: `${operationId}-reboot`, signal: cancellation() });
     },
   }),
 
@@ -221,32 +201,31 @@ export const hypervisor = (world: World) => ({
         bandwidthBytesPerSec,
       }: OnHost & { targetHostId: string; bandwidthBytesPerSec?: number | null },
       { operationId },
-    ): Promise<{ downtimeMs: number; totalMs: number; transferredBytes: number }> {
+    ): Promise<Moved> {
       const [source, host, instance] = await Promise.all([
-        world.host(hostId),
+        guestsOn(world, hostId),
         world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } }),
         world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } }),
       ]);
       const cluster = await world.database.prisma.cluster.findUniqueOrThrow({ where: { id: host.clusterId } });
       const limits = cluster.migration as { bandwidthBytesPerSec: number | null; autoConverge: boolean };
-      const here = await source.call('domain.status', { id: instanceId });
+      const here = await source.status(instanceId);
       if (here.state === 'absent' || here.state === 'off') {
-        const there = await (await world.host(targetHostId)).call('domain.status', { id: instanceId });
+        const there = await (await guestsOn(world, targetHostId)).status(instanceId);
         if (alive(there)) return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
       await noteReached(world, instanceId, targetHostId);
-      return source.runTask(
-        'domain.migrate',
-        `${operationId}-migrate`,
+      return source.move(
+        instanceId,
         {
-          id: instanceId,
           targetAddress: peerAddress(host.address),
-          cephUsers: await cephUsers(world, targetHostId),
+          access: await diskAccess(world, targetHostId),
           bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
           autoConverge: limits.autoConverge,
         },
         {
+          id: `${operationId}-migrate`,
           signal: cancellation(),
           onProgress: (percent) => {
             void world.database.pool
@@ -258,23 +237,17 @@ export const hypervisor = (world: World) => ({
     },
     async undo({ instanceId, hostId, targetHostId }, context) {
       if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId, context);
-      const source = await world.host(hostId);
+      const source = await guestsOn(world, hostId);
       const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.
-      await endTask(source, 'domain.migrate', `${context.operationId}-migrate`, {
-        id: instanceId,
-        targetAddress: peerAddress(address),
-        cephUsers: {},
-        bandwidthBytesPerSec: null,
-        autoConverge: true,
-      });
+      await source.endMove(instanceId, peerAddress(address), `${context.operationId}-migrate`);
       // The task is the agent's, and an agent that was started anew knows of none; the migration is libvirt's, and ends only so.
-      const here = await source.call('domain.ensureNotMigrating', { id: instanceId });
-      let target: HostInStep;
+      const here = await source.ensureNotMoving(instanceId);
+      let target: Guests;
       let there: DomainStatus;
       try {
-        target = await world.host(targetHostId);
-        there = await target.call('domain.status', { id: instanceId });
+        target = await guestsOn(world, targetHostId);
+        there = await target.status(instanceId);
       } catch (error) {
         // The guest has never left, and what would have received it ends with the connection that fed it.
         if (isUnreachable(error) && (alive(here) || (await holdsNothing(world, instanceId, targetHostId)))) return;
@@ -288,16 +261,19 @@ export const hypervisor = (world: World) => ({
       // A failure or a cancel after the switch-over: the guest is over there, and only there. It is brought back the way it went.
       if (!alive(here) && alive(there)) {
         const home = await world.database.prisma.host.findUniqueOrThrow({ where: { id: hostId } });
-        await target.runTask('domain.migrate', `${context.operationId}-return`, {
-          id: instanceId,
-          targetAddress: peerAddress(home.address),
-          cephUsers: await cephUsers(world, hostId),
-          bandwidthBytesPerSec: null,
-          autoConverge: true,
-        });
+        await target.move(
+          instanceId,
+          {
+            targetAddress: peerAddress(home.address),
+            access: await diskAccess(world, hostId),
+            bandwidthBytesPerSec: null,
+            autoConverge: true,
+          },
+          { id: `${context.operationId}-return`, signal: cancellation() },
+        );
       }
-      await target.call('domain.ensureAbsent', { id: instanceId });
-      await wherePossible(target.call('domain.ensureSerialLogAbsent', { id: instanceId }));
+      await target.ensureAbsent(instanceId);
+      await wherePossible(target.ensureSerialLogAbsent(instanceId));
     },
   }),
 
@@ -305,13 +281,14 @@ export const hypervisor = (world: World) => ({
   leaveSource: step({
     async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
       // A source that is dead leaves nothing, and has nothing more to say.
-      await unlessDead(world, hostId, async (source) => {
-        const here = await source.call('domain.status', { id: instanceId });
+      await unlessDead(world, hostId, async () => {
+        const source = await guestsOn(world, hostId);
+        const here = await source.status(instanceId);
         // What runs there is no leftover: it may be the only guest.
         if (here.state === 'running')
           throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
         await leave(world, { instanceId, hostId });
-        await wherePossible(carrySerialLog(source, await world.host(targetHostId), instanceId));
+        await wherePossible(carrySerialLog(source, await guestsOn(world, targetHostId), instanceId));
       });
     },
   }),

@@ -3,10 +3,10 @@ import { eventRow, toldColumns } from '../../database/events.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
+import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
+import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
-import { reachingHost } from './placement.ts';
-import { mustAnswer } from './silence.ts';
 
 export interface Located {
   /** Where it runs; null when it does not. */

@@ -7,7 +7,6 @@ import {
   claimHost,
   type Eligible,
   hostQuestion,
-  hostReaching,
   imagesOf,
   type Need,
   noCapacity,
@@ -19,9 +18,10 @@ import {
 import { isOutOfRoom } from '../../database/uniqueness.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
+import { mustAnswer } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
+import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
-import { mustAnswer } from './silence.ts';
 
 interface InstanceNeed extends Need {
   instanceId: string;
@@ -314,10 +314,3 @@ export const placement = ({ database }: World) => ({
     },
   }),
 });
-
-/** A host that reaches the pool; any will do for work on the pool itself. */
-export async function reachingHost(tx: { query: Client['query'] }, poolId: string): Promise<string> {
-  const hostId = await hostReaching(tx, poolId);
-  if (!hostId) throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${poolId}`);
-  return hostId;
-}

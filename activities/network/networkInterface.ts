@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { run } from '../../database/database.ts';
-import { mustAnswer } from '../compute/silence.ts';
 import { refuse, tryAgain } from '../failure.ts';
+import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { networkGroup } from './network.ts';

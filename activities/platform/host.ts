@@ -21,10 +21,10 @@ import {
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { HostInventory } from '../../host-agent/protocol.ts';
 import { config } from '../../runtime/config.ts';
-import { refuse, tryAgain } from '../failure.ts';
+import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { joined, type StepContext, step } from '../step.ts';
-import { adminAccess, alignAccess, anyHostOfZone, cephUser, revokeAccess } from '../storage/cephAccess.ts';
+import { connectStorage, disconnectStorage, disownStorage } from '../storage/drivers/index.ts';
 import type { World } from '../world.ts';
 import { hostCertificate, isHostname, platformSshKey } from './credentials.ts';
 import { freeTunnelAddress, removeChassis } from './southbound.ts';
@@ -149,21 +149,6 @@ export const hosts = (world: World) => {
     } finally {
       await connection.close();
     }
-  }
-
-  /** Storage clusters that hosts of this one's zone may be connected to. A host without a zone has none. */
-  const storageClusterIds = async (host: Host): Promise<string[]> => {
-    const clusters = await run<{ id: string }>(
-      pool,
-      `SELECT id FROM "storageCluster" WHERE "zoneId" = $1 AND state = 'ready' AND "deletedAt" IS NULL ORDER BY id`,
-      [host.zoneId],
-    );
-    return clusters.map(({ id }) => id);
-  };
-
-  async function leaveStorage(host: Host): Promise<void> {
-    const agent = await world.host(host.id);
-    for (const id of await storageClusterIds(host)) await revokeAccess(agent, host.id, await adminAccess(world, id));
   }
 
   async function leaveNetwork(host: Host): Promise<void> {
@@ -335,17 +320,17 @@ export const hosts = (world: World) => {
       },
     }),
 
-    /** Rights in, and the way to, every storage cluster with a pool for this host's cluster. */
+    /** Rights in, and the way to, every storage pool that this host's cluster reaches. */
     connectStorage: step({
       async do({ hostId }: HostRef) {
         const host = await find(hostId);
         // Only itself can be connected.
         await world.host(hostId);
-        for (const id of await storageClusterIds(host)) await alignAccess(world, hostId, id, host.zoneId);
+        await connectStorage(world, host);
       },
       async undo({ hostId }) {
         const host = await find(hostId);
-        if (isNew(host)) await leaveStorage(host);
+        if (isNew(host)) await disconnectStorage(world, host);
       },
     }),
 
@@ -441,7 +426,7 @@ export const hosts = (world: World) => {
       async do({ hostId, force }: HostRef & { force: boolean }) {
         const host = await find(hostId);
         try {
-          await leaveStorage(host);
+          await disconnectStorage(world, host);
           await leaveNetwork(host);
           await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {});
         } catch (error) {
@@ -519,15 +504,9 @@ export const hosts = (world: World) => {
     }
   }
 
-  /** A lost host's rights end from outside: its Ceph users through any other host, its chassis in OVN. */
+  /** A lost host's rights end from outside: in storage through any other host, in OVN with its chassis. */
   async function forgetLostHost(host: Host): Promise<void> {
-    for (const storageClusterId of await storageClusterIds(host)) {
-      const other = await anyHostOfZone(world, host.zoneId);
-      if (!other)
-        throw tryAgain('HOST_UNREACHABLE', `no other host of the zone is connected to revoke ${host.id}'s rights`);
-      const access = await adminAccess(world, storageClusterId);
-      await (await world.anyHost(other, host.id)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
-    }
+    await disownStorage(world, host);
     if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 };

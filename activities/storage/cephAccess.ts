@@ -4,8 +4,8 @@ import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
-import { isUnreachable } from '../compute/silence.ts';
 import { refuse, tryAgain } from '../failure.ts';
+import { isUnreachable } from '../silence.ts';
 import type { World } from '../world.ts';
 import { zoneAgent } from './poolHost.ts';
 

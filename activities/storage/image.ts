@@ -1,14 +1,12 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { type Client, run } from '../../database/database.ts';
-import type { HostInStep } from '../../host-agent/connection.ts';
-import type { ImageAddress } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { driverOf } from './drivers/index.ts';
 import { claimCopy, endRemoval, removeUnused } from './imageCache.ts';
-import { cachedImage, partOf } from './names.ts';
 import {
   copy,
   discard,
@@ -21,7 +19,7 @@ import {
   storeOfImage,
   type UploadedImage,
 } from './objects.ts';
-import { poolAddress } from './pool.ts';
+import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
 
 interface ImageRef {
@@ -40,20 +38,6 @@ const urlSeconds = 2 * 3600;
 
 const importTask = (operationId: string, { imageId, poolId }: CachedCopy): string =>
   `${operationId}-import-${imageId}-${poolId}`;
-
-/** Cancels the import and waits for its end. Answers whether it had succeeded before. */
-async function cancelImport(agent: HostInStep, taskId: string, address: ImageAddress): Promise<boolean> {
-  // With an aborted signal nothing is started: only the task of that id is cancelled, if there is one.
-  const signal = AbortSignal.abort();
-  const tags = { id: '', kind: '', operation: '', revision: 0 };
-  try {
-    await agent.runTask('image.import', taskId, { ...address, url: '', format: 'raw', sha256: '', tags }, { signal });
-    return true;
-  } catch (error) {
-    if (error === signal.reason) return false;
-    throw error;
-  }
-}
 
 interface Facts {
   checksum: string | null;
@@ -165,26 +149,21 @@ export const images = (world: World) => ({
         throw refuse('INVALID_STATE', `image ${imageId} has no bytes yet`);
       await removeUnused(world, { hostId, poolId, operationId, unusedForSeconds: neverSeconds }, signal);
       const store = await storeOfImage(world.database, imageId);
-      const agent = await poolAgent(world, hostId, poolId);
-      await agent.runTask(
-        'image.import',
-        importTask(operationId, input),
-        {
-          ...(await poolAddress(world, poolId)),
-          image: cachedImage(imageId),
-          url: await readUrl(store, objectKey, urlSeconds),
-          format,
-          sha256: checksum,
-          tags: {
-            id: imageId,
-            kind: 'image',
-            operation: operationId,
-            revision: image.revision,
-            projectId: image.projectId,
-          },
+      const source = {
+        url: await readUrl(store, objectKey, urlSeconds),
+        format,
+        sha256: checksum,
+        tags: {
+          id: imageId,
+          kind: 'image',
+          operation: operationId,
+          revision: image.revision,
+          projectId: image.projectId,
         },
-        { signal },
-      );
+      } as const;
+      const pool = await poolOf(world, poolId);
+      const agent = await poolAgent(world, hostId, poolId);
+      await driverOf(pool).importImage(agent, pool, imageId, { id: importTask(operationId, input), source, signal });
       await run(
         world.database.pool,
         `UPDATE "imageCache" SET state = 'ready', "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND "operationId" = $3`,
@@ -197,15 +176,14 @@ export const images = (world: World) => ({
       const own = `"imageId" = $1 AND "poolId" = $2 AND "operationId" = $3 AND state = 'caching'`;
       const [caching] = await run(world.database.pool, `SELECT 1 FROM "imageCache" WHERE ${own}`, values);
       if (!caching) return;
-      const address = { ...(await poolAddress(world, poolId)), image: cachedImage(imageId) };
+      const pool = await poolOf(world, poolId);
       const agent = await poolAgent(world, hostId, poolId);
-      if (await cancelImport(agent, importTask(operationId, input), address)) {
+      const task = { id: importTask(operationId, input), operationId };
+      // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
+      if (await driverOf(pool).cancelImport(agent, pool, imageId, task)) {
         await run(world.database.pool, `UPDATE "imageCache" SET state = 'ready' WHERE ${own}`, values);
         return;
       }
-      // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
-      await agent.call('rbd.ensureImageAbsent', { ...address, image: partOf(address.image, operationId) });
-      await agent.call('rbd.ensureImageAbsent', { ...address, onlyOperation: operationId });
       await run(world.database.pool, `DELETE FROM "imageCache" WHERE ${own}`, values);
     },
   }),

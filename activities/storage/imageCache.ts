@@ -3,8 +3,8 @@ import { run, transaction } from '../../database/database.ts';
 import { copyIsUsed, promisableGib } from '../../database/placement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import type { World } from '../world.ts';
-import { cachedImage } from './names.ts';
-import { poolAddress } from './pool.ts';
+import { driverOf } from './drivers/index.ts';
+import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
 
 type CacheState = 'ready' | 'mine' | 'elsewhere';
@@ -44,7 +44,7 @@ const lastOfUse = `greatest(c."lastUsedAt", (SELECT max(v."deletedAt") FROM "vol
 const heldGib = `(coalesce((SELECT sum(v."sizeGib") FROM "volume" v WHERE v."poolId" = p.id AND v."deletedAt" IS NULL), 0)
   + coalesce((SELECT sum(h."sizeGib") FROM "imageCache" h WHERE h."poolId" = p.id AND h.state <> 'removing'), 0))`;
 
-/** What Ceph would not remove is not asked of it again at once: something in its trash may live on it. */
+/** What a pool would not remove is not asked of it again at once: something in its trash may live on it. */
 const askAgain = `interval '10 minutes'`;
 
 /**
@@ -94,11 +94,9 @@ async function removeOwn(
   const own = `"imageId" = $1 AND "poolId" = $2 AND "operationId" = $3 AND state = 'removing'`;
   const values = [imageId, poolId, operationId];
   try {
-    const address = { ...(await poolAddress(world, poolId)), image: cachedImage(imageId) };
-    await (await poolAgent(world, hostId, poolId)).call('rbd.ensureImageAbsent', address, {
-      signal,
-      timeoutMs: 600_000,
-    });
+    const pool = await poolOf(world, poolId);
+    const agent = await poolAgent(world, hostId, poolId);
+    await driverOf(pool).ensureAbsent(agent, pool, { of: 'image', id: imageId }, { signal, timeoutMs: 600_000 });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'INVALID_STATE') throw error;
     await run(
@@ -130,7 +128,7 @@ export async function endRemoval(
 }
 
 /**
- * Removes the copies that may go, those of least use first, and answers which. What Ceph says is still in use, by what lies in its
+ * Removes the copies that may go, those of least use first, and answers which. What the pool says is still in use, by what lies in its
  * trash, stays and counts as used just now.
  */
 export async function removeUnused(

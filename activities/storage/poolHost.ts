@@ -1,8 +1,9 @@
 /** Work on a pool, and on a storage cluster, is the same from every host that reaches it: one that is gone is not waited for. */
+import type { Queryable } from '../../database/database.ts';
 import { hostOfZone, hostReaching } from '../../database/placement.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
-import { isUnreachable } from '../compute/silence.ts';
-import { tryAgain } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
+import { isUnreachable } from '../silence.ts';
 import type { World } from '../world.ts';
 
 async function firstThatAnswers(
@@ -42,3 +43,10 @@ export const zoneAgent = (world: World, hostId: string, zoneId: string | null): 
     (tried) => hostOfZone(world.database.pool, zoneId, tried),
     'the storage clusters of the zone',
   );
+
+/** A host that reaches the pool; any will do for work on the pool itself. */
+export async function reachingHost(client: Queryable, poolId: string): Promise<string> {
+  const hostId = await hostReaching(client, poolId);
+  if (!hostId) throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${poolId}`);
+  return hostId;
+}

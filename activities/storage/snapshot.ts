@@ -1,13 +1,13 @@
 import { run } from '../../database/database.ts';
-import { reachingHost } from '../compute/placement.ts';
-import { isDead, mustAnswer } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
-import { step } from '../step.ts';
+import { mustAnswer } from '../silence.ts';
+import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
+import { driverOf, mustBeAble } from './drivers/index.ts';
 import { snapshotName } from './names.ts';
-import { poolAgent } from './poolHost.ts';
-import { addressOf, volumeRows } from './volume.ts';
+import { poolAgent, reachingHost } from './poolHost.ts';
+import { oneOf } from './volume.ts';
 
 interface SnapshotRef {
   snapshotId: string;
@@ -25,17 +25,34 @@ export interface LocatedSnapshot {
   freezeInstanceId: string | null;
 }
 
+/** @throws NOT_SUPPORTED */
+export async function takeSnapshot(
+  world: World,
+  { snapshotId, hostId }: OnHost,
+  { operationId }: StepContext,
+): Promise<void> {
+  const { snapshot, pool } = await find(world, snapshotId);
+  mustBeAble(pool, 'snapshot');
+  const { id, projectId, revision, volumeId } = snapshot;
+  const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
+  const agent = await poolAgent(world, hostId, pool.id);
+  await driverOf(pool).ensureSnapshot(agent, pool, volumeId, { name: snapshotName(id), tags });
+}
+
+export async function removeSnapshot(world: World, { snapshotId, hostId }: OnHost): Promise<void> {
+  const { snapshot, pool } = await find(world, snapshotId);
+  const agent = await poolAgent(world, hostId, pool.id);
+  await driverOf(pool).ensureSnapshotAbsent(agent, pool, snapshot.volumeId, snapshotName(snapshotId));
+}
+
+async function find(world: World, snapshotId: string) {
+  const snapshot = await world.database.prisma.snapshot.findUniqueOrThrow({ where: { id: snapshotId } });
+  const { pool } = await oneOf(world, snapshot.volumeId);
+  return { snapshot, pool };
+}
+
 export const snapshots = (world: World) => {
   const { prisma, pool } = world.database;
-
-  async function imageOf(snapshotId: string) {
-    const snapshot = await prisma.snapshot.findUniqueOrThrow({ where: { id: snapshotId } });
-    const [volume] = await volumeRows(world, [snapshot.volumeId]);
-    if (!volume) throw refuse('INVALID_STATE', `volume ${snapshot.volumeId} is in no pool`);
-    const { poolId } = volume;
-    if (!poolId) throw refuse('INVALID_STATE', `volume ${volume.id} is in no pool`);
-    return { snapshot, poolId, address: { ...addressOf(volume), snapshot: snapshotName(snapshotId) } };
-  }
 
   return {
     /** What the records say of a snapshot's volume and of the guest that uses it. */
@@ -58,37 +75,6 @@ export const snapshots = (world: World) => {
       },
     }),
 
-    /** The snapshot in Ceph, between freeze and thaw when the guest is to be quiesced: it is thawed whatever happens. */
-    take: step({
-      async do(
-        { snapshotId, hostId, freezeInstanceId }: OnHost & { freezeInstanceId: string | null },
-        { operationId },
-      ): Promise<{ frozen: boolean }> {
-        const { snapshot, poolId, address } = await imageOf(snapshotId);
-        const { id, projectId, revision } = snapshot;
-        const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
-        if (!freezeInstanceId) {
-          await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshot', { ...address, tags });
-          return { frozen: false };
-        }
-        const agent = await world.host(hostId);
-        try {
-          const { frozen } = await agent.call('domain.freeze', { id: freezeInstanceId });
-          await agent.call('rbd.ensureSnapshot', { ...address, tags });
-          return { frozen };
-        } finally {
-          await agent.call('domain.thaw', { id: freezeInstanceId });
-        }
-      },
-      async undo({ snapshotId, hostId, freezeInstanceId }) {
-        const { poolId, address } = await imageOf(snapshotId);
-        await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshotAbsent', address);
-        // A guest that was frozen on a host that is away is thawed when that is back; on a dead one there is none.
-        if (freezeInstanceId && !(await isDead(world, hostId)))
-          await (await world.host(hostId)).call('domain.thaw', { id: freezeInstanceId });
-      },
-    }),
-
     /** Where it lies, how large it is, and which snapshot of the volume came before it. */
     describe: step({
       async do({ snapshotId, frozen }: SnapshotRef & { frozen: boolean }, context) {
@@ -105,12 +91,7 @@ export const snapshots = (world: World) => {
       },
     }),
 
-    remove: step({
-      async do({ snapshotId, hostId }: OnHost) {
-        const { poolId, address } = await imageOf(snapshotId);
-        await (await poolAgent(world, hostId, poolId)).call('rbd.ensureSnapshotAbsent', address);
-      },
-    }),
+    remove: step({ do: (input: OnHost) => removeSnapshot(world, input) }),
 
     /** Snapshots that followed a removed one follow the one before it. */
     rejoin: step({

@@ -2,25 +2,25 @@ import { Context } from '@temporalio/activity';
 import { type Client, run } from '../../database/database.ts';
 import { takingBack } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
-import { AgentError } from '../../host-agent/agentError.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
-import type { DiskSpec, ImageAddress, Tags } from '../../host-agent/protocol.ts';
+import type { DiskSource, DiskSpec, Tags } from '../../host-agent/protocol.ts';
 import { diskSlots } from '../../model/storage/volume.ts';
-import { reachingHost } from '../compute/placement.ts';
-import { mustAnswer, unlessDead } from '../compute/silence.ts';
 import { refuse } from '../failure.ts';
 import { asHolder, speakFor } from '../holder.ts';
+import { mustAnswer } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
-import { baseSnapshot, cachedImage, seedImage, snapshotName, volumeImage } from './names.ts';
-import { poolAddress } from './pool.ts';
-import { poolAgent } from './poolHost.ts';
+import type { Origin, Pool, StorageDriver } from './drivers/driver.ts';
+import { driverOf, mustBeAble } from './drivers/index.ts';
+import { safetyName, snapshotName } from './names.ts';
+import { poolColumn, poolOf } from './pool.ts';
+import { poolAgent, reachingHost } from './poolHost.ts';
 
 interface Volumes {
   hostId: string;
   volumeIds: string[];
 }
-interface OneVolume {
+export interface OneVolume {
   hostId: string;
   volumeId: string;
 }
@@ -35,13 +35,12 @@ export interface VolumeRow {
   deviceIndex: number | null;
   source: { imageId?: string; snapshotId?: string } | null;
   revision: number;
-  storageClusterId: string;
-  pool: string;
+  pool: Pool;
   qos: DiskSpec['qos'] | null;
 }
 
 const volumesWhere = (condition: string): string =>
-  `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, p."storageClusterId", p.pool, t.qos
+  `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, ${poolColumn} AS pool, t.qos
    FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "volumeType" t ON t.id = v."volumeTypeId"
    WHERE ${condition} ORDER BY v."deviceIndex" NULLS LAST, v.id`;
 
@@ -53,19 +52,17 @@ export const volumeRows = (world: World, ids: string[]): Promise<VolumeRow[]> =>
 export const volumesOf = (world: World, instanceId: string): Promise<VolumeRow[]> =>
   run<VolumeRow>(world.database.pool, volumesWhere('v."instanceId" = $1 AND v."deletedAt" IS NULL'), [instanceId]);
 
-export const addressOf = (volume: VolumeRow): ImageAddress => ({
-  storageClusterId: volume.storageClusterId,
-  pool: volume.pool,
-  image: volumeImage(volume.id),
-});
-
 export const diskOf = (volume: VolumeRow): DiskSpec => ({
-  ...addressOf(volume),
+  source: driverOf(volume.pool).source(volume.pool, { of: 'volume', id: volume.id }),
   volumeId: volume.id,
   readOnly: false,
   boot: volume.role === 'root',
   ...(volume.qos ? { qos: volume.qos } : {}),
 });
+
+/** First-boot data of an instance, which lies beside its root volume. */
+export const seedOf = (root: VolumeRow, instanceId: string): DiskSource =>
+  driverOf(root.pool).source(root.pool, { of: 'seed', id: instanceId });
 
 const tagsOf = (
   volume: { id: string; projectId: string; revision: number },
@@ -79,35 +76,34 @@ const tagsOf = (
   projectId: volume.projectId,
 });
 
-async function oneOf(world: World, volumeId: string): Promise<VolumeRow> {
+export async function oneOf(world: World, volumeId: string): Promise<VolumeRow> {
   const [volume] = await volumeRows(world, [volumeId]);
   if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is in no pool`);
   return volume;
 }
 
-/** Whoever does the work on a volume's pool. */
-const agentFor = (world: World, hostId: string, { id, poolId }: VolumeRow): Promise<HostInStep> => {
-  if (!poolId) throw refuse('INVALID_STATE', `volume ${id} is in no pool`);
-  return poolAgent(world, hostId, poolId);
-};
+/** A volume's driver, and whoever does the work on its pool. */
+async function workOn(world: World, hostId: string, { pool }: VolumeRow): Promise<[StorageDriver, HostInStep]> {
+  return [driverOf(pool), await poolAgent(world, hostId, pool.id)];
+}
+
+async function originOf(world: World, { source }: VolumeRow): Promise<Origin | null> {
+  if (source?.imageId) return { imageId: source.imageId };
+  if (!source?.snapshotId) return null;
+  const { id, volumeId, poolId } = await world.database.prisma.snapshot.findUniqueOrThrow({
+    where: { id: source.snapshotId },
+  });
+  return { snapshotId: id, volumeId, pool: await poolOf(world, poolId) };
+}
 
 async function makeOne(world: World, hostId: string, volume: VolumeRow, context: StepContext): Promise<void> {
-  const agent = await agentFor(world, hostId, volume);
-  const address = addressOf(volume);
-  const tags = tagsOf(volume, 'volume', context);
-  if (volume.source?.imageId) {
-    const from = { pool: volume.pool, image: cachedImage(volume.source.imageId), snapshot: baseSnapshot };
-    await agent.call('rbd.ensureClone', { ...address, from, sizeGib: volume.sizeGib, tags });
-  } else if (volume.source?.snapshotId) {
-    const snapshot = await world.database.prisma.snapshot.findUniqueOrThrow({
-      where: { id: volume.source.snapshotId },
-    });
-    const { pool } = await poolAddress(world, snapshot.poolId);
-    const from = { pool, image: volumeImage(snapshot.volumeId), snapshot: snapshotName(snapshot.id) };
-    await agent.call('rbd.ensureClone', { ...address, from, sizeGib: volume.sizeGib, tags });
-  } else {
-    await agent.call('rbd.ensureImage', { ...address, sizeGib: volume.sizeGib, tags });
-  }
+  const { id, pool, sizeGib } = volume;
+  const content = { sizeGib, tags: tagsOf(volume, 'volume', context) };
+  const from = await originOf(world, volume);
+  if (from) mustBeAble(pool, 'clone');
+  const [driver, agent] = await workOn(world, hostId, volume);
+  if (from) await driver.ensureClone(agent, pool, id, { ...content, from });
+  else await driver.ensureBlank(agent, pool, id, content);
 }
 
 /** First-boot data of an instance, beside its root volume. */
@@ -133,11 +129,8 @@ async function makeSeed(
     [instanceId],
   );
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
-  const agent = await agentFor(world, hostId, root);
-  await agent.call('seed.ensure', {
-    storageClusterId: root.storageClusterId,
-    pool: root.pool,
-    image: seedImage(instanceId),
+  const [driver, agent] = await workOn(world, hostId, root);
+  await driver.ensureSeed(agent, root.pool, {
     tags: tagsOf(instance, 'instance', context),
     instanceId,
     hostname: instance.guestHostname ?? instanceId,
@@ -147,12 +140,36 @@ async function makeSeed(
   });
 }
 
-const rollBack = async (world: World, { hostId, volumeId }: OneVolume, snapshot: string): Promise<void> => {
+/** Of a volume that no running guest uses. */
+export async function setSizeInPool(
+  world: World,
+  { hostId, volumeId }: OneVolume,
+  size: { sizeGib: number; allowShrink: boolean },
+): Promise<void> {
+  const volume = await oneOf(world, volumeId);
+  const [driver, agent] = await workOn(world, hostId, volume);
+  await driver.ensureSize(agent, volume.pool, volumeId, size);
+}
+
+async function rollBack(world: World, { hostId, volumeId }: OneVolume, snapshot: string): Promise<void> {
   const { cancellationSignal: signal } = Context.current();
   const volume = await oneOf(world, volumeId);
-  const agent = await agentFor(world, hostId, volume);
-  await agent.call('rbd.rollBack', { ...addressOf(volume), snapshot }, { signal });
-};
+  const [driver, agent] = await workOn(world, hostId, volume);
+  await driver.rollBack(agent, volume.pool, volumeId, snapshot, { signal });
+}
+
+async function dropSafetySnapshot(world: World, { hostId, volumeId }: OneVolume, operationId: string): Promise<void> {
+  const volume = await oneOf(world, volumeId);
+  const [driver, agent] = await workOn(world, hostId, volume);
+  await driver.ensureSnapshotAbsent(agent, volume.pool, volumeId, safetyName(operationId));
+}
+
+async function setTrashed(world: World, { hostId, volumeIds }: Volumes, trashed: boolean): Promise<void> {
+  for (const volume of await volumeRows(world, volumeIds)) {
+    const [driver, agent] = await workOn(world, hostId, volume);
+    await driver[trashed ? 'ensureTrashed' : 'ensureRestored'](agent, volume.pool, volume.id);
+  }
+}
 
 export const volumes = (world: World) => ({
   /** The volumes' images: clones of a cached image or a snapshot, or blank; with `instanceId` also its first-boot seed. */
@@ -167,154 +184,62 @@ export const volumes = (world: World) => ({
     },
     async undo({ hostId, volumeIds, instanceId }, { operationId }) {
       for (const volume of await volumeRows(world, volumeIds)) {
-        const agent = await agentFor(world, hostId, volume);
-        await agent.call('rbd.ensureImageAbsent', { ...addressOf(volume), onlyOperation: operationId });
-        if (instanceId && volume.role === 'root')
-          await agent.call('rbd.ensureImageAbsent', {
-            ...addressOf(volume),
-            image: seedImage(instanceId),
-            onlyOperation: operationId,
-          });
+        const { id, pool, role } = volume;
+        const [driver, agent] = await workOn(world, hostId, volume);
+        const only = { onlyOperation: operationId };
+        await driver.ensureAbsent(agent, pool, { of: 'volume', id }, only);
+        if (instanceId && role === 'root') await driver.ensureAbsent(agent, pool, { of: 'seed', id: instanceId }, only);
       }
     },
   }),
 
   /** Out of sight, and back: nothing is lost until they are expunged. */
   trash: step({
-    async do({ hostId, volumeIds }: Volumes) {
-      for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureTrashed', addressOf(volume));
-    },
-    async undo({ hostId, volumeIds }) {
-      for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureRestored', addressOf(volume));
-    },
+    do: (input: Volumes) => setTrashed(world, input, true),
+    undo: (input) => setTrashed(world, input, false),
   }),
 
   restore: step({
-    async do({ hostId, volumeIds }: Volumes) {
-      for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureRestored', addressOf(volume));
-    },
-    async undo({ hostId, volumeIds }) {
-      for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureTrashed', addressOf(volume));
-    },
+    do: (input: Volumes) => setTrashed(world, input, false),
+    undo: (input) => setTrashed(world, input, true),
   }),
 
-  /** For good: the images, and an instance's seed, which lies beside its root volume even when that one is kept. */
+  /** For good: the volumes, and an instance's seed, which lies beside its root volume even when that one is kept. */
   expunge: step({
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
       const { cancellationSignal: signal } = Context.current();
-      for (const volume of await volumeRows(world, volumeIds))
-        await (await agentFor(world, hostId, volume)).call('rbd.ensureExpunged', addressOf(volume), { signal });
+      for (const volume of await volumeRows(world, volumeIds)) {
+        const [driver, agent] = await workOn(world, hostId, volume);
+        await driver.ensureExpunged(agent, volume.pool, volume.id, { signal });
+      }
       if (!instanceId) return;
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      for (const root of await volumeRows(world, instance.rootVolumeId ? [instance.rootVolumeId] : []))
-        await (await agentFor(world, hostId, root)).call('rbd.ensureImageAbsent', {
-          ...addressOf(root),
-          image: seedImage(instanceId),
-        });
-    },
-  }),
-
-  /** Live, in the domain and its definition. */
-  plug: step({
-    async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
-      const volume = await oneOf(world, volumeId);
-      await (await world.host(hostId)).call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) });
-    },
-    async undo({ hostId, volumeId, instanceId }) {
-      await unlessDead(world, hostId, (agent) =>
-        agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId, mustBeThere: false }),
-      );
-    },
-  }),
-
-  unplug: step({
-    async do({ hostId, volumeId, instanceId }: OneVolume & { instanceId: string }) {
-      // Where the records say, and nowhere else: a guest that runs elsewhere holds the disk there.
-      const [there] = await run(
-        world.database.pool,
-        `SELECT 1 FROM "instance" i JOIN "volume" v ON v."instanceId" = i.id WHERE v.id = $1 AND i.id = $2 AND i."hostId" = $3`,
-        [volumeId, instanceId, hostId],
-      );
-      if (!there)
-        throw refuse('INVALID_STATE', `instance ${instanceId} is not on host ${hostId} with volume ${volumeId}`);
-      await unlessDead(world, hostId, (agent) =>
-        agent.call('domain.ensureDiskAbsent', { id: instanceId, volumeId, mustBeThere: true }),
-      );
-    },
-    async undo({ hostId, volumeId, instanceId }) {
-      const volume = await oneOf(world, volumeId);
-      await unlessDead(world, hostId, (agent) =>
-        agent.call('domain.ensureDisk', { id: instanceId, disk: diskOf(volume) }).catch((error: unknown) => {
-          // A guest that has ended by itself has no disk to be plugged in again; that it has ended is noticed elsewhere.
-          if (!(error instanceof AgentError) || error.code !== 'NOT_FOUND') throw error;
-        }),
-      );
-    },
-  }),
-
-  /** Grows the image; in use, through QEMU, so that the guest sees it at once. */
-  grow: step({
-    async do({
-      hostId,
-      volumeId,
-      sizeGib,
-      instanceId,
-    }: OneVolume & { sizeGib: number; fromSizeGib: number; instanceId: string | null }) {
-      if (instanceId)
-        return void (await (await world.host(hostId)).call('domain.growDisk', { id: instanceId, volumeId, sizeGib }));
-      const volume = await oneOf(world, volumeId);
-      const agent = await agentFor(world, hostId, volume);
-      await agent.call('rbd.ensureSize', { ...addressOf(volume), sizeGib, allowShrink: false });
-    },
-    async undo({ hostId, volumeId, fromSizeGib, instanceId }) {
-      // In use it can not shrink again: the guest may have written there. Detached, the new space is untouched.
-      if (instanceId) return;
-      const volume = await oneOf(world, volumeId);
-      await (await agentFor(world, hostId, volume)).call('rbd.ensureSize', {
-        ...addressOf(volume),
-        sizeGib: fromSizeGib,
-        allowShrink: true,
-      });
+      for (const root of await volumeRows(world, instance.rootVolumeId ? [instance.rootVolumeId] : [])) {
+        const [driver, agent] = await workOn(world, hostId, root);
+        await driver.ensureAbsent(agent, root.pool, { of: 'seed', id: instanceId });
+      }
     },
   }),
 
   takeSafetySnapshot: step({
     async do({ hostId, volumeId }: OneVolume, context) {
       const volume = await oneOf(world, volumeId);
-      const agent = await agentFor(world, hostId, volume);
-      await agent.call('rbd.ensureSnapshot', {
-        ...addressOf(volume),
-        snapshot: `safety-${context.operationId}`,
-        tags: tagsOf(volume, 'volume', context),
-      });
+      mustBeAble(volume.pool, 'snapshot');
+      const [driver, agent] = await workOn(world, hostId, volume);
+      const name = safetyName(context.operationId);
+      await driver.ensureSnapshot(agent, volume.pool, volumeId, { name, tags: tagsOf(volume, 'volume', context) });
     },
-    async undo({ hostId, volumeId }, { operationId }) {
-      const volume = await oneOf(world, volumeId);
-      await (await agentFor(world, hostId, volume)).call('rbd.ensureSnapshotAbsent', {
-        ...addressOf(volume),
-        snapshot: `safety-${operationId}`,
-      });
-    },
+    undo: (input, { operationId }) => dropSafetySnapshot(world, input, operationId),
   }),
 
   rollBack: step({
     do: ({ hostId, volumeId, snapshotId }: OneVolume & { snapshotId: string }) =>
       rollBack(world, { hostId, volumeId }, snapshotName(snapshotId)),
-    undo: ({ hostId, volumeId }, { operationId }) => rollBack(world, { hostId, volumeId }, `safety-${operationId}`),
+    undo: ({ hostId, volumeId }, { operationId }) => rollBack(world, { hostId, volumeId }, safetyName(operationId)),
   }),
 
   dropSafetySnapshot: step({
-    async do({ hostId, volumeId }: OneVolume, { operationId }) {
-      const volume = await oneOf(world, volumeId);
-      await (await agentFor(world, hostId, volume)).call('rbd.ensureSnapshotAbsent', {
-        ...addressOf(volume),
-        snapshot: `safety-${operationId}`,
-      });
-    },
+    do: (input: OneVolume, { operationId }) => dropSafetySnapshot(world, input, operationId),
   }),
 });
 

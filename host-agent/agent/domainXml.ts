@@ -1,5 +1,5 @@
 import { DISKS_MAX } from '../protocol/domains.ts';
-import type { DiskSpec, DomainSpec, ImageAddress, InterfaceSpec, Tags } from '../protocol.ts';
+import type { DiskSource, DiskSpec, DomainSpec, ImageAddress, InterfaceSpec, Tags } from '../protocol.ts';
 
 /** What the host adds to an instance's specification. */
 export interface HostTraits {
@@ -75,7 +75,7 @@ const bridgesXml = [1, 2]
   )
   .join('\n');
 
-function sourceXml(image: ImageAddress, traits: HostTraits): string {
+function rbdXml(image: ImageAddress, traits: HostTraits): string {
   const { monitors, user } = traits.ceph(image.storageClusterId);
   const hosts = monitors.map((monitor) => {
     const { host, port } = splitMonitor(monitor);
@@ -83,6 +83,19 @@ function sourceXml(image: ImageAddress, traits: HostTraits): string {
   });
   return `<auth username='${escapeXml(user)}'><secret type='ceph' uuid='${escapeXml(image.storageClusterId)}'/></auth>
 <source protocol='rbd' name='${escapeXml(`${image.pool}/${image.image}`)}'>${hosts.join('')}</source>`;
+}
+
+const devicePath = ({ volumeGroup, volume }: Extract<DiskSource, { type: 'block' }>): string =>
+  `/dev/${volumeGroup}/${volume}`;
+
+/** How a source is told in messages, and by `AttachedDisk`. */
+export const nameOfSource = (source: DiskSource): string =>
+  source.type === 'rbd' ? `${source.pool}/${source.image}` : devicePath(source);
+
+/** What libvirt calls the sort of a disk, what is in it, and where it is. */
+function sourceXml(source: DiskSource, traits: HostTraits): { type: string; format: string; xml: string } {
+  if (source.type === 'rbd') return { type: 'network', format: 'raw', xml: rbdXml(source, traits) };
+  return { type: 'block', format: 'raw', xml: `<source dev='${escapeXml(devicePath(source))}'/>` };
 }
 
 /** `10.0.0.3:6789`, `[fd00::3]:6789` or an address alone. */
@@ -106,22 +119,24 @@ function iotuneXml(qos: DiskSpec['qos']): string {
 }
 
 /**
- * A disk in RBD. `error_policy` stop: when a host is fenced, the guest's writes fail, and a guest that went on with errors would
+ * `error_policy` stop: when a host is fenced, the guest's writes fail, and a guest that went on with errors would
  * believe them done.
  */
 export function diskXml(disk: DiskSpec, target: string, traits: HostTraits): string {
-  return `<disk type='network' device='disk'>
-<driver name='qemu' type='raw' cache='none' discard='unmap' error_policy='stop' rerror_policy='stop'/>
-${sourceXml(disk, traits)}
+  const { type, format, xml } = sourceXml(disk.source, traits);
+  return `<disk type='${type}' device='disk'>
+<driver name='qemu' type='${format}' cache='none' discard='unmap' error_policy='stop' rerror_policy='stop'/>
+${xml}
 <target dev='${target}' bus='virtio'/>${iotuneXml(disk.qos)}${disk.readOnly ? '<readonly/>' : ''}
 <serial>${diskSerial(disk.volumeId)}</serial><alias name='${diskAlias(escapeXml(disk.volumeId))}'/>
 </disk>`;
 }
 
-function seedXml(seed: ImageAddress, traits: HostTraits): string {
-  return `<disk type='network' device='disk'>
-<driver name='qemu' type='raw' cache='none'/>
-${sourceXml(seed, traits)}
+function seedXml(seed: DiskSource, traits: HostTraits): string {
+  const { type, format, xml } = sourceXml(seed, traits);
+  return `<disk type='${type}' device='disk'>
+<driver name='qemu' type='${format}' cache='none'/>
+${xml}
 <target dev='${SEED_TARGET}' bus='virtio'/><readonly/>
 <serial>seed</serial>
 </disk>`;
@@ -225,7 +240,7 @@ export function withCephUsers(xml: string, users: Record<string, string>): strin
 export interface AttachedDisk {
   target: string;
   alias: string;
-  /** `pool/image` */
+  /** As `nameOfSource` tells it. */
   source: string;
   xml: string;
 }
@@ -236,7 +251,7 @@ export function parseDisks(xml: string): AttachedDisk[] {
   return disks.map((element) => ({
     target: /<target dev=['"]([^'"]+)/.exec(element)?.[1] ?? '',
     alias: unescapeXml(/<alias name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
-    source: unescapeXml(/<source protocol=['"]rbd['"] name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
+    source: unescapeXml(/<source (?:protocol=['"]rbd['"] name|dev)=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
     xml: element,
   }));
 }

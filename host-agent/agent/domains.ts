@@ -1,7 +1,17 @@
 import { Problem } from '../problem.ts';
-import type { Calls, DiskSpec, DomainSpec, DomainStatus, HostInventory, PoolAddress, Tags } from '../protocol.ts';
+import type {
+  Calls,
+  DiskSource,
+  DiskSpec,
+  DomainSpec,
+  DomainStatus,
+  HostInventory,
+  ImageAddress,
+  Tags,
+} from '../protocol.ts';
 import { domainStatus, isActive } from './domainState.ts';
 import {
+  type AttachedDisk,
   diskAlias,
   diskXml,
   domainName,
@@ -9,6 +19,7 @@ import {
   freeTarget,
   type HostTraits,
   METADATA_NAMESPACE,
+  nameOfSource,
   parseDisks,
   parseMetadata,
 } from './domainXml.ts';
@@ -78,14 +89,16 @@ export async function statusOf(session: LibvirtSession, id: string): Promise<Dom
 }
 
 /** What this host adds to the XML. Reads each cluster's address first, because the XML is made without waiting. */
-async function hostTraits(context: DomainContext, pools: PoolAddress[], id: string): Promise<HostTraits> {
+async function hostTraits(context: DomainContext, sources: DiskSource[], id: string): Promise<HostTraits> {
   const clusters = new Map(
     await Promise.all(
-      pools.map(async ({ storageClusterId }) => {
+      sources.map(async (source) => {
+        if (source.type !== 'rbd') return [];
+        const { storageClusterId } = source;
         const { monitors, user } = await context.storage.access(storageClusterId);
-        return [storageClusterId, { monitors, user }] as const;
+        return [[storageClusterId, { monitors, user }] as const];
       }),
-    ),
+    ).then((found) => found.flat()),
   );
   const bridge = await bridgeTraits(context.db);
   return {
@@ -115,8 +128,8 @@ export async function ensureDefined(context: DomainContext, spec: DomainSpec): P
   if (found && found.tags.id !== spec.tags.id) {
     throw new Problem('NAME_IN_USE', `domain ${spec.id} belongs to ${found.tags.kind} ${found.tags.id}`);
   }
-  const images = [...spec.disks, ...(spec.seed ? [spec.seed] : [])];
-  await session.define(domainXml(spec, await hostTraits(context, images, spec.id)));
+  const sources = [...spec.disks.map(({ source }) => source), ...(spec.seed ? [spec.seed] : [])];
+  await session.define(domainXml(spec, await hostTraits(context, sources, spec.id)));
 }
 
 export async function ensureRunning(context: DomainContext, id: string): Promise<void> {
@@ -195,12 +208,12 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
   const domain = await requireOwn(session, id);
   const { live, config } = await definitions(session, domain);
   const attached = { live: diskOf(live, disk.volumeId), config: diskOf(config, disk.volumeId) };
-  const image = `${disk.pool}/${disk.image}`;
+  const wanted = nameOfSource(disk.source);
   for (const found of [attached.live, attached.config]) {
-    if (found && found.source !== image) {
+    if (found && found.source !== wanted) {
       throw new Problem(
         'NAME_IN_USE',
-        `volume ${disk.volumeId} is attached as ${found.source} already, not as ${image}`,
+        `volume ${disk.volumeId} is attached as ${found.source} already, not as ${wanted}`,
       );
     }
   }
@@ -212,7 +225,7 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
       xml === undefined ? [] : parseDisks(xml).map(({ target }) => target),
     );
     const target = attached.live?.target ?? attached.config?.target ?? freeTarget(taken);
-    const xml = diskXml(disk, target, await hostTraits(context, [disk], id));
+    const xml = diskXml(disk, target, await hostTraits(context, [disk.source], id));
     await context.libvirt.withOwnSession((own) => own.attach(domain, xml, missing));
   }
   const present = attached.live ?? attached.config;
@@ -262,22 +275,20 @@ export async function ensureDiskAbsent(
     if (!isActive(status.state)) return true;
     return diskOf(await session.xml(domain, 'now'), volumeId) === undefined;
   });
-  const cluster = clusterOf(plugged.xml);
-  const [pool = '', image = ''] = plugged.source.split('/');
+  const address = rbdAddressOf(plugged);
+  if (!address) return;
   const own = ownAddresses();
   await until(deadline, `this host still watches ${plugged.source}`, async () => {
-    const { addresses } = await context.storage.onPool<{ addresses: string[] }>('watchers', {
-      storageClusterId: cluster,
-      pool,
-      image,
-    });
+    const { addresses } = await context.storage.onPool<{ addresses: string[] }>('watchers', address);
     return !addresses.some((address) => own.has(address.replace(/:\d+\/\d+$/, '').replace(/^\[|\]$/g, '')));
   });
 }
 
-/** The libvirt secret of a disk has the storage cluster's id. */
-function clusterOf(diskElement: string): string {
-  return /<secret[^>]*uuid=['"]([0-9a-f-]{36})/.exec(diskElement)?.[1] ?? '';
+/** Of a disk in Ceph; undefined of any other. Its libvirt secret has the storage cluster's id. */
+function rbdAddressOf({ xml, source }: AttachedDisk): ImageAddress | undefined {
+  const storageClusterId = /<secret[^>]*uuid=['"]([0-9a-f-]{36})/.exec(xml)?.[1];
+  const [pool = '', image = ''] = source.split('/');
+  return storageClusterId === undefined ? undefined : { storageClusterId, pool, image };
 }
 
 async function until(deadline: number, otherwise: string, condition: () => Promise<boolean>): Promise<void> {
@@ -295,8 +306,8 @@ export async function growDisk(context: DomainContext, input: Calls['domain.grow
   const disk = diskOf(live, volumeId) ?? diskOf(config, volumeId);
   if (!disk) throw new Problem('NOT_FOUND', `volume ${volumeId} is not attached to instance ${id}`);
   if (live === undefined) {
-    const [pool = '', image = ''] = disk.source.split('/');
-    const address = { storageClusterId: clusterOf(disk.xml), pool, image };
+    const address = rbdAddressOf(disk);
+    if (!address) throw new Problem('INVALID_STATE', `instance ${id} is off: ${disk.source} grows by itself`);
     await context.storage.onPool('ensure_size', address, { sizeGib, allowShrink: false });
     return;
   }

@@ -3,7 +3,7 @@
 import type { Static } from 'typebox';
 import * as Type from 'typebox';
 import { change, type Of, object, question } from './call.ts';
-import { domain, domainStatus, hostname, image, orNull, sizeGib, tags, uuid } from './fields.ts';
+import { diskSource, domain, domainStatus, hostname, orNull, sizeGib, tags, uuid } from './fields.ts';
 
 /** Of one guest: as many as an instance has slots. */
 export const DISKS_MAX = 64;
@@ -11,7 +11,7 @@ export const DISKS_MAX = 64;
 const limit = Type.Optional(Type.Integer({ minimum: 0 }));
 
 const disk = object({
-  ...image,
+  source: diskSource,
   volumeId: uuid,
   readOnly: Type.Boolean(),
   /** The boot disk comes first. */
@@ -38,7 +38,7 @@ const spec = {
   firmware: Type.Enum(['bios', 'uefi']),
   disks: Type.Array(disk, { maxItems: DISKS_MAX }),
   /** The NoCloud seed image, made by `seed.ensure`. */
-  seed: orNull(object(image)),
+  seed: orNull(diskSource),
   interfaces: Type.Array(networkInterface, { maxItems: 16 }),
 };
 export type DomainSpec = Of<typeof spec>;

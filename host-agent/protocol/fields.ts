@@ -68,6 +68,14 @@ export type PoolAddress = Of<typeof pool>;
 export const image = { ...pool, image: name };
 export type ImageAddress = Of<typeof image>;
 
+/** What a guest's host opens as a disk, by what the pool is made of. */
+export const diskSource = Type.Union([
+  object({ type: Type.Literal('rbd'), ...image }),
+  /** A logical volume of LVM. */
+  object({ type: Type.Literal('block'), volumeGroup: name, volume: name }),
+]);
+export type DiskSource = Static<typeof diskSource>;
+
 /** An instance as its host knows it. */
 export const domain = { id: uuid };
 

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, json, kind, object, ref } from '../kind.ts';
+import { hypervisors } from './hypervisors.ts';
 
 export const cluster = kind({
   name: 'cluster',
@@ -10,7 +11,7 @@ export const cluster = kind({
   fields: {
     podId: ref('pod', 'create!', { onDelete: 'cascade' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
-    hypervisor: choice(['kvm'], 'create', { default: 'kvm' }),
+    hypervisor: choice(hypervisors, 'create', { default: 'kvm' }),
     architecture: choice(['x86_64', 'aarch64'], 'create', { default: 'x86_64' }),
     vcpuOvercommit: field(Type.Number({ minimum: 1, maximum: 64 }), 'patch', { default: 1 }),
     memoryOvercommit: field(Type.Number({ minimum: 1, maximum: 4 }), 'patch', { default: 1 }),

@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
 import { boolean, choice, field, integer, json, kind, object, ref, refs } from '../kind.ts';
+import { poolTypeNames } from './poolTypes.ts';
 
 const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
 
@@ -16,7 +17,7 @@ export const storagePool = kind({
   scope: 'platform',
   summary: 'Where volumes, snapshots and cached images live',
   fields: {
-    type: choice(['rbd'], 'create', { default: 'rbd' }),
+    type: choice(poolTypeNames, 'create', { default: 'rbd' }),
     storageClusterId: ref('storageCluster', 'create!'),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     clusterIds: refs('cluster', 'create!'),

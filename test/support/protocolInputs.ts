@@ -38,8 +38,8 @@ export function rightInputs({ access, pool, source, hypervisor, switch: localSwi
     vcpus: 1,
     memoryMib: 128,
     firmware: 'bios',
-    disks: [{ ...root, volumeId: randomUUID(), readOnly: false, boot: true, qos }],
-    seed,
+    disks: [{ source: { type: 'rbd', ...root }, volumeId: randomUUID(), readOnly: false, boot: true, qos }],
+    seed: { type: 'rbd', ...seed },
     interfaces: [{ id: randomUUID(), mac: '02:be:1a:00:00:01', mtu: 1442 }],
   };
   return {
@@ -101,7 +101,10 @@ export function rightInputs({ access, pool, source, hypervisor, switch: localSwi
     'domain.reset': domain,
     'domain.shutDown': { ...domain, timeoutSeconds: 120 },
     'domain.reboot': { ...domain, timeoutSeconds: 60 },
-    'domain.ensureDisk': { ...domain, disk: { ...data, volumeId, readOnly: false, boot: false } },
+    'domain.ensureDisk': {
+      ...domain,
+      disk: { source: { type: 'rbd', ...data }, volumeId, readOnly: false, boot: false },
+    },
     'domain.ensureDiskAbsent': { ...domain, volumeId, mustBeThere: true },
     'domain.growDisk': { ...domain, volumeId, sizeGib: 3 },
     'domain.freeze': domain,

@@ -1,10 +1,10 @@
 /** A domain as its host holds it: where it may run, and what it takes of the host while it does. */
 import { Problem } from '../../../host-agent/problem.ts';
-import type { DiskSpec, DomainSpec, DomainState, DomainStatus, ImageAddress } from '../../../host-agent/protocol.ts';
+import type { DiskSource, DiskSpec, DomainSpec, DomainState, DomainStatus } from '../../../host-agent/protocol.ts';
 import { contentOf, type Image } from '../ceph.ts';
 import { refuse } from '../problem.ts';
 import type { Domain, Host } from './host.ts';
-import { imagesOf, openImage } from './storage.ts';
+import { openSource, sourcesOf } from './storage.ts';
 
 /** Refuses one that is only arriving, too: it is there, but nothing can be done to it yet. */
 export function findDomain(host: Host, id: string): Domain {
@@ -24,9 +24,9 @@ export function checkElsewhere(host: Host, id: string): void {
 }
 
 /** A domain's image that is not there is not "not found": what was asked about is the domain. */
-export function openDomainImage(host: Host, address: ImageAddress): Image {
+export function openDomainImage(host: Host, source: DiskSource): Image {
   try {
-    return openImage(host, address);
+    return openSource(host, source);
   } catch (error) {
     if (error instanceof Problem && error.code === 'NOT_FOUND') throw refuse('PRECONDITION_FAILED', error.message);
     throw error;
@@ -35,7 +35,7 @@ export function openDomainImage(host: Host, address: ImageAddress): Image {
 
 /** Throws unless this host could run it: its images, its pools' clusters, the switch, memory and processors. */
 export function checkRunnable(host: Host, spec: DomainSpec): void {
-  for (const address of imagesOf(spec)) openDomainImage(host, address);
+  for (const source of sourcesOf(spec)) openDomainImage(host, source);
   if (spec.interfaces.length > 0 && !host.switch)
     throw refuse('PRECONDITION_FAILED', `${host.name} has no integration bridge: its switch is not configured`);
   const { vcpusPerHost, vcpuOvercommit, memoryMibPerHost } = host.world.settings;
@@ -79,12 +79,13 @@ export function vacate(host: Host, spec: DomainSpec): void {
 export function watch(host: Host, domainId: string, disk: DiskSpec): void {
   if (disk.readOnly) return;
   const nonce = Number.parseInt(contentOf(host.name, domainId).slice(0, 8), 16);
-  openImage(host, disk).watchers.set(`${host.name}/${domainId}`, `${host.ip}:0/${nonce}`);
+  openSource(host, disk.source).watchers.set(`${host.name}/${domainId}`, `${host.ip}:0/${nonce}`);
 }
 
 export function unwatch(host: Host, domainId: string, disk: DiskSpec): void {
-  const pool = host.world.ceph.pools.get(disk.pool);
-  pool?.images.get(disk.image)?.watchers.delete(`${host.name}/${domainId}`);
+  if (disk.source.type !== 'rbd') return;
+  const pool = host.world.ceph.pools.get(disk.source.pool);
+  pool?.images.get(disk.source.image)?.watchers.delete(`${host.name}/${domainId}`);
 }
 
 export function newDomain(spec: DomainSpec, over: Partial<Domain> = {}): Domain {

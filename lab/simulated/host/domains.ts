@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type * as protocol from '../../../host-agent/protocol/domains.ts';
 import type { DiskSpec, DomainSpec } from '../../../host-agent/protocol.ts';
 import { foreign } from '../ceph.ts';
@@ -15,7 +16,7 @@ import {
 } from './domainState.ts';
 import { type CallHandlers, type Domain, nothing } from './host.ts';
 import { halt } from './power.ts';
-import { imagesOf, openImage } from './storage.ts';
+import { openSource, sourcesOf } from './storage.ts';
 
 function checkDevicesMayChange(domain: Domain): void {
   if (domain.leaving) throw refuse('INVALID_STATE', `Domain ${domain.spec.id} is being migrated`, true);
@@ -39,7 +40,7 @@ export const calls: CallHandlers<typeof protocol.calls> = {
     const known = host.domains.get(spec.id);
     if (known?.incoming) throw refuse('INVALID_STATE', `Domain ${spec.id} is just arriving on ${host.name}`, true);
     if (known && known.spec.tags.id !== spec.tags.id) throw foreign('domain', spec.id, known.spec.tags);
-    for (const address of imagesOf(spec)) openDomainImage(host, address);
+    for (const source of sourcesOf(spec)) openDomainImage(host, source);
     if (known) known.spec = spec;
     else host.domains.set(spec.id, newDomain(spec));
     return nothing;
@@ -56,9 +57,9 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   'domain.ensureDisk'(host, { id, disk }) {
     const domain = findDomain(host, id);
     const known = domain.spec.disks.find(({ volumeId }) => volumeId === disk.volumeId);
-    if (known && (known.image !== disk.image || known.pool !== disk.pool))
-      throw refuse('NAME_IN_USE', `Domain ${id} has volume ${disk.volumeId} on ${known.pool}/${known.image}`);
-    openDomainImage(host, disk);
+    if (known && !isDeepStrictEqual(known.source, disk.source))
+      throw refuse('NAME_IN_USE', `Domain ${id} has volume ${disk.volumeId} elsewhere`);
+    openDomainImage(host, disk.source);
     checkDevicesMayChange(domain);
     domain.spec = withDisk(domain.spec, disk);
     if (domain.live) {
@@ -83,7 +84,7 @@ export const calls: CallHandlers<typeof protocol.calls> = {
     const domain = findDomain(host, id);
     const disk = (domain.live ?? domain.spec).disks.find((candidate) => candidate.volumeId === volumeId);
     if (!disk) throw refuse('NOT_FOUND', `Domain ${id} has no volume ${volumeId}`);
-    host.world.ceph.ensureSize(openImage(host, disk), sizeGib, false);
+    host.world.ceph.ensureSize(openSource(host, disk.source), sizeGib, false);
     return nothing;
   },
   'domain.freeze'(host, { id }) {

@@ -1,6 +1,6 @@
 import { Problem } from '../../../host-agent/problem.ts';
 import type * as protocol from '../../../host-agent/protocol/storage.ts';
-import type { DomainSpec, ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
+import type { DiskSource, DomainSpec, ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
 import { findImage, type Image, type Pool } from '../ceph.ts';
 import { refuse } from '../problem.ts';
 import { type CallHandlers, type Host, nothing } from './host.ts';
@@ -26,9 +26,16 @@ export function openImage(host: Host, address: ImageAddress): Image {
   return findImage(openPool(host, address), address.image);
 }
 
-/** Of a domain. */
-export function imagesOf(spec: DomainSpec): ImageAddress[] {
-  return spec.seed ? [...spec.disks, spec.seed] : spec.disks;
+/** What a domain opens. */
+export function sourcesOf(spec: DomainSpec): DiskSource[] {
+  const disks = spec.disks.map(({ source }) => source);
+  return spec.seed ? [...disks, spec.seed] : disks;
+}
+
+/** Simulated hosts have no device but what Ceph gives them. */
+export function openSource(host: Host, source: DiskSource): Image {
+  if (source.type === 'rbd') return openImage(host, source);
+  throw refuse('NOT_FOUND', `${host.name} has no ${source.volumeGroup}/${source.volume}`);
 }
 
 export const calls: CallHandlers<typeof protocol.calls> = {
@@ -39,7 +46,7 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   },
   'storage.ensureDisconnected'(host, { storageClusterId }) {
     for (const { live } of host.domains.values())
-      if (live && imagesOf(live).some((image) => image.storageClusterId === storageClusterId))
+      if (live && sourcesOf(live).some((one) => one.type === 'rbd' && one.storageClusterId === storageClusterId))
         throw refuse('INVALID_STATE', `Domain ${live.id} runs on storage cluster ${storageClusterId}`);
     host.clusters.delete(storageClusterId);
     return nothing;

@@ -21,6 +21,7 @@ import { diskSlots } from '../../../model/storage/volume.ts';
 const instanceId = '6f1c1c2e-5b7e-4f0e-9d0a-3f6f2f2f0001';
 const volumeId = '0193a2b4-c5d6-7e8f-9a0b-1c2d3e4f5061';
 const twinVolumeId = '0193a2b4-c5d6-7e8f-9a0b-1c2d3e4f5062';
+const blockVolumeId = '0193a2b4-c5d6-7e8f-9a0b-1c2d3e4f5063';
 const cluster = '11111111-1111-4111-8111-111111111111';
 
 const traits: HostTraits = {
@@ -40,18 +41,27 @@ const spec: DomainSpec = {
   memoryMib: 512,
   firmware: 'bios',
   disks: [
-    { storageClusterId: cluster, pool: 'fast', image: 'volume-b', volumeId: twinVolumeId, readOnly: true, boot: false },
     {
-      storageClusterId: cluster,
-      pool: 'fast',
-      image: 'volume-a',
+      source: { type: 'rbd', storageClusterId: cluster, pool: 'fast', image: 'volume-b' },
+      volumeId: twinVolumeId,
+      readOnly: true,
+      boot: false,
+    },
+    {
+      source: { type: 'block', volumeGroup: 'shared', volume: 'volume-c' },
+      volumeId: blockVolumeId,
+      readOnly: false,
+      boot: false,
+    },
+    {
+      source: { type: 'rbd', storageClusterId: cluster, pool: 'fast', image: 'volume-a' },
       volumeId,
       readOnly: false,
       boot: true,
       qos: { readIops: 100, writeBytesPerSec: 5_000_000 },
     },
   ],
-  seed: { storageClusterId: cluster, pool: 'bulk', image: 'seed-x' },
+  seed: { type: 'rbd', storageClusterId: cluster, pool: 'bulk', image: 'seed-x' },
   interfaces: [{ id: '6f1c1c2e-5b7e-4f0e-9d0a-3f6f2f2f0009', mac: '02:aa:00:00:00:11', mtu: 1442 }],
 };
 
@@ -63,9 +73,18 @@ describe('the definition of a domain', () => {
     expect(disks.map(({ target, source, alias }) => [target, source, alias])).toEqual([
       ['vda', 'fast/volume-a', diskAlias(volumeId)],
       ['vdb', 'fast/volume-b', diskAlias(twinVolumeId)],
+      ['vdc', '/dev/shared/volume-c', diskAlias(blockVolumeId)],
       ['vdz', 'bulk/seed-x', ''],
     ]);
     expect(disks[1]?.xml).toContain('<readonly/>');
+  });
+
+  it('opens each disk as what its pool is made of', () => {
+    expect(xml).toContain("<source protocol='rbd' name='fast/volume-a'>");
+    const block = parseDisks(xml).find(({ target }) => target === 'vdc')?.xml;
+    expect(block).toMatch(/^<disk type='block' device='disk'>/);
+    expect(block).toContain("<source dev='/dev/shared/volume-c'/>");
+    expect(block).not.toContain('<auth');
   });
 
   it('limits only what has a limit', () => {
@@ -81,7 +100,7 @@ describe('the definition of a domain', () => {
   });
 
   it('stops a guest whose disk fails instead of letting it go on', () => {
-    expect(xml.match(/error_policy='stop' rerror_policy='stop'/g)).toHaveLength(2);
+    expect(xml.match(/error_policy='stop' rerror_policy='stop'/g)).toHaveLength(3);
   });
 
   it('switches checksum offloads off on the userspace datapath only', () => {

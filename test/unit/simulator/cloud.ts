@@ -172,7 +172,14 @@ export function domainSpec(id: string, over: Partial<DomainSpec> = {}): DomainSp
     vcpus: 2,
     memoryMib: 1024,
     firmware: 'bios',
-    disks: [{ ...image(`volume-${id}`), volumeId: idOf(`disk-of-${id}`), readOnly: false, boot: true }],
+    disks: [
+      {
+        source: { type: 'rbd', ...image(`volume-${id}`) },
+        volumeId: idOf(`disk-of-${id}`),
+        readOnly: false,
+        boot: true,
+      },
+    ],
     seed: null,
     interfaces: [{ id: idOf(`port-of-${id}`), mac: '52:54:00:00:00:01', mtu: 1442 }],
     ...over,

@@ -27,7 +27,12 @@ beforeEach(async () => {
 });
 afterEach(() => simulator.stop());
 
-const disk = (name: string) => ({ ...image(name), volumeId: idOf(name), readOnly: false, boot: false });
+const disk = (name: string) => ({
+  source: { type: 'rbd' as const, ...image(name) },
+  volumeId: idOf(name),
+  readOnly: false,
+  boot: false,
+});
 
 describe('an ensure', () => {
   test('may arrive twice and leaves the same world', async () => {

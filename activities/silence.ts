@@ -1,11 +1,10 @@
 /** Hosts that do not answer: what is refused before anything waits for them, and what is done without them. */
-import { type Queryable, run } from '../../database/database.ts';
-import { isSilent } from '../../database/placement.ts';
-import { from, statement, type Values } from '../../database/statement.ts';
-import { AgentError } from '../../host-agent/agentError.ts';
-import type { HostInStep } from '../../host-agent/connection.ts';
-import { refuse } from '../failure.ts';
-import type { World } from '../world.ts';
+import { type Queryable, run } from '../database/database.ts';
+import { isSilent } from '../database/placement.ts';
+import { from, statement, type Values } from '../database/statement.ts';
+import { AgentError } from '../host-agent/agentError.ts';
+import { refuse } from './failure.ts';
+import type { World } from './world.ts';
 
 export const isUnreachable = (error: unknown): boolean =>
   error instanceof AgentError && error.code === 'HOST_UNREACHABLE';
@@ -19,13 +18,9 @@ export async function isDead(world: World, hostId: string): Promise<boolean> {
 }
 
 /** Work on a guest, which has no meaning any more when its host is dead: there is no guest then. */
-export async function unlessDead(
-  world: World,
-  hostId: string,
-  work: (agent: HostInStep) => Promise<unknown>,
-): Promise<void> {
+export async function unlessDead(world: World, hostId: string, work: () => Promise<unknown>): Promise<void> {
   try {
-    await work(await world.host(hostId));
+    await work();
   } catch (error) {
     if (!isUnreachable(error) || !(await isDead(world, hostId))) throw error;
   }

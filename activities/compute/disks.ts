@@ -1,0 +1,109 @@
+/** Volumes and snapshots as a guest takes part in them: steps of the areas `volumes` and `snapshots`, whose own files know of no guest. */
+import { from, statement, type Values } from '../../database/statement.ts';
+import { AgentError } from '../../host-agent/agentError.ts';
+import { refuse } from '../failure.ts';
+import { isDead, unlessDead } from '../silence.ts';
+import { step } from '../step.ts';
+import { mustBeAble } from '../storage/drivers/index.ts';
+import { removeSnapshot, takeSnapshot } from '../storage/snapshot.ts';
+import { diskOf, type OneVolume, oneOf, setSizeInPool } from '../storage/volume.ts';
+import type { World } from '../world.ts';
+import { guestsOn } from './drivers/index.ts';
+
+type OnGuest = OneVolume & { instanceId: string };
+
+const isThere = statement((p: Values<OnGuest>) =>
+  from
+    .selectFrom('instance as i')
+    .innerJoin('volume as v', 'v.instanceId', 'i.id')
+    .select('i.id')
+    .where('v.id', '=', p.volumeId)
+    .where('i.id', '=', p.instanceId)
+    .where('i.hostId', '=', p.hostId),
+);
+
+export const guestVolumes = (world: World) => ({
+  /** Live, in the guest and its definition. */
+  plug: step({
+    async do({ hostId, volumeId, instanceId }: OnGuest) {
+      const volume = await oneOf(world, volumeId);
+      await (await guestsOn(world, hostId)).ensureDisk(instanceId, diskOf(volume));
+    },
+    undo: ({ hostId, volumeId, instanceId }) =>
+      unlessDead(world, hostId, async () =>
+        (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, false),
+      ),
+  }),
+
+  unplug: step({
+    async do({ hostId, volumeId, instanceId }: OnGuest) {
+      // Where the records say, and nowhere else: a guest that runs elsewhere holds the disk there.
+      const [there] = await isThere(world.database.pool, { volumeId, instanceId, hostId });
+      if (!there)
+        throw refuse('INVALID_STATE', `instance ${instanceId} is not on host ${hostId} with volume ${volumeId}`);
+      await unlessDead(world, hostId, async () =>
+        (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, true),
+      );
+    },
+    async undo({ hostId, volumeId, instanceId }) {
+      const volume = await oneOf(world, volumeId);
+      await unlessDead(world, hostId, async () =>
+        (await guestsOn(world, hostId)).ensureDisk(instanceId, diskOf(volume)).catch((error: unknown) => {
+          // A guest that has ended by itself has no disk to be plugged in again; that it has ended is noticed elsewhere.
+          if (!(error instanceof AgentError) || error.code !== 'NOT_FOUND') throw error;
+        }),
+      );
+    },
+  }),
+
+  /** Grows the volume; in use, through the guest's host, so that the guest sees it at once. */
+  grow: step({
+    async do({
+      hostId,
+      volumeId,
+      sizeGib,
+      instanceId,
+    }: OneVolume & { sizeGib: number; fromSizeGib: number; instanceId: string | null }) {
+      if (!instanceId) return setSizeInPool(world, { hostId, volumeId }, { sizeGib, allowShrink: false });
+      mustBeAble((await oneOf(world, volumeId)).pool, 'growInUse');
+      await (await guestsOn(world, hostId)).growDisk(instanceId, volumeId, sizeGib);
+    },
+    async undo({ hostId, volumeId, fromSizeGib, instanceId }) {
+      // In use it can not shrink again: the guest may have written there. Detached, the new space is untouched.
+      if (instanceId) return;
+      await setSizeInPool(world, { hostId, volumeId }, { sizeGib: fromSizeGib, allowShrink: true });
+    },
+  }),
+});
+
+interface Snapshot {
+  snapshotId: string;
+  hostId: string;
+  freezeInstanceId: string | null;
+}
+
+export const guestSnapshots = (world: World) => ({
+  /** The snapshot, between freeze and thaw when the guest is to be quiesced: it is thawed whatever happens. */
+  take: step({
+    async do({ freezeInstanceId, ...snapshot }: Snapshot, context): Promise<{ frozen: boolean }> {
+      if (!freezeInstanceId) {
+        await takeSnapshot(world, snapshot, context);
+        return { frozen: false };
+      }
+      const guests = await guestsOn(world, snapshot.hostId);
+      try {
+        const frozen = await guests.freeze(freezeInstanceId);
+        await takeSnapshot(world, snapshot, context);
+        return { frozen };
+      } finally {
+        await guests.thaw(freezeInstanceId);
+      }
+    },
+    async undo({ freezeInstanceId, ...snapshot }) {
+      await removeSnapshot(world, snapshot);
+      // A guest that was frozen on a host that is away is thawed when that is back; on a dead one there is none.
+      if (freezeInstanceId && !(await isDead(world, snapshot.hostId)))
+        await (await guestsOn(world, snapshot.hostId)).thaw(freezeInstanceId);
+    },
+  }),
+});

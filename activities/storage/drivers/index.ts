@@ -1,0 +1,40 @@
+/** The driver of each type of pool, and what is asked of all of them. */
+import { type PoolCan, type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
+import { refuse } from '../../failure.ts';
+import type { World } from '../../world.ts';
+import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
+import { rbd } from './rbd.ts';
+
+export const drivers = { rbd } satisfies Record<PoolType, StorageDriver>;
+
+export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
+
+/** The same as acceptance asks: what waited for its turn may find another pool than was expected. @throws NOT_SUPPORTED */
+export function mustBeAble(pool: Pool, ability: keyof PoolCan): void {
+  if (!poolTypes[pool.type].can[ability])
+    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which has no ${ability}`);
+}
+
+type HostOfZone = { id: string; zoneId: string | null };
+
+const each = async (work: (driver: StorageDriver) => Promise<void>): Promise<void> => {
+  for (const driver of Object.values<StorageDriver>(drivers)) await work(driver);
+};
+
+/** A host's way to every pool that its cluster reaches. */
+export const connectStorage = (world: World, host: HostOfZone) => each((driver) => driver.connectHost(world, host));
+export const disconnectStorage = (world: World, host: HostOfZone) =>
+  each((driver) => driver.disconnectHost(world, host));
+/** Of a host that is lost, from outside. */
+export const disownStorage = (world: World, host: HostOfZone) => each((driver) => driver.disownHost(world, host));
+
+/** What a host needs to open the disks of a guest that comes to it. */
+export async function diskAccess(world: World, hostId: string): Promise<DiskAccess> {
+  const all = await Promise.all(
+    Object.values<StorageDriver>(drivers).map((driver) => driver.diskAccess(world, hostId)),
+  );
+  return Object.assign({ ...noAccess }, ...all);
+}
+
+/** Where nothing is to be opened. */
+export const noAccess: DiskAccess = { cephUsers: {} };

@@ -1,0 +1,158 @@
+/** Pools of Ceph: volumes are RBD images, snapshots are Ceph's, and what is made from one is a copy-on-write clone. */
+import { from, statement, type Values } from '../../../database/statement.ts';
+import { AgentError } from '../../../host-agent/agentError.ts';
+import type { HostInStep } from '../../../host-agent/connection.ts';
+import type { ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
+import { tryAgain } from '../../failure.ts';
+import type { World } from '../../world.ts';
+import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, revokeAccess } from '../cephAccess.ts';
+import { zoneAgent } from '../poolHost.ts';
+import type { Pool, PoolObject, StorageDriver } from './driver.ts';
+
+/** The snapshot of a cached image that clones are made of. */
+const baseSnapshot = 'base';
+
+const placeOf = ({ storageClusterId, pool }: Pool): PoolAddress => ({ storageClusterId, pool });
+const nameOf = ({ of, id }: PoolObject): string => `${of}-${id}`;
+const addressOf = (pool: Pool, object: PoolObject): ImageAddress => ({ ...placeOf(pool), image: nameOf(object) });
+const volumeAt = (pool: Pool, id: string): ImageAddress => addressOf(pool, { of: 'volume', id });
+
+const readyClusters = statement((p: Values<{ zoneId: string | null }>) =>
+  from
+    .selectFrom('storageCluster')
+    .select('id')
+    .where('zoneId', '=', p.zoneId)
+    .where('state', '=', 'ready')
+    .where('deletedAt', 'is', null)
+    .orderBy('id'),
+);
+
+/** Storage clusters that hosts of a zone may be connected to. A host without a zone has none. */
+const clustersOfZone = async (world: World, zoneId: string | null): Promise<string[]> =>
+  (await readyClusters(world.database.pool, { zoneId })).map(({ id }) => id);
+
+/** Cancels the import and waits for its end. Answers whether it had succeeded before. */
+async function endImport(agent: HostInStep, taskId: string, address: ImageAddress): Promise<boolean> {
+  // With an aborted signal nothing is started: only the task of that id is cancelled, if there is one.
+  const signal = AbortSignal.abort();
+  const tags = { id: '', kind: '', operation: '', revision: 0 };
+  try {
+    await agent.runTask('image.import', taskId, { ...address, url: '', format: 'raw', sha256: '', tags }, { signal });
+    return true;
+  } catch (error) {
+    if (error === signal.reason) return false;
+    throw error;
+  }
+}
+
+export const rbd: StorageDriver = {
+  source: (pool, object) => ({ type: 'rbd', ...addressOf(pool, object) }),
+
+  async ensureBlank(agent, pool, id, { sizeGib, tags }) {
+    await agent.call('rbd.ensureImage', { ...volumeAt(pool, id), sizeGib, tags });
+  },
+  async ensureClone(agent, pool, id, { from: origin, sizeGib, tags }) {
+    const from =
+      'imageId' in origin
+        ? { pool: pool.pool, image: nameOf({ of: 'image', id: origin.imageId }), snapshot: baseSnapshot }
+        : {
+            pool: origin.pool.pool,
+            image: nameOf({ of: 'volume', id: origin.volumeId }),
+            snapshot: `snap-${origin.snapshotId}`,
+          };
+    await agent.call('rbd.ensureClone', { ...volumeAt(pool, id), from, sizeGib, tags });
+  },
+  async ensureSeed(agent, pool, seed) {
+    await agent.call('seed.ensure', { ...addressOf(pool, { of: 'seed', id: seed.instanceId }), ...seed });
+  },
+  async ensureAbsent(agent, pool, object, { onlyOperation, ...patience } = {}) {
+    const only = onlyOperation === undefined ? {} : { onlyOperation };
+    await agent.call('rbd.ensureImageAbsent', { ...addressOf(pool, object), ...only }, patience);
+  },
+  async ensureTrashed(agent, pool, id) {
+    await agent.call('rbd.ensureTrashed', volumeAt(pool, id));
+  },
+  async ensureRestored(agent, pool, id) {
+    await agent.call('rbd.ensureRestored', volumeAt(pool, id));
+  },
+  async ensureExpunged(agent, pool, id, patience) {
+    await agent.call('rbd.ensureExpunged', volumeAt(pool, id), patience);
+  },
+  async ensureSize(agent, pool, id, size) {
+    await agent.call('rbd.ensureSize', { ...volumeAt(pool, id), ...size });
+  },
+
+  async ensureSnapshot(agent, pool, id, { name, tags }) {
+    await agent.call('rbd.ensureSnapshot', { ...volumeAt(pool, id), snapshot: name, tags });
+  },
+  async ensureSnapshotAbsent(agent, pool, id, name) {
+    await agent.call('rbd.ensureSnapshotAbsent', { ...volumeAt(pool, id), snapshot: name });
+  },
+  async rollBack(agent, pool, id, name, patience) {
+    await agent.call('rbd.rollBack', { ...volumeAt(pool, id), snapshot: name }, patience);
+  },
+
+  async importImage(agent, pool, id, task) {
+    const input = { ...addressOf(pool, { of: 'image', id }), ...task.source };
+    await agent.runTask('image.import', task.id, input, { signal: task.signal });
+  },
+  async cancelImport(agent, pool, id, task) {
+    const address = addressOf(pool, { of: 'image', id });
+    if (await endImport(agent, task.id, address)) return true;
+    await agent.call('rbd.ensureImageAbsent', { ...address, image: `${address.image}.part-${task.operationId}` });
+    await agent.call('rbd.ensureImageAbsent', { ...address, onlyOperation: task.operationId });
+    return false;
+  },
+  async cachedImages(agent, pool) {
+    const { images } = await agent.call('rbd.inventory', placeOf(pool)).catch((error: unknown) => {
+      // The pool went in an earlier attempt, or this host has no part in it and nothing was cached.
+      if (error instanceof AgentError && !error.retryable) return { images: [] };
+      throw error;
+    });
+    const prefix = nameOf({ of: 'image', id: '' });
+    return images
+      .filter(({ name, tags }) => tags.kind === 'image' && name.startsWith(prefix))
+      .map(({ name }) => name.slice(prefix.length));
+  },
+
+  async ensurePool(world, pool, hostId, tags) {
+    const access = await adminAccess(world, pool.storageClusterId);
+    const agent = await zoneAgent(world, hostId, pool.zoneId);
+    const { made } = await agent.call('ceph.ensurePool', {
+      access,
+      pool: pool.pool,
+      deviceClass: pool.deviceClass,
+      replicas: pool.replicas,
+      failureDomain: pool.failureDomain as 'osd' | 'host',
+      tags,
+    });
+    const { totalBytes, usedBytes } = await agent.call('ceph.poolStatus', { access, pool: pool.pool });
+    return { made, totalBytes, usedBytes };
+  },
+  async ensurePoolAbsent(world, pool, hostId, tags) {
+    const access = await adminAccess(world, pool.storageClusterId);
+    const agent = await zoneAgent(world, hostId, pool.zoneId);
+    await agent.call('ceph.ensurePoolAbsent', { access, pool: pool.pool, tags });
+  },
+  administrator: (world, pool) => anyHostOfZone(world, pool.zoneId),
+  alignHost: (world, pool, hostId) => alignAccess(world, hostId, pool.storageClusterId, pool.zoneId),
+
+  async connectHost(world, host) {
+    for (const id of await clustersOfZone(world, host.zoneId)) await alignAccess(world, host.id, id, host.zoneId);
+  },
+  async disconnectHost(world, host) {
+    const agent = await world.host(host.id);
+    for (const id of await clustersOfZone(world, host.zoneId))
+      await revokeAccess(agent, host.id, await adminAccess(world, id));
+  },
+  async disownHost(world, host) {
+    for (const id of await clustersOfZone(world, host.zoneId)) {
+      const other = await anyHostOfZone(world, host.zoneId);
+      if (!other)
+        throw tryAgain('HOST_UNREACHABLE', `no other host of the zone is connected to revoke ${host.id}'s rights`);
+      const access = await adminAccess(world, id);
+      await (await world.anyHost(other, host.id)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
+    }
+  },
+  diskAccess: async (world, hostId) => ({ cephUsers: await cephUsers(world, hostId) }),
+};

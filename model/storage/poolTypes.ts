@@ -1,0 +1,25 @@
+/** What a type of pool can do. What it can not is refused with NOT_SUPPORTED when a change is accepted, and by the step that would need it. */
+export interface PoolCan {
+  /** Snapshots of its volumes, and volumes that are reverted to them. */
+  snapshot: boolean;
+  /** Volumes made from an image or a snapshot without copying it. */
+  clone: boolean;
+  /** A volume grows under a running guest. */
+  growInUse: boolean;
+  /** What a volume has grown can be taken back while nobody has used it. */
+  shrink: boolean;
+  /** A running guest moves to another host, and its volumes stay where they are. */
+  liveMove: boolean;
+}
+
+/** The types of pool that there are. For each there is a driver in `activities/storage/drivers/`. */
+export const poolTypes = {
+  rbd: { can: { snapshot: true, clone: true, growInUse: true, shrink: true, liveMove: true } },
+} as const satisfies Record<string, { can: PoolCan }>;
+
+export type PoolType = keyof typeof poolTypes;
+export const poolTypeNames = Object.keys(poolTypes) as [PoolType, ...PoolType[]];
+
+/** The types that can not do it. */
+export const poolTypesWithout = (ability: keyof PoolCan): PoolType[] =>
+  poolTypeNames.filter((type) => !poolTypes[type].can[ability]);
