@@ -48,8 +48,9 @@ const readers: Record<string, string> = {
   'activities/storage/image.ts': 'image.format image.checksum',
   'activities/storage/objects.ts':
     'backupStore.endpoint backupStore.region backupStore.bucket backupStore.accessKey backupStore.secretKey',
-  'activities/storage/storagePool.ts':
-    'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain storagePool.cleanCache(unusedForSeconds)',
+  'activities/storage/drivers/rbd.ts':
+    'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
+  'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds)',
   'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
   'acceptance/rights.ts':
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
