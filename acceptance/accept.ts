@@ -448,8 +448,8 @@ async function callbackRow(
 /** Whose quota a new row counts for. */
 function ownerOf(kind: Kind, row: Row): Owner | null {
   if (typeof row.projectId === 'string') return { projectId: row.projectId };
-  if (kind.name === 'account') return { accountId: row.id };
-  return typeof row.accountId === 'string' ? { accountId: row.accountId } : null;
+  const accountId = kind.lies?.account === 'id' ? row.id : row.accountId;
+  return typeof accountId === 'string' ? { accountId } : null;
 }
 
 type Entry = Values<{ id: string; operationId: string; revision: number; within: string | null }>;

@@ -34,6 +34,10 @@ const missing = (field: string, kind: string, id: string): Problem =>
     violations: [{ field, message: `there is no ${kind} ${id}` }],
   });
 
+/** Whether this is the very user who asks. */
+const isSelf = ({ own }: Kind, id: string, { userId }: Caller): boolean =>
+  own !== undefined && 'user' in own && own.user === 'id' && id === userId;
+
 /**
  * Whether the caller holds a permission on what a change names: catalogue kinds are everybody's who holds it anywhere; the rest must be
  * in the same project, or shared one by one.
@@ -49,7 +53,7 @@ function mayName(
   const permission = `${kind.name}.${verb}`;
   const scopes = scopesOf(caller, permission);
   const resource = { kind: kind.name, id };
-  if (verb === 'get' && kind.name === 'user' && id === caller.userId) return true;
+  if (verb === 'get' && isSelf(kind, id, caller)) return true;
   if (
     kind.catalogue &&
     scopes.anywhere &&

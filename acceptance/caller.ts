@@ -136,11 +136,10 @@ export interface Place {
 export function placeOf(kind: Kind, row: Record<string, unknown> & { id: string }): Place {
   const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
   const resource = { kind: kind.name, id: row.id };
-  if (kind.name === 'project') return { projectId: row.id, accountId: text(row.accountId), resource };
-  if (kind.name === 'account') return { accountId: row.id, domainId: text(row.domainId), resource };
-  if (kind.name === 'domain') return { domainId: row.id, resource };
-  if (kind.name === 'quota') return { [`${String(row.scopeKind)}Id`]: row.scopeId, resource };
-  return { projectId: text(row.projectId), accountId: text(row.accountId), domainId: text(row.domainId), resource };
+  if (kind.liesBy) return { [`${String(row[`${kind.liesBy}Kind`])}Id`]: row[`${kind.liesBy}Id`], resource };
+  const { project, account, domain } = kind.lies ?? { project: 'projectId', account: 'accountId', domain: 'domainId' };
+  const at = (column: string | undefined): string | null => (column === undefined ? null : text(row[column]));
+  return { projectId: at(project), accountId: at(account), domainId: at(domain), resource };
 }
 
 /** Whether the caller holds the permission for something at this place; for a pattern, all that it allows. */

@@ -30,8 +30,8 @@ export function visibleTo(caller: Caller, verb: 'get' | 'list'): Visible {
 }
 
 /** Whether the caller may ask for any of a kind at all. What it was granted, and is invited to, everybody may see. */
-export const mayAsk = (caller: Caller, { name }: Kind, verb: 'get' | 'list'): boolean =>
-  scopesOf(caller, `${name}.${verb}`).anywhere || (name === 'roleBinding' && keyAllows(caller, `${name}.${verb}`));
+export const mayAsk = (caller: Caller, { name, grants }: Kind, verb: 'get' | 'list'): boolean =>
+  scopesOf(caller, `${name}.${verb}`).anywhere || (grants === true && keyAllows(caller, `${name}.${verb}`));
 
 const conditionFor =
   (caller: Caller, verb: 'get' | 'list') =>
@@ -58,36 +58,49 @@ function seenIn(scopes: Scopes, caller: Caller, kind: Kind, alias: Sql, verb: 'g
         ? sql`${alias}."projectId" = ${projects[0]}::uuid`
         : sql`${alias}."projectId" = ANY(${projects}::uuid[])`;
     // What lies in no project, such as the delete of an account with all that is in it, its own caller follows.
-    if (kind.name === 'operation' && verb === 'get')
+    if (kind.ends && verb === 'get')
       return sql`(${own} OR (${alias}."projectId" IS NULL AND ${alias}."actorUserId" = ${caller.userId}::uuid))`;
     return kind.catalogue ? sql`(${own} OR ${alias}.visibility = 'public')` : own;
   }
-  if (kind.name === 'project')
-    return sql`(${alias}.id = ANY(${projects}::uuid[]) OR ${alias}."accountId" = ANY(${accounts}::uuid[]))`;
-  if (kind.name === 'apiKey')
-    return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}."userId" = ${caller.userId}::uuid)`;
-  if (kind.name === 'user')
-    return sql`(${alias}."accountId" = ANY(${accounts}::uuid[]) OR ${alias}.id = ${caller.userId}::uuid)`;
-  if (kind.name === 'account') return sql`${alias}.id = ANY(${[...accounts, caller.accountId]}::uuid[])`;
-  if (kind.name === 'domain') return sql`${alias}.id = ANY(${domains}::uuid[])`;
+  const within = { project: projects, account: accounts, domain: domains };
   const at = (field: string): Sql =>
     or(
-      Object.entries({ project: projects, account: accounts, domain: domains }).map(
+      Object.entries(within).map(
         ([name, ids]) =>
           sql`(${alias}.${identifier(`${field}Kind`)} = ${name} AND ${alias}.${identifier(`${field}Id`)} = ANY(${ids}::uuid[]))`,
       ),
     );
-  if (kind.name === 'quota') return at('scope');
-  if (kind.name === 'roleBinding') {
-    const mine = sql`(${alias}."subjectKind" = 'user' AND ${alias}."subjectId" = ${caller.userId}::uuid)`;
-    const shares = allKinds
+  const seen = [
+    ...placesOf(kind.lies ?? {}).map(
+      ([of, column]) => sql`${alias}.${identifier(column)} = ANY(${within[of]}::uuid[])`,
+    ),
+    ...(kind.liesBy ? [at(kind.liesBy)] : []),
+    ...(kind.own ? [ownOf(kind.own, caller, alias)] : []),
+    ...(kind.grants ? [at('target'), at('subject'), grantedTo(caller, alias), sharesIn(projects, alias)] : []),
+  ];
+  if (seen.length > 0) return sql`(${or(seen)})`;
+  if (!kind.catalogue) return FALSE;
+  return kind.fields.visibility ? sql`${alias}.visibility = 'public'` : null;
+}
+
+const placesOf = (lies: NonNullable<Kind['lies']>) =>
+  Object.entries(lies) as ['project' | 'account' | 'domain', string][];
+
+const ownOf = (own: NonNullable<Kind['own']>, { userId, accountId }: Caller, alias: Sql): Sql =>
+  'user' in own
+    ? sql`${alias}.${identifier(own.user)} = ${userId}::uuid`
+    : sql`${alias}.${identifier(own.account)} = ${accountId}::uuid`;
+
+const grantedTo = ({ userId }: Caller, alias: Sql): Sql =>
+  sql`(${alias}."subjectKind" = 'user' AND ${alias}."subjectId" = ${userId}::uuid)`;
+
+/** Grants on what lies in these projects. */
+const sharesIn = (projects: readonly string[], alias: Sql): Sql =>
+  or(
+    allKinds
       .filter(({ scope, readOnly }) => scope === 'project' && !readOnly)
       .map(
         ({ name }) =>
           sql`EXISTS (SELECT 1 FROM ${identifier(name)} s WHERE s.id = ${alias}."targetId" AND ${alias}."targetKind" = ${name} AND s."projectId" = ANY(${projects}::uuid[]))`,
-      );
-    return sql`(${at('target')} OR ${mine} OR ${at('subject')} OR ${or(shares)})`;
-  }
-  if (!kind.catalogue) return FALSE;
-  return kind.fields.visibility ? sql`${alias}.visibility = 'public'` : null;
-}
+      ),
+  );

@@ -77,8 +77,8 @@ const lastEventId = header(
 );
 
 /** What may be asked of a change beside its body. An operation itself is only asked something: nothing is made that could wait. */
-function changeParameters(kind: Kind, { mode, on }: Action, existing: boolean): JsonSchema[] {
-  if (kind.name === 'operation' && on !== 'collection') return [dryRun, ifMatch];
+function changeParameters({ mode, asked }: Action, existing: boolean): JsonSchema[] {
+  if (asked === 'run') return [dryRun, ifMatch];
   return [
     dryRun,
     ...(mode === 'operation' ? [onBusy, preferWait, callbackUrl] : []),
@@ -136,24 +136,23 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         summary: `List ${kind.plural.replaceAll('-', ' ')}`,
         description: listStory(kind),
         tags,
-        parameters:
-          kind.name === 'event'
-            ? [
-                ...listParameters,
-                query(
-                  'follow',
-                  { type: 'string', enum: ['true'] },
-                  'Stream events as they happen; only filter goes with it',
-                ),
-                lastEventId,
-              ]
-            : listParameters,
+        parameters: kind.followed
+          ? [
+              ...listParameters,
+              query(
+                'follow',
+                { type: 'string', enum: ['true'] },
+                'Stream events as they happen; only filter goes with it',
+              ),
+              lastEventId,
+            ]
+          : listParameters,
         responses: {
           '200': {
             description: 'A page',
             content: {
               ...json(ref(`${name}List`)),
-              ...(kind.name === 'event' ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
+              ...(kind.followed ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
             },
           },
           ...readProblems,
@@ -166,7 +165,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               summary: create.summary,
               description: storyOf(kind, 'create', create),
               tags,
-              parameters: changeParameters(kind, create, false),
+              parameters: changeParameters(create, false),
               requestBody: { required: true, content: json(ref(`${name}Create`)) },
               responses: { ...changed(create.mode, { '201': answer('Made', ref(name)) }), ...changeProblems },
             },
@@ -183,7 +182,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         parameters: [
           fields,
           showDeleted,
-          ...(kind.name === 'operation'
+          ...(kind.ends
             ? [
                 query(
                   'waitSeconds',
@@ -202,7 +201,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               summary: update.summary,
               description: `A merge patch (RFC 7396): only what is named changes. ${storyOf(kind, 'update', update)}`,
               tags,
-              parameters: changeParameters(kind, update, true),
+              parameters: changeParameters(update, true),
               requestBody: {
                 required: true,
                 content: {
@@ -228,7 +227,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
               tags,
               parameters: [
                 // With what hangs on it, every delete is an operation.
-                ...changeParameters(kind, cascade, true),
+                ...changeParameters(cascade, true),
                 ...Object.entries({
                   ...((remove.input as unknown as JsonSchema | undefined)?.properties ?? {}),
                   ...((cascade.input as unknown as JsonSchema).properties as object),
@@ -247,7 +246,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
     },
   };
   for (const [verb, action] of Object.entries(actions)) {
-    if ((kind.name === 'image' && verb === 'import') || action.on === 'delete') continue;
+    if (action.asked === 'upload' || action.on === 'delete') continue;
     const input = (action.input as unknown as JsonSchema | undefined) ?? emptyObject;
     const collective = action.on === 'collection';
     paths[collective ? `${root}/actions/${verb}` : `${root}/{id}/actions/${verb}`] = {
@@ -257,7 +256,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         summary: action.summary,
         description: storyOf(kind, verb, action),
         tags,
-        parameters: changeParameters(kind, action, !collective),
+        parameters: changeParameters(action, !collective),
         requestBody: { required: ((input.required as string[] | undefined) ?? []).length > 0, content: json(input) },
         responses: {
           ...changed(action.mode, {
@@ -340,14 +339,8 @@ export function openApiDocument(): JsonSchema {
   for (const kind of allKinds) {
     const name = pascal(kind.name);
     const resource = resourceSchema(kind);
-    if (kind.name === 'apiKey')
-      Object.assign(resource.properties as Record<string, JsonSchema>, {
-        token: { type: 'string', description: 'Only in the answer of the create' },
-        callbackSecret: {
-          type: 'string',
-          description: 'Signs the callbacks of this key (Standard Webhooks); only in the answer of the create',
-        },
-      });
+    for (const [field, description] of Object.entries(kind.toldOnce ?? {}))
+      Object.assign(resource.properties as Record<string, JsonSchema>, { [field]: { type: 'string', description } });
     schemas[name] = resource;
     schemas[`${name}List`] = {
       type: 'object',

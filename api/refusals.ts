@@ -139,7 +139,7 @@ export function refusalNotes(
             input: JSON.stringify(body).length > keptCharacters ? { truncated: true } : body,
             outcome: 'denied',
             code: problem.code,
-            operationId: kind.name === 'operation' ? targetId : null,
+            operationId: kind.ends ? targetId : null,
             requestId,
           },
         ],

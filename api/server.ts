@@ -55,7 +55,7 @@ import { waitForEnd } from './waits.ts';
 
 async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
   const id = uuidOf(ctx, kind);
-  const query = parseGetQuery(kind, ctx.query, kind.name === 'operation' ? ['waitSeconds'] : []);
+  const query = parseGetQuery(kind, ctx.query, kind.ends ? ['waitSeconds'] : []);
   if (ctx.query.waitSeconds !== undefined) {
     const seconds = Number(ctx.query.waitSeconds);
     if (!Number.isInteger(seconds) || seconds < 0 || seconds > 60)
@@ -179,7 +179,7 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
   const root = `/v1/${kind.plural}`;
   const { create, update, delete: remove, ...actions } = kind.actions;
   router.get(root, async (ctx) => {
-    if (kind.name === 'event' && ctx.query.follow !== undefined) return followEvents(api, ctx);
+    if (kind.followed && ctx.query.follow !== undefined) return followEvents(api, ctx);
     if (ctx.get('Last-Event-ID') !== '') throw refused('Last-Event-ID', 'means nothing without follow');
     send(ctx, 200, await list(api, ctx.state.caller, kind, ctx.query));
   });
@@ -197,15 +197,14 @@ function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {
     router.delete(`${root}/:id`, asks(kind, 'delete'), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, 'delete', uuidOf(ctx, kind))),
     );
-  for (const [verb, { on }] of Object.entries(actions)) {
+  for (const [verb, { on, asked }] of Object.entries(actions)) {
     if (on === 'collection') {
       router.post(`${root}/actions/${verb}`, asks(kind, verb), async (ctx) =>
         applyChange(api, ctx, await namingTargets(api, await changeOf(ctx, kind, verb, null))),
       );
       continue;
     }
-    if (kind.name === 'operation' || on === 'delete') continue;
-    if (kind.name === 'image' && verb === 'import') continue;
+    if (asked || on === 'delete') continue;
     router.post(`${root}/:id/actions/${verb}`, asks(kind, verb), async (ctx) =>
       applyChange(api, ctx, await changeOf(ctx, kind, verb, uuidOf(ctx, kind))),
     );
@@ -217,7 +216,7 @@ async function checkingFilter(api: Api, change: Change): Promise<Change> {
   const { kind, targetId, caller } = change;
   const body = change.body as { action?: unknown; targets?: { filter?: unknown } | null } | undefined;
   const filter = body?.targets?.filter;
-  if (kind.name !== 'schedule' || typeof filter !== 'string') return change;
+  if (!kind.finds || typeof filter !== 'string') return change;
   const seen = targetId === null ? null : await read(api, kind, targetId, caller, { fields: ['action'] });
   const action = targetId === null ? body?.action : seen && (JSON.parse(seen) as { action: string }).action;
   // Of what the caller may not see, the change itself says so.

@@ -153,7 +153,7 @@ export interface Edge {
 export function childrenOf(kind: Kind): Edge[] {
   return allKinds.flatMap((child) => [
     // What only goes with something else, such as an interface with its instance, keeps no project.
-    ...(kind.name === 'project' && child.scope === 'project' && child.actions.delete
+    ...(kind.lies?.project === 'id' && child.scope === 'project' && child.actions.delete
       ? [{ kind: child, field: 'projectId', many: false, onDelete: 'cascade' as const }]
       : []),
     ...Object.entries(child.fields)

@@ -127,6 +127,8 @@ export interface Action {
    */
   on?: 'resource' | 'collection' | 'delete';
   input?: TObject;
+  /** Who is asked for it: the run of an operation, or the upload of an image. Others are changes of a record, accepted like each other. */
+  asked?: 'run' | 'upload';
   /** States it may start from; omitted: any stable state. */
   from?: readonly string[];
   /** State while the operation holds the resource. */
@@ -193,6 +195,22 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   catalogue?: boolean;
   /** What no two living ones may share. Each is an index of the database: who comes second is refused, however many come at once. */
   unique?: readonly Unique[];
+  /** The columns that say in which project, account and domain one lies; those of that name, unless said. A project lies in itself. */
+  lies?: Partial<Record<'project' | 'account' | 'domain', string>>;
+  /** Or there are two columns for it, `<this>Kind` and `<this>Id`. */
+  liesBy?: string;
+  /** The column that names the user, or the account, who sees it whatever else they may see. */
+  own?: { user: string } | { account: string };
+  /** Gives a role: seen by those at both of its ends. */
+  grants?: true;
+  /** It is followed as it happens: `GET /v1/<plural>?follow=true`. */
+  followed?: true;
+  /** A get may wait for its end: `?waitSeconds=`. */
+  ends?: true;
+  /** What the answer to a create tells beside the fields, and no other answer ever does. */
+  toldOnce?: Readonly<Record<string, string>>;
+  /** Its `targets.filter` finds what the action in its `action` acts on. */
+  finds?: true;
   /** The field whose resource it lies in the same project with, whoever makes it. */
   livesWith?: string;
   /** Of a project's kind: one may also be the platform's own, and in none. Who makes it says so with a `projectId` of null. */

@@ -18,8 +18,7 @@ export function manyOf(action: unknown): { kind: Kind; verb: string; action: Act
   const found = kind && Object.hasOwn(kind.actions, verb) ? kind.actions[verb] : undefined;
   // What is asked of an operation is answered by its run, and not by a record or an operation.
   // An import is begun by its upload, which alone knows what was uploaded.
-  const isOwn = kind?.name === 'operation' || (kind?.name === 'image' && verb === 'import');
-  if (!kind || !found || verb === 'create' || found.on === 'collection' || isOwn)
+  if (!kind || !found || verb === 'create' || found.on === 'collection' || found.asked)
     throw invalid('action', 'must be an action on one resource, such as instance.stop or volume.delete');
   return { kind, verb, action: found };
 }

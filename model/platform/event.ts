@@ -7,6 +7,7 @@ export const event = kind({
   plural: 'events',
   area: 'platform',
   scope: 'project',
+  followed: true,
   summary: 'Something that happened to a resource',
   readOnly: true,
   fields: {

@@ -30,6 +30,7 @@ export const operation = kind({
   plural: 'operations',
   area: 'platform',
   scope: 'project',
+  ends: true,
   summary: 'An accepted change, its steps and how it ended',
   readOnly: true,
   fields: {
@@ -97,16 +98,18 @@ export const operation = kind({
         { name: 'operation', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },
       ],
     },
-    cancel: { summary: 'Ask a running or queued operation to undo itself', mode: 'sync' },
+    cancel: { summary: 'Ask a running or queued operation to undo itself', mode: 'sync', asked: 'run' },
     retry: {
       summary: 'Try the stuck step again',
       mode: 'sync',
+      asked: 'run',
       from: ['stuck'],
       input: object({ step: Type.Optional(answeredStep) }),
     },
     skipStep: {
       summary: 'Give up the stuck step; what it leaves must be cleaned by hand',
       mode: 'sync',
+      asked: 'run',
       from: ['stuck'],
       operatorOnly: true,
       input: object({ reason: Type.String({ minLength: 3, maxLength: 1024 }), step: Type.Optional(answeredStep) }),

@@ -11,6 +11,7 @@ export const schedule = kind({
   plural: 'schedules',
   area: 'platform',
   scope: 'project',
+  finds: true,
   orPlatform: true,
   summary: 'An action that is run at set times, on what is found then',
   fields: {

@@ -6,6 +6,8 @@ export const account = kind({
   plural: 'accounts',
   area: 'tenancy',
   scope: 'domain',
+  lies: { account: 'id', domain: 'domainId' },
+  own: { account: 'id' },
   summary: 'A customer, with projects, users and quota',
   fields: {
     domainId: ref('domain', 'create!', { use: 'get', onDelete: 'cascade' }),

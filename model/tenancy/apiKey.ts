@@ -7,6 +7,12 @@ export const apiKey = kind({
   plural: 'api-keys',
   area: 'tenancy',
   scope: 'account',
+  lies: { account: 'accountId' },
+  own: { user: 'userId' },
+  toldOnce: {
+    token: 'Only in the answer of the create',
+    callbackSecret: 'Signs the callbacks of this key (Standard Webhooks); only in the answer of the create',
+  },
   summary: 'A credential of a user',
   fields: {
     userId: ref('user', 'create!', { use: 'get', onDelete: 'own' }),

@@ -6,6 +6,7 @@ export const domain = kind({
   plural: 'domains',
   area: 'tenancy',
   scope: 'domain',
+  lies: { domain: 'id' },
   summary: 'A branch of the tree of tenants',
   fields: {
     parentId: ref('domain', 'create!', { use: 'get', onDelete: 'cascade' }),

@@ -6,6 +6,7 @@ export const project = kind({
   plural: 'projects',
   area: 'tenancy',
   scope: 'account',
+  lies: { project: 'id', account: 'accountId' },
   summary: 'A set of resources of one account',
   fields: {
     accountId: ref('account', 'create!', {

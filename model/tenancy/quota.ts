@@ -26,6 +26,7 @@ export const quota = kind({
   plural: 'quotas',
   area: 'tenancy',
   scope: 'platform',
+  liesBy: 'scope',
   summary: 'A limit of one counter at one domain, account or project',
   fields: {
     scopeKind: choice(['domain', 'account', 'project'], 'create!'),

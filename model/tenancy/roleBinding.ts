@@ -9,6 +9,7 @@ export const roleBinding = kind({
   plural: 'role-bindings',
   area: 'tenancy',
   scope: 'platform',
+  grants: true,
   summary: 'A role, given to a subject on a target',
   fields: {
     subjectKind: choice(['user', 'account', 'project', 'everyone'], 'create!', { operatorOnly: ['everyone'] }),

@@ -5,6 +5,8 @@ export const user = kind({
   plural: 'users',
   area: 'tenancy',
   scope: 'account',
+  lies: { account: 'accountId' },
+  own: { user: 'id' },
   summary: 'A person or a service that acts',
   fields: {
     accountId: ref('account', 'create!', { use: 'get', onDelete: 'cascade' }),
