@@ -33,6 +33,7 @@ import type { Signature } from './protocol/call.ts';
 import * as domains from './protocol/domains.ts';
 import * as facts from './protocol/facts.ts';
 import type { DomainState } from './protocol/fields.ts';
+import * as files from './protocol/files.ts';
 import * as hypervisor from './protocol/hypervisor.ts';
 import * as images from './protocol/images.ts';
 import * as migration from './protocol/migration.ts';
@@ -45,6 +46,7 @@ export type { Nothing } from './protocol/call.ts';
 export type { DiskSpec, DomainSpec, InterfaceSpec } from './protocol/domains.ts';
 export type { HostFacts, HostInventory, HostMetrics } from './protocol/facts.ts';
 export type { DiskSource, DomainState, DomainStatus, ImageAddress, PoolAddress, Tags } from './protocol/fields.ts';
+export type { FileAddress, FileInventory, FileRoot } from './protocol/files.ts';
 export type { PoolInventory } from './protocol/images.ts';
 export type { CephAccess } from './protocol/storage.ts';
 
@@ -55,6 +57,7 @@ export const CALLS = {
   ...localSwitch.calls,
   ...storage.calls,
   ...images.calls,
+  ...files.calls,
   ...domains.calls,
   ...power.calls,
   ...migration.calls,
@@ -62,7 +65,7 @@ export const CALLS = {
 };
 
 /** Long work with an id of the caller's: a retried request attaches to the running one. */
-export const TASKS = { ...facts.tasks, ...images.tasks, ...power.tasks, ...migration.tasks };
+export const TASKS = { ...facts.tasks, ...images.tasks, ...files.tasks, ...power.tasks, ...migration.tasks };
 
 export type CallName = keyof typeof CALLS;
 export type TaskName = keyof typeof TASKS;

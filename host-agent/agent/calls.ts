@@ -29,7 +29,7 @@ export interface AgentContext extends domains.DomainContext {
  * again while its first request is still at work.
  */
 export function callHandlers(context: AgentContext): CallHandlers {
-  const { libvirt, db, storage, rbd } = context;
+  const { libvirt, db, storage, rbd, files } = context;
   const inTurn = keyedMutex();
 
   /** For calls that answer nothing. */
@@ -48,6 +48,11 @@ export function callHandlers(context: AgentContext): CallHandlers {
       const address = { storageClusterId, pool, image };
       return inTurn(`image ${pool}/${image}`, () => done(storage.onPool(operation, address, args(input))));
     };
+  /** Layers of different volumes hang together: what works on a pool of files comes one after the other. */
+  const onFiles =
+    <Input extends { poolId: string }>(work: (input: Input) => Promise<unknown>) =>
+    (input: Input) =>
+      inTurn(`files ${input.poolId}`, () => done(work(input)));
   const onCluster = <Result>(operation: string, access: ClusterAccess, args: Record<string, unknown> = {}) =>
     inTurn(`cluster ${access.fsid}`, () => rbd.request<Result>(operation, access, args));
   const configuring = (work: () => Promise<unknown>) => inTurn('configuration', () => done(work()));
@@ -104,6 +109,23 @@ export function callHandlers(context: AgentContext): CallHandlers {
       storage.onPool<PoolInventory>('inventory', { storageClusterId, pool }),
     'seed.ensure': (input) => inTurn(`image ${input.pool}/${input.image}`, () => done(ensureSeed(storage, input))),
 
+    'files.ensureConnected': (input) => inTurn(`files ${input.poolId}`, () => files.connect(input)),
+    'files.ensureDisconnected': onFiles(({ poolId }) => files.disconnect(poolId)),
+    'files.ensurePoolAbsent': onFiles(files.removePool),
+    'files.status': ({ poolId }) => files.status(poolId),
+    'files.ensureVolume': onFiles(files.ensureVolume),
+    'files.ensureClone': onFiles(files.ensureClone),
+    'files.ensureAbsent': onFiles(files.ensureAbsent),
+    'files.ensureSize': onFiles(files.ensureSize),
+    'files.ensureSnapshot': onFiles(files.ensureSnapshot),
+    'files.ensureSnapshotAbsent': onFiles(files.ensureSnapshotAbsent),
+    'files.rollBack': onFiles(files.rollBack),
+    'files.ensureTrashed': onFiles(files.ensureTrashed),
+    'files.ensureRestored': onFiles(files.ensureRestored),
+    'files.ensureExpunged': onFiles(files.ensureExpunged),
+    'files.inventory': ({ poolId }) => files.inventory(poolId),
+    'files.ensureSeed': onFiles(files.ensureSeed),
+
     'domain.ensureDefined': onDomain((input) => domains.ensureDefined(context, input)),
     'domain.ensureRunning': onDomain(({ id }) => domains.ensureRunning(context, id)),
     'domain.ensureOff': onDomain(({ id }) => domains.ensureOff(context, id)),
@@ -142,5 +164,6 @@ export function taskHandlers(context: AgentContext): TaskHandlers {
     'domain.reboot': (input, task) => reboot(context, input, task),
     'domain.migrate': (input, task) => migrate(context, input, task),
     'image.import': (input, task) => importImage(context.storage, input, task),
+    'files.import': (input, task) => context.files.importImage(input, task),
   };
 }

@@ -10,6 +10,8 @@ export interface HostTraits {
   /** The userspace datapath fills in no checksums: with virtio's offloads DHCP and ping work, but TCP carries no byte. */
   userspaceDatapath: boolean;
   serialLog: string;
+  /** Where a file of a pool is, and what is in it. */
+  file(source: Extract<DiskSource, { type: 'file' }>): { path: string; format: string };
   /** Where a pool's cluster is, and whose libvirt secret opens it. */
   ceph(storageClusterId: string): { monitors: string[]; user: string };
 }
@@ -89,12 +91,19 @@ const devicePath = ({ volumeGroup, volume }: Extract<DiskSource, { type: 'block'
   `/dev/${volumeGroup}/${volume}`;
 
 /** How a source is told in messages, and by `AttachedDisk`. */
-export const nameOfSource = (source: DiskSource): string =>
-  source.type === 'rbd' ? `${source.pool}/${source.image}` : devicePath(source);
+export function nameOfSource(source: DiskSource, traits: HostTraits): string {
+  if (source.type === 'rbd') return `${source.pool}/${source.image}`;
+  return source.type === 'file' ? traits.file(source).path : devicePath(source);
+}
 
 /** What libvirt calls the sort of a disk, what is in it, and where it is. */
 function sourceXml(source: DiskSource, traits: HostTraits): { type: string; format: string; xml: string } {
   if (source.type === 'rbd') return { type: 'network', format: 'raw', xml: rbdXml(source, traits) };
+  if (source.type === 'file') {
+    // libvirt follows the layers below by what each says of the next.
+    const { path, format } = traits.file(source);
+    return { type: 'file', format, xml: `<source file='${escapeXml(path)}'/>` };
+  }
   return { type: 'block', format: 'raw', xml: `<source dev='${escapeXml(devicePath(source))}'/>` };
 }
 
@@ -251,7 +260,7 @@ export function parseDisks(xml: string): AttachedDisk[] {
   return disks.map((element) => ({
     target: /<target dev=['"]([^'"]+)/.exec(element)?.[1] ?? '',
     alias: unescapeXml(/<alias name=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
-    source: unescapeXml(/<source (?:protocol=['"]rbd['"] name|dev)=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
+    source: unescapeXml(/<source (?:protocol=['"]rbd['"] name|file|dev)=['"]([^'"]+)/.exec(element)?.[1] ?? ''),
     xml: element,
   }));
 }

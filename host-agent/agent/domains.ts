@@ -24,6 +24,7 @@ import {
   parseMetadata,
 } from './domainXml.ts';
 import { hostArchitecture, kvmVerdict, ownAddresses } from './facts.ts';
+import type { FilePools } from './files.ts';
 import {
   AFFECT_CONFIG,
   AFFECT_LIVE,
@@ -45,6 +46,7 @@ export interface DomainContext {
   libvirt: Libvirt;
   db: Ovsdb;
   storage: Storage;
+  files: FilePools;
   log: Log;
 }
 
@@ -100,6 +102,9 @@ async function hostTraits(context: DomainContext, sources: DiskSource[], id: str
       }),
     ).then((found) => found.flat()),
   );
+  const paths = new Map<string, { path: string; format: string }>();
+  for (const source of sources)
+    if (source.type === 'file') paths.set(`${source.of} ${source.id}`, await context.files.pathOf(source));
   const bridge = await bridgeTraits(context.db);
   return {
     architecture: hostArchitecture(),
@@ -107,6 +112,11 @@ async function hostTraits(context: DomainContext, sources: DiskSource[], id: str
     integrationBridge: bridge.name,
     userspaceDatapath: bridge.userspaceDatapath,
     serialLog: serialLogPath(id),
+    file({ of, id }) {
+      const found = paths.get(`${of} ${id}`);
+      if (!found) throw new Problem('INTERNAL', `the ${of} ${id} was not looked up`);
+      return found;
+    },
     ceph(storageClusterId) {
       const cluster = clusters.get(storageClusterId);
       if (!cluster) throw new Problem('INTERNAL', `the storage cluster ${storageClusterId} was not looked up`);
@@ -208,7 +218,8 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
   const domain = await requireOwn(session, id);
   const { live, config } = await definitions(session, domain);
   const attached = { live: diskOf(live, disk.volumeId), config: diskOf(config, disk.volumeId) };
-  const wanted = nameOfSource(disk.source);
+  const traits = await hostTraits(context, [disk.source], id);
+  const wanted = nameOfSource(disk.source, traits);
   for (const found of [attached.live, attached.config]) {
     if (found && found.source !== wanted) {
       throw new Problem(
@@ -225,7 +236,7 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
       xml === undefined ? [] : parseDisks(xml).map(({ target }) => target),
     );
     const target = attached.live?.target ?? attached.config?.target ?? freeTarget(taken);
-    const xml = diskXml(disk, target, await hostTraits(context, [disk.source], id));
+    const xml = diskXml(disk, target, traits);
     await context.libvirt.withOwnSession((own) => own.attach(domain, xml, missing));
   }
   const present = attached.live ?? attached.config;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Problem } from '../problem.ts';
+import type { SeedData } from '../protocol/fields.ts';
 import type { Calls, ImageAddress, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { PATHS } from './paths.ts';
@@ -213,7 +214,25 @@ async function convert(
   const { user } = await storage.access(part.storageClusterId);
   const { configuration } = storage.configurationFiles(part.storageClusterId);
   const target = `rbd:${part.pool}/${part.image}:id=${user}:conf=${configuration}`;
-  const argv = ['convert', '-p', '-n', '--target-is-zero', '-W', '-f', format, '-O', 'raw', file, target];
+  await runConvert(['-n', '--target-is-zero', '-W', '-f', format, '-O', 'raw', file, target], task);
+}
+
+/** Fetches an image into a file, looks at it as `image.import` does, and makes a qcow2 image of it. Answers the virtual size. */
+export async function importInto(
+  { url, sha256, format }: Pick<Import, 'url' | 'sha256' | 'format'>,
+  file: string,
+  target: string,
+  task: TaskContext,
+): Promise<number> {
+  const { chunks } = await fetchImage(url, sha256, task, FETCHED);
+  await pipeline(chunks, createWriteStream(file, { mode: 0o600 }), { signal: task.signal });
+  const sizeBytes = await inspectFile(file, format, task);
+  await runConvert(['-f', format, '-O', 'qcow2', file, target], task);
+  return sizeBytes;
+}
+
+async function runConvert(how: string[], task: TaskContext): Promise<void> {
+  const argv = ['convert', '-p', ...how];
   await new Promise<void>((resolve, reject) => {
     const child = spawn('qemu-img', argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -248,9 +267,7 @@ function yamlText(text: string): string {
 }
 
 /** The two files of a NoCloud seed (cloud-init's documentation, "NoCloud"). */
-export function seedFiles(
-  input: Pick<SeedInput, 'instanceId' | 'hostname' | 'sshKeys' | 'userData' | 'userDataEncoding'>,
-): { 'meta-data': string; 'user-data': string | Buffer } {
+export function seedFiles(input: SeedData): { 'meta-data': string; 'user-data': string | Buffer } {
   const keys = input.sshKeys.map((key) => `  - ${JSON.stringify(key)}\n`).join('');
   return {
     'meta-data': `instance-id: ${yamlText(input.instanceId)}\nlocal-hostname: ${yamlText(input.hostname)}\n${
@@ -265,8 +282,18 @@ export function seedFiles(
 
 export async function ensureSeed(storage: Storage, input: SeedInput): Promise<void> {
   const { storageClusterId, pool, image, tags } = input;
+  const digest = createHash('sha256')
+    .update(JSON.stringify(seedFiles(input)))
+    .digest('hex');
+  await makeSeed(input, async (iso) => {
+    const content = iso.toString('base64');
+    await storage.onPool('ensure_content', { storageClusterId, pool, image }, { content, digest, tags });
+  });
+}
+
+/** The seed as ISO 9660, label `cidata`, handed to whoever keeps it. */
+export async function makeSeed(input: SeedData, keep: (iso: Buffer) => Promise<void>): Promise<void> {
   const files = seedFiles(input);
-  const digest = createHash('sha256').update(JSON.stringify(files)).digest('hex');
   await mkdir(PATHS.run, { recursive: true });
   // /run is memory: user data is the tenant's secret and stays off the disk.
   const workspace = await mkdtemp(join(PATHS.run, 'seed-'));
@@ -276,8 +303,7 @@ export async function ensureSeed(storage: Storage, input: SeedInput): Promise<vo
     const iso = join(workspace, 'seed.iso');
     const sources = Object.keys(files).map((name) => join(workspace, name));
     await runProgram('genisoimage', ['-quiet', '-V', 'cidata', '-r', '-J', '-o', iso, ...sources]);
-    const content = (await readFile(iso)).toString('base64');
-    await storage.onPool('ensure_content', { storageClusterId, pool, image }, { content, digest, tags });
+    await keep(await readFile(iso));
   } finally {
     await rm(workspace, { recursive: true, force: true });
   }

@@ -9,6 +9,7 @@ import { agentClock } from '../clock.ts';
 import { type AgentContext, callHandlers, taskHandlers } from './calls.ts';
 import { eventSource } from './events.ts';
 import { openFence } from './fenceFile.ts';
+import { filePools } from './files.ts';
 import { openLibvirt } from './libvirt.ts';
 import { log } from './log.ts';
 import { ovsdb } from './ovsdb.ts';
@@ -55,6 +56,7 @@ async function main() {
     db,
     rbd,
     storage: storage(libvirt, rbd),
+    files: filePools(),
     log,
     runningTasks: () => tasks.running(),
   };

@@ -28,6 +28,8 @@ export const pem = Type.String({
   pattern: '^-----BEGIN [A-Z ]+-----[^\\u0000]+-----END [A-Z ]+-----\\s*$',
   maxLength: 65536,
 });
+export const url = Type.String({ pattern: '^https?://[^\\s\\u0000]+$', maxLength: 4096 });
+export const line = Type.String({ pattern: '^[^\\r\\n\\u0000]+$', maxLength: 16384 });
 export const sizeGib = Type.Integer({ minimum: 1, maximum: 1 << 20 });
 export const timeoutSeconds = Type.Integer({ minimum: 1, maximum: 3600 });
 
@@ -68,9 +70,22 @@ export type PoolAddress = Of<typeof pool>;
 export const image = { ...pool, image: name };
 export type ImageAddress = Of<typeof image>;
 
+/** What a guest finds at its first boot, by NoCloud. User data is a secret of the tenant. */
+export const seedData = {
+  instanceId: word,
+  hostname,
+  sshKeys: Type.Array(line, { maxItems: 64 }),
+  userData: orNull(Type.String({ maxLength: 1 << 20 })),
+  /** base64: user data stands for bytes, which are what the guest finds. */
+  userDataEncoding: Type.Enum(['plain', 'base64']),
+};
+export type SeedData = Of<typeof seedData>;
+
 /** What a guest's host opens as a disk, by what the pool is made of. */
 export const diskSource = Type.Union([
   object({ type: Type.Literal('rbd'), ...image }),
+  /** In a pool of files that this host was connected to by `files.ensureConnected`. */
+  object({ type: Type.Literal('file'), poolId: uuid, of: Type.Enum(['volume', 'image', 'seed']), id: uuid }),
   /** A logical volume of LVM. */
   object({ type: Type.Literal('block'), volumeGroup: name, volume: name }),
 ]);

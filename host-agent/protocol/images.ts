@@ -1,10 +1,8 @@
 /** Images in a pool: disks, their snapshots, seeds, and what is fetched from outside. */
 import * as Type from 'typebox';
 import { change, type Of, object, question } from './call.ts';
-import { foundTags, hostname, image, name, orNull, pool, sizeGib, tags, word } from './fields.ts';
+import { foundTags, image, name, pool, seedData, sizeGib, tags, url, word } from './fields.ts';
 
-const url = Type.String({ pattern: '^https?://[^\\s\\u0000]+$', maxLength: 4096 });
-const line = Type.String({ pattern: '^[^\\r\\n\\u0000]+$', maxLength: 16384 });
 const count = Type.Integer({ minimum: 0 });
 
 /** All that a pool holds, for the auditor and the tests. */
@@ -49,12 +47,7 @@ export const calls = {
   'seed.ensure': change({
     ...image,
     tags,
-    instanceId: word,
-    hostname,
-    sshKeys: Type.Array(line, { maxItems: 64 }),
-    userData: orNull(Type.String({ maxLength: 1 << 20 })),
-    /** base64: user data stands for bytes, which are what the guest finds. */
-    userDataEncoding: Type.Enum(['plain', 'base64']),
+    ...seedData,
   }),
 };
 

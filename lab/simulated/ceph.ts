@@ -80,6 +80,14 @@ export interface CephRecord {
   pools: Record<string, PoolRecord>;
 }
 
+export function recordOfPool({ deviceClass, replicas, images, trash }: Pool): PoolRecord {
+  const byName = (found: Iterable<Image>) => {
+    const sorted = [...found].sort((a, b) => compare(a.name, b.name) || compare(a.id, b.id));
+    return Object.fromEntries(sorted.map((image) => [image.name, recordOf(image)]));
+  };
+  return { deviceClass, replicas, images: byName(images.values()), trash: byName(trash.values()) };
+}
+
 export const adminUser = 'admin';
 const deviceClasses = ['nvme', 'ssd', 'hdd'];
 const totalBytes = 2 ** 50;
@@ -393,26 +401,12 @@ export function createCeph(identity: string) {
   }
 
   function record(): CephRecord {
-    const byName = (images: Iterable<Image>) => {
-      const sorted = [...images].sort((a, b) => compare(a.name, b.name) || compare(a.id, b.id));
-      return Object.fromEntries(sorted.map((image) => [image.name, recordOf(image)]));
-    };
     return {
       users: Object.fromEntries(
         [...users.entries()].sort(([a], [b]) => compare(a, b)).map(([name, user]) => [name, [...user.pools].sort()]),
       ),
       pools: Object.fromEntries(
-        [...pools.values()]
-          .sort((a, b) => compare(a.name, b.name))
-          .map((pool) => [
-            pool.name,
-            {
-              deviceClass: pool.deviceClass,
-              replicas: pool.replicas,
-              images: byName(pool.images.values()),
-              trash: byName(pool.trash.values()),
-            },
-          ]),
+        [...pools.values()].sort((a, b) => compare(a.name, b.name)).map((pool) => [pool.name, recordOfPool(pool)]),
       ),
     };
   }

@@ -9,7 +9,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Admin, adminRoutes, createMishaps, type HostRecord } from './admin.ts';
-import { adminUser, type CephRecord, createCeph, findImage } from './ceph.ts';
+import { adminUser, type CephRecord, createCeph, findImage, type PoolRecord, recordOfPool } from './ceph.ts';
 import { createFaults, type Rule, type Rules } from './faults.ts';
 import { createHost, type Host, type World } from './host/host.ts';
 import { createHostServer, type Message } from './host/server.ts';
@@ -44,6 +44,8 @@ export interface SimulatorOptions {
 export interface SimulatorInventory {
   hosts: Record<string, HostRecord>;
   ceph: CephRecord;
+  /** By the directory of each pool of files. */
+  files: Record<string, PoolRecord>;
   ovn: OvnRecord;
   s3: Record<string, S3Record>;
 }
@@ -68,6 +70,14 @@ export interface Simulator extends Admin {
 const loopback = '127.0.0.1';
 const credentials = { accessKey: 'SIMULATEDACCESSKEY00', secretKey: 'simulated-secret-key' };
 const bucket = 'belay';
+
+/** By the directory, which is what a host sees of it. */
+const filePoolsOf = ({ filePools }: World): Record<string, PoolRecord> =>
+  Object.fromEntries(
+    [...filePools.values()]
+      .sort((a, b) => (a.place < b.place ? -1 : 1))
+      .map((pool) => [pool.place, recordOfPool(pool)]),
+  );
 
 /** Listens on all ports before it answers. Rejects when one is taken. */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
@@ -97,6 +107,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       migrationMs: options.migrationMs ?? 200,
     },
     ceph: createCeph(`${namePrefix} ${ports.hosts ?? (port || randomUUID())}`),
+    filePools: new Map(),
     network: ovn,
     hosts,
     running: new Map(),
@@ -141,7 +152,13 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     },
     inventory() {
       ovn.settle();
-      const now = { hosts: record(), ceph: ceph.record(), ovn: ovn.record(), s3: s3Server.record() };
+      const now = {
+        hosts: record(),
+        ceph: ceph.record(),
+        files: filePoolsOf(world),
+        ovn: ovn.record(),
+        s3: s3Server.record(),
+      };
       return structuredClone(now);
     },
     async stop() {

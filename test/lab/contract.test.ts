@@ -26,6 +26,8 @@ contract(async () => {
     connectHost({ address, hostKey, privateKey: readFileSync(privateKeyPath, 'utf8') });
   const [here, there] = await Promise.all([connect(source), connect(target)]);
 
+  const filesPath = `/tmp/contract-${randomUUID()}`;
+  await lab.execHost(number, ['mkdir', filesPath]);
   const image = readFileSync(lab.guestImage);
   const images = http.createServer((_, response) => response.end(image));
   await new Promise<void>((resolve) => images.listen(0, addresses.machine, resolve));
@@ -36,6 +38,7 @@ contract(async () => {
     here,
     there,
     targetAddress: target.address,
+    filesPath,
     access: { storageClusterId, monitors, fsid, user, key },
     pool: `contract-${storageClusterId}`,
     source: {
@@ -53,6 +56,7 @@ contract(async () => {
       tls: await pki('ovn', 'cert', 'key'),
     },
     async close() {
+      await lab.execHost(number, ['rmdir', filesPath]);
       await Promise.all([here.close(), there.close()]);
       images.close();
     },

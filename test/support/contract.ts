@@ -117,6 +117,7 @@ export function contract(open: () => Promise<Place>): void {
               images: pool.images.map((image) => ({ ...image, watchers: 0 })),
               trash: pool.trash.map(({ name }) => name),
             },
+        await place.here.call('files.inventory', right['files.inventory']).catch((error: AgentError) => error.code),
       ];
     }
 
@@ -235,6 +236,58 @@ export function contract(open: () => Promise<Place>): void {
         snapshots: ['kept'],
         tags: right['rbd.ensureImage'].tags,
       });
+    });
+
+    test('a pool of files keeps images, clones, snapshots and a trash, and goes when it is empty', async () => {
+      expect(await codeOf(here.call('files.status', right['files.status']))).toBe('PRECONDITION_FAILED');
+      const connecting = right['files.ensureConnected'];
+      expect(await codeOf(here.call('files.ensureConnected', { ...connecting, make: false }))).toBe(
+        'PRECONDITION_FAILED',
+      );
+      for (const make of [true, true, false]) await call('files.ensureConnected', { make });
+      const another = { ...connecting, poolId: randomUUID() };
+      expect(await codeOf(here.call('files.ensureConnected', another)), 'the directory of another').toBe('NAME_IN_USE');
+      expect((await call('files.status')).totalBytes).toBeGreaterThan(0);
+
+      const imported = await run('files.import');
+      expect(await run('files.import')).toEqual(imported);
+      const making = ['files.ensureVolume', 'files.ensureClone', 'files.ensureSnapshot', 'files.ensureSeed'] as const;
+      for (const name of making) {
+        await twice(name);
+        const foreign = { ...right[name], tags: { ...right[name].tags, id: 'foreign' } };
+        const world = await look();
+        expect(await codeOf(here.call(name, foreign as never)), `${name} over another's`).toBe('NAME_IN_USE');
+        expect(await look()).toEqual(world);
+      }
+      await twice('files.ensureSize');
+      expect(await codeOf(here.call('files.ensureSize', { ...right['files.ensureSize'], sizeGib: 1 }))).toBe(
+        'INVALID_ARGUMENT',
+      );
+      await twice('files.rollBack');
+      await twice('files.ensureTrashed');
+      expect((await call('files.inventory')).trash).toEqual([right['files.ensureTrashed'].id]);
+      await twice('files.ensureRestored');
+      await twice('files.ensureAbsent', { onlyOperation: 'another' });
+      const image = { poolId: connecting.poolId, of: 'image', id: right['files.import'].id } as const;
+      expect(await codeOf(here.call('files.ensureAbsent', image)), 'while a clone lives on it').toBe('INVALID_STATE');
+      const { files, parts } = await call('files.inventory');
+      expect(files.map(({ of }) => of).sort()).toEqual(['image', 'seed', 'volume', 'volume']);
+      expect(files.find(({ id }) => id === right['files.ensureVolume'].id)).toMatchObject({
+        sizeBytes: 2 ** 30,
+        snapshots: [right['files.ensureSnapshot'].snapshot],
+        tags: right['files.ensureVolume'].tags,
+      });
+      expect(parts).toEqual([]);
+
+      expect(await codeOf(here.call('files.ensurePoolAbsent', right['files.ensurePoolAbsent']))).toBe('INVALID_STATE');
+      await twice('files.ensureSnapshotAbsent');
+      for (const { id } of [right['files.ensureVolume'], right['files.ensureClone']])
+        await twice('files.ensureExpunged', { id });
+      await here.call('files.ensureAbsent', image);
+      await here.call('files.ensureAbsent', { ...image, of: 'seed', id: right['files.ensureSeed'].instanceId });
+      expect(await call('files.inventory')).toEqual({ files: [], trash: [], parts: [] });
+      await twice('files.ensurePoolAbsent');
+      await twice('files.ensureDisconnected');
     });
 
     test('a guest is defined, runs, changes its disks, and goes to another host', async () => {

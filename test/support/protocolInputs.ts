@@ -11,6 +11,8 @@ export interface Subject {
   source: Pick<Tasks['image.import']['input'], 'url' | 'format' | 'sha256'>;
   hypervisor: Calls['hypervisor.ensureConfigured']['input'];
   switch: Calls['switch.ensureConfigured']['input'];
+  /** A directory of the host for a pool of files; it is there, and empty. */
+  filesPath: string;
   /** Where guests may go. */
   targetAddress: string;
 }
@@ -21,7 +23,15 @@ export type Inputs = { [Name in keyof Calls]: Calls[Name]['input'] } & {
 
 const operation = 'contract';
 
-export function rightInputs({ access, pool, source, hypervisor, switch: localSwitch, targetAddress }: Subject): Inputs {
+export function rightInputs({
+  access,
+  pool,
+  source,
+  hypervisor,
+  switch: localSwitch,
+  targetAddress,
+  filesPath,
+}: Subject): Inputs {
   const { storageClusterId } = access;
   const id = randomUUID();
   const volumeId = randomUUID();
@@ -41,6 +51,17 @@ export function rightInputs({ access, pool, source, hypervisor, switch: localSwi
     disks: [{ source: { type: 'rbd', ...root }, volumeId: randomUUID(), readOnly: false, boot: true, qos }],
     seed: { type: 'rbd', ...seed },
     interfaces: [{ id: randomUUID(), mac: '02:be:1a:00:00:01', mtu: 1442 }],
+  };
+  const files = { poolId: randomUUID() };
+  const filesRoot = { type: 'local', path: filesPath } as const;
+  const fileVolume = { ...files, id: randomUUID() };
+  const [fileClone, fileImage, snapshot] = [randomUUID(), randomUUID(), `snap-${randomUUID()}`];
+  const firstBoot = {
+    instanceId: id,
+    hostname: 'contract',
+    sshKeys: ['ssh-ed25519 AAAA of the contract'],
+    userData: '#!/bin/sh\ntrue\n',
+    userDataEncoding: 'plain' as const,
   };
   return {
     'host.facts': {},
@@ -84,14 +105,33 @@ export function rightInputs({ access, pool, source, hypervisor, switch: localSwi
     'rbd.ensureExpunged': data,
     'rbd.watchers': data,
     'rbd.inventory': { storageClusterId, pool },
+    'files.ensureConnected': { ...files, root: filesRoot, make: true },
+    'files.ensureDisconnected': files,
+    'files.ensurePoolAbsent': { ...files, root: filesRoot },
+    'files.status': files,
+    'files.import': { ...files, id: fileImage, ...source, tags: tags('image', fileImage) },
+    'files.ensureVolume': { ...fileVolume, sizeGib: 1, tags: tags('volume', fileVolume.id) },
+    'files.ensureClone': {
+      ...files,
+      id: fileClone,
+      from: { image: fileImage },
+      sizeGib: 1,
+      tags: tags('volume', fileClone),
+    },
+    'files.ensureAbsent': { ...fileVolume, of: 'volume', onlyOperation: operation },
+    'files.ensureSize': { ...fileVolume, sizeGib: 2, allowShrink: false },
+    'files.ensureSnapshot': { ...fileVolume, snapshot, tags: tags('snapshot', snapshot) },
+    'files.ensureSnapshotAbsent': { ...fileVolume, snapshot },
+    'files.rollBack': { ...fileVolume, snapshot },
+    'files.ensureTrashed': fileVolume,
+    'files.ensureRestored': fileVolume,
+    'files.ensureExpunged': fileVolume,
+    'files.inventory': files,
+    'files.ensureSeed': { ...files, ...firstBoot, tags: tags('instance', id) },
     'seed.ensure': {
       ...seed,
       tags: tags('instance', id),
-      instanceId: id,
-      hostname: 'contract',
-      sshKeys: ['ssh-ed25519 AAAA of the contract'],
-      userData: '#!/bin/sh\ntrue\n',
-      userDataEncoding: 'plain',
+      ...firstBoot,
     },
     'domain.ensureDefined': spec,
     'domain.ensureAbsent': domain,

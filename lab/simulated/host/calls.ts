@@ -2,6 +2,7 @@
 import type { CALLS, TASKS } from '../../../host-agent/protocol.ts';
 import * as domains from './domains.ts';
 import * as facts from './facts.ts';
+import * as files from './files.ts';
 import type { CallHandlers, TaskHandlers } from './host.ts';
 import * as hypervisor from './hypervisor.ts';
 import * as images from './images.ts';
@@ -17,6 +18,7 @@ export const calls = {
   ...localSwitch.calls,
   ...storage.calls,
   ...images.calls,
+  ...files.calls,
   ...domains.calls,
   ...power.calls,
   ...migration.calls,
@@ -26,6 +28,7 @@ export const calls = {
 export const tasks = {
   ...facts.tasks,
   ...images.tasks,
+  ...files.tasks,
   ...power.tasks,
   ...migration.tasks,
 } satisfies TaskHandlers<typeof TASKS>;

@@ -83,9 +83,14 @@ export function watch(host: Host, domainId: string, disk: DiskSpec): void {
 }
 
 export function unwatch(host: Host, domainId: string, disk: DiskSpec): void {
-  if (disk.source.type !== 'rbd') return;
-  const pool = host.world.ceph.pools.get(disk.source.pool);
-  pool?.images.get(disk.source.image)?.watchers.delete(`${host.name}/${domainId}`);
+  const { source } = disk;
+  const image =
+    source.type === 'rbd'
+      ? host.world.ceph.pools.get(source.pool)?.images.get(source.image)
+      : source.type === 'file'
+        ? host.world.filePools.get(source.poolId)?.images.get(`${source.of}-${source.id}`)
+        : undefined;
+  image?.watchers.delete(`${host.name}/${domainId}`);
 }
 
 export function newDomain(spec: DomainSpec, over: Partial<Domain> = {}): Domain {

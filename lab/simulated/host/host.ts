@@ -13,7 +13,7 @@ import type {
   Task,
   Tasks,
 } from '../../../host-agent/protocol.ts';
-import type { CephCluster } from '../ceph.ts';
+import type { CephCluster, Pool } from '../ceph.ts';
 
 export interface WorldSettings {
   vcpusPerHost: number;
@@ -39,6 +39,8 @@ export interface NetworkControl {
 export interface World {
   settings: WorldSettings;
   ceph: CephCluster;
+  /** By id. */
+  filePools: Map<string, FilePool>;
   network: NetworkControl;
   /** By name; made when first spoken to. */
   hosts: Map<string, Host>;
@@ -50,6 +52,11 @@ export interface World {
   findHost(name: string): Host | undefined;
   /** By the migration address it was configured with, when no other host has that too. */
   findHostAt(address: string): Host | undefined;
+}
+
+export interface FilePool extends Pool {
+  /** The directory, as all hosts that see the same one name it. */
+  place: string;
 }
 
 export interface SerialReader {
@@ -106,6 +113,8 @@ export interface Host {
   kvm: boolean | null;
   domains: Map<string, Domain>;
   clusters: Map<string, CephAccess>;
+  /** Ids of the pools of files that it is connected to. */
+  filePools: Set<string>;
   hypervisor: Calls['hypervisor.ensureConfigured']['input'] | null;
   switch: Calls['switch.ensureConfigured']['input'] | null;
   tasks: Map<string, LiveTask>;
@@ -133,6 +142,7 @@ export function createHost(world: World, name: string): Host {
     kvm: null,
     domains: new Map(),
     clusters: new Map(),
+    filePools: new Set(),
     hypervisor: null,
     switch: null,
     tasks: new Map(),

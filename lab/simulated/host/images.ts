@@ -3,9 +3,10 @@ import http from 'node:http';
 import https from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import type * as protocol from '../../../host-agent/protocol/images.ts';
-import { contentOf, foreign, type Image } from '../ceph.ts';
+import type { Tasks } from '../../../host-agent/protocol.ts';
+import { contentOf, foreign, type Image, type Pool } from '../ceph.ts';
 import { refuse } from '../problem.ts';
-import { type CallHandlers, nothing, type TaskHandlers } from './host.ts';
+import { type CallHandlers, type Host, nothing, type Run, type TaskHandlers } from './host.ts';
 import { openImage, openPool, openPoolIfAny } from './storage.ts';
 
 const mib = 2 ** 20;
@@ -80,39 +81,47 @@ export const calls: CallHandlers<typeof protocol.calls> = {
 };
 
 export const tasks: TaskHandlers<typeof protocol.tasks> = {
-  async 'image.import'(host, { url, format, sha256, tags, ...address }, { signal, progress }) {
-    const { ceph } = host.world;
-    const pool = openPool(host, address);
-    const imported = (image: Image | undefined) => {
-      if (!image) return undefined;
-      if (image.tags.id !== tags.id) throw foreign('image', `${pool.name}/${image.name}`, image.tags);
-      return { virtualSizeBytes: image.sizeBytes };
-    };
-    const already = imported(pool.images.get(address.image));
-    if (already) return already;
-
-    const image = ceph.beginPart(pool, address.image, tags);
-    try {
-      const fetched = await fetchImage(url, signal, progress);
-      if (fetched.sha256 !== sha256.toLowerCase())
-        throw refuse('PRECONDITION_FAILED', `The image's sha256 is ${fetched.sha256}, expected ${sha256}`);
-      const virtualSizeBytes = format === 'raw' ? fetched.sizeBytes : readQcow2Header(fetched.head);
-      image.sizeBytes = Math.ceil(virtualSizeBytes / sectorBytes) * sectorBytes;
-      image.content = `sha256:${sha256.toLowerCase()}`;
-      const meanwhile = imported(pool.images.get(address.image));
-      if (meanwhile) {
-        ceph.removeImage(image);
-        return meanwhile;
-      }
-      ceph.finishPart(image, address.image);
-      ceph.ensureSnapshot(image, 'base', tags).protected = true;
-      return { virtualSizeBytes: image.sizeBytes };
-    } catch (error) {
-      if (pool.parts.has(image)) ceph.removeImage(image);
-      throw error;
-    }
-  },
+  'image.import': (host, { storageClusterId, pool, image, ...source }, run) =>
+    importInto(host, openPool(host, { storageClusterId, pool }), image, source, run),
 };
+
+/** Fetches it, and makes an image of that name that clones are made of; where there is one, nothing happens. */
+export async function importInto(
+  { world: { ceph } }: Host,
+  pool: Pool,
+  name: string,
+  { url, format, sha256, tags }: Pick<Tasks['image.import']['input'], 'url' | 'format' | 'sha256' | 'tags'>,
+  { signal, progress }: Run,
+): Promise<{ virtualSizeBytes: number }> {
+  const imported = (image: Image | undefined) => {
+    if (!image) return undefined;
+    if (image.tags.id !== tags.id) throw foreign('image', `${pool.name}/${image.name}`, image.tags);
+    return { virtualSizeBytes: image.sizeBytes };
+  };
+  const already = imported(pool.images.get(name));
+  if (already) return already;
+
+  const image = ceph.beginPart(pool, name, tags);
+  try {
+    const fetched = await fetchImage(url, signal, progress);
+    if (fetched.sha256 !== sha256.toLowerCase())
+      throw refuse('PRECONDITION_FAILED', `The image's sha256 is ${fetched.sha256}, expected ${sha256}`);
+    const virtualSizeBytes = format === 'raw' ? fetched.sizeBytes : readQcow2Header(fetched.head);
+    image.sizeBytes = Math.ceil(virtualSizeBytes / sectorBytes) * sectorBytes;
+    image.content = `sha256:${sha256.toLowerCase()}`;
+    const meanwhile = imported(pool.images.get(name));
+    if (meanwhile) {
+      ceph.removeImage(image);
+      return meanwhile;
+    }
+    ceph.finishPart(image, name);
+    ceph.ensureSnapshot(image, 'base', tags).protected = true;
+    return { virtualSizeBytes: image.sizeBytes };
+  } catch (error) {
+    if (pool.parts.has(image)) ceph.removeImage(image);
+    throw error;
+  }
+}
 
 interface Fetched {
   head: Buffer;

@@ -3,7 +3,7 @@ import type * as protocol from '../../../host-agent/protocol/storage.ts';
 import type { DiskSource, DomainSpec, ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
 import { findImage, type Image, type Pool } from '../ceph.ts';
 import { refuse } from '../problem.ts';
-import { type CallHandlers, type Host, nothing } from './host.ts';
+import { type CallHandlers, type FilePool, type Host, nothing } from './host.ts';
 
 export function openPool(host: Host, { storageClusterId, pool }: PoolAddress): Pool {
   const access = host.clusters.get(storageClusterId);
@@ -22,6 +22,14 @@ export function openPoolIfAny(host: Host, address: PoolAddress): Pool | undefine
   }
 }
 
+/** A pool of files that this host is connected to. */
+export function openFilePool(host: Host, poolId: string): FilePool {
+  const pool = host.world.filePools.get(poolId);
+  if (!pool || !host.filePools.has(poolId))
+    throw refuse('PRECONDITION_FAILED', `${host.name} is not connected to storage pool ${poolId}`);
+  return pool;
+}
+
 export function openImage(host: Host, address: ImageAddress): Image {
   return findImage(openPool(host, address), address.image);
 }
@@ -32,9 +40,10 @@ export function sourcesOf(spec: DomainSpec): DiskSource[] {
   return spec.seed ? [...disks, spec.seed] : disks;
 }
 
-/** Simulated hosts have no device but what Ceph gives them. */
+/** Simulated hosts have no block device of their own. */
 export function openSource(host: Host, source: DiskSource): Image {
   if (source.type === 'rbd') return openImage(host, source);
+  if (source.type === 'file') return findImage(openFilePool(host, source.poolId), `${source.of}-${source.id}`);
   throw refuse('NOT_FOUND', `${host.name} has no ${source.volumeGroup}/${source.volume}`);
 }
 

@@ -163,6 +163,7 @@ describe('tasks', () => {
       'domain.shutDown': never,
       'domain.reboot': never,
       'image.import': never,
+      'files.import': never,
       'domain.migrate': migrate,
     };
     return taskRegistry(handlers);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   diskAlias,
   diskSerial,
+  diskXml,
   domainXml,
   escapeXml,
   freeTarget,
@@ -30,6 +31,7 @@ const traits: HostTraits = {
   integrationBridge: 'br-int',
   userspaceDatapath: true,
   serialLog: '/var/log/libvirt/x.serial.log',
+  file: ({ of, id }) => ({ path: `/srv/pool/${of}s/${id}.qcow2`, format: 'qcow2' }),
   ceph: () => ({ monitors: ['10.0.0.3:6789', '[fd00::3]:3300'], user: 'belay' }),
 };
 
@@ -85,6 +87,10 @@ describe('the definition of a domain', () => {
     expect(block).toMatch(/^<disk type='block' device='disk'>/);
     expect(block).toContain("<source dev='/dev/shared/volume-c'/>");
     expect(block).not.toContain('<auth');
+    const source = { type: 'file', poolId: cluster, of: 'volume', id: volumeId } as const;
+    const file = diskXml({ source, volumeId, readOnly: false, boot: false }, 'vdd', traits);
+    expect(file).toMatch(/^<disk type='file' device='disk'>\n<driver name='qemu' type='qcow2' cache='none'/);
+    expect(parseDisks(file)[0]?.source).toBe(`/srv/pool/volumes/${volumeId}.qcow2`);
   });
 
   it('limits only what has a limit', () => {

@@ -48,6 +48,7 @@ beforeAll(async () => {
     source: { url: 'http://127.0.0.1:1/', format: 'raw', sha256: '0'.repeat(64) },
     ...configurationOf(simulator, 0),
     targetAddress: '10.0.0.2',
+    filesPath: '/srv/contract',
   });
 });
 afterAll(async () => {

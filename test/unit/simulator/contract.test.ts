@@ -24,6 +24,7 @@ contract(async () => {
     here,
     there,
     targetAddress: migrationAddress(1),
+    filesPath: '/srv/contract',
     access: { storageClusterId: idOf('contract'), monitors, fsid, user, key },
     pool: 'contract',
     source: {
