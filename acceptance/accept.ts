@@ -13,6 +13,7 @@ import { rightsChanged } from '../database/rights.ts';
 import { forgetSecrets, hasSecret, seal, unseal } from '../database/secrets.ts';
 import { from, now, statement, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
+import { filled } from '../model/actions.ts';
 import { isLocked } from '../model/columns.ts';
 import { instantAt } from '../model/forms.ts';
 import { happenedOf } from '../model/happened.ts';
@@ -318,7 +319,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     rows: {},
     makes: [],
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
-    workflowInput: { ...(creating ? {} : input), ...change.facts },
+    workflowInput: { ...(creating ? {} : filled(action, input)), ...change.facts },
     placement: null,
     refuseLocked: refuseIfLocked,
     answer: {},

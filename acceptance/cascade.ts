@@ -9,7 +9,7 @@ import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Caller, isOperator, may, placeOf } from './caller.ts';
-import type { Accepting, Hold, Hook, Related, Row, Scene } from './change.ts';
+import { type Accepting, type Hold, type Hook, type Related, type Row, type Scene, tell } from './change.ts';
 import { type Dependent, everything, type Going, named, others, walkDown } from './dependents.ts';
 import { keyOf, unprotected } from './holds.ts';
 import { loadAll } from './load.ts';
@@ -94,10 +94,8 @@ function refuseWithout(
   );
 }
 
-async function accept(
-  { tx, caller, kind, row, input, references, workflowInput }: Accepting,
-  hookFor: HookFor,
-): Promise<void> {
+async function accept(accepting: Accepting, hookFor: HookFor): Promise<void> {
+  const { tx, caller, kind, row, input, references } = accepting;
   const { going, blocking, complete } = await walkDown(tx, caller, kind, row, everything);
   if (!complete || going.length > cascadeMax)
     throw new Problem(
@@ -150,7 +148,7 @@ async function accept(
   if (!input.expunge && alone.some((one) => one.id !== row.id && hasTrash(one.kind)))
     throw invalid('expunge', 'is needed: what could be recovered for a while goes along, and nothing of it may stay');
   await refuseAttached(tx, alone);
-  Object.assign(workflowInput, { kind: kind.name, id: row.id, expunge: input.expunge === true });
+  tell(accepting, 'cascade', { kind: kind.name, id: row.id });
 }
 
 const attachedElsewhere = statement((p: Values<{ volumes: string[]; instances: string[] }>) =>

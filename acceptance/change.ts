@@ -2,6 +2,7 @@
 
 import type { Client, Rows } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
+import type { OperationType, Told } from '../model/actions.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
 import type { Problem, ProblemCode } from '../runtime/problem.ts';
@@ -86,6 +87,11 @@ export interface Accepting {
   /** Further members of the answer of a record-only change, such as a secret shown once. */
   answer: Record<string, unknown>;
   warnings: string[];
+}
+
+/** What the action's model says that its workflow is told beside the input. */
+export function tell<T extends OperationType>(accepting: Accepting, _type: T, told: Told<T>): void {
+  Object.assign(accepting.workflowInput, told);
 }
 
 /** Of what begins inside another operation: which, and as what of it. A repeated try with the same key meets its first child. */

@@ -1,6 +1,6 @@
 /** The delete of a resource with all that hangs on it: one action, the same for every kind. */
 import { Type } from 'typebox';
-import { type Action, type Kind, object } from './kind.ts';
+import { type Action, type Kind, object, Uuid } from './kind.ts';
 
 /** So many resources go in one operation. */
 export const cascadeMax = 1_000;
@@ -13,7 +13,7 @@ export const cascadeChildren = 3_100;
 
 const child = { system: 'operation', when: 'once for each of what goes' } as const;
 
-export const cascade: Action = {
+export const cascade = {
   summary: 'Remove it with what hangs on it, the leaves first',
   mode: 'operation',
   on: 'delete',
@@ -29,13 +29,14 @@ export const cascade: Action = {
       Type.Boolean({ description: 'What could be recovered for a while is freed at once, and can not be recovered' }),
     ),
   }),
+  tells: object({ kind: Type.String(), id: Uuid }),
   pointOfNoReturn: 'remove',
   steps: [
     { name: 'cascades.plan', system: 'record', undo: null },
     { ...child, name: 'destroy', undo: 'recover it, start it, attach it' },
     { ...child, name: 'remove', undo: null },
   ],
-};
+} as const satisfies Action;
 
 /** Who refers to whom, so that it has to go first. What only goes along with an owner counts as that. */
 type Refers = (kind: Kind) => readonly { kind: Kind; field: string; onDelete: string; ownWhen?: unknown }[];

@@ -2,7 +2,7 @@
  * How a resource kind is described. Routes, schemas, tables, permissions, filters, CLI commands and audit entries are all
  * derived from these descriptions; nothing else says them again.
  */
-import { type Static, type TObject, type TSchema, Type } from 'typebox';
+import { type Static, type TObject, type TOptional, type TSchema, Type } from 'typebox';
 import { pattern } from './forms.ts';
 
 export type Area = 'platform' | 'compute' | 'storage' | 'network' | 'tenancy';
@@ -102,6 +102,13 @@ export const instant = <W extends SetBy>(set: W, options: Options = {}) => field
 export const object = <P extends Record<string, TSchema>>(properties: P) =>
   Type.Object(properties, { additionalProperties: false });
 
+/** Of an action's input: what need not be given, and what it is then. What has no default is null when it is not given, a flag false. */
+export const withDefault = <S extends TSchema, const V extends Static<S>>(
+  schema: S,
+  value: V,
+): TOptional<S> & { default: V } =>
+  Type.Optional({ ...schema, default: value }) as unknown as TOptional<S> & { default: V };
+
 /** S pins a resource (it must not go away), X changes it, D ends it. S goes with S and X; D goes with nothing. */
 export type LockMode = 'S' | 'X' | 'D';
 
@@ -129,6 +136,8 @@ export interface Action {
   input?: TObject;
   /** Who is asked for it: the run of an operation, or the upload of an image. Others are changes of a record, accepted like each other. */
   asked?: 'run' | 'upload';
+  /** What acceptance tells the workflow beside the target's id and the input. */
+  tells?: TObject;
   /** States it may start from; omitted: any stable state. */
   from?: readonly string[];
   /** State while the operation holds the resource. */
@@ -175,7 +184,10 @@ export interface Unique {
   blame?: string;
 }
 
-export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
+export interface Kind<
+  F extends Record<string, Field> = Record<string, Field>,
+  A extends Record<string, Action> = Record<string, Action>,
+> {
   /** lowerCamelCase singular; the name everywhere. */
   name: string;
   /** Path segment, kebab-case plural. */
@@ -186,7 +198,7 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   fields: F;
   /** Stable and transitional states; none for kinds that just exist. */
   states?: readonly string[];
-  actions: Record<string, Action>;
+  actions: A;
   /** Beside `deletePlan`, which every kind with a delete has. */
   views?: Record<string, View>;
   /** Further fields that lists may be ordered by, each with an index; `createdAt`, `name` and `updatedAt` always are. */
@@ -219,7 +231,27 @@ export interface Kind<F extends Record<string, Field> = Record<string, Field>> {
   readOnly?: boolean;
 }
 
-export const kind = <const F extends Record<string, Field>>(description: Kind<F>): Kind<F> => description;
+/** Actions say nothing that is not in `Action`, and name no state that the kind has not and no step that they have not. */
+type Sound<A extends Record<string, Action>, S extends string> = {
+  [V in keyof A]: { [P in Exclude<keyof A[V], keyof Action>]: never } & {
+    from?: readonly S[];
+    via?: S;
+    to?: S | 'deleted';
+    pointOfNoReturn?: StepOf<A[V]>;
+  };
+};
+
+/** Names of the steps that an action declares. */
+export type StepOf<A extends Action> = NonNullable<A['steps']>[number]['name'];
+
+/** Keeps what is written as it is written: what follows from an action, such as what its workflow may do, is told from its literal type. */
+export const kind = <
+  const F extends Record<string, Field>,
+  const S extends string,
+  const A extends Record<string, Action>,
+>(
+  description: Kind<F, A> & { states?: readonly S[]; actions: Sound<A, S> },
+): Kind<F, A> => description;
 
 type Keys<F extends Record<string, Field>, W extends SetBy> = {
   [K in keyof F]: F[K]['set'] extends W ? K : never;

@@ -2,6 +2,9 @@
 import type { StartOperation } from '../model/platform/operation.ts';
 import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
+/** `instance.create` → `createInstance`, for the compiler. */
+export type WorkflowName<T extends string> = T extends `${infer K}.${infer V}` ? `${V}${Capitalize<K>}` : T;
+
 /** `instance.create` → `createInstance`; a cascade is the same for all kinds. */
 export function workflowName(type: string): string {
   const [kind = '', verb = ''] = type.split('.');

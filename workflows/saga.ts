@@ -45,23 +45,26 @@ export interface StepOptions {
   attempts?: number;
 }
 
-export interface StepRef<I, O> extends StepOptions {
-  name: string;
+export interface StepRef<I, O, N extends string = string> extends StepOptions {
+  name: N;
   /** Only carries the types. */
   signature?: (input: I) => O;
 }
 
-export interface Step {
-  <I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
+/** What a body has: steps of these names, children if it may begin operations, a point of no return if it has one. */
+export interface Step<Names extends string = string, Begins extends boolean = true, Commits extends boolean = true> {
+  <I, O>(ref: StepRef<I, O, Names>, input: I): Promise<O>;
+  /** A step that runs from before a change take, and no new one does: it stands behind `patched`, and the action does not declare it. */
+  earlier<I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
   /**
    * An operation as a step: answers its result once it has succeeded, and fails as it fails. What it did is undone by `inverse`, another
    * operation; without one it stays, whatever becomes of this one.
    */
-  child(request: ChildRequest & { inverse?: ChildRequest }): Promise<unknown>;
+  child: Begins extends true ? (request: ChildRequest & { inverse?: ChildRequest }) => Promise<unknown> : never;
   /** What a failure of a step is told as. */
   problemOf(error: unknown): OperationProblem;
   /** The point of no return: from here on the workflow only goes forward. */
-  commit(): void;
+  commit: Commits extends true ? () => void : never;
 }
 
 /**
@@ -80,11 +83,11 @@ export const skipSignal = defineSignal<[step?: number]>('skipStep');
 export const cancelUpdate = defineUpdate<void>('cancel');
 
 /** Typed names of an area's steps: `refs<typeof volumes>('volumes', 'host')`. The workflow bundle contains no activity code. */
-export function refs<Area>(
-  area: string,
+export function refs<Area, N extends string = string>(
+  area: N,
   where: Where,
   special: { [K in keyof Area]?: Partial<StepOptions> } = {},
-): { [K in keyof Area]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O> : never } {
+): Refs<Area, N> {
   return new Proxy(
     {},
     {
@@ -95,8 +98,12 @@ export function refs<Area>(
         ...special[key as keyof Area],
       }),
     },
-  ) as { [K in keyof Area]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O> : never };
+  ) as Refs<Area, N>;
 }
+
+type Refs<Area, N extends string> = {
+  [K in keyof Area & string]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O, `${N}.${K}`> : never;
+};
 
 type Activities = Record<string, (input: unknown, place: StepPlace) => Promise<unknown>>;
 
@@ -437,6 +444,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
         () => ask(ref, '.undo', input, placeOf(ref, report)),
       );
     })) as Step;
+  step.earlier = step;
   step.child = ({ inverse, ...request }) =>
     begin(request.type, (report) => {
       const next = (of: ChildRequest): Promise<unknown> =>

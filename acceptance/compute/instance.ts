@@ -6,7 +6,16 @@ import type { instance } from '../../model/compute/instance.ts';
 import { instantAt } from '../../model/forms.ts';
 import { type CreateInput, maxNameLength } from '../../model/kind.ts';
 import { kindOf, kinds } from '../../model/kinds.ts';
-import type { Accepting, Hold, Hooks, Reference, Related, Row, Scene } from '../change.ts';
+import {
+  type Accepting,
+  type Hold,
+  type Hooks,
+  type Reference,
+  type Related,
+  type Row,
+  type Scene,
+  tell,
+} from '../change.ts';
 import { loadedOf, unprotected } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
@@ -179,7 +188,7 @@ async function accept(accepting: Accepting): Promise<void> {
     ...volumes.map(({ id }) => ({ kind: 'volume', id, ...fresh })),
     ...interfaces.map(({ id }) => ({ kind: 'networkInterface', id, ...fresh })),
   );
-  accepting.workflowInput = { requestedHostId: input.requestedHostId ?? null, startOnCreate };
+  tell(accepting, 'instance.create', { requestedHostId: input.requestedHostId ?? null, startOnCreate });
   // What fits nowhere is refused at once; what fits now is placed when its turn comes, and may find the room taken.
   accepting.placement = await findPlace(
     tx,
@@ -278,27 +287,13 @@ const gone = { via: 'deleting', to: 'deleted' };
 
 export const instanceHooks: Hooks = {
   'instance.create': { references, accept },
-  'instance.stop': {
-    accept(accepting) {
-      accepting.workflowInput = {
-        mode: accepting.input.mode ?? 'softThenForce',
-        timeoutSeconds: accepting.input.timeoutSeconds ?? 60,
-      };
-    },
-  },
-  'instance.reboot': {
-    accept(accepting) {
-      accepting.workflowInput = { mode: accepting.input.mode ?? 'soft' };
-    },
-  },
   'instance.migrate': {
     references: (input) =>
       typeof input.hostId === 'string' ? [{ kind: 'host', id: input.hostId, field: 'hostId' }] : [],
     async accept(accepting) {
-      const { hostId, bandwidthBytesPerSec } = accepting.input;
+      const { hostId } = accepting.input;
       if (hostId && hostId === accepting.row.hostId) throw invalid('hostId', 'is where the instance already runs');
       await poolsOfInstanceMustBeAble(accepting.tx, accepting.row.id, 'liveMove');
-      accepting.workflowInput = { hostId: hostId ?? null, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null };
       accepting.placement = await findMove(accepting);
     },
   },

@@ -41,14 +41,12 @@ export const hostHooks: Hooks = {
       if (confirmDead && !force) throw invalid('confirmDead', 'goes with force');
       return confirmDead === true;
     },
-    accept({ row, input, workflowInput }) {
-      const { force = false, confirmDead = false } = input;
-      if (force && row.connection !== 'disconnected')
+    accept({ row, input }) {
+      if (input.force && row.connection !== 'disconnected')
         throw new Problem(
           'PRECONDITION_FAILED',
           `host ${row.id} is ${String(row.connection)}: force is for one that has not answered for a few seconds`,
         );
-      Object.assign(workflowInput, { force, confirmDead });
     },
   },
 };

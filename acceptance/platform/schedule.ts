@@ -7,7 +7,7 @@ import { allKinds, kindOf } from '../../model/kinds.ts';
 import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model/platform/cron.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator, scopesOf } from '../caller.ts';
-import type { Accepting, Hooks } from '../change.ts';
+import { type Accepting, type Hooks, tell } from '../change.ts';
 import { patched } from '../patch.ts';
 import { checkAction, checkCreate, checkPatch } from '../validate.ts';
 import { invalid } from '../violation.ts';
@@ -191,8 +191,8 @@ export const scheduleHooks: Hooks = {
     },
   },
   'schedule.update': {
-    async accept({ tx, caller, kind, row, input, workflowInput }) {
-      for (const name of Object.keys(input)) delete workflowInput[name];
+    async accept(accepting) {
+      const { tx, caller, kind, row, input } = accepting;
       if (row.managedBy) {
         const other = Object.keys(input).find((name) => name !== 'enabled');
         if (other)
@@ -205,7 +205,7 @@ export const scheduleHooks: Hooks = {
         await refuse(tx, caller, checkSchedule(next), next);
       }
       // What it makes of the schedule is told when its turn has come: others may change it before.
-      Object.assign(workflowInput, { patch: input, takesOver });
+      tell(accepting, 'schedule.update', { patch: input, takesOver });
     },
   },
   'schedule.runNow': {

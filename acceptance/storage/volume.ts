@@ -84,11 +84,10 @@ export const volumeHooks: Hooks = {
     references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId', use: 'attach' }],
     conditions: ({ row }) => [notAttached(row)],
     holds: ({ input }) => [{ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] }],
-    async accept({ tx, row, input, references, workflowInput }) {
+    async accept({ tx, row, input, references }) {
       const instance = references.get(`instance/${String(input.instanceId)}`);
       await refuseFullSlots(tx, String(input.instanceId));
       if (instance?.zoneId !== row.zoneId) throw invalid('instanceId', 'is in another zone');
-      workflowInput.instanceId = input.instanceId;
     },
   },
   'volume.detach': {
@@ -112,12 +111,11 @@ export const volumeHooks: Hooks = {
     conditions: ({ row }) => [stillAttachedTo(row)],
     holds: ({ row }) => instanceOf(row),
     async accept(accepting) {
-      const { row, input, workflowInput } = accepting;
+      const { row, input } = accepting;
       const sizeGib = Number(input.sizeGib);
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
       if (row.instanceId) await poolsMustBeAble(accepting.tx, [row.poolId], 'growInUse');
-      workflowInput.sizeGib = sizeGib;
       await acceptSize(accepting, sizeGib, 'sizeGib');
     },
   },
@@ -132,7 +130,6 @@ export const volumeHooks: Hooks = {
       const snapshot = references.get(`snapshot/${String(input.snapshotId)}`);
       if (snapshot?.volumeId !== row.id) throw invalid('snapshotId', 'is of another volume');
       await poolsMustBeAble(accepting.tx, [row.poolId], 'snapshot');
-      workflowInput.snapshotId = input.snapshotId;
       workflowInput.sizeGib = Number(snapshot.sizeGib);
       await acceptSize(accepting, Number(snapshot.sizeGib), 'snapshotId');
     },

@@ -1,6 +1,21 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, choice, field, Ip, integer, json, kind, object, ref, refs, text, Uuid } from '../kind.ts';
+import {
+  boolean,
+  choice,
+  field,
+  Ip,
+  integer,
+  json,
+  kind,
+  object,
+  oneOf,
+  ref,
+  refs,
+  text,
+  Uuid,
+  withDefault,
+} from '../kind.ts';
 import { instanceMetrics } from '../views.ts';
 
 const place = { name: 'placement.reserve', system: 'placement', undo: 'drop claim' } as const;
@@ -130,6 +145,7 @@ export const instance = kind({
       via: 'creating',
       to: 'running',
       cancellable: true,
+      tells: object({ requestedHostId: Type.Union([Uuid, Type.Null()]), startOnCreate: Type.Boolean() }),
       steps: [
         place,
         cacheImage,
@@ -159,14 +175,8 @@ export const instance = kind({
       to: 'stopped',
       cancellable: true,
       input: object({
-        mode: Type.Optional(
-          Type.Unsafe<'soft' | 'softThenForce' | 'force'>({
-            type: 'string',
-            enum: ['soft', 'softThenForce', 'force'],
-            default: 'softThenForce',
-          }),
-        ),
-        timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 600, default: 60 })),
+        mode: withDefault(oneOf('soft', 'softThenForce', 'force'), 'softThenForce'),
+        timeoutSeconds: withDefault(Type.Integer({ minimum: 1, maximum: 600 }), 60),
       }),
       pointOfNoReturn: 'hypervisor.turnOff',
       steps: [
@@ -200,9 +210,7 @@ export const instance = kind({
       via: 'rebooting',
       to: 'running',
       input: object({
-        mode: Type.Optional(
-          Type.Unsafe<'soft' | 'force'>({ type: 'string', enum: ['soft', 'force'], default: 'soft' }),
-        ),
+        mode: withDefault(oneOf('soft', 'force'), 'soft'),
       }),
       steps: [locate, { name: 'hypervisor.reboot', system: 'libvirt', undo: null }],
     },

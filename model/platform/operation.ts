@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, field, instant, integer, json, kind, object, ref, text, Uuid } from '../kind.ts';
+import { boolean, field, instant, integer, json, kind, object, ref, text, Uuid, withDefault } from '../kind.ts';
 
 export const operationStates = [
   'queued',
@@ -71,11 +71,11 @@ export const operation = kind({
             'must be an action of a kind, such as instance.stop',
           ),
         }),
-        input: Type.Optional(
+        input: withDefault(
           Type.Record(Type.String(), Type.Unknown(), {
             description: 'What the action takes, the same for all; no secrets',
-            default: {},
           }),
+          {},
         ),
         targets: Type.Object(
           {
@@ -89,11 +89,14 @@ export const operation = kind({
           },
           { additionalProperties: false, description: 'Either ids or a filter; all in one project, or none in any' },
         ),
-        maxParallel: Type.Optional(Type.Integer({ minimum: 1, maximum: 50, default: 10 })),
-        stopOnFailure: Type.Optional(
-          Type.Boolean({ default: false, description: 'Begin no further one once one has failed; what is done stays' }),
+        maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 50 }), 10),
+        stopOnFailure: withDefault(
+          Type.Boolean({ description: 'Begin no further one once one has failed; what is done stays' }),
+          false,
         ),
       }),
+      // A filter has found them by then.
+      tells: object({ targets: object({ ids: Type.Array(Uuid) }) }),
       steps: [
         { name: 'operation', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },
       ],

@@ -108,6 +108,8 @@ export const schedule = kind({
       mode: 'operation',
       from: ['active'],
       cancellable: true,
+      // Who asks for the change may say anew what is run, or when: in that name it runs from then on.
+      tells: object({ patch: Type.Record(Type.String(), Type.Unknown()), takesOver: Type.Boolean() }),
       steps: [
         { name: 'schedules.plan', system: 'record', undo: null },
         { name: 'schedules.write', system: 'record', undo: 'the values before' },
@@ -130,6 +132,8 @@ export const schedule = kind({
       mode: 'operation',
       holdsTarget: false,
       cancellable: true,
+      // Of a run that was due, and not asked for.
+      tells: object({ dueAt: Type.Optional(Instant) }),
       steps: [
         { name: 'schedules.expand', system: 'record', undo: null },
         { name: 'action', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },

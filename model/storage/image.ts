@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, choice, field, instant, integer, kind, ref, text } from '../kind.ts';
+import { boolean, choice, field, instant, integer, kind, object, oneOf, ref, text } from '../kind.ts';
 
 export const image = kind({
   name: 'image',
@@ -50,6 +50,14 @@ export const image = kind({
       via: 'importing',
       to: 'ready',
       cancellable: true,
+      tells: object({
+        // Imports that began before uploads had ids have none.
+        uploadId: Type.Optional(Type.String()),
+        sizeBytes: Type.Integer(),
+        sha256: Type.String(),
+        format: oneOf('raw', 'qcow2'),
+        virtualSizeBytes: Type.Integer(),
+      }),
       steps: [
         { name: 'images.verify', system: 'rgw', undo: 'delete upload' },
         { name: 'images.publish', system: 'rgw', undo: 'delete object' },

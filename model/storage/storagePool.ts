@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, choice, field, integer, json, kind, object, ref, refs } from '../kind.ts';
+import { boolean, choice, field, integer, json, kind, object, ref, refs, withDefault } from '../kind.ts';
 import { poolTypeNames } from './poolTypes.ts';
 
 const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
@@ -70,13 +70,13 @@ export const storagePool = kind({
       operatorOnly: true,
       from: ['ready'],
       input: object({
-        unusedForSeconds: Type.Optional(
+        unusedForSeconds: withDefault(
           Type.Integer({
             minimum: 0,
             maximum: 315_360_000,
-            default: 86_400,
             description: 'Those alone that have been of no use for so long; of a pool that is overfull, any',
           }),
+          86_400,
         ),
       }),
       pointOfNoReturn: 'storagePools.cleanCache',

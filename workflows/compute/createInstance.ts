@@ -1,26 +1,17 @@
-import { saga } from '../saga.ts';
 import { hypervisor, images, networkInterfaces, placement, volumes } from '../steps.ts';
-
-export interface CreateInstance {
-  instanceId: string;
-  requestedHostId?: string | null;
-  startOnCreate?: boolean;
-}
+import { workflow } from '../workflow.ts';
 
 /**
  * Deploys an instance: a host and pools, disks cloned from the image, ports, first boot.
  *
  * Disks and ports do not need each other and are made side by side. A cached image stays when a later step fails: it is a cache.
  */
-export async function createInstance({
-  instanceId,
-  requestedHostId,
-  startOnCreate = true,
-}: CreateInstance): Promise<{ hostId: string }> {
-  return saga(async (step) => {
+export const createInstance = workflow(
+  'instance.create',
+  async (step, { instanceId, requestedHostId, startOnCreate }) => {
     const { hostId, uncached, volumeIds } = await step(placement.reserve, {
       instanceId,
-      requestedHostId: requestedHostId ?? null,
+      requestedHostId,
     });
     for (const { imageId, poolId } of uncached) await step(images.cache, { hostId, imageId, poolId });
     await Promise.all([
@@ -34,5 +25,5 @@ export async function createInstance({
     await step(hypervisor.boot, { instanceId, hostId });
     await step(networkInterfaces.awaitUp, { instanceId, hostId });
     return { hostId };
-  });
-}
+  },
+);

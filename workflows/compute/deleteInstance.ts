@@ -1,24 +1,18 @@
-import { saga } from '../saga.ts';
 import { hypervisor, instances, networkInterfaces, placement, volumeRecords, volumes } from '../steps.ts';
-
-export interface DeleteInstance {
-  instanceId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /**
  * Destroys an instance, running or stopped: off its host, its ports unplugged, its data volumes detached, its root volume in
  * the trash. All of it can be undone, by a rollback now and by a recovery until the recovery window ends.
  */
-export async function deleteInstance({ instanceId }: DeleteInstance): Promise<void> {
-  await saga(async (step) => {
-    const { hostId, storageHostId, volumeIds } = await step(instances.locate, { instanceId });
-    const data = await step(volumeRecords.attached, { instanceId });
-    if (hostId) await step(hypervisor.leave, { instanceId, hostId });
-    await step(networkInterfaces.unplug, { instanceId, ...(hostId ? { hostId } : {}) });
-    // After the guest has left and before it could be booted again: a rollback boots it with all its disks.
-    for (const volume of data) await step(volumeRecords.freeSlot, { instanceId, ...volume });
-    // No volumes here means that the root volume was asked to be kept.
-    if (volumeIds.length > 0) await step(volumes.trash, { hostId: storageHostId, volumeIds });
-    if (hostId) await step(placement.vacate, { instanceId, hostId });
-  });
-}
+export const deleteInstance = workflow('instance.delete', async (step, { instanceId }) => {
+  const { hostId, storageHostId, volumeIds } = await step(instances.locate, { instanceId });
+  const data = await step(volumeRecords.attached, { instanceId });
+  if (hostId) await step(hypervisor.leave, { instanceId, hostId });
+  await step(networkInterfaces.unplug, { instanceId, ...(hostId ? { hostId } : {}) });
+  // After the guest has left and before it could be booted again: a rollback boots it with all its disks.
+  for (const volume of data) await step(volumeRecords.freeSlot, { instanceId, ...volume });
+  // No volumes here means that the root volume was asked to be kept.
+  if (volumeIds.length > 0) await step(volumes.trash, { hostId: storageHostId, volumeIds });
+  if (hostId) await step(placement.vacate, { instanceId, hostId });
+});

@@ -1,19 +1,5 @@
-import { saga } from '../saga.ts';
 import { hypervisor, networkInterfaces, placement } from '../steps.ts';
-
-export interface MigrateInstance {
-  instanceId: string;
-  /** Where to; chosen by placement when not given. */
-  hostId?: string | null;
-  bandwidthBytesPerSec?: number | null;
-}
-
-export interface Migrated {
-  hostId: string;
-  downtimeMs: number;
-  totalMs: number;
-  transferredBytes: number;
-}
+import { workflow } from '../workflow.ts';
 
 /**
  * Moves a running instance to another host of its cluster without stopping it.
@@ -21,12 +7,9 @@ export interface Migrated {
  * Until the switch-over the source goes on as if nothing had been. After it there is no way back: the source copy no longer
  * exists, so what follows only goes forward.
  */
-export async function migrateInstance({
-  instanceId,
-  hostId = null,
-  bandwidthBytesPerSec = null,
-}: MigrateInstance): Promise<Migrated> {
-  return saga(async (step) => {
+export const migrateInstance = workflow(
+  'instance.migrate',
+  async (step, { instanceId, hostId, bandwidthBytesPerSec }) => {
     const move = { instanceId, ...(await step(placement.reserveMove, { instanceId, hostId })) };
     const { sourceHostId, targetHostId } = move;
     const source = { instanceId, hostId: sourceHostId };
@@ -37,5 +20,5 @@ export async function migrateInstance({
     await step(hypervisor.leaveSource, { ...source, targetHostId });
     await step(placement.settleMove, move);
     return { hostId: targetHostId, ...figures };
-  });
-}
+  },
+);

@@ -1,13 +1,7 @@
-import { saga } from '../saga.ts';
 import { securityGroups } from '../steps.ts';
-
-export interface CreateSecurityGroup {
-  securityGroupId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Makes a security group with its rules. */
-export async function createSecurityGroup({ securityGroupId }: CreateSecurityGroup): Promise<void> {
-  await saga(async (step) => {
-    await step(securityGroups.make, { securityGroupId });
-  });
-}
+export const createSecurityGroup = workflow('securityGroup.create', async (step, { securityGroupId }) => {
+  await step(securityGroups.make, { securityGroupId });
+});

@@ -1,13 +1,7 @@
-import { saga } from '../saga.ts';
 import { subnets } from '../steps.ts';
-
-export interface CreateSubnet {
-  subnetId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Makes a subnet: the options that OVN answers DHCP with. */
-export async function createSubnet({ subnetId }: CreateSubnet): Promise<void> {
-  await saga(async (step) => {
-    await step(subnets.make, { subnetId });
-  });
-}
+export const createSubnet = workflow('subnet.create', async (step, { subnetId }) => {
+  await step(subnets.make, { subnetId });
+});

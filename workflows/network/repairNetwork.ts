@@ -1,23 +1,17 @@
-import { saga } from '../saga.ts';
 import { networkInterfaces, networkRecords, networks, securityGroups, subnets } from '../steps.ts';
-
-export interface RepairNetwork {
-  networkId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /**
  * Writes a network's rows anew from the records, from the switch up to the ports.
  *
  * It only goes forward: every step makes what should be there already, and the undo of each would remove what is in use.
  */
-export async function repairNetwork({ networkId }: RepairNetwork): Promise<void> {
-  await saga(async (step) => {
-    const { subnetIds, securityGroupIds, instances } = await step(networkRecords.contents, { networkId });
-    step.commit();
-    await step(networks.make, { networkId });
-    for (const subnetId of subnetIds) await step(subnets.make, { subnetId });
-    for (const securityGroupId of securityGroupIds) await step(securityGroups.make, { securityGroupId });
-    for (const { instanceId, hostId } of instances)
-      await step(networkInterfaces.plug, hostId ? { instanceId, hostId } : { instanceId });
-  });
-}
+export const repairNetwork = workflow('network.repair', async (step, { networkId }) => {
+  const { subnetIds, securityGroupIds, instances } = await step(networkRecords.contents, { networkId });
+  step.commit();
+  await step(networks.make, { networkId });
+  for (const subnetId of subnetIds) await step(subnets.make, { subnetId });
+  for (const securityGroupId of securityGroupIds) await step(securityGroups.make, { securityGroupId });
+  for (const { instanceId, hostId } of instances)
+    await step(networkInterfaces.plug, hostId ? { instanceId, hostId } : { instanceId });
+});

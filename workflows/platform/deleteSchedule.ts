@@ -1,11 +1,7 @@
-import { saga } from '../saga.ts';
 import { schedules } from '../steps.ts';
-
-export interface DeleteSchedule {
-  scheduleId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Ends a schedule. What it has made stays, and so does a run that is under way. */
-export async function deleteSchedule({ scheduleId }: DeleteSchedule): Promise<void> {
-  await saga((step) => step(schedules.withdraw, { scheduleId }));
-}
+export const deleteSchedule = workflow('schedule.delete', (step, { scheduleId }) =>
+  step(schedules.withdraw, { scheduleId }),
+);

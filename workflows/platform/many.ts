@@ -26,7 +26,7 @@ export async function sideBySide<T>(
 
 /** Answers which have failed, how many have succeeded, and how many were not begun any more. */
 export async function runEach(
-  step: Step,
+  { child, problemOf }: Pick<Step, 'child' | 'problemOf'>,
   pieces: readonly Piece[],
   { maxParallel, stopOnFailure = false }: { maxParallel: number; stopOnFailure?: boolean },
 ): Promise<{ succeeded: number; failed: Failed[]; notRun: number }> {
@@ -34,10 +34,10 @@ export async function runEach(
   let succeeded = 0;
   await sideBySide(pieces, maxParallel, async ({ about, request }, endEarly) => {
     try {
-      await step.child(request);
+      await child(request);
       succeeded += 1;
     } catch (error) {
-      const { code, message } = step.problemOf(error);
+      const { code, message } = problemOf(error);
       failed.push({ targetId: about, code, message });
       if (stopOnFailure) endEarly();
     }

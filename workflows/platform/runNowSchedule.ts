@@ -1,41 +1,30 @@
 import { ApplicationFailure } from '@temporalio/workflow';
-import { saga } from '../saga.ts';
 import { schedules } from '../steps.ts';
+import { workflow } from '../workflow.ts';
 import { partsOf, runEach } from './many.ts';
-
-export interface RunNowSchedule {
-  scheduleId: string;
-  /** Of a run that was due, and not asked for. */
-  dueAt?: string;
-}
 
 /**
  * A run of a schedule: its action on each of its targets, so many at a time, then the end of those of its products that its retention does not
  * keep. Each is an operation of its own, and what one has done stays, whatever becomes of the others. It fails when one of them has failed.
  */
-export async function runNowSchedule({
-  scheduleId,
-  dueAt,
-}: RunNowSchedule): Promise<{ succeeded: number; removed: number }> {
-  return saga(async (step) => {
-    const { pieces, maxParallel, retains } = await step(schedules.expand, { scheduleId, ...(dueAt ? { dueAt } : {}) });
-    const done = await runEach(step, pieces, { maxParallel });
-    const gone = retains
-      ? await runEach(
-          step,
-          await step(schedules.expire, { scheduleId, failed: done.failed.map(({ targetId }) => targetId) }),
-          { maxParallel },
-        )
-      : { succeeded: 0, failed: [] };
-    const { succeeded } = done;
-    const removed = gone.succeeded;
-    const failed = [...done.failed, ...gone.failed];
-    if (failed.length > 0)
-      throw ApplicationFailure.nonRetryable(
-        `${failed.length} of ${succeeded + removed + failed.length} failed; the first: ${failed[0]?.message}`,
-        'PARTLY_FAILED',
-        partsOf({ succeeded, removed, failed }),
-      );
-    return { succeeded, removed };
-  });
-}
+export const runNowSchedule = workflow('schedule.runNow', async (step, { scheduleId, dueAt }) => {
+  const { pieces, maxParallel, retains } = await step(schedules.expand, { scheduleId, ...(dueAt ? { dueAt } : {}) });
+  const done = await runEach(step, pieces, { maxParallel });
+  const gone = retains
+    ? await runEach(
+        step,
+        await step(schedules.expire, { scheduleId, failed: done.failed.map(({ targetId }) => targetId) }),
+        { maxParallel },
+      )
+    : { succeeded: 0, failed: [] };
+  const { succeeded } = done;
+  const removed = gone.succeeded;
+  const failed = [...done.failed, ...gone.failed];
+  if (failed.length > 0)
+    throw ApplicationFailure.nonRetryable(
+      `${failed.length} of ${succeeded + removed + failed.length} failed; the first: ${failed[0]?.message}`,
+      'PARTLY_FAILED',
+      partsOf({ succeeded, removed, failed }),
+    );
+  return { succeeded, removed };
+});

@@ -1,19 +1,13 @@
-import { saga } from '../saga.ts';
 import { images, placement, volumeRecords, volumes } from '../steps.ts';
-
-export interface CreateVolume {
-  volumeId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Makes a volume: blank, from an image, or from a snapshot. A cached image stays when a later step fails: it is a cache. */
-export async function createVolume({ volumeId }: CreateVolume): Promise<{ poolId: string }> {
-  return saga(async (step) => {
-    const { poolId, hostId, uncached } = await step(placement.reserveSpace, { volumeId });
-    if (uncached) {
-      const { imageId } = await step(volumeRecords.locate, { volumeId });
-      if (imageId) await step(images.cache, { hostId, imageId, poolId });
-    }
-    await step(volumes.make, { hostId, volumeIds: [volumeId] });
-    return { poolId };
-  });
-}
+export const createVolume = workflow('volume.create', async (step, { volumeId }) => {
+  const { poolId, hostId, uncached } = await step(placement.reserveSpace, { volumeId });
+  if (uncached) {
+    const { imageId } = await step(volumeRecords.locate, { volumeId });
+    if (imageId) await step(images.cache, { hostId, imageId, poolId });
+  }
+  await step(volumes.make, { hostId, volumeIds: [volumeId] });
+  return { poolId };
+});

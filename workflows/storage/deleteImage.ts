@@ -1,14 +1,8 @@
-import { saga } from '../saga.ts';
 import { images } from '../steps.ts';
-
-export interface DeleteImage {
-  imageId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Removes an image from its store; there is no way back. Copies in pools stay: what was cloned from them lives on them. */
-export async function deleteImage({ imageId }: DeleteImage): Promise<void> {
-  await saga(async (step) => {
-    step.commit();
-    await step(images.remove, { imageId });
-  });
-}
+export const deleteImage = workflow('image.delete', async (step, { imageId }) => {
+  step.commit();
+  await step(images.remove, { imageId });
+});

@@ -1,14 +1,8 @@
-import { saga } from '../saga.ts';
 import { volumeRecords, volumes } from '../steps.ts';
-
-export interface RecoverVolume {
-  volumeId: string;
-}
+import { workflow } from '../workflow.ts';
 
 /** Brings a destroyed volume back from the trash. */
-export async function recoverVolume({ volumeId }: RecoverVolume): Promise<void> {
-  await saga(async (step) => {
-    const { hostId } = await step(volumeRecords.locate, { volumeId });
-    await step(volumes.restore, { hostId, volumeIds: [volumeId] });
-  });
-}
+export const recoverVolume = workflow('volume.recover', async (step, { volumeId }) => {
+  const { hostId } = await step(volumeRecords.locate, { volumeId });
+  await step(volumes.restore, { hostId, volumeIds: [volumeId] });
+});

@@ -1,10 +1,5 @@
-import { saga } from '../saga.ts';
 import { volumeRecords, volumes } from '../steps.ts';
-
-export interface ResizeVolume {
-  volumeId: string;
-  sizeGib: number;
-}
+import { workflow } from '../workflow.ts';
 
 /**
  * Grows a volume, live when its instance runs.
@@ -12,13 +7,11 @@ export interface ResizeVolume {
  * Live there is no way back: the guest sees the new space at once and may write there. Detached, the new space is untouched,
  * and the undo takes it away again.
  */
-export async function resizeVolume({ volumeId, sizeGib }: ResizeVolume): Promise<void> {
-  await saga(async (step) => {
-    const { hostId, instanceHostId, ...volume } = await step(volumeRecords.locate, { volumeId });
-    const growth = { volumeId, sizeGib, fromSizeGib: volume.sizeGib };
-    await step(volumeRecords.claimGrowth, growth);
-    const instanceId = instanceHostId ? volume.instanceId : null;
-    if (instanceId) step.commit();
-    await step(volumes.grow, { ...growth, hostId, instanceId });
-  });
-}
+export const resizeVolume = workflow('volume.resize', async (step, { volumeId, sizeGib }) => {
+  const { hostId, instanceHostId, ...volume } = await step(volumeRecords.locate, { volumeId });
+  const growth = { volumeId, sizeGib, fromSizeGib: volume.sizeGib };
+  await step(volumeRecords.claimGrowth, growth);
+  const instanceId = instanceHostId ? volume.instanceId : null;
+  if (instanceId) step.commit();
+  await step(volumes.grow, { ...growth, hostId, instanceId });
+});

@@ -1,9 +1,8 @@
 /** `createHost` as it was when each thing that happens at a host was a step of its own. */
-import type { CreateHost } from '../../../workflows/platform/createHost.ts';
 import { saga } from '../../../workflows/saga.ts';
 import { hosts } from '../../../workflows/steps.ts';
 
-export async function createHost({ hostId }: CreateHost): Promise<void> {
+export async function createHost({ hostId }: { hostId: string }): Promise<void> {
   await saga(async (step) => {
     await step(hosts.reach, { hostId });
     await step(hosts.authorizeKey, { hostId });

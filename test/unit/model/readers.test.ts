@@ -22,8 +22,8 @@ const readers: Record<string, string> = {
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
   'acceptance/compute/instance.ts':
     'instance.zoneId instance.instanceTypeId instance.source instance.rootVolume instance.dataVolumes instance.networkInterfaces ' +
-    'instance.requestedHostId instance.startOnCreate instance.userDataEncoding instance.stop(mode) instance.stop(timeoutSeconds) ' +
-    'instance.reboot(mode) instance.migrate(hostId) instance.migrate(bandwidthBytesPerSec) instanceType.vcpus instanceType.memoryMib ' +
+    'instance.requestedHostId instance.startOnCreate instance.userDataEncoding ' +
+    'instanceType.vcpus instanceType.memoryMib ' +
     'instanceType.rootVolumeTypeId instanceType.rootSizeGib instanceType.enabled image.minMemoryMib image.firmware image.enabled ' +
     'image.architecture securityGroup.zoneId',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
@@ -61,6 +61,9 @@ const readers: Record<string, string> = {
   'prisma/migrations/20261126005330_placement_follows_records/migration.sql':
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
   'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
+  'workflows/compute/stopInstance.ts': 'instance.stop(mode) instance.stop(timeoutSeconds)',
+  'workflows/compute/rebootInstance.ts': 'instance.reboot(mode)',
+  'workflows/compute/migrateInstance.ts': 'instance.migrate(hostId) instance.migrate(bandwidthBytesPerSec)',
   'workflows/platform/runManyOperation.ts': 'operation.runMany(maxParallel) operation.runMany(stopOnFailure)',
   'activities/platform/overdue.ts': 'snapshot.expiresAt',
 };
