@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { callbackSecretField, refuseDenied } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
+import { idOf, stepsOfType } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { rightsChanged } from '../database/rights.ts';
 import { forgetSecrets, hasSecret, seal, unseal } from '../database/secrets.ts';
@@ -553,12 +554,7 @@ async function acceptOperation(
   const quotaDelta = projectId ? await enforceQuota(accepting, { projectId }, rows) : {};
   if (change.dryRun)
     throw new DryRun({
-      steps: (action.steps ?? []).map(({ name, system, undo, when }) => ({
-        name,
-        system,
-        undo,
-        ...(when ? { when } : {}),
-      })),
+      steps: (await stepsOfType(tx, { id: idOf(`operationType/${type}`) }))[0]?.steps ?? [],
       pointOfNoReturn: action.pointOfNoReturn ?? null,
       locks: holds.map(({ kind: resourceKind, id, mode }) => ({ kind: resourceKind, id, mode })),
       placement: accepting.placement,

@@ -1,3 +1,5 @@
+import type { System } from '../model/kind.ts';
+
 /**
  * A step: what it does and how that is undone, side by side, with the same input.
  *
@@ -9,13 +11,27 @@ export interface StepPair<I, O> {
   undo?(input: I, context: StepContext): Promise<void>;
 }
 
-export const step = <I, O = void>(pair: StepPair<I, O>): StepPair<I, O> => pair;
+/** A step as workers register it, and as `operation-types` and dry runs tell of it. */
+export interface DescribedStep<I, O> extends StepPair<I, O> {
+  system: System;
+  /** What the undo does, in two or three words. */
+  undoText?: string;
+}
+
+type Undone<I> =
+  | { undo(input: I, context: StepContext): Promise<void>; undoText: string }
+  | { undo?: never; undoText?: never };
+
+/** Where it works stands here, and what its undo does stands beside its undo; nothing else says them again. */
+export const step = <I, O = void>(
+  pair: { system: System; do(input: I, context: StepContext): Promise<O> } & Undone<I>,
+): DescribedStep<I, O> => pair;
 
 /**
  * Several changes at one place as one step: most of what a short step costs is its way there and back. Done in this order, undone in reverse;
  * an attempt begins with the first again, since each can be done twice.
  */
-export const joined = <I>(...pairs: StepPair<I, void>[]): StepPair<I, void> => ({
+export const joined = <I>(...pairs: StepPair<I, void>[]): Required<StepPair<I, void>> => ({
   async do(input, context) {
     for (const pair of pairs) await pair.do(input, context);
   },

@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, made from the model. */
 import { cascade } from '../model/cascade.ts';
-import type { Action, Kind } from '../model/kind.ts';
+import { type Action, type Kind, nameOf } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
 import { viewsOf } from '../model/views.ts';
@@ -102,7 +102,7 @@ const areas: Record<string, string> = {
 
 /** What an action asks for and does, told from the model: permission, states, steps, and from where on there is no way back. */
 function storyOf(kind: Kind, verb: string, { mode, from, steps, pointOfNoReturn, operatorOnly }: Action): string {
-  const named = steps?.map(({ name }) => `\`${name}\``).join(', ');
+  const named = steps?.map((step) => `\`${nameOf(step)}\``).join(', ');
   return [
     `Needs the permission \`${kind.name}.${verb}\`${operatorOnly ? ', which operators have' : ''}.`,
     ...(from ? [`Possible in: ${from.join(', ')}.`] : []),

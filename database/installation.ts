@@ -1,5 +1,6 @@
 /** What every installation has from its first start: root of the tree of tenants, ready-made roles, settings, the catalogue of actions. */
 import { createHash, randomBytes } from 'node:crypto';
+import type { Action, StepDescription } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { declaredSettings } from '../model/platform/declaredSettings.ts';
 import { maintenance, maintenanceAction, maintenanceNames } from '../model/platform/maintenance.ts';
@@ -52,8 +53,16 @@ const endSchedules = statement((p: Values<{ managedBy: Record<string, unknown>; 
     .where((eb) => eb.not(isAmong(eb.ref('id'), p.declared))),
 );
 
+/** What `operation-types` answers of an action is what its dry runs answer. */
+export const stepsOfType = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operationType').select('steps').where('id', '=', p.id),
+);
+
+/** How the steps of an action are told. Only `activities/` knows, which nothing here may import. */
+export type StepsOf = (action: Action) => StepDescription[];
+
 /** Brings the fixed records up to date; safe to run in several processes at once. */
-export async function ensureInstallation(database: Database): Promise<void> {
+export async function ensureInstallation(database: Database, stepsOf: StepsOf): Promise<void> {
   await transaction(database, async (tx) => {
     await oneAtATime(tx);
     await ensureGuards(tx);
@@ -158,7 +167,7 @@ export async function ensureInstallation(database: Database): Promise<void> {
     await upsert('schedule', maintenanceRows(), ['description', 'everySeconds', 'overlap', 'windowSeconds']);
     const declared = maintenanceRows().map(({ id }) => String(id));
     await endSchedules(tx, { managedBy: { ...platformOwner }, declared });
-    await upsert('operationType', operationTypeRows(), [
+    await upsert('operationType', operationTypeRows(stepsOf), [
       'description',
       'inputSchema',
       'steps',
@@ -189,7 +198,7 @@ function maintenanceRows(): Record<string, unknown>[] {
   });
 }
 
-function operationTypeRows(): Record<string, unknown>[] {
+function operationTypeRows(stepsOf: StepsOf): Record<string, unknown>[] {
   return allKinds.flatMap((kind) =>
     Object.entries(kind.actions)
       .filter(([, action]) => action.mode === 'operation')
@@ -202,7 +211,7 @@ function operationTypeRows(): Record<string, unknown>[] {
           verb === 'create'
             ? createSchema(kind)
             : ((action.input as unknown as JsonSchema | undefined) ?? { type: 'object', properties: {} }),
-        steps: action.steps ?? [],
+        steps: stepsOf(action),
         pointOfNoReturn: action.pointOfNoReturn ?? null,
         lockMode: action.holdsTarget === false ? null : (action.lock ?? 'X'),
         cancellable: action.cancellable === true,

@@ -3,6 +3,7 @@
  * own that is started again when it dies. The demo, the tests and a first try use it; a real installation runs the same processes
  * under its service manager.
  */
+
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -10,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import { stepsOf } from '../activities/operationTypes.ts';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
 import { ensureDatabase, postgresPidFile, startPostgres } from '../postgres/embedded.ts';
@@ -272,7 +274,7 @@ async function prepareDatabase(home: string, databaseUrl: string): Promise<strin
   await migrate(databaseUrl);
   const database = openDatabase(databaseUrl, 2);
   try {
-    await ensureInstallation(database);
+    await ensureInstallation(database, stepsOf);
     const token = await ensureFirstKey(database);
     const path = join(home, 'admin-token');
     if (token) writeFileSync(path, token, { mode: 0o600 });

@@ -32,7 +32,7 @@ export const cascade = {
   tells: object({ kind: Type.String(), id: Uuid }),
   pointOfNoReturn: 'remove',
   steps: [
-    { name: 'cascades.plan', system: 'record', undo: null },
+    'cascades.plan',
     { ...child, name: 'destroy', undo: 'recover it, start it, attach it' },
     { ...child, name: 'remove', undo: null },
   ],

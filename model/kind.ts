@@ -115,13 +115,22 @@ export type LockMode = 'S' | 'X' | 'D';
 /** `operation`: the step is an operation itself, a child of the one that it is a step of. */
 export type System = 'operation' | 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host';
 
-/** One step of a workflow as people see it: `<area>.<name>` as registered with the worker. */
+/**
+ * One step of a workflow, as an action declares it: `<area>.<name>` as registered with the worker, whose activity says where it works and what
+ * its undo does. With `when` it is part of a run only under some condition, such as "when the image is not cached yet". A step that is an
+ * operation has no activity to say that.
+ */
+export type StepDeclaration =
+  | string
+  | { name: string; when: string }
+  | { name: string; system: 'operation'; undo: string | null; when: string };
+
+/** A step as people see it. */
 export interface StepDescription {
   name: string;
   system: System;
   /** What the undo does, in two or three words; null where there is nothing to undo. */
   undo: string | null;
-  /** The step is part of a run only under some condition, such as "when the image is not cached yet". */
   when?: string;
 }
 
@@ -148,7 +157,7 @@ export interface Action {
   lock?: LockMode;
   /** false: it holds nothing of its target, which may change, or go, while it runs. Its operations would else wait for whoever waits for it. */
   holdsTarget?: false;
-  steps?: readonly StepDescription[];
+  steps?: readonly StepDeclaration[];
   /** Name of the first step that can not be undone. */
   pointOfNoReturn?: string;
   cancellable?: boolean;
@@ -242,7 +251,10 @@ type Sound<A extends Record<string, Action>, S extends string> = {
 };
 
 /** Names of the steps that an action declares. */
-export type StepOf<A extends Action> = NonNullable<A['steps']>[number]['name'];
+export type StepOf<A extends Action> = NameOf<NonNullable<A['steps']>[number]>;
+type NameOf<S> = S extends { name: infer N extends string } ? N : S extends string ? S : never;
+
+export const nameOf = (step: StepDeclaration): string => (typeof step === 'string' ? step : step.name);
 
 /** Keeps what is written as it is written: what follows from an action, such as what its workflow may do, is told from its literal type. */
 export const kind = <

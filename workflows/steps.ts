@@ -85,6 +85,8 @@ export const hosts = refs<Area<typeof Hosts>, 'hosts'>('hosts', 'host', {
   installAgent: { deadlineSeconds: 300 },
   configureHypervisor: { deadlineSeconds: 120 },
   connectStorage: { deadlineSeconds: 300 },
+  renewHypervisor: { deadlineSeconds: 120 },
+  renewStorage: { deadlineSeconds: 300 },
   probe: { deadlineSeconds: 120 },
   enable: { where: 'record' },
   disable: { where: 'record' },

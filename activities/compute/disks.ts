@@ -25,10 +25,12 @@ const isThere = statement((p: Values<OnGuest>) =>
 export const guestVolumes = (world: World) => ({
   /** Live, in the guest and its definition. */
   plug: step({
+    system: 'libvirt',
     async do({ hostId, volumeId, instanceId }: OnGuest) {
       const volume = await oneOf(world, volumeId);
       await (await guestsOn(world, hostId)).ensureDisk(instanceId, diskOf(volume));
     },
+    undoText: 'unplug',
     undo: ({ hostId, volumeId, instanceId }) =>
       unlessDead(world, hostId, async () =>
         (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, false),
@@ -36,6 +38,7 @@ export const guestVolumes = (world: World) => ({
   }),
 
   unplug: step({
+    system: 'libvirt',
     async do({ hostId, volumeId, instanceId }: OnGuest) {
       // Where the records say, and nowhere else: a guest that runs elsewhere holds the disk there.
       const [there] = await isThere(world.database.pool, { volumeId, instanceId, hostId });
@@ -45,6 +48,7 @@ export const guestVolumes = (world: World) => ({
         (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, true),
       );
     },
+    undoText: 'plug in again',
     async undo({ hostId, volumeId, instanceId }) {
       const volume = await oneOf(world, volumeId);
       await unlessDead(world, hostId, async () =>
@@ -56,8 +60,9 @@ export const guestVolumes = (world: World) => ({
     },
   }),
 
-  /** Grows the volume; in use, through the guest's host, so that the guest sees it at once. */
+  /** Grows a volume that no running guest has. Runs that began before `growLive` was a step of its own name an instance that has it. */
   grow: step({
+    system: 'rbd',
     async do({
       hostId,
       volumeId,
@@ -68,10 +73,20 @@ export const guestVolumes = (world: World) => ({
       mustBeAble((await oneOf(world, volumeId)).pool, 'growInUse');
       await (await guestsOn(world, hostId)).growDisk(instanceId, volumeId, sizeGib);
     },
+    undoText: 'shrink back',
     async undo({ hostId, volumeId, fromSizeGib, instanceId }) {
       // In use it can not shrink again: the guest may have written there. Detached, the new space is untouched.
       if (instanceId) return;
       await setSizeInPool(world, { hostId, volumeId }, { sizeGib: fromSizeGib, allowShrink: true });
+    },
+  }),
+
+  /** Through the guest's host, so that the guest sees it at once, and may write there: it can not shrink again. */
+  growLive: step({
+    system: 'libvirt',
+    async do({ hostId, volumeId, sizeGib, instanceId }: OnGuest & { sizeGib: number }) {
+      mustBeAble((await oneOf(world, volumeId)).pool, 'growInUse');
+      await (await guestsOn(world, hostId)).growDisk(instanceId, volumeId, sizeGib);
     },
   }),
 });
@@ -85,6 +100,7 @@ interface Snapshot {
 export const guestSnapshots = (world: World) => ({
   /** The snapshot, between freeze and thaw when the guest is to be quiesced: it is thawed whatever happens. */
   take: step({
+    system: 'rbd',
     async do({ freezeInstanceId, ...snapshot }: Snapshot, context): Promise<{ frozen: boolean }> {
       if (!freezeInstanceId) {
         await takeSnapshot(world, snapshot, context);
@@ -99,6 +115,7 @@ export const guestSnapshots = (world: World) => ({
         await guests.thaw(freezeInstanceId);
       }
     },
+    undoText: 'remove, thaw',
     async undo({ freezeInstanceId, ...snapshot }) {
       await removeSnapshot(world, snapshot);
       // A guest that was frozen on a host that is away is thawed when that is back; on a dead one there is none.

@@ -136,12 +136,15 @@ async function forgetSource(
 export const hypervisor = (world: World) => ({
   /** Defined and running. The undo forces it off and forgets the definition. */
   boot: step({
+    system: 'libvirt',
     do: (input: OnHost, context) => boot(world, input, context),
+    undoText: 'force off, undefine',
     undo: (input) => leave(world, input),
   }),
 
   /** Asks the guest to shut down. Answers false when it did not within the time. */
   shutDown: step({
+    system: 'libvirt',
     async do(
       { instanceId, hostId, timeoutSeconds }: OnHost & { timeoutSeconds: number },
       { operationId },
@@ -156,6 +159,7 @@ export const hypervisor = (world: World) => ({
       }
     },
     /** A guest that did shut down, for a stop that failed afterwards, is started again. */
+    undoText: 'start again',
     async undo({ instanceId, hostId }, { operationId }) {
       await unlessDead(world, hostId, async () => {
         const guests = await guestsOn(world, hostId);
@@ -167,6 +171,7 @@ export const hypervisor = (world: World) => ({
 
   /** What the guest is doing, and the instant, in the database's time, at which it was asked. Whatever was heard before is answered with it. */
   observe: step({
+    system: 'libvirt',
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
       if (await isDead(world, hostId)) return { running: false, reason: 'hostFailed', askedAt: '' };
       const [now] = await run<{ askedAt: string }>(world.database.pool, `SELECT now()::text AS "askedAt"`);
@@ -175,15 +180,18 @@ export const hypervisor = (world: World) => ({
     },
   }),
 
-  turnOff: step({ do: (input: OnHost) => leave(world, input) }),
+  turnOff: step({ system: 'libvirt', do: (input: OnHost) => leave(world, input) }),
 
   /** A destroyed instance leaves its host; the undo boots it again, as after a power failure. */
   leave: step({
+    system: 'libvirt',
     do: (input: OnHost) => leave(world, input),
+    undoText: 'boot again',
     undo: (input, context) => unlessDead(world, input.hostId, () => boot(world, input, context)),
   }),
 
   reboot: step({
+    system: 'libvirt',
     async do({ instanceId, hostId, mode }: OnHost & { mode: 'soft' | 'force' }, { operationId }) {
       const guests = await guestsOn(world, hostId);
       if (mode === 'force') await guests.reset(instanceId);
@@ -193,6 +201,7 @@ export const hypervisor = (world: World) => ({
 
   /** Copies memory and switches over. Asked again after a lost answer, the host that runs the guest decides. */
   migrate: step({
+    system: 'libvirt',
     async do(
       {
         instanceId,
@@ -235,6 +244,7 @@ export const hypervisor = (world: World) => ({
         },
       );
     },
+    undoText: 'abort job, or bring back',
     async undo({ instanceId, hostId, targetHostId }, context) {
       if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId, context);
       const source = await guestsOn(world, hostId);
@@ -279,6 +289,7 @@ export const hypervisor = (world: World) => ({
 
   /** What a migration may leave at the source: a definition without a guest, and what it has said. */
   leaveSource: step({
+    system: 'libvirt',
     async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
       // A source that is dead leaves nothing, and has nothing more to say.
       await unlessDead(world, hostId, async () => {

@@ -22,6 +22,7 @@ const told = toldColumns(kindOf('instance'));
 export const instances = (world: World) => ({
   /** What the records say of where an instance and its own volumes are. Whoever asks is about to work on its host, so that has to answer. */
   locate: step({
+    system: 'record',
     async do({ instanceId }: { instanceId: string }): Promise<Located> {
       const { prisma, pool } = world.database;
       const instance = await prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
@@ -40,6 +41,7 @@ export const instances = (world: World) => ({
 
   /** The host has said that the guest runs: what was heard before it was asked is answered. */
   trust: step({
+    system: 'record',
     async do({ instanceId, hostId, askedAt }: { instanceId: string; hostId: string; askedAt: string }, context) {
       await asHolder(world.database, context, (tx) =>
         run(
@@ -53,6 +55,7 @@ export const instances = (world: World) => ({
 
   /** The operation, which found the guest off, leaves the instance stopped; those who follow stopped instances are told. */
   becomeStopped: step({
+    system: 'record',
     async do({ instanceId, reason }: { instanceId: string; reason: string }, context) {
       const { operationId } = context;
       await asHolder(world.database, context, async (tx) => {
@@ -87,6 +90,7 @@ export const instances = (world: World) => ({
 
   /** The instance's end in the records, beyond its own state: interfaces free their addresses when the operation leaves them. */
   forget: step({
+    system: 'record',
     async do({ instanceId }: { instanceId: string }, context) {
       await asHolder(world.database, context, (tx) =>
         run(

@@ -95,6 +95,7 @@ async function placing<T>(database: Database, context: StepContext, body: (tx: C
 export const placement = ({ database }: World) => ({
   /** A host for the instance and a pool for each of its volumes that has none yet. */
   reserve: step({
+    system: 'placement',
     async do(
       { instanceId, requestedHostId }: { instanceId: string; requestedHostId?: string | null },
       context,
@@ -139,6 +140,7 @@ export const placement = ({ database }: World) => ({
         return { hostId, uncached, volumeIds: volumes.map((volume) => volume.id) };
       });
     },
+    undoText: 'drop claim',
     async undo({ instanceId }, context) {
       const { operationId } = context;
       await asHolder(database, context, async (tx) => {
@@ -154,6 +156,7 @@ export const placement = ({ database }: World) => ({
 
   /** The instance has left its host. */
   release: step({
+    system: 'placement',
     async do({ instanceId }: { instanceId: string }, context) {
       await asHolder(database, context, async (tx) => {
         await run(
@@ -168,6 +171,7 @@ export const placement = ({ database }: World) => ({
 
   /** As release, for an instance that is destroyed; the undo takes the very room back. */
   vacate: step({
+    system: 'placement',
     async do({ instanceId }: { instanceId: string; hostId: string }, context) {
       await asHolder(database, context, async (tx) => {
         await run(
@@ -178,6 +182,7 @@ export const placement = ({ database }: World) => ({
         await dropClaims(tx, '"instanceId" = $1', [instanceId]);
       });
     },
+    undoText: 'claim again',
     async undo({ instanceId, hostId }, context) {
       const { operationId } = context;
       await asHolder(database, context, async (tx) => {
@@ -200,6 +205,7 @@ export const placement = ({ database }: World) => ({
 
   /** Room on another host of the same cluster; both claims are held while the guest is on its way. */
   reserveMove: step({
+    system: 'placement',
     async do(
       { instanceId, hostId }: { instanceId: string; hostId?: string | null },
       context,
@@ -235,6 +241,7 @@ export const placement = ({ database }: World) => ({
         return { sourceHostId: source, targetHostId: target };
       });
     },
+    undoText: 'drop target claim',
     async undo({ instanceId }, context) {
       const { operationId } = context;
       await asHolder(database, context, (tx) =>
@@ -249,6 +256,7 @@ export const placement = ({ database }: World) => ({
 
   /** The instance is at home on its new host. */
   settleMove: step({
+    system: 'placement',
     async do(
       {
         instanceId,
@@ -274,6 +282,7 @@ export const placement = ({ database }: World) => ({
 
   /** A pool for a volume that stands alone, and a host that reaches it to do the work. */
   reserveSpace: step({
+    system: 'placement',
     async do(
       { volumeId }: { volumeId: string },
       context,
@@ -303,6 +312,7 @@ export const placement = ({ database }: World) => ({
         };
       });
     },
+    undoText: 'drop claim',
     async undo({ volumeId }, context) {
       await asHolder(database, context, (tx) =>
         run(

@@ -78,12 +78,15 @@ async function write(world: World, networkId: string): Promise<void> {
 export const networks = (world: World) => ({
   /** The network's logical switch, and the port group that closes inbound traffic. */
   make: step({
+    system: 'ovn',
     do: ({ networkId }: { networkId: string }) => write(world, networkId),
+    undoText: 'delete switch',
     async undo({ networkId }) {
       await world.northbound.transact(`remove network ${networkId}`, remove(networkId));
     },
   }),
   remove: step({
+    system: 'ovn',
     async do({ networkId }: { networkId: string }) {
       await world.northbound.transact(`remove network ${networkId}`, remove(networkId));
     },

@@ -162,25 +162,32 @@ async function unplug(world: World, instanceId: string): Promise<void> {
 export const networkInterfaces = (world: World) => ({
   /** Switch ports with addresses, port security, DHCP and security groups, all in one transaction; bound to a host if one is named. */
   plug: step({
+    system: 'ovn',
     do: ({ instanceId, hostId }: InstanceRef & { hostId?: string }) => plug(world, instanceId, hostId ?? null),
+    undoText: 'delete ports',
     undo: ({ instanceId }) => unplug(world, instanceId),
   }),
 
   /** The opposite of plug, for an instance that is destroyed; its addresses stay reserved. */
   unplug: step({
+    system: 'ovn',
     do: ({ instanceId }: InstanceRef & { hostId?: string | null }) => unplug(world, instanceId),
+    undoText: 'create ports',
     undo: ({ instanceId, hostId }) => plug(world, instanceId, hostId ?? null),
   }),
 
   bind: step({
+    system: 'ovn',
     do: ({ instanceId, hostId }: OnHost) => request(world, instanceId, [hostId], { must: true }),
+    undoText: 'unbind',
     undo: ({ instanceId }) => request(world, instanceId, [], { must: false }),
   }),
 
-  unbind: step({ do: ({ instanceId }: InstanceRef) => request(world, instanceId, [], { must: false }) }),
+  unbind: step({ system: 'ovn', do: ({ instanceId }: InstanceRef) => request(world, instanceId, [], { must: false }) }),
 
   /** Bounded: a port that does not come up in time is an unreachable guest, and no success. */
   awaitUp: step({
+    system: 'ovn',
     async do({ instanceId, hostId }: OnHost) {
       const ports = await living(world, instanceId);
       if (ports.length === 0) return;
@@ -204,9 +211,11 @@ export const networkInterfaces = (world: World) => ({
   }),
 
   bindToBoth: step({
+    system: 'ovn',
     do: ({ instanceId, sourceHostId, targetHostId }: InstanceRef & { sourceHostId: string; targetHostId: string }) =>
       request(world, instanceId, [sourceHostId, targetHostId], { must: true }),
     /** Where the guest is now: its source, unless that is dead and the guest had left it. */
+    undoText: 'source only',
     async undo({ instanceId, sourceHostId }) {
       const { hostId } = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
       await request(world, instanceId, [hostId ?? sourceHostId], { must: false });
@@ -215,6 +224,7 @@ export const networkInterfaces = (world: World) => ({
 
   /** Only once the port is up at the target: clearing the second chassis earlier can lose the guest's announcement. */
   bindToTarget: step({
+    system: 'ovn',
     async do({ instanceId, targetHostId }: InstanceRef & { targetHostId: string }) {
       await request(world, instanceId, [targetHostId], { must: true });
     },

@@ -11,6 +11,7 @@ export interface NetworkContents {
 export const networkRecords = (world: World) => ({
   /** What the records say is on a network. */
   contents: step({
+    system: 'record',
     async do({ networkId }: { networkId: string }): Promise<NetworkContents> {
       const subnets = await run<{ id: string }>(
         world.database.pool,

@@ -122,17 +122,21 @@ async function remove(world: World, id: string): Promise<void> {
 export const securityGroups = (world: World) => ({
   /** The group's port group with its rules. Rows no group refers to are removed by OVSDB itself. */
   make: step({
+    system: 'ovn',
     async do({ securityGroupId }: { securityGroupId: string }) {
       const group = await world.database.prisma.securityGroup.findUniqueOrThrow({ where: { id: securityGroupId } });
       await write(world, securityGroupId, group.rules as Rule[]);
     },
+    undoText: 'delete port group',
     undo: ({ securityGroupId }) => remove(world, securityGroupId),
   }),
 
   /** The new rules in one transaction: no packet ever meets a half-changed set. */
   replaceRules: step({
+    system: 'ovn',
     do: ({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }) =>
       write(world, securityGroupId, rules),
+    undoText: 'old rules',
     async undo({ securityGroupId }) {
       const group = await world.database.prisma.securityGroup.findUniqueOrThrow({ where: { id: securityGroupId } });
       await write(world, securityGroupId, group.rules as Rule[]);
@@ -140,6 +144,7 @@ export const securityGroups = (world: World) => ({
   }),
 
   recordRules: step({
+    system: 'record',
     async do({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }, context) {
       await asHolder(world.database, context, (tx) =>
         run(tx, `UPDATE "securityGroup" SET rules = $2::jsonb WHERE id = $1`, [securityGroupId, JSON.stringify(rules)]),
@@ -147,5 +152,8 @@ export const securityGroups = (world: World) => ({
     },
   }),
 
-  remove: step({ do: ({ securityGroupId }: { securityGroupId: string }) => remove(world, securityGroupId) }),
+  remove: step({
+    system: 'ovn',
+    do: ({ securityGroupId }: { securityGroupId: string }) => remove(world, securityGroupId),
+  }),
 });

@@ -34,6 +34,7 @@ async function remove(world: World, subnetId: string): Promise<void> {
 export const subnets = (world: World) => ({
   /** OVN answers DHCP by itself from these options. */
   make: step({
+    system: 'ovn',
     async do({ subnetId }: { subnetId: string }) {
       const [subnet] = await run<Served>(
         world.database.pool,
@@ -74,7 +75,8 @@ export const subnets = (world: World) => ({
           : [absent(table, where), { op: 'insert', table, row }],
       );
     },
+    undoText: 'delete DHCP options',
     undo: ({ subnetId }) => remove(world, subnetId),
   }),
-  remove: step({ do: ({ subnetId }: { subnetId: string }) => remove(world, subnetId) }),
+  remove: step({ system: 'ovn', do: ({ subnetId }: { subnetId: string }) => remove(world, subnetId) }),
 });

@@ -33,6 +33,7 @@ const isKept = ({ role, instanceId }: Volume): boolean => role === 'root' && ins
 export const cascades = ({ database: { pool } }: World) => ({
   /** What is there now: all of it is held, so that it stays so. */
   plan: step({
+    system: 'record',
     async do({ kind, id, expunge }: { kind: string; id: string; expunge: boolean }): Promise<CascadePlan> {
       const [row] = await run<{ id: string; revision: number }>(
         pool,

@@ -56,7 +56,7 @@ interface Host {
 
 const isSimulated = (host: Host): boolean => host.address.startsWith('sim://');
 
-/** A host that is being added is taken apart again by a rollback. On one that was there before, the same steps only renew what should be so anyway. */
+/** It is being added. */
 const isNew = (host: Host): boolean => host.state === 'adding';
 
 /** OVN tunnels end at addresses, and libvirt listens at one, not at names. */
@@ -200,59 +200,13 @@ export const hosts = (world: World) => {
     await authorizeKey(connection, { publicKey, comment });
   };
 
-  const steps = {
-    /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
-    reach: step({
-      async do({ hostId }: HostRef) {
-        const host = await findUsable(hostId);
-        await overSsh(host, (connection) => meet(host, connection));
-      },
-    }),
-
-    /**
-     * The platform's own key takes the place of the caller's credential, which is forgotten. First of all changes, so that every
-     * later step and every undo come in by the same door; its undo is the last and closes it.
-     */
-    authorizeKey: step({
-      async do({ hostId }: HostRef) {
-        const host = await find(hostId);
-        await overSsh(host, authorize);
-        // Only once the new key has opened the door the old one may be thrown away.
-        await overSsh(host, async () => {}, await platformCredential());
-        await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
-      },
-      undo: ({ hostId }) => closeDoor(hostId),
-    }),
-
-    installPackages: step({
-      async do({ hostId }: HostRef) {
-        const { cancellationSignal: signal } = Context.current();
-        await overSsh(await find(hostId), (connection) => installPackages(connection, { signal }));
-      },
-      undo: async ({ hostId }) => overSsh(await find(hostId), removeInstalledPackages),
-    }),
-
-    /** Beside the one that runs; the undo goes back to that, or leaves none. */
-    installAgent: step({
-      async do({ hostId }: HostRef) {
-        const { cancellationSignal: signal } = Context.current();
-        await overSsh(await find(hostId), (connection) => installAgent(connection, { signal }));
-      },
-      async undo({ hostId }) {
-        const host = await find(hostId);
-        await overSsh(host, async (connection) => {
-          const health = isNew(host) ? null : await connection.health().catch(() => null);
-          // The version before still runs: this operation replaced nothing.
-          if (health === null || health.agent !== host.agentVersion) await revertAgent(connection);
-        });
-      },
-    }),
-
+  /** What a host is made of once its agent answers, each with how it is left again. */
+  const parts = {
     /**
      * What the machine has kept of a life as another host, which was deleted while it was off: definitions of guests that are elsewhere by now,
      * and ways into storage that are closed.
      */
-    clearEarlierLife: step({
+    clearEarlierLife: {
       async do({ hostId }: HostRef) {
         const agent = await world.host(hostId);
         const found = await agent.call('host.inventory', {});
@@ -264,24 +218,23 @@ export const hosts = (world: World) => {
         for (const storageClusterId of found.secrets)
           await agent.call('storage.ensureDisconnected', { storageClusterId });
       },
-    }),
+    },
 
     /** libvirt's settings, and the certificate that lets guests come and go encrypted. */
-    configureHypervisor: step({
+    configureHypervisor: {
       async do({ hostId }: HostRef) {
         const host = await find(hostId);
         const certificate = await hostCertificate(database, hostId, host.address);
         const migrationAddress = await ipOf(host, host.address);
         await (await world.host(hostId)).call('hypervisor.ensureConfigured', { ...certificate, migrationAddress });
       },
-      async undo({ hostId }) {
-        if (!isNew(await find(hostId))) return;
+      async undo({ hostId }: HostRef) {
         await (await world.host(hostId)).call('hypervisor.ensureUnconfigured', {});
       },
-    }),
+    },
 
     /** The host as a chassis of OVN; its name there is the host's id, which ports are bound by. */
-    configureSwitch: step({
+    configureSwitch: {
       async do({ hostId }: HostRef) {
         const { remotes, tls } = world.southbound;
         if (!remotes)
@@ -314,29 +267,27 @@ export const hosts = (world: World) => {
         // Until it got its name, a machine that was another host before has claimed the address under that one, as often as it was taken away.
         await freeAddress();
       },
-      async undo({ hostId }) {
-        const host = await find(hostId);
-        if (isNew(host)) await leaveNetwork(host);
+      async undo({ hostId }: HostRef) {
+        await leaveNetwork(await find(hostId));
       },
-    }),
+    },
 
     /** Rights in, and the way to, every storage pool that this host's cluster reaches. */
-    connectStorage: step({
+    connectStorage: {
       async do({ hostId }: HostRef) {
         const host = await find(hostId);
         // Only itself can be connected.
         await world.host(hostId);
         await connectStorage(world, host);
       },
-      async undo({ hostId }) {
-        const host = await find(hostId);
-        if (isNew(host)) await disconnectStorage(world, host);
+      async undo({ hostId }: HostRef) {
+        await disconnectStorage(world, await find(hostId));
       },
-    }),
+    },
 
     /** What the host is and can do, found out by trying. */
-    probe: step({
-      async do({ hostId }: HostRef, { operationId }) {
+    probe: {
+      async do({ hostId }: HostRef, { operationId }: StepContext) {
         const { cancellationSignal: signal } = Context.current();
         const agent = await world.host(hostId);
         const facts = await agent.runTask('host.probe', `${operationId}-probe`, {}, { signal });
@@ -347,10 +298,74 @@ export const hosts = (world: World) => {
           [hostId, facts.vcpus, facts.memoryMib, facts.kvm, JSON.stringify(facts), facts.versions.agent],
         );
       },
+    },
+  };
+
+  /** For runs that began when one step both added a host and renewed one: what was there before stays. */
+  const ifNew =
+    (undo: (input: HostRef) => Promise<void>) =>
+    async (input: HostRef): Promise<void> => {
+      if (isNew(await find(input.hostId))) await undo(input);
+    };
+
+  return {
+    /** The host answers with the key it always had, and is a machine this cluster can use. Its key is pinned at first contact. */
+    reach: step({
+      system: 'host',
+      async do({ hostId }: HostRef) {
+        const host = await findUsable(hostId);
+        await overSsh(host, (connection) => meet(host, connection));
+      },
+    }),
+
+    /**
+     * The platform's own key takes the place of the caller's credential, which is forgotten. First of all changes, so that every
+     * later step and every undo come in by the same door; its undo is the last and closes it.
+     */
+    authorizeKey: step({
+      system: 'host',
+      async do({ hostId }: HostRef) {
+        const host = await find(hostId);
+        await overSsh(host, authorize);
+        // Only once the new key has opened the door the old one may be thrown away.
+        await overSsh(host, async () => {}, await platformCredential());
+        await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
+      },
+      undoText: 'remove key',
+      undo: ({ hostId }) => closeDoor(hostId),
+    }),
+
+    installPackages: step({
+      system: 'host',
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal } = Context.current();
+        await overSsh(await find(hostId), (connection) => installPackages(connection, { signal }));
+      },
+      undoText: 'remove packages newly installed',
+      undo: async ({ hostId }) => overSsh(await find(hostId), removeInstalledPackages),
+    }),
+
+    /** Beside the one that runs; the undo goes back to that, or leaves none. */
+    installAgent: step({
+      system: 'host',
+      async do({ hostId }: HostRef) {
+        const { cancellationSignal: signal } = Context.current();
+        await overSsh(await find(hostId), (connection) => installAgent(connection, { signal }));
+      },
+      undoText: 'version before, or none',
+      async undo({ hostId }) {
+        const host = await find(hostId);
+        await overSsh(host, async (connection) => {
+          const health = isNew(host) ? null : await connection.health().catch(() => null);
+          // The version before still runs: this operation replaced nothing.
+          if (health === null || health.agent !== host.agentVersion) await revertAgent(connection);
+        });
+      },
     }),
 
     /** Placement may use it, once it is active. What may be promised of it the database says by itself. */
     enable: step({
+      system: 'record',
       async do({ hostId }: HostRef, context) {
         await ofHolder(
           context,
@@ -360,11 +375,13 @@ export const hosts = (world: World) => {
         );
       },
       // Nothing was placed there: a host that is being added is closed.
+      undoText: 'disable',
       undo: ({ hostId }, context) => forgetCapacity(hostId, context),
     }),
 
     /** Placement has not used it since it is being deleted; refused while anything holds a claim on it, or when nobody is there to be cleaned. */
     disable: step({
+      system: 'record',
       async do({ hostId, force }: HostRef & { force?: boolean }) {
         const claims = await run<{ id: string; name: string }>(
           pool,
@@ -386,6 +403,7 @@ export const hosts = (world: World) => {
 
     /** From now on nothing waits for it, and nothing is taken to be on it. */
     declareDead: step({
+      system: 'record',
       async do({ hostId }: HostRef, context) {
         const [dead] = await ofHolder(
           context,
@@ -394,6 +412,7 @@ export const hosts = (world: World) => {
         );
         if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
       },
+      undoText: 'take it back',
       async undo({ hostId }, context) {
         await ofHolder(
           context,
@@ -405,6 +424,7 @@ export const hosts = (world: World) => {
 
     /** The guests of a dead host are stopped by operations of their own, each as soon as no other is at work on its instance. */
     freeGuests: step({
+      system: 'record',
       async do({ hostId }: HostRef) {
         const { cancellationSignal: signal } = Context.current();
         for (;;) {
@@ -423,6 +443,7 @@ export const hosts = (world: World) => {
 
     /** What the agent can take back: storage, network, hypervisor settings. `force` is for a host that will never answer again. */
     clean: step({
+      system: 'host',
       async do({ hostId, force }: HostRef & { force: boolean }) {
         const host = await find(hostId);
         try {
@@ -439,6 +460,7 @@ export const hosts = (world: World) => {
 
     /** The agent, the packages that came with it, and last the key. */
     uninstall: step({
+      system: 'host',
       async do({ hostId, force }: HostRef & { force: boolean }) {
         try {
           await overSsh(await find(hostId), async (connection) => {
@@ -456,13 +478,13 @@ export const hosts = (world: World) => {
     }),
 
     forget: step({
+      system: 'record',
       do: ({ hostId }: HostRef, context) => forgetCapacity(hostId, context),
     }),
-  };
-  return {
-    ...steps,
+
     /** By SSH, over as few connections as it takes: the platform's key is let in, and by that key comes all that a host needs before it can be spoken to through its agent. */
     install: step({
+      system: 'host',
       async do({ hostId }: HostRef) {
         const { cancellationSignal: signal } = Context.current();
         const host = await find(hostId);
@@ -478,18 +500,52 @@ export const hosts = (world: World) => {
           await platformCredential(),
         );
       },
-      async undo(input, context) {
-        await joined(steps.authorizeKey, steps.installPackages, steps.installAgent).undo?.(input, context);
+      undoText: 'remove agent, packages newly installed, and key',
+      async undo({ hostId }) {
+        await overSsh(await find(hostId), async (connection) => {
+          await revertAgent(connection);
+          await removeInstalledPackages(connection);
+        });
+        await closeDoor(hostId);
       },
     }),
     /** Through its agent: what the host is part of, and what it can do. */
-    configure: joined(
-      steps.clearEarlierLife,
-      steps.configureHypervisor,
-      steps.configureSwitch,
-      steps.connectStorage,
-      steps.probe,
-    ),
+    configure: step({
+      system: 'host',
+      ...joined(
+        parts.clearEarlierLife,
+        parts.configureHypervisor,
+        parts.configureSwitch,
+        parts.connectStorage,
+        parts.probe,
+      ),
+      undoText: 'leave storage and network, delete chassis, restore files',
+    }),
+
+    // What should be so anyway, on a host that was there before: it has nothing to go back to.
+    renewHypervisor: step({ system: 'libvirt', do: parts.configureHypervisor.do }),
+    renewSwitch: step({ system: 'ovs', do: parts.configureSwitch.do }),
+    renewStorage: step({ system: 'host', do: parts.connectStorage.do }),
+    probe: step({ system: 'host', do: parts.probe.do }),
+
+    configureHypervisor: step({
+      system: 'libvirt',
+      do: parts.configureHypervisor.do,
+      undoText: 'restore files',
+      undo: ifNew(parts.configureHypervisor.undo),
+    }),
+    configureSwitch: step({
+      system: 'ovs',
+      do: parts.configureSwitch.do,
+      undoText: 'restore, delete chassis',
+      undo: ifNew(parts.configureSwitch.undo),
+    }),
+    connectStorage: step({
+      system: 'host',
+      do: parts.connectStorage.do,
+      undoText: 'revoke key, disconnect',
+      undo: ifNew(parts.connectStorage.undo),
+    }),
   };
 
   /** Removes the platform's key. When it no longer opens the door, it is gone. */

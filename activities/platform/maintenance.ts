@@ -17,22 +17,28 @@ import { endAbandonedUploads } from './uploads.ts';
 
 export const maintenances = ({ database, log, temporalSchedules }: World) => ({
   overdue: step({
+    system: 'record',
     do: ({ kind, after }: { kind: OverdueKind; after: string | null }): Promise<Page> =>
       endOverdue(database, kind, after),
   }),
-  certificates: step({ do: (_: object) => renewHostCertificates(database, log) }),
-  uploads: step({ do: (_: object) => endAbandonedUploads(database, log) }),
+  certificates: step({ system: 'record', do: (_: object) => renewHostCertificates(database, log) }),
+  uploads: step({ system: 'rgw', do: (_: object) => endAbandonedUploads(database, log) }),
   forgotten: step({
+    system: 'record',
     async do(_: object): Promise<{ released: number }> {
       return { released: await releaseForgotten(database, log) };
     },
   }),
   /** Answers whether there may be more to do, here and below. */
-  archive: step({ do: async (_: object): Promise<boolean> => (await archiveOld(database)) === archivedAtOnce }),
-  answers: step({ do: (_: object): Promise<boolean> => forgetOldAnswers(database) }),
-  tombstones: step({ do: (_: object): Promise<boolean> => forgetTombstones(database) }),
+  archive: step({
+    system: 'rgw',
+    do: async (_: object): Promise<boolean> => (await archiveOld(database)) === archivedAtOnce,
+  }),
+  answers: step({ system: 'record', do: (_: object): Promise<boolean> => forgetOldAnswers(database) }),
+  tombstones: step({ system: 'record', do: (_: object): Promise<boolean> => forgetTombstones(database) }),
   /** How a run came to its end. */
   ended: step({
+    system: 'record',
     async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
       metrics.maintenance.labels(name, outcome).inc();
       const standing = await temporalSchedules.standing(maintenanceId(name));

@@ -102,6 +102,7 @@ const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
+    system: 'record',
     async do({ operationId }: { operationId: string }): Promise<Begun> {
       // What was first in line when it was accepted has entered all it holds by then, and nothing could change since.
       const [begun] = await run<{ createdAt: Date }>(
@@ -150,6 +151,7 @@ export const operations = ({ database }: World) => ({
   }),
 
   succeed: step({
+    system: 'record',
     async do({
       operationId,
       steps,
@@ -169,6 +171,7 @@ export const operations = ({ database }: World) => ({
   }),
 
   rollBack: step({
+    system: 'record',
     async do({
       operationId,
       steps,
@@ -192,6 +195,7 @@ export const operations = ({ database }: World) => ({
 
   /** Everything is undone: what this operation made becomes a tombstone, what it changed is as it was. */
   fail: step({
+    system: 'record',
     async do(end: {
       operationId: string;
       steps: StepReport[];
@@ -214,6 +218,7 @@ export const operations = ({ database }: World) => ({
 
   /** An undo, or a step after the point of no return, keeps failing: a person must look. Locks stay held. */
   stuck: step({
+    system: 'record',
     async do(at: {
       operationId: string;
       steps: StepReport[];
@@ -252,6 +257,7 @@ export const operations = ({ database }: World) => ({
   }),
 
   resume: step({
+    system: 'record',
     async do(at: {
       operationId: string;
       steps: StepReport[];
@@ -280,6 +286,7 @@ export const operations = ({ database }: World) => ({
    * records alone, which is done by then.
    */
   acceptChild: step({
+    system: 'record',
     async do(asked: {
       operationId: string;
       stepIndex: number;
@@ -309,6 +316,7 @@ export const operations = ({ database }: World) => ({
 
   /** Cancels a child: at once while it waits in line; one that runs is asked to undo itself, and is answered as running. */
   cancelChild: step({
+    system: 'record',
     async do({ childId }: { childId: string }): Promise<{ running: boolean }> {
       return transaction(database, async (tx) => {
         const child = await lockOperation(tx, childId);

@@ -162,6 +162,7 @@ async function write(tx: Client, scheduleId: string, values: Values): Promise<vo
 export const schedules = ({ database, log, temporalSchedules, find }: World) => ({
   /** What a change makes of a schedule, now that it is held. */
   plan: step({
+    system: 'record',
     async do(
       { scheduleId, patch, takesOver }: ScheduleRef & { patch: Values; takesOver: boolean },
       { operationId },
@@ -180,18 +181,22 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   }),
 
   write: step({
+    system: 'record',
     do: ({ scheduleId, after }: ScheduleRef & { before: Values; after: Values }, context) =>
       asHolder(database, context, (tx) => write(tx, scheduleId, after)),
+    undoText: 'the values before',
     undo: ({ scheduleId, before }, context) => asHolder(database, context, (tx) => write(tx, scheduleId, before)),
   }),
 
   /** Temporal has the schedule as it is `wanted`; without that, as its record says. Its undo leaves what `was` there, or nothing. */
   publish: step({
+    system: 'record',
     async do({ scheduleId, wanted }: ScheduleRef & { wanted: Timetable | null; was: Timetable | null }): Promise<void> {
       const row = wanted ? null : await scheduleOf(database.pool, scheduleId);
       if (!wanted && !row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
       await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
     },
+    undoText: 'as it was',
     async undo({ scheduleId, was }) {
       if (was) await temporalSchedules.ensure(was);
       else await temporalSchedules.ensureAbsent(temporalIdOf(scheduleId));
@@ -200,6 +205,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
 
   /** The next run, as Temporal tells it. */
   lookAhead: step({
+    system: 'record',
     async do({ scheduleId }: ScheduleRef): Promise<void> {
       const row = await scheduleOf(database.pool, scheduleId);
       if (row) await noteNext(database.pool, scheduleId, await temporalSchedules.standing(timetableOf(row).id));
@@ -207,7 +213,9 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   }),
 
   withdraw: step({
+    system: 'record',
     do: ({ scheduleId }: ScheduleRef): Promise<void> => temporalSchedules.ensureAbsent(temporalIdOf(scheduleId)),
+    undoText: 'publish it again',
     async undo({ scheduleId }) {
       const row = await scheduleOf(database.pool, scheduleId);
       if (row) await temporalSchedules.ensure(timetableOf(row));
@@ -219,6 +227,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
    * of all when they run next. Answers where the next page begins.
    */
   align: step({
+    system: 'record',
     async do({ after }: { after: string | null }): Promise<string | null> {
       const rows = await run<{ row: ScheduleColumns }>(
         database.pool,
@@ -253,6 +262,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
    * schedule is gone, or paused, or it is too late. A run that its person may not begin any more is an operation that has failed.
    */
   begin: step({
+    system: 'record',
     async do({
       scheduleId,
       runId,
@@ -304,6 +314,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
 
   /** What this run is about: its targets now, with the rights that are left of whoever it runs as. */
   expand: step({
+    system: 'record',
     async do(
       { scheduleId, dueAt }: ScheduleRef & { dueAt?: string },
       { operationId },
@@ -337,6 +348,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
 
   /** The schedule's own products that its retention does not keep. Of a target of which this run made none, all stay. */
   expire: step({
+    system: 'record',
     async do({ scheduleId, failed }: ScheduleRef & { failed: string[] }): Promise<Piece[]> {
       const row = await scheduleOf(database.pool, scheduleId);
       const { retention } = row ?? {};

@@ -14,6 +14,7 @@ const probeKey = (operationId: string): string => `probes/${operationId}`;
 export const backupStores = (world: World) => ({
   /** The endpoint answers and knows the bucket. By itself, so that a wrong address fails before there is anything to undo. */
   reach: step({
+    system: 'rgw',
     async do({ backupStoreId }: BackupStoreRef) {
       await reach(await openStore(world.database, backupStoreId));
     },
@@ -21,10 +22,12 @@ export const backupStores = (world: World) => ({
 
   /** The bucket takes bytes and gives them back, unless it is only to be read. */
   probe: step({
+    system: 'rgw',
     async do({ backupStoreId }: BackupStoreRef, { operationId }) {
       const store = await openStore(world.database, backupStoreId);
       if (!store.readOnly) await probe(store, probeKey(operationId));
     },
+    undoText: 'delete probe',
     async undo({ backupStoreId }, { operationId }) {
       const store = await openStore(world.database, backupStoreId);
       if (store.readOnly) return;
@@ -37,6 +40,7 @@ export const backupStores = (world: World) => ({
 
   /** Keys that are no longer needed are no longer kept; what lies in the bucket stays. */
   forget: step({
+    system: 'record',
     async do({ backupStoreId }: BackupStoreRef, context) {
       await asHolder(world.database, context, (tx) => forgetSecrets(tx, { kind: 'backupStore', id: backupStoreId }));
     },

@@ -64,6 +64,7 @@ export const images = (world: World) => ({
    * away: the bytes must be sent again.
    */
   verify: step({
+    system: 'rgw',
     async do({
       imageId,
       sha256,
@@ -76,11 +77,13 @@ export const images = (world: World) => ({
         throw refuse('PRECONDITION_FAILED', `the image was announced as ${image.format}, the file is ${format}`);
       return { checksum: image.checksum, format: image.format };
     },
+    undoText: 'delete upload',
     undo: (upload) => discardUpload(world.database, upload),
   }),
 
   /** The uploaded part under its final name. */
   publish: step({
+    system: 'rgw',
     async do(upload: ImageRef & UploadedImage) {
       const { imageId, sha256, format, sizeBytes } = upload;
       const store = await storeOfImage(world.database, imageId);
@@ -97,6 +100,7 @@ export const images = (world: World) => ({
       }
       await discard(store, part);
     },
+    undoText: 'delete object',
     async undo({ imageId, sha256, format }) {
       const store = await storeOfImage(world.database, imageId);
       await discard(store, imageKey(imageId, sha256, format));
@@ -105,6 +109,7 @@ export const images = (world: World) => ({
 
   /** What the bytes told, in the record. */
   describe: step({
+    system: 'record',
     async do(
       {
         imageId,
@@ -121,6 +126,7 @@ export const images = (world: World) => ({
         setFacts(tx, imageId, { checksum: sha256, format, sizeBytes, minSizeGib, objectKey }),
       );
     },
+    undoText: 'as announced',
     async undo({ imageId, announced }, context) {
       await asHolder(world.database, context, (tx) =>
         setFacts(tx, imageId, { ...announced, sizeBytes: null, minSizeGib: null, objectKey: null }),
@@ -133,6 +139,7 @@ export const images = (world: World) => ({
    * copy is a cache: it stays when the operation that made it fails later.
    */
   cache: step({
+    system: 'rbd',
     async do(input: CachedCopy, { operationId }) {
       const { cancellationSignal: signal } = Context.current();
       const { imageId, hostId, poolId } = input;
@@ -170,6 +177,7 @@ export const images = (world: World) => ({
         [imageId, poolId, operationId],
       );
     },
+    undoText: 'remove part',
     async undo(input, { operationId }) {
       const { imageId, hostId, poolId } = input;
       const values = [imageId, poolId, operationId];
@@ -190,6 +198,7 @@ export const images = (world: World) => ({
 
   /** The bytes in the store. Copies in pools stay as long as something that was cloned from them lives on them. */
   remove: step({
+    system: 'rgw',
     async do({ imageId }: ImageRef) {
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
       const store = await storeOfImage(world.database, imageId);

@@ -57,6 +57,7 @@ export const snapshots = (world: World) => {
   return {
     /** What the records say of a snapshot's volume and of the guest that uses it. */
     locate: step({
+      system: 'record',
       async do({ snapshotId }: SnapshotRef): Promise<LocatedSnapshot> {
         const snapshot = await prisma.snapshot.findUniqueOrThrow({ where: { id: snapshotId } });
         const volume = await prisma.volume.findUniqueOrThrow({ where: { id: snapshot.volumeId } });
@@ -77,6 +78,7 @@ export const snapshots = (world: World) => {
 
     /** Where it lies, how large it is, and which snapshot of the volume came before it. */
     describe: step({
+      system: 'record',
       async do({ snapshotId, frozen }: SnapshotRef & { frozen: boolean }, context) {
         await asHolder(world.database, context, (tx) =>
           run(
@@ -91,10 +93,11 @@ export const snapshots = (world: World) => {
       },
     }),
 
-    remove: step({ do: (input: OnHost) => removeSnapshot(world, input) }),
+    remove: step({ system: 'rbd', do: (input: OnHost) => removeSnapshot(world, input) }),
 
     /** Snapshots that followed a removed one follow the one before it. */
     rejoin: step({
+      system: 'record',
       async do({ snapshotId }: SnapshotRef, context) {
         await asHolder(world.database, context, (tx) =>
           run(

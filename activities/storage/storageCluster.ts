@@ -17,6 +17,7 @@ export const storageClusters = (world: World) => {
   return {
     /** A host of the zone that speaks to the cluster for the control plane; null when none is connected. */
     locate: step({
+      system: 'record',
       async do({ storageClusterId }: StorageClusterRef): Promise<{ hostId: string | null }> {
         const cluster = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
         return { hostId: await anyHostOfZone(world, cluster.zoneId) };
@@ -25,6 +26,7 @@ export const storageClusters = (world: World) => {
 
     /** It answers, the key opens it, and it is the cluster that was meant. */
     check: step({
+      system: 'rbd',
       async do({ storageClusterId, hostId }: OnHost) {
         const access = await adminAccess(world, storageClusterId);
         const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
@@ -44,6 +46,7 @@ export const storageClusters = (world: World) => {
 
     /** Hosts that were away when their pools went still have users there. */
     leave: step({
+      system: 'rbd',
       async do({ storageClusterId, hostId }: OnHost) {
         const access = await adminAccess(world, storageClusterId);
         const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });

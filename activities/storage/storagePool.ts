@@ -42,6 +42,7 @@ export const storagePools = (world: World) => {
   return {
     /** The connected hosts that reach the pool, and one that works on it for the control plane. Of a pool that is to go, nothing may live there. */
     locate: step({
+      system: 'record',
       async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
         // What was placed there while the deletion was accepted; nothing follows, because only a pool that is ready has room.
         const [volume] = await run<{ id: string }>(
@@ -77,6 +78,7 @@ export const storagePools = (world: World) => {
 
     /** The pool, made or adopted, and what it holds. The undo removes only one that carries this record's tag. */
     make: step({
+      system: 'rbd',
       async do({ storagePoolId, hostId }: OnHost, context) {
         const record = await find(storagePoolId);
         const { made, totalBytes, usedBytes } = await driverOf(record).ensurePool(
@@ -94,6 +96,7 @@ export const storagePools = (world: World) => {
           },
         });
       },
+      undoText: 'delete if made here and empty',
       async undo({ storagePoolId, hostId }, context) {
         const record = await find(storagePoolId);
         await driverOf(record).ensurePoolAbsent(world, record, hostId, tagsOf(record, context));
@@ -103,7 +106,9 @@ export const storagePools = (world: World) => {
 
     /** A host's rights with this pool; the undo gives it those without it. */
     connectHost: step({
+      system: 'host',
       do: align,
+      undoText: 'old rights',
       async undo(input) {
         await forgetCapacity(input.storagePoolId);
         await align(input);
@@ -112,6 +117,7 @@ export const storagePools = (world: World) => {
 
     /** Cached images go with the pool; a pool that the platform did not make stays. */
     remove: step({
+      system: 'rbd',
       async do({ storagePoolId, hostId }: OnHost, context) {
         const { cancellationSignal: signal } = Context.current();
         const record = await find(storagePoolId);
@@ -127,6 +133,7 @@ export const storagePools = (world: World) => {
 
     /** One copy after the other; a later attempt goes on where this one ended. */
     cleanCache: step({
+      system: 'rbd',
       async do(
         { storagePoolId, hostId, unusedForSeconds }: OnHost & { unusedForSeconds: number },
         { operationId },
@@ -138,6 +145,6 @@ export const storagePools = (world: World) => {
       },
     }),
 
-    disconnectHost: step({ do: align }),
+    disconnectHost: step({ system: 'host', do: align }),
   };
 };

@@ -174,6 +174,7 @@ async function setTrashed(world: World, { hostId, volumeIds }: Volumes, trashed:
 export const volumes = (world: World) => ({
   /** The volumes' images: clones of a cached image or a snapshot, or blank; with `instanceId` also its first-boot seed. */
   make: step({
+    system: 'rbd',
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }, context) {
       const rows = await volumeRows(world, volumeIds);
       const root = rows.find((volume) => volume.role === 'root');
@@ -182,6 +183,7 @@ export const volumes = (world: World) => ({
         ...(instanceId && root ? [makeSeed(world, hostId, instanceId, root, context)] : []),
       ]);
     },
+    undoText: 'remove images and seed',
     async undo({ hostId, volumeIds, instanceId }, { operationId }) {
       for (const volume of await volumeRows(world, volumeIds)) {
         const { id, pool, role } = volume;
@@ -193,19 +195,38 @@ export const volumes = (world: World) => ({
     },
   }),
 
+  /** One that is no part of an instance, and has no seed. */
+  makeOne: step({
+    system: 'rbd',
+    async do({ hostId, volumeId }: OneVolume, context) {
+      await makeOne(world, hostId, await oneOf(world, volumeId), context);
+    },
+    undoText: 'remove image',
+    async undo({ hostId, volumeId }, { operationId }) {
+      const volume = await oneOf(world, volumeId);
+      const [driver, agent] = await workOn(world, hostId, volume);
+      await driver.ensureAbsent(agent, volume.pool, { of: 'volume', id: volumeId }, { onlyOperation: operationId });
+    },
+  }),
+
   /** Out of sight, and back: nothing is lost until they are expunged. */
   trash: step({
+    system: 'rbd',
     do: (input: Volumes) => setTrashed(world, input, true),
+    undoText: 'restore',
     undo: (input) => setTrashed(world, input, false),
   }),
 
   restore: step({
+    system: 'rbd',
     do: (input: Volumes) => setTrashed(world, input, false),
+    undoText: 'trash again',
     undo: (input) => setTrashed(world, input, true),
   }),
 
   /** For good: the volumes, and an instance's seed, which lies beside its root volume even when that one is kept. */
   expunge: step({
+    system: 'rbd',
     async do({ hostId, volumeIds, instanceId }: Volumes & { instanceId?: string }) {
       const { cancellationSignal: signal } = Context.current();
       for (const volume of await volumeRows(world, volumeIds)) {
@@ -222,6 +243,7 @@ export const volumes = (world: World) => ({
   }),
 
   takeSafetySnapshot: step({
+    system: 'rbd',
     async do({ hostId, volumeId }: OneVolume, context) {
       const volume = await oneOf(world, volumeId);
       mustBeAble(volume.pool, 'snapshot');
@@ -229,16 +251,20 @@ export const volumes = (world: World) => ({
       const name = safetyName(context.operationId);
       await driver.ensureSnapshot(agent, volume.pool, volumeId, { name, tags: tagsOf(volume, 'volume', context) });
     },
+    undoText: 'remove',
     undo: (input, { operationId }) => dropSafetySnapshot(world, input, operationId),
   }),
 
   rollBack: step({
+    system: 'rbd',
     do: ({ hostId, volumeId, snapshotId }: OneVolume & { snapshotId: string }) =>
       rollBack(world, { hostId, volumeId }, snapshotName(snapshotId)),
+    undoText: 'roll back to safety',
     undo: ({ hostId, volumeId }, { operationId }) => rollBack(world, { hostId, volumeId }, safetyName(operationId)),
   }),
 
   dropSafetySnapshot: step({
+    system: 'rbd',
     do: (input: OneVolume, { operationId }) => dropSafetySnapshot(world, input, operationId),
   }),
 });
@@ -267,6 +293,7 @@ export interface Located {
 export const volumeRecords = (world: World) => ({
   /** Where the work on a volume is done: on its running instance's host, else on any that reaches the pool. */
   locate: step({
+    system: 'record',
     async do({ volumeId }: { volumeId: string }): Promise<Located> {
       const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
       if (!volume.poolId) throw refuse('INVALID_STATE', `volume ${volumeId} is in no pool`);
@@ -289,6 +316,7 @@ export const volumeRecords = (world: World) => ({
 
   /** The data volumes of an instance, in attachment order. */
   attached: step({
+    system: 'record',
     async do({ instanceId }: { instanceId: string }): Promise<{ volumeId: string; deviceIndex: number | null }[]> {
       const attached = await world.database.prisma.volume.findMany({
         where: { instanceId, role: 'data', deletedAt: null },
@@ -300,6 +328,7 @@ export const volumeRecords = (world: World) => ({
 
   /** The attachment in the records: which instance, which slot. */
   reserveSlot: step({
+    system: 'record',
     async do(
       { volumeId, instanceId }: { volumeId: string; instanceId: string },
       context,
@@ -323,16 +352,19 @@ export const volumeRecords = (world: World) => ({
       await mustAnswer(world.database.pool, instance.hostId);
       return { hostId: instance.hostId };
     },
+    undoText: 'free slot',
     undo: ({ volumeId, instanceId }, context) =>
       asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
   }),
 
   freeSlot: step({
+    system: 'record',
     do: (
       { volumeId, instanceId }: { volumeId: string; instanceId: string; deviceIndex: number | null },
       context,
     ): Promise<void> =>
       asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
+    undoText: 'reserve again',
     async undo({ volumeId, instanceId, deviceIndex }, context) {
       await asHolder(world.database, context, (tx) =>
         run(tx, `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
@@ -346,6 +378,7 @@ export const volumeRecords = (world: World) => ({
 
   /** The root volume that an expunged instance leaves behind is a volume like any other. */
   keepRoot: step({
+    system: 'record',
     async do({ instanceId }: { instanceId: string }, context) {
       await asHolder(world.database, context, (tx) =>
         run(
@@ -360,11 +393,13 @@ export const volumeRecords = (world: World) => ({
 
   /** Room for a volume to grow in its pool. What a volume was promised is its size in the records, so this is the claim: the database decides. */
   claimGrowth: step({
+    system: 'record',
     async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
       if (sizeGib < fromSizeGib)
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
       await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
     },
+    undoText: 'old size',
     async undo({ volumeId, fromSizeGib }, context) {
       await asHolder(world.database, context, (tx) => setSize(tx, volumeId, fromSizeGib));
     },
@@ -372,9 +407,11 @@ export const volumeRecords = (world: World) => ({
 
   /** The size that a volume has been given; a larger one than before must have room in its pool. */
   recordSize: step({
+    system: 'record',
     async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
       await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
     },
+    undoText: 'old size',
     async undo({ volumeId, fromSizeGib }, context) {
       await takingBack(world.database, async (tx) => {
         await speakFor(tx, context);

@@ -18,18 +18,7 @@ import {
 } from '../kind.ts';
 import { instanceMetrics } from '../views.ts';
 
-const place = { name: 'placement.reserve', system: 'placement', undo: 'drop claim' } as const;
-const cacheImage = {
-  name: 'images.cache',
-  system: 'rbd',
-  undo: 'remove part',
-  when: 'the pool has no copy of the image yet',
-} as const;
-const plug = { name: 'networkInterfaces.plug', system: 'ovn', undo: 'delete ports' } as const;
-const bind = { name: 'networkInterfaces.bind', system: 'ovn', undo: 'unbind' } as const;
-const boot = { name: 'hypervisor.boot', system: 'libvirt', undo: 'force off, undefine' } as const;
-const awaitPorts = { name: 'networkInterfaces.awaitUp', system: 'ovn', undo: null } as const;
-const locate = { name: 'instances.locate', system: 'record', undo: null } as const;
+const cacheImage = { name: 'images.cache', when: 'the pool has no copy of the image yet' } as const;
 const started = { when: 'startOnCreate is true' } as const;
 const ifRunning = { when: 'the instance runs' } as const;
 
@@ -147,13 +136,13 @@ export const instance = kind({
       cancellable: true,
       tells: object({ requestedHostId: Type.Union([Uuid, Type.Null()]), startOnCreate: Type.Boolean() }),
       steps: [
-        place,
+        'placement.reserve',
         cacheImage,
-        { name: 'volumes.make', system: 'rbd', undo: 'remove images and seed' },
-        plug,
-        { ...boot, ...started },
-        { ...awaitPorts, ...started },
-        { name: 'placement.vacate', system: 'placement', undo: 'claim again', when: 'startOnCreate is false' },
+        'volumes.make',
+        'networkInterfaces.plug',
+        { name: 'hypervisor.boot', ...started },
+        { name: 'networkInterfaces.awaitUp', ...started },
+        { name: 'placement.vacate', when: 'startOnCreate is false' },
       ],
     },
     update: { summary: 'Change an instance', mode: 'sync' },
@@ -165,7 +154,7 @@ export const instance = kind({
       via: 'starting',
       to: 'running',
       cancellable: true,
-      steps: [place, bind, boot, awaitPorts],
+      steps: ['placement.reserve', 'networkInterfaces.bind', 'hypervisor.boot', 'networkInterfaces.awaitUp'],
     },
     stop: {
       summary: 'Stop a running instance, softly or by force',
@@ -180,11 +169,11 @@ export const instance = kind({
       }),
       pointOfNoReturn: 'hypervisor.turnOff',
       steps: [
-        locate,
-        { name: 'hypervisor.shutDown', system: 'libvirt', undo: 'start again', when: 'mode is not force' },
-        { name: 'hypervisor.turnOff', system: 'libvirt', undo: null },
-        { name: 'networkInterfaces.unbind', system: 'ovn', undo: null },
-        { name: 'placement.release', system: 'placement', undo: null },
+        'instances.locate',
+        { name: 'hypervisor.shutDown', when: 'mode is not force' },
+        'hypervisor.turnOff',
+        'networkInterfaces.unbind',
+        'placement.release',
       ],
     },
     settle: {
@@ -194,13 +183,13 @@ export const instance = kind({
       from: ['running'],
       pointOfNoReturn: 'networkInterfaces.unbind',
       steps: [
-        locate,
-        { name: 'hypervisor.observe', system: 'libvirt', undo: null },
-        { name: 'instances.trust', system: 'record', undo: null, when: 'the guest runs' },
-        { name: 'hypervisor.turnOff', system: 'libvirt', undo: null, when: 'the guest is off' },
-        { name: 'networkInterfaces.unbind', system: 'ovn', undo: null, when: 'the guest is off' },
-        { name: 'placement.release', system: 'placement', undo: null, when: 'the guest is off' },
-        { name: 'instances.becomeStopped', system: 'record', undo: null, when: 'the guest is off' },
+        'instances.locate',
+        'hypervisor.observe',
+        { name: 'instances.trust', when: 'the guest runs' },
+        { name: 'hypervisor.turnOff', when: 'the guest is off' },
+        { name: 'networkInterfaces.unbind', when: 'the guest is off' },
+        { name: 'placement.release', when: 'the guest is off' },
+        { name: 'instances.becomeStopped', when: 'the guest is off' },
       ],
     },
     reboot: {
@@ -212,7 +201,7 @@ export const instance = kind({
       input: object({
         mode: withDefault(oneOf('soft', 'force'), 'soft'),
       }),
-      steps: [locate, { name: 'hypervisor.reboot', system: 'libvirt', undo: null }],
+      steps: ['instances.locate', 'hypervisor.reboot'],
     },
     migrate: {
       summary: 'Move a running instance to another host without stopping it',
@@ -227,12 +216,12 @@ export const instance = kind({
       }),
       pointOfNoReturn: 'networkInterfaces.bindToTarget',
       steps: [
-        { name: 'placement.reserveMove', system: 'placement', undo: 'drop target claim' },
-        { name: 'networkInterfaces.bindToBoth', system: 'ovn', undo: 'source only' },
-        { name: 'hypervisor.migrate', system: 'libvirt', undo: 'abort job, or bring back' },
-        { name: 'networkInterfaces.bindToTarget', system: 'ovn', undo: null },
-        { name: 'hypervisor.leaveSource', system: 'libvirt', undo: null },
-        { name: 'placement.settleMove', system: 'placement', undo: null },
+        'placement.reserveMove',
+        'networkInterfaces.bindToBoth',
+        'hypervisor.migrate',
+        'networkInterfaces.bindToTarget',
+        'hypervisor.leaveSource',
+        'placement.settleMove',
       ],
     },
     delete: {
@@ -243,13 +232,13 @@ export const instance = kind({
       via: 'destroying',
       to: 'destroyed',
       steps: [
-        locate,
-        { name: 'volumeRecords.attached', system: 'record', undo: null },
-        { name: 'hypervisor.leave', system: 'libvirt', undo: 'boot again', ...ifRunning },
-        { name: 'networkInterfaces.unplug', system: 'ovn', undo: 'create ports' },
-        { name: 'volumeRecords.freeSlot', system: 'record', undo: 'reserve again', when: 'once per data volume' },
-        { name: 'volumes.trash', system: 'rbd', undo: 'restore', when: 'the root volume is not to be kept' },
-        { name: 'placement.vacate', system: 'placement', undo: 'claim again', ...ifRunning },
+        'instances.locate',
+        'volumeRecords.attached',
+        { name: 'hypervisor.leave', ...ifRunning },
+        'networkInterfaces.unplug',
+        { name: 'volumeRecords.freeSlot', when: 'once per data volume' },
+        { name: 'volumes.trash', when: 'the root volume is not to be kept' },
+        { name: 'placement.vacate', ...ifRunning },
       ],
     },
     recover: {
@@ -259,9 +248,9 @@ export const instance = kind({
       via: 'recovering',
       to: 'stopped',
       steps: [
-        locate,
-        { name: 'volumes.restore', system: 'rbd', undo: 'trash again', when: 'the root volume was not kept' },
-        plug,
+        'instances.locate',
+        { name: 'volumes.restore', when: 'the root volume was not kept' },
+        'networkInterfaces.plug',
       ],
     },
     expunge: {
@@ -273,10 +262,10 @@ export const instance = kind({
       to: 'expunged',
       pointOfNoReturn: 'volumes.expunge',
       steps: [
-        locate,
-        { name: 'volumes.expunge', system: 'rbd', undo: null },
-        { name: 'instances.forget', system: 'record', undo: null },
-        { name: 'volumeRecords.keepRoot', system: 'record', undo: null, when: 'the root volume was kept' },
+        'instances.locate',
+        'volumes.expunge',
+        'instances.forget',
+        { name: 'volumeRecords.keepRoot', when: 'the root volume was kept' },
       ],
     },
   },

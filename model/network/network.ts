@@ -27,7 +27,7 @@ export const network = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'networks.make', system: 'ovn', undo: 'delete switch' }],
+      steps: ['networks.make'],
     },
     update: { summary: 'Change a network', mode: 'sync' },
     repair: {
@@ -37,11 +37,11 @@ export const network = kind({
       to: 'ready',
       pointOfNoReturn: 'networks.make',
       steps: [
-        { name: 'networkRecords.contents', system: 'record', undo: null },
-        { name: 'networks.make', system: 'ovn', undo: null },
-        { name: 'subnets.make', system: 'ovn', undo: null, when: 'once per subnet' },
-        { name: 'securityGroups.make', system: 'ovn', undo: null, when: 'once per group that its ports carry' },
-        { name: 'networkInterfaces.plug', system: 'ovn', undo: null, when: 'once per instance' },
+        'networkRecords.contents',
+        'networks.make',
+        { name: 'subnets.make', when: 'once per subnet' },
+        { name: 'securityGroups.make', when: 'once per group that its ports carry' },
+        { name: 'networkInterfaces.plug', when: 'once per instance' },
       ],
     },
     delete: {
@@ -52,7 +52,7 @@ export const network = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'networks.remove',
-      steps: [{ name: 'networks.remove', system: 'ovn', undo: null }],
+      steps: ['networks.remove'],
     },
   },
 });

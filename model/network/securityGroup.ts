@@ -65,7 +65,7 @@ export const securityGroup = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'securityGroups.make', system: 'ovn', undo: 'delete port group' }],
+      steps: ['securityGroups.make'],
     },
     update: { summary: 'Change name and labels', mode: 'sync' },
     setRules: {
@@ -76,10 +76,7 @@ export const securityGroup = kind({
       to: 'ready',
       input: object({ rules: Type.Array(SecurityRule, { maxItems: 256 }) }),
       pointOfNoReturn: 'securityGroups.recordRules',
-      steps: [
-        { name: 'securityGroups.replaceRules', system: 'ovn', undo: 'old rules' },
-        { name: 'securityGroups.recordRules', system: 'record', undo: null },
-      ],
+      steps: ['securityGroups.replaceRules', 'securityGroups.recordRules'],
     },
     delete: {
       summary: 'Remove a group that no interface carries',
@@ -89,7 +86,7 @@ export const securityGroup = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'securityGroups.remove',
-      steps: [{ name: 'securityGroups.remove', system: 'ovn', undo: null }],
+      steps: ['securityGroups.remove'],
     },
   },
 });

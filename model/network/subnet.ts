@@ -33,7 +33,7 @@ export const subnet = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [{ name: 'subnets.make', system: 'ovn', undo: 'delete DHCP options' }],
+      steps: ['subnets.make'],
     },
     update: { summary: 'Change a subnet', mode: 'sync' },
     delete: {
@@ -44,7 +44,7 @@ export const subnet = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'subnets.remove',
-      steps: [{ name: 'subnets.remove', system: 'ovn', undo: null }],
+      steps: ['subnets.remove'],
     },
   },
 });

@@ -2,22 +2,6 @@ import { Type } from 'typebox';
 import { boolean, choice, instant, integer, json, kind, object, ref, text } from '../kind.ts';
 import { hostMetrics } from '../views.ts';
 
-const steps = {
-  reach: { name: 'hosts.reach', system: 'host', undo: null },
-  install: { name: 'hosts.install', system: 'host', undo: 'remove agent, packages newly installed, and key' },
-  configure: {
-    name: 'hosts.configure',
-    system: 'host',
-    undo: 'leave storage and network, delete chassis, restore files',
-  },
-  installAgent: { name: 'hosts.installAgent', system: 'host', undo: 'version before, or none' },
-  configureHypervisor: { name: 'hosts.configureHypervisor', system: 'libvirt', undo: 'restore files' },
-  configureSwitch: { name: 'hosts.configureSwitch', system: 'ovs', undo: 'restore, delete chassis' },
-  connectStorage: { name: 'hosts.connectStorage', system: 'host', undo: 'revoke key, disconnect' },
-  probe: { name: 'hosts.probe', system: 'host', undo: null },
-  enable: { name: 'hosts.enable', system: 'record', undo: 'disable' },
-} as const;
-
 export const host = kind({
   name: 'host',
   plural: 'hosts',
@@ -61,7 +45,7 @@ export const host = kind({
       via: 'adding',
       to: 'active',
       cancellable: true,
-      steps: [steps.reach, steps.install, steps.configure, steps.enable],
+      steps: ['hosts.reach', 'hosts.install', 'hosts.configure', 'hosts.enable'],
     },
     update: { summary: 'Change a host', mode: 'sync', operatorOnly: true },
     connect: {
@@ -71,12 +55,12 @@ export const host = kind({
       from: ['active', 'maintenance'],
       via: 'connecting',
       steps: [
-        steps.reach,
-        steps.installAgent,
-        { ...steps.configureHypervisor, undo: null },
-        { ...steps.configureSwitch, undo: null },
-        { ...steps.connectStorage, undo: null },
-        steps.probe,
+        'hosts.reach',
+        'hosts.installAgent',
+        'hosts.renewHypervisor',
+        'hosts.renewSwitch',
+        'hosts.renewStorage',
+        'hosts.probe',
       ],
     },
     delete: {
@@ -100,12 +84,12 @@ export const host = kind({
       }),
       pointOfNoReturn: 'hosts.clean',
       steps: [
-        { name: 'hosts.disable', system: 'record', undo: null, when: 'confirmDead is not given' },
-        { name: 'hosts.declareDead', system: 'record', undo: 'take it back', when: 'confirmDead is given' },
-        { name: 'hosts.clean', system: 'host', undo: null },
-        { name: 'hosts.freeGuests', system: 'record', undo: null, when: 'confirmDead is given' },
-        { name: 'hosts.uninstall', system: 'host', undo: null },
-        { name: 'hosts.forget', system: 'record', undo: null },
+        { name: 'hosts.disable', when: 'confirmDead is not given' },
+        { name: 'hosts.declareDead', when: 'confirmDead is given' },
+        'hosts.clean',
+        { name: 'hosts.freeGuests', when: 'confirmDead is given' },
+        'hosts.uninstall',
+        'hosts.forget',
       ],
     },
   },

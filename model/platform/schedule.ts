@@ -98,10 +98,7 @@ export const schedule = kind({
       via: 'creating',
       to: 'active',
       cancellable: true,
-      steps: [
-        { name: 'schedules.publish', system: 'record', undo: 'as it was' },
-        { name: 'schedules.lookAhead', system: 'record', undo: null },
-      ],
+      steps: ['schedules.publish', 'schedules.lookAhead'],
     },
     update: {
       summary: 'Change a schedule, pause it, or let it go on',
@@ -110,12 +107,7 @@ export const schedule = kind({
       cancellable: true,
       // Who asks for the change may say anew what is run, or when: in that name it runs from then on.
       tells: object({ patch: Type.Record(Type.String(), Type.Unknown()), takesOver: Type.Boolean() }),
-      steps: [
-        { name: 'schedules.plan', system: 'record', undo: null },
-        { name: 'schedules.write', system: 'record', undo: 'the values before' },
-        { name: 'schedules.publish', system: 'record', undo: 'as it was' },
-        { name: 'schedules.lookAhead', system: 'record', undo: null },
-      ],
+      steps: ['schedules.plan', 'schedules.write', 'schedules.publish', 'schedules.lookAhead'],
     },
     delete: {
       summary: 'End a schedule; what it has made stays',
@@ -125,7 +117,7 @@ export const schedule = kind({
       via: 'deleting',
       to: 'deleted',
       cancellable: true,
-      steps: [{ name: 'schedules.withdraw', system: 'record', undo: 'publish it again' }],
+      steps: ['schedules.withdraw'],
     },
     runNow: {
       summary: 'Run it now, in the name of who asks; a run that is due is the same in the name of who it runs as',
@@ -135,9 +127,9 @@ export const schedule = kind({
       // Of a run that was due, and not asked for.
       tells: object({ dueAt: Type.Optional(Instant) }),
       steps: [
-        { name: 'schedules.expand', system: 'record', undo: null },
+        'schedules.expand',
         { name: 'action', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },
-        { name: 'schedules.expire', system: 'record', undo: null, when: 'it has a retention' },
+        { name: 'schedules.expire', when: 'it has a retention' },
         { name: 'delete', system: 'operation', undo: null, when: 'once for each product that goes' },
       ],
     },

@@ -26,10 +26,7 @@ export const backupStore = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [
-        { name: 'backupStores.reach', system: 'rgw', undo: null },
-        { name: 'backupStores.probe', system: 'rgw', undo: 'delete probe' },
-      ],
+      steps: ['backupStores.reach', 'backupStores.probe'],
     },
     update: { summary: 'Change a store', mode: 'sync', operatorOnly: true },
     delete: {
@@ -41,7 +38,7 @@ export const backupStore = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'backupStores.forget',
-      steps: [{ name: 'backupStores.forget', system: 'record', undo: null }],
+      steps: ['backupStores.forget'],
     },
   },
 });

@@ -58,11 +58,7 @@ export const image = kind({
         format: oneOf('raw', 'qcow2'),
         virtualSizeBytes: Type.Integer(),
       }),
-      steps: [
-        { name: 'images.verify', system: 'rgw', undo: 'delete upload' },
-        { name: 'images.publish', system: 'rgw', undo: 'delete object' },
-        { name: 'images.describe', system: 'record', undo: 'as announced' },
-      ],
+      steps: ['images.verify', 'images.publish', 'images.describe'],
     },
     update: { summary: 'Change an image', mode: 'sync' },
     delete: {
@@ -73,7 +69,7 @@ export const image = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'images.remove',
-      steps: [{ name: 'images.remove', system: 'rgw', undo: null }],
+      steps: ['images.remove'],
     },
   },
 });

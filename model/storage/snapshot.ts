@@ -1,7 +1,5 @@
 import { boolean, choice, instant, integer, kind, ref } from '../kind.ts';
 
-const locate = { name: 'snapshots.locate', system: 'record', undo: null } as const;
-
 export const snapshot = kind({
   name: 'snapshot',
   plural: 'snapshots',
@@ -35,11 +33,7 @@ export const snapshot = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [
-        locate,
-        { name: 'snapshots.take', system: 'rbd', undo: 'remove, thaw' },
-        { name: 'snapshots.describe', system: 'record', undo: null },
-      ],
+      steps: ['snapshots.locate', 'snapshots.take', 'snapshots.describe'],
     },
     update: { summary: 'Change a snapshot', mode: 'sync' },
     delete: {
@@ -50,11 +44,7 @@ export const snapshot = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'snapshots.remove',
-      steps: [
-        locate,
-        { name: 'snapshots.remove', system: 'rbd', undo: null },
-        { name: 'snapshots.rejoin', system: 'record', undo: null },
-      ],
+      steps: ['snapshots.locate', 'snapshots.remove', 'snapshots.rejoin'],
     },
   },
 });

@@ -1,8 +1,6 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, json, kind, ref, text } from '../kind.ts';
 
-const locate = { name: 'storageClusters.locate', system: 'record', undo: null } as const;
-
 export const storageCluster = kind({
   name: 'storageCluster',
   plural: 'storage-clusters',
@@ -32,7 +30,7 @@ export const storageCluster = kind({
       via: 'creating',
       to: 'ready',
       cancellable: true,
-      steps: [locate, { name: 'storageClusters.check', system: 'rbd', undo: null }],
+      steps: ['storageClusters.locate', 'storageClusters.check'],
     },
     update: { summary: 'Change a storage cluster', mode: 'sync', operatorOnly: true },
     delete: {
@@ -44,10 +42,7 @@ export const storageCluster = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'storageClusters.leave',
-      steps: [
-        locate,
-        { name: 'storageClusters.leave', system: 'rbd', undo: null, when: 'a host of the zone is connected' },
-      ],
+      steps: ['storageClusters.locate', { name: 'storageClusters.leave', when: 'a host of the zone is connected' }],
     },
   },
 });

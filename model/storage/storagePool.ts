@@ -3,8 +3,6 @@ import { pattern } from '../forms.ts';
 import { boolean, choice, field, integer, json, kind, object, ref, refs, withDefault } from '../kind.ts';
 import { poolTypeNames } from './poolTypes.ts';
 
-const locate = { name: 'storagePools.locate', system: 'record', undo: null } as const;
-
 const className = pattern(
   '^[a-z][a-z0-9-]{0,31}$',
   'must have 1 to 32 lowercase letters, digits or hyphens, and begin with a letter',
@@ -58,9 +56,9 @@ export const storagePool = kind({
       to: 'ready',
       cancellable: true,
       steps: [
-        locate,
-        { name: 'storagePools.make', system: 'rbd', undo: 'delete if made here and empty' },
-        { name: 'storagePools.connectHost', system: 'host', undo: 'old rights', when: 'once per connected host' },
+        'storagePools.locate',
+        'storagePools.make',
+        { name: 'storagePools.connectHost', when: 'once per connected host' },
       ],
     },
     update: { summary: 'Change a pool', mode: 'sync', operatorOnly: true },
@@ -80,7 +78,7 @@ export const storagePool = kind({
         ),
       }),
       pointOfNoReturn: 'storagePools.cleanCache',
-      steps: [locate, { name: 'storagePools.cleanCache', system: 'rbd', undo: null }],
+      steps: ['storagePools.locate', 'storagePools.cleanCache'],
     },
     delete: {
       summary: 'Remove an empty pool; one the platform did not make is only forgotten',
@@ -92,9 +90,9 @@ export const storagePool = kind({
       to: 'deleted',
       pointOfNoReturn: 'storagePools.remove',
       steps: [
-        locate,
-        { name: 'storagePools.remove', system: 'rbd', undo: null },
-        { name: 'storagePools.disconnectHost', system: 'host', undo: null, when: 'once per connected host' },
+        'storagePools.locate',
+        'storagePools.remove',
+        { name: 'storagePools.disconnectHost', when: 'once per connected host' },
       ],
     },
   },

@@ -1,8 +1,6 @@
 import { Type } from 'typebox';
 import { boolean, choice, field, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 
-const locate = { name: 'volumeRecords.locate', system: 'record', undo: null } as const;
-
 /** Disks that an instance can have, its root among them. */
 export const diskSlots = 64;
 
@@ -62,15 +60,10 @@ export const volume = kind({
       to: 'ready',
       cancellable: true,
       steps: [
-        { name: 'placement.reserveSpace', system: 'placement', undo: 'drop claim' },
-        { ...locate, when: 'made from an image that the pool has no copy of' },
-        {
-          name: 'images.cache',
-          system: 'rbd',
-          undo: 'remove part',
-          when: 'made from an image that the pool has no copy of',
-        },
-        { name: 'volumes.make', system: 'rbd', undo: 'remove image' },
+        'placement.reserveSpace',
+        { name: 'volumeRecords.locate', when: 'made from an image that the pool has no copy of' },
+        { name: 'images.cache', when: 'made from an image that the pool has no copy of' },
+        'volumes.makeOne',
       ],
     },
     update: { summary: 'Change a volume', mode: 'sync' },
@@ -82,10 +75,7 @@ export const volume = kind({
       to: 'ready',
       cancellable: true,
       input: object({ instanceId: Uuid }),
-      steps: [
-        { name: 'volumeRecords.reserveSlot', system: 'record', undo: 'free slot' },
-        { name: 'volumes.plug', system: 'libvirt', undo: 'unplug', when: 'the instance runs' },
-      ],
+      steps: ['volumeRecords.reserveSlot', { name: 'volumes.plug', when: 'the instance runs' }],
     },
     detach: {
       summary: 'Detach from its instance, live when it runs',
@@ -93,11 +83,7 @@ export const volume = kind({
       from: ['ready'],
       via: 'detaching',
       to: 'ready',
-      steps: [
-        locate,
-        { name: 'volumes.unplug', system: 'libvirt', undo: 'plug in again', when: 'the instance runs' },
-        { name: 'volumeRecords.freeSlot', system: 'record', undo: 'reserve again' },
-      ],
+      steps: ['volumeRecords.locate', { name: 'volumes.unplug', when: 'the instance runs' }, 'volumeRecords.freeSlot'],
     },
     resize: {
       summary: 'Grow a volume, live when it is in use',
@@ -106,11 +92,12 @@ export const volume = kind({
       via: 'resizing',
       to: 'ready',
       input: object({ sizeGib: Type.Integer({ minimum: 1, maximum: 65_536 }) }),
-      pointOfNoReturn: 'volumes.grow',
+      pointOfNoReturn: 'volumes.growLive',
       steps: [
-        locate,
-        { name: 'volumeRecords.claimGrowth', system: 'record', undo: 'old size' },
-        { name: 'volumes.grow', system: 'rbd', undo: 'shrink back; none while the instance runs' },
+        'volumeRecords.locate',
+        'volumeRecords.claimGrowth',
+        { name: 'volumes.grow', when: 'no running instance has it' },
+        { name: 'volumes.growLive', when: 'the instance runs' },
       ],
     },
     revert: {
@@ -122,12 +109,12 @@ export const volume = kind({
       input: object({ snapshotId: Uuid }),
       pointOfNoReturn: 'volumes.dropSafetySnapshot',
       steps: [
-        locate,
-        { name: 'snapshots.locate', system: 'record', undo: null },
-        { name: 'volumes.takeSafetySnapshot', system: 'rbd', undo: 'remove' },
-        { name: 'volumes.rollBack', system: 'rbd', undo: 'roll back to safety' },
-        { name: 'volumeRecords.recordSize', system: 'record', undo: 'old size' },
-        { name: 'volumes.dropSafetySnapshot', system: 'rbd', undo: null },
+        'volumeRecords.locate',
+        'snapshots.locate',
+        'volumes.takeSafetySnapshot',
+        'volumes.rollBack',
+        'volumeRecords.recordSize',
+        'volumes.dropSafetySnapshot',
       ],
     },
     delete: {
@@ -137,7 +124,7 @@ export const volume = kind({
       from: ['ready'],
       via: 'destroying',
       to: 'destroyed',
-      steps: [locate, { name: 'volumes.trash', system: 'rbd', undo: 'restore' }],
+      steps: ['volumeRecords.locate', 'volumes.trash'],
     },
     recover: {
       summary: 'Bring a destroyed volume back',
@@ -146,7 +133,7 @@ export const volume = kind({
       from: ['destroyed'],
       via: 'recovering',
       to: 'ready',
-      steps: [locate, { name: 'volumes.restore', system: 'rbd', undo: 'trash again' }],
+      steps: ['volumeRecords.locate', 'volumes.restore'],
     },
     expunge: {
       summary: 'Free a destroyed volume for good',
@@ -156,7 +143,7 @@ export const volume = kind({
       via: 'expunging',
       to: 'expunged',
       pointOfNoReturn: 'volumes.expunge',
-      steps: [locate, { name: 'volumes.expunge', system: 'rbd', undo: null }],
+      steps: ['volumeRecords.locate', 'volumes.expunge'],
     },
   },
 });

@@ -4,6 +4,7 @@
  */
 import type { Api, OperationView } from '../../lab/api.ts';
 import { inBatches } from '../../lab/provision.ts';
+import { nameOf } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
 import type { Fault, FaultRule } from '../../workers/faults.ts';
 
@@ -46,10 +47,8 @@ const faults: Fault[] = ['failBefore', 'failAfter', 'twice', 'undoTwice'];
 export function casesOf(type: string, absent: string[] = [], kinds: readonly Fault[] = faults): Case[] {
   const [kind = '', verb = ''] = type.split('.');
   const action = kindOf(kind).actions[verb];
-  const steps = (action?.steps ?? []).map(({ name }) => name);
-  // The step that passes the point of no return can still be undone until it has succeeded, unless nothing can undo it.
-  const last = action?.pointOfNoReturn ? steps.indexOf(action.pointOfNoReturn) : steps.length;
-  const forward = action?.steps?.[last]?.undo === null ? last : last + 1;
+  const steps = (action?.steps ?? []).map(nameOf);
+  const forward = action?.pointOfNoReturn ? steps.indexOf(action.pointOfNoReturn) : steps.length;
   return steps.flatMap((step, index) =>
     absent.includes(step)
       ? []

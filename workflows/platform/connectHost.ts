@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { hosts } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
@@ -9,8 +10,14 @@ import { workflow } from '../workflow.ts';
 export const connectHost = workflow('host.connect', async (step, { hostId }) => {
   await step(hosts.reach, { hostId });
   await step(hosts.installAgent, { hostId });
-  await step(hosts.configureHypervisor, { hostId });
-  await step(hosts.configureSwitch, { hostId });
-  await step(hosts.connectStorage, { hostId });
+  if (patched('renewing has steps of its own')) {
+    await step(hosts.renewHypervisor, { hostId });
+    await step(hosts.renewSwitch, { hostId });
+    await step(hosts.renewStorage, { hostId });
+  } else {
+    await step.earlier(hosts.configureHypervisor, { hostId });
+    await step.earlier(hosts.configureSwitch, { hostId });
+    await step.earlier(hosts.connectStorage, { hostId });
+  }
   await step(hosts.probe, { hostId });
 });

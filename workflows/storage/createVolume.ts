@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { images, placement, volumeRecords, volumes } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
@@ -8,6 +9,7 @@ export const createVolume = workflow('volume.create', async (step, { volumeId })
     const { imageId } = await step(volumeRecords.locate, { volumeId });
     if (imageId) await step(images.cache, { hostId, imageId, poolId });
   }
-  await step(volumes.make, { hostId, volumeIds: [volumeId] });
+  if (patched('a volume of its own has no seed')) await step(volumes.makeOne, { hostId, volumeId });
+  else await step.earlier(volumes.make, { hostId, volumeIds: [volumeId] });
   return { poolId };
 });

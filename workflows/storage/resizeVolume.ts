@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { volumeRecords, volumes } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
@@ -13,5 +14,7 @@ export const resizeVolume = workflow('volume.resize', async (step, { volumeId, s
   await step(volumeRecords.claimGrowth, growth);
   const instanceId = instanceHostId ? volume.instanceId : null;
   if (instanceId) step.commit();
-  await step(volumes.grow, { ...growth, hostId, instanceId });
+  if (instanceId && patched('growing live is a step of its own'))
+    await step(volumes.growLive, { volumeId, sizeGib, hostId, instanceId });
+  else await step(volumes.grow, { ...growth, hostId, instanceId });
 });
