@@ -8,8 +8,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { allKinds } from '../../model/kinds.ts';
+import { workflowName } from '../../temporal/run.ts';
 import * as workflows from '../../workflows/index.ts';
-import { type History, historyFromJson, historyToJson, type RecordedHistory } from '../support/history.ts';
+import {
+  type History,
+  historyFromJson,
+  historyToJson,
+  type RecordedHistory,
+  recordedSteps,
+} from '../support/history.ts';
+import { declaredSteps } from '../support/rollback.ts';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const files = readdirSync(here).filter((file) => file.endsWith('.json'));
@@ -50,6 +59,16 @@ test('every workflow has a history', () => {
 test('undone, cancelled and stuck runs are among them', () => {
   const ends = files.map((file) => /-(\w+)\.json$/.exec(file)?.[1]).filter((end) => end !== undefined);
   expect(ends.sort()).toEqual(['cancelled', 'rolledBack', 'stuckThenRetried']);
+});
+
+test('what was recorded are steps that the actions declare', () => {
+  const types = allKinds.flatMap(({ name, actions }) => Object.keys(actions).map((verb) => `${name}.${verb}`));
+  const undeclared = [...recordedSteps()].flatMap(([workflow, steps]) => {
+    const type = types.find((one) => workflowName(one) === workflow);
+    const declared = type ? declaredSteps(type) : new Set(['child', 'schedules.align', 'schedules.begin']);
+    return [...steps].filter((step) => !declared.has(step)).map((step) => `${workflow}: ${step}`);
+  });
+  expect(undeclared).toEqual([]);
 });
 
 async function problemsOf(histories: Iterable<{ workflowId: string; history: History }>): Promise<string[]> {

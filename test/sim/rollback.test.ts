@@ -3,8 +3,18 @@ import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
+import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
-import { casesOf, runCases, type Subject, table, type Verdict } from '../support/rollback.ts';
+import { recordedSteps } from '../support/history.ts';
+import {
+  casesOf,
+  declaredSteps,
+  runCases,
+  type Subject,
+  table,
+  takenSteps,
+  type Verdict,
+} from '../support/rollback.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy: instance, removeInstance } = joinCloud(address);
@@ -64,6 +74,7 @@ const onVolume =
   };
 
 const gone = async (): Promise<void> => {};
+const startAgain = (id: string): Promise<unknown> => tenant.done('POST', `/v1/instances/${id}/actions/start`, {});
 /** What succeeds leaves its target as it was prepared. */
 const asItWas = gone;
 const forceOff = (id: string): Promise<unknown> =>
@@ -196,7 +207,6 @@ const subjects: Subject[] = [
     operator: true,
     prepare: deletion('hosts', host),
     clean: removeIfThere('hosts'),
-    // Of a host that is gone: in hosts.test.ts.
     absent: ['hosts.declareDead', 'hosts.freeGuests'],
   },
   {
@@ -313,7 +323,7 @@ const subjects: Subject[] = [
   {
     type: 'instance.stop',
     prepare: onInstance('stop', { timeoutSeconds: 5 }),
-    again: (id) => tenant.done('POST', `/v1/instances/${id}/actions/start`, {}),
+    again: startAgain,
     clean: removeInstance,
   },
   {
@@ -322,7 +332,6 @@ const subjects: Subject[] = [
     prepare: onInstance('settle'),
     again: asItWas,
     clean: removeInstance,
-    // Of a guest that runs; one that is off is in guests.test.ts.
     absent: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
   },
   { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), again: asItWas, clean: removeInstance },
@@ -361,7 +370,12 @@ const subjects: Subject[] = [
     clean: detachAndRemove,
   },
   { type: 'volume.detach', prepare: onVolume('detach', undefined, attach), clean: detachAndRemove },
-  { type: 'volume.resize', prepare: onVolume('resize', async () => ({ sizeGib: 4 })), clean: removeVolume },
+  {
+    type: 'volume.resize',
+    prepare: onVolume('resize', async () => ({ sizeGib: 4 })),
+    clean: removeVolume,
+    absent: ['volumes.growLive'],
+  },
   {
     type: 'volume.revert',
     prepare: onVolume('revert', async (id) => ({ snapshotId: (await snapshotOf(id)).id })),
@@ -461,6 +475,130 @@ const subjects: Subject[] = [
   },
 ];
 
+async function uncachedImage(name: string): Promise<string> {
+  const { id } = await announce(name);
+  await tenant.settled((await uploaded(id)).id);
+  return id;
+}
+
+const simulator = (path: string, body: Record<string, unknown> = {}): Promise<unknown> =>
+  fetch(`${address.simulatorUrl}/_sim/${path}`, { method: 'POST', body: JSON.stringify(body) });
+
+async function hostThatIsDead(): Promise<{ id: string }> {
+  const body = addHost();
+  const { id } = await make(admin, 'hosts', body);
+  await simulator(`hosts/${String(body.name)}/scrap`);
+  while ((await admin.call('GET', `/v1/hosts/${id}`)).connection !== 'disconnected')
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  return { id };
+}
+const force = 'force=true&confirmDead=true';
+
+/** The platform asks by itself as soon as it hears of it; answers its first operation on this guest. */
+async function powerOff(instanceId: string): Promise<OperationView> {
+  const { hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
+  const { name } = await admin.call('GET', `/v1/hosts/${String(hostId)}`);
+  const filter = encodeURIComponent(`targetId = "${instanceId}" AND type = "instance.settle"`);
+  const settling = async (): Promise<OperationView[]> =>
+    (await admin.call<{ items: OperationView[] }>('GET', `/v1/operations?filter=${filter}&orderBy=createdAt`)).items;
+  const before = (await settling()).length;
+  await simulator(`hosts/${String(name)}/guestPowerOff`, { domainId: instanceId });
+  for (;;) {
+    const first = (await settling())[before];
+    if (first) return first;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const rootsKept = new Map<string, string>();
+async function destroyedWithoutRoot(name: string): Promise<{ id: string }> {
+  const { id } = await instance(name, { rootVolume: { keepOnDelete: true } });
+  const { rootVolumeId } = await tenant.call('GET', `/v1/instances/${id}`);
+  rootsKept.set(id, String(rootVolumeId));
+  await tenant.done('DELETE', `/v1/instances/${id}`);
+  return { id };
+}
+
+/** Ways of actions that those above do not take. */
+const variants: Subject[] = [
+  {
+    type: 'host.delete',
+    variant: 'of one that is dead',
+    operator: true,
+    async prepare() {
+      const { id } = await hostThatIsDead();
+      return { targetId: id, method: 'DELETE', path: `/v1/hosts/${id}?${force}` };
+    },
+    async clean(id) {
+      const { items } = await admin.call<{ items: unknown[] }>(
+        'GET',
+        `/v1/hosts?filter=${encodeURIComponent(`id = "${id}"`)}`,
+      );
+      if (items.length > 0) await admin.done('DELETE', `/v1/hosts/${id}?${force}`);
+    },
+    absent: ['hosts.disable'],
+  },
+  {
+    type: 'instance.create',
+    variant: 'that is not started, of an image that no pool has yet',
+    prepare: creation('instances', async (name) =>
+      instanceBody(cloud, name, { startOnCreate: false, source: { imageId: await uncachedImage(name) } }),
+    ),
+    clean: removeInstance,
+    keeps: true,
+    absent: ['hypervisor.boot', 'networkInterfaces.awaitUp'],
+  },
+  {
+    type: 'instance.settle',
+    variant: 'of a guest that is off',
+    operator: true,
+    async prepare(name) {
+      const { id } = await instance(name);
+      return { targetId: id, method: 'POST', path: '', ask: () => powerOff(id) };
+    },
+    clean: removeInstance,
+    async movesOn(id) {
+      while ((await tenant.call('GET', `/v1/instances/${id}`)).state !== 'stopped')
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      await startAgain(id);
+    },
+    again: startAgain,
+    absent: ['instances.trust'],
+  },
+  {
+    type: 'instance.expunge',
+    variant: 'whose root volume stays',
+    prepare: async (name) => {
+      const { id } = await destroyedWithoutRoot(name);
+      return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/expunge`, body: {} };
+    },
+    async clean(id) {
+      const left = await tenant.call('GET', `/v1/instances/${id}`).catch(() => null);
+      if (left) await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
+      await removeVolume(String(rootsKept.get(id)));
+    },
+  },
+  {
+    type: 'volume.create',
+    variant: 'of an image that no pool has yet',
+    prepare: creation('volumes', async (name) => ({
+      name,
+      zoneId: cloud.zone.id,
+      volumeTypeId: cloud.volumeTypes[2]?.id,
+      source: { imageId: await uncachedImage(name) },
+    })),
+    clean: removeVolume,
+    keeps: true,
+  },
+  {
+    type: 'volume.resize',
+    variant: 'of one that a running instance has',
+    prepare: onVolume('resize', async () => ({ sizeGib: 4 }), attach),
+    clean: detachAndRemove,
+    absent: ['volumes.grow'],
+  },
+];
+
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
   await removeInstance((await instance('first')).id);
@@ -480,9 +618,16 @@ test('every action that is an operation has its place in this proof', () => {
 
 const counted = { cases: 0, seconds: 0 };
 
+const seen = new Map<string, Set<string>>();
+function see(type: string, steps: Iterable<string>): void {
+  const known = seen.get(type) ?? new Set();
+  seen.set(type, known);
+  for (const step of steps) known.add(step);
+}
+
 describe('every step of every workflow, under every fault', () => {
-  for (const subject of subjects)
-    test(`${subject.type} leaves the world as it was, or finishes`, async () => {
+  for (const subject of [...subjects, ...variants])
+    test(`${[subject.type, subject.variant].filter(Boolean).join(' ')} leaves the world as it was, or finishes`, async () => {
       const cases = casesOf(subject.type, subject.absent);
       const wholly = subject.type.endsWith('.create') && !subject.keeps;
       let before: unknown;
@@ -493,14 +638,16 @@ describe('every step of every workflow, under every fault', () => {
         },
         async after(turn) {
           expect(problemsOf(turn)).toEqual([]);
+          const undone = turn.filter(({ expect: wanted }) => wanted === 'rolledBack');
+          if (subject.movesOn) await inBatches(undone, 8, async ({ targetId }) => subject.movesOn?.(targetId));
           expect(await wrong()).toEqual([]);
           // What went forward has changed as it should, and is checked against the records above.
-          const undone = turn.filter(({ expect: wanted }) => wanted === 'rolledBack');
-          if (wholly || undone.length === 0) return;
+          if (wholly || subject.movesOn || undone.length === 0) return;
           const ids = withParts(before, new Set(undone.map(({ targetId }) => targetId)));
           expect(about(await picture(), ids)).toEqual(about(before, ids));
         },
       });
+      for (const { operation } of verdicts) see(subject.type, takenSteps(operation));
       const succeeded = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded');
       const left = wholly || subject.keeps ? succeeded : verdicts;
       await inBatches([...new Set(left.map(({ targetId }) => targetId))], 8, (targetId) => subject.clean(targetId));
@@ -519,6 +666,22 @@ const problemsOf = (verdicts: Verdict[]): string[] =>
 
 const cost = (cases: number, seconds: number): string =>
   `${cases} cases in ${seconds.toFixed(1)} s, ${(seconds / cases).toFixed(2)} s each`;
+
+/** Of what is proven here; a child of a run is faulted as the operation that it is. */
+test('the steps that runs were seen to take are those that their actions declare', () => {
+  const declared = new Map([...seen.keys()].map((type) => [type, declaredSteps(type)] as const));
+  for (const [type, steps] of declared) if (steps.has('child')) see(type, ['child']);
+  expect(inOrder(seen)).toEqual(inOrder(declared));
+  const recorded = recordedSteps();
+  for (const [type, steps] of seen)
+    expect([type, [...(recorded.get(workflowName(type)) ?? [])].filter((step) => !steps.has(step))]).toEqual([
+      type,
+      [],
+    ]);
+});
+
+const inOrder = (steps: ReadonlyMap<string, ReadonlySet<string>>): unknown =>
+  Object.fromEntries([...steps].map(([type, names]) => [type, [...names].sort()]));
 
 /** The ids, and those of what refers to them: on real systems a port of an instance, or a snapshot of a volume, says its own id only. */
 function withParts(whole: unknown, ids: Set<string>): Set<string> {

@@ -1,8 +1,13 @@
 /** Histories of workflows as JSON: the protobuf message with enum names, bytes as base64, 64-bit numbers as text. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import proto from '@temporalio/proto';
 
 const { History } = proto.temporal.api.history.v1;
 export type History = proto.temporal.api.history.v1.IHistory;
+
+export const histories = fileURLToPath(new URL('../history/', import.meta.url));
 
 export interface RecordedHistory {
   /** The operation's id, which steps are tagged with. */
@@ -39,3 +44,33 @@ export function historyToJson(history: History): Record<string, unknown> {
 }
 
 export const historyFromJson = (json: Record<string, unknown>): History => History.fromObject(json);
+
+/** What every run of maintenance and the saga itself ask for. */
+const bookkeeping = /^(operations|maintenances)\.|\.undo$/;
+
+/** The steps that a run took, each once, in the order in which they began; what is an operation itself is called `child`. */
+export function stepsIn({ events }: History): string[] {
+  const names = (events ?? []).flatMap((event) => {
+    const { markerName, details } = event.markerRecordedEventAttributes ?? {};
+    if (markerName === 'core_local_activity') {
+      const [told] = details?.data?.payloads ?? [];
+      return [(JSON.parse(Buffer.from(told?.data ?? []).toString()) as { activity_type: string }).activity_type];
+    }
+    if (event.startChildWorkflowExecutionInitiatedEventAttributes) return ['child'];
+    return event.activityTaskScheduledEventAttributes?.activityType?.name ?? [];
+  });
+  return [...new Set(names.filter((name) => !bookkeeping.test(name)))];
+}
+
+/** What all runs take that were recorded, but those from before a change, which have a word of their own in their names; by workflow. */
+export function recordedSteps(): Map<string, Set<string>> {
+  const steps = new Map<string, Set<string>>();
+  for (const file of readdirSync(histories).filter((name) => /^\w+(-\w+)?\.json$/.test(name))) {
+    const { history } = JSON.parse(readFileSync(join(histories, file), 'utf8')) as RecordedHistory;
+    const [workflow = ''] = file.split(/[-.]/);
+    const known = steps.get(workflow) ?? new Set();
+    steps.set(workflow, known);
+    for (const name of stepsIn(historyFromJson(history))) known.add(name);
+  }
+  return steps;
+}

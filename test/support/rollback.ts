@@ -27,6 +27,8 @@ export interface Request {
 export interface Subject {
   /** `instance.migrate`. */
   type: string;
+  /** What is special about it, where one action has several ways. */
+  variant?: string;
   /** Makes what the action acts on; answers the request, with the id of its target known beforehand. */
   prepare(name: string): Promise<Request>;
   /** Asked by the operator rather than the tenant. */
@@ -35,7 +37,9 @@ export interface Subject {
   again?(targetId: string): Promise<unknown>;
   /** Removes what a success leaves behind. */
   clean(targetId: string): Promise<void>;
-  /** Steps that this subject's run does not have, such as one that happens only the first time. */
+  /** The platform does again by itself what was undone; waits until it has, and makes it as it was prepared. */
+  movesOn?(targetId: string): Promise<void>;
+  /** Steps that another variant has. */
   absent?: string[];
   /** Preparing a create makes things that stay, such as the network of a subnet. */
   keeps?: boolean;
@@ -61,6 +65,17 @@ export function casesOf(type: string, absent: string[] = [], kinds: readonly Fau
         ),
   );
 }
+
+/** Names of the steps that an action declares; all that are operations count as one, `child`. */
+export function declaredSteps(type: string): Set<string> {
+  const [kind = '', verb = ''] = type.split('.');
+  const steps = kindOf(kind).actions[verb]?.steps ?? [];
+  return new Set(steps.map((step) => (typeof step !== 'string' && 'system' in step ? 'child' : nameOf(step))));
+}
+
+/** Names of the steps that an operation took. */
+export const takenSteps = (operation: OperationView): string[] =>
+  operation.steps.map((step) => ('operationId' in step && step.operationId ? 'child' : step.name));
 
 export interface Verdict extends Case {
   targetId: string;
