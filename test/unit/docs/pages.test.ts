@@ -23,7 +23,7 @@ const blocksOf = (page: string, language: string): string[] =>
 
 /** A part of an object, or of a function, as something that can stand alone. */
 const standing = (code: string): string => {
-  if (code.startsWith('import')) return code;
+  if (/^(import|export)\b/.test(code)) return code;
   return code.startsWith('return')
     ? `async function part() {${code}}`
     : code.startsWith('{')
