@@ -1,5 +1,5 @@
 import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
-import { isOutage } from '../database/database.ts';
+import { isOutage, missOf } from '../database/database.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
@@ -31,6 +31,9 @@ export function failureOf(error: unknown): unknown {
       nonRetryable: problem.status < 500,
       details: [problem.details],
     });
+  // What is not there now will not be there for another try.
+  const miss = missOf(error);
+  if (miss) return refuse('NOT_FOUND', miss);
   // PostgreSQL, or whatever else the step spoke to without a name of its own for it.
   if (isOutage(error))
     return ApplicationFailure.create({

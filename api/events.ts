@@ -3,7 +3,8 @@
 import { type Caller, scopesOf } from '../acceptance/caller.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
-import { type Database, run } from '../database/database.ts';
+import type { Database } from '../database/database.ts';
+import { endsOfEvents } from '../database/events.ts';
 import type { Statement } from '../database/sql.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
@@ -39,10 +40,7 @@ const atOnce = 200;
 
 /** Numbers of the oldest and of the newest event that there is. */
 async function endsOf({ pool }: Database): Promise<{ first: string; last: string }> {
-  const [row] = await run<{ first: string; last: string }>(
-    pool,
-    `SELECT coalesce(min(sequence), 1)::text AS first, coalesce(max(sequence), 0)::text AS last FROM "event"`,
-  );
+  const [row] = await endsOfEvents(pool);
   return row ?? { first: '1', last: '0' };
 }
 

@@ -1,5 +1,6 @@
 /** How many answers to Idempotency-Keys are kept for one account: each takes room in the database for as long as the setting says. */
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { keptAnswers } from '../database/settings.ts';
 import { Problem } from '../runtime/problem.ts';
 
 /** What was counted is as good as new for so long; what this process has added since it knows. */
@@ -11,10 +12,6 @@ interface Kept {
   most: number;
   at: number;
 }
-
-const countStatement = `WITH cap AS (SELECT (value #>> '{}')::int AS most FROM "setting" WHERE name = 'idempotency.keptPerAccount')
-  SELECT (SELECT most FROM cap) AS most, count(*)::int AS count FROM (
-    SELECT 1 FROM "apiKey" k JOIN "idempotencyKey" i ON i."callerId" = k.id WHERE k."accountId" = $1 LIMIT (SELECT most + 1 FROM cap)) kept`;
 
 /**
  * Counts one more for the account, in the transaction that keeps it. Several API processes may together let through some more than the setting says:
@@ -30,7 +27,7 @@ export function keptKeys(
     let kept = known.get(accountId);
     // At the limit it is counted anew sooner: what was added here may have been rolled back.
     if (!kept || now() - kept.at > (kept.count < kept.most ? rememberMs : fullMs)) {
-      const [row] = await run<{ most: number; count: number }>(tx, countStatement, [accountId]);
+      const [row] = await keptAnswers(tx, { accountId });
       // The one that is being taken is among them already.
       kept = { most: row?.most ?? 0, count: Math.max(0, (row?.count ?? 0) - 1), at: now() };
       if (known.size > 10_000) known.clear();

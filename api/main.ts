@@ -1,6 +1,7 @@
 /** The API server process. Stateless: any number may run over one database. */
 
 import { stepsOf } from '../activities/operationTypes.ts';
+import { listenTo } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
 import { ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -25,7 +26,7 @@ async function followRights(): Promise<void> {
     const client = database.connection();
     try {
       await client.connect();
-      await client.query('LISTEN belay_rights');
+      await listenTo(client, 'belay_rights');
       // What changed while nobody listened.
       auth.forget();
       client.on('notification', () => auth.forget());

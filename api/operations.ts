@@ -1,7 +1,9 @@
 /** What can be asked of an operation itself: wait, cancel, retry, skip. */
 import { type Client, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { type Database, insertAll, run, transaction } from '../database/database.ts';
+import { type Client as Connection, type Database, insertAll, transaction } from '../database/database.ts';
+import { wakeDispatcher } from '../database/operations.ts';
+import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { kindOf } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -31,12 +33,48 @@ export const planOfAsking = JSON.stringify({
   warnings: [],
 });
 
-async function lockOperation(tx: Parameters<Parameters<typeof transaction>[1]>[0], id: string): Promise<OperationRow> {
-  const [row] = await run<OperationRow>(
-    tx,
-    `SELECT id, type, state, error, "pointOfNoReturnPassed", "projectId", revision FROM "operation" WHERE id = $1 FOR UPDATE`,
-    [id],
-  );
+const lockedById = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select(['id', 'type', 'state', 'error', 'pointOfNoReturnPassed', 'projectId', 'revision'])
+    .where('id', '=', p.id)
+    .forUpdate()
+    .$narrowType<{ type: string; error: OperationRow['error'] }>(),
+);
+
+const stateOf = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operation').select('state').where('id', '=', p.id),
+);
+
+const requestCancel = statement((p: Values<{ id: string }>) =>
+  from
+    .updateTable('operation')
+    .set((eb) => ({
+      cancelRequestedAt: eb.fn.coalesce('cancelRequestedAt', now),
+      updatedAt: now,
+      revision: eb('revision', '+', 1),
+    }))
+    .where('id', '=', p.id),
+);
+
+const withdrawCancel = statement((p: Values<{ id: string }>) =>
+  from
+    .updateTable('operation')
+    .set((eb) => ({ cancelRequestedAt: null, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('cancelRequestedAt', 'is not', null),
+);
+
+const askAgainAt = statement((p: Values<{ ids: string[]; seconds: number }>) =>
+  from
+    .updateTable('operation')
+    .set({ dispatchAt: inSeconds(p.seconds) })
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .where('state', '=', 'queued'),
+);
+
+async function lockOperation(tx: Connection, id: string): Promise<OperationRow> {
+  const [row] = await lockedById(tx, { id });
   if (!row) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
   return row;
 }
@@ -67,11 +105,7 @@ const answerPatienceMs = 10_000;
 export async function passOnCancel(database: Database, temporal: Client, id: string): Promise<void> {
   const refusal = await askWorkflow(database, temporal, id);
   if (!refusal) return;
-  await run(
-    database.pool,
-    `UPDATE "operation" SET "cancelRequestedAt" = NULL, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "cancelRequestedAt" IS NOT NULL`,
-    [id],
-  );
+  await withdrawCancel(database.pool, { id });
   throw refusal;
 }
 
@@ -90,7 +124,7 @@ async function askWorkflow(database: Database, temporal: Client, id: string): Pr
     )
       return new Problem(refused.type, `operation ${id}: ${refused.message}`);
     if (error instanceof WorkflowNotFoundError) {
-      const [row] = await run<{ state: string }>(database.pool, `SELECT state FROM "operation" WHERE id = $1`, [id]);
+      const [row] = await stateOf(database.pool, { id });
       if (row?.state === 'cancelled') return null;
       const ended = row && problemOfEnded({ id, ...row });
       if (ended) return ended;
@@ -174,12 +208,7 @@ export async function askOperation(
         throw new Problem('NOT_SUPPORTED', `${operation.type} can not be cancelled once it runs`);
     } else question = questionFor(operation, verb, input);
     if (dryRun) return null;
-    if (verb === 'cancel')
-      await run(
-        tx,
-        `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1 WHERE id = $1`,
-        [id],
-      );
+    if (verb === 'cancel') await requestCancel(tx, { id });
     await insertAll(tx, {
       auditEntry: [
         {
@@ -203,15 +232,11 @@ export async function askOperation(
   if (!heard) return;
   const { waits, question } = heard;
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
-  if (waits) return void (await database.pool.query(`SELECT pg_notify('belay_queue', '')`));
+  if (waits) return void (await wakeDispatcher(database.pool));
   if (verb === 'cancel') await passOnCancel(database, temporal, id);
   else await passOnAnswer(temporal, id, verb, question);
 }
 
 /** When a workflow is asked for again that was asked for now. */
 export const askAgainIn = (database: Database, operationIds: string[], seconds: number): Promise<unknown> =>
-  run(
-    database.pool,
-    `UPDATE "operation" SET "dispatchAt" = now() + make_interval(secs => $2) WHERE id = ANY($1::uuid[]) AND state = 'queued'`,
-    [operationIds, seconds],
-  );
+  askAgainAt(database.pool, { ids: operationIds, seconds });

@@ -1,7 +1,7 @@
 /** The serial console of an instance, streamed from its host, and from the next one when it moves. */
 import { Readable } from 'node:stream';
-import { run } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
+import { from, statement, type Values } from '../database/statement.ts';
 import { AgentError } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Api, flag } from './request.ts';
@@ -45,14 +45,14 @@ async function* said(
   }
 }
 
+const placeOfInstance = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('instance').select(['hostId', 'state']).where('id', '=', p.id).where('deletedAt', 'is', null),
+);
+
 /** Where an instance goes on whose guest has left this host; null when it is not on its way. */
 async function nextHost(api: Api, id: string, leftHostId: string, signal: AbortSignal): Promise<string | null> {
   while (!signal.aborted) {
-    const [row] = await run<{ hostId: string | null; state: string }>(
-      api.database.pool,
-      `SELECT "hostId", state FROM "instance" WHERE id = $1 AND "deletedAt" IS NULL`,
-      [id],
-    );
+    const [row] = await placeOfInstance(api.database.pool, { id });
     if (row?.hostId && row.hostId !== leftHostId) return row.hostId;
     if (row?.state !== 'migrating') return null;
     await new Promise((resolve) => setTimeout(resolve, lookMs));

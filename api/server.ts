@@ -14,7 +14,9 @@ import { manyOf } from '../acceptance/platform/operation.ts';
 import { recurringOf } from '../acceptance/platform/schedule.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { mayAsk, visibleTo } from '../acceptance/visible.ts';
-import { type Client, run } from '../database/database.ts';
+import type { Client } from '../database/database.ts';
+import { begunBy } from '../database/operations.ts';
+import { isThere } from '../database/statement.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
@@ -254,14 +256,10 @@ async function namingTargets(api: Api, change: Change): Promise<Change> {
 
 /** Whether a tenant may ask this of an operation: it is its own and in no project, or it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */
 async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Promise<boolean> {
-  const [row] = await run<{ projectId: string | null; actorUserId: string | null; known: boolean }>(
-    api.database.pool,
-    `SELECT o."projectId", o."actorUserId", coalesce(u."accountId" = ANY($2::uuid[]) OR u."accountId" = p."accountId" OR EXISTS (
-              SELECT 1 FROM "roleBinding" b WHERE b."deletedAt" IS NULL AND b.state = 'active' AND (b."expiresAt" IS NULL OR b."expiresAt" > now())
-                AND b."targetKind" = 'project' AND b."targetId" = p.id AND b."subjectKind" = 'user' AND b."subjectId" = u.id), FALSE) AS known
-     FROM "operation" o LEFT JOIN "user" u ON u.id = o."actorUserId" LEFT JOIN "project" p ON p.id = o."projectId" WHERE o.id = $1`,
-    [id, [caller.accountId, ...scopes.accounts]],
-  );
+  const [row] = await begunBy(api.database.pool, {
+    id,
+    accountIds: [caller.accountId, ...scopes.accounts],
+  });
   if (row?.projectId === null && row.actorUserId === caller.userId) return scopes.anywhere;
   return row?.projectId != null && scopes.projects.has(row.projectId) && row.known;
 }
@@ -304,7 +302,7 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
     ctx.body = 'ok\n';
   });
   router.get('/readyz', async (ctx) => {
-    await run(api.database.pool, 'SELECT 1');
+    await isThere(api.database.pool);
     ctx.body = 'ok\n';
   });
   router.get('/metrics', async (ctx) => {

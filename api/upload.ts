@@ -6,7 +6,7 @@ import { suspensionOf } from '../acceptance/authorize.ts';
 import { type Caller, may, placeOf } from '../acceptance/caller.ts';
 import { changeAs } from '../acceptance/own.ts';
 import { discardUpload, receiveImage, type UploadedImage } from '../activities/storage/objects.ts';
-import { run } from '../database/database.ts';
+import { from, now, statement, type Values } from '../database/statement.ts';
 import { claimSeconds, claimUpload, endUpload, renewSeconds, renewUpload, type Upload } from '../database/uploads.ts';
 import type { Kind } from '../model/kind.ts';
 import { kinds } from '../model/kinds.ts';
@@ -24,15 +24,30 @@ interface Announced {
   late: boolean;
 }
 
+const announced = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('image')
+    .select((eb) => [
+      'projectId',
+      'state',
+      'format',
+      'checksum',
+      eb.fn.coalesce(eb('uploadExpiresAt', '<', now), eb.lit(false)).as('late'),
+    ])
+    .$narrowType<{ late: boolean }>()
+    .where('id', '=', p.id)
+    .where('deletedAt', 'is', null),
+);
+
+const importing = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('image').select('id').where('id', '=', p.id).where('state', '=', 'importing'),
+);
+
 async function answerUpload(api: Api, ctx: Context): Promise<void> {
   const kind = kinds.image as unknown as Kind;
   const id = uuidOf(ctx, kind);
   const { caller } = ctx.state;
-  const [image] = await run<Announced>(
-    api.database.pool,
-    `SELECT "projectId", state, format, checksum, coalesce("uploadExpiresAt" < now(), false) AS late FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
-    [id],
-  );
+  const [image] = await announced(api.database.pool, { id });
   const place = placeOf(kind, { ...image, id });
   if (!image || !may(caller, 'image.get', place)) throw new Problem('NOT_FOUND', `there is no image ${id}`);
   if (!may(caller, 'image.import', place)) throw new Problem('FORBIDDEN', 'you need the permission image.import here');
@@ -50,11 +65,7 @@ async function answerUpload(api: Api, ctx: Context): Promise<void> {
 
 /** Whether the bytes would still be taken, so that nobody goes on sending in vain. */
 async function mayGoOn(api: Api, caller: Caller, id: string): Promise<boolean> {
-  const [image] = await run<{ projectId: string }>(
-    api.open.pool,
-    `SELECT "projectId" FROM "image" WHERE id = $1 AND "deletedAt" IS NULL`,
-    [id],
-  );
+  const [image] = await announced(api.open.pool, { id });
   const suspension = image ? await suspensionOf(api.open.pool, image) : null;
   if (suspension) throw new Problem('ACCOUNT_SUSPENDED', `${suspension}: nothing new is made`);
   return image !== undefined && may(caller, 'image.import', placeOf(kinds.image as unknown as Kind, { ...image, id }));
@@ -158,10 +169,8 @@ async function importImage(
 
 /** Throws the upload away, unless the import that takes it over is under way. */
 async function discardUnwanted(api: Api, upload: Upload): Promise<void> {
-  const [importing] = await run(api.open.pool, `SELECT 1 FROM "image" WHERE id = $1 AND state = 'importing'`, [
-    upload.imageId,
-  ]);
-  if (!importing) await discardUpload(api.open, upload);
+  const [taken] = await importing(api.open.pool, { id: upload.imageId });
+  if (!taken) await discardUpload(api.open, upload);
 }
 
 export function uploadRoutes(router: Router<State>, api: Api): void {

@@ -5,8 +5,8 @@ import type { Row } from '../acceptance/change.ts';
 import { deletePlanOf } from '../acceptance/deletePlan.ts';
 import { hookOf } from '../acceptance/hooks.ts';
 import { type Visible, visibleTo } from '../acceptance/visible.ts';
-import { run } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
+import { from, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind, View } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -74,15 +74,17 @@ export const views: Readonly<Record<string, (viewing: Viewing) => Promise<void>>
   'instance.serialLog': serialLog,
 };
 
+const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>
+  from.selectFrom(tableOf(kind)).selectAll().where('t.id', '=', p.id),
+);
+
 /** A view needs its permission where the delete of the resource needs its own. */
 async function mayView(api: Api, caller: Caller, permission: string, kind: Kind, row: Row): Promise<boolean> {
   const hook = hookOf(kind.name, 'delete');
   if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return true;
   const home = hook?.home?.(row);
   if (!home) return may(caller, permission, hook?.home ? {} : placeOf(kind, row));
-  const [there] = await run<Row>(api.database.pool, `SELECT * FROM "${kindOf(home.kind).name}" WHERE id = $1`, [
-    home.id,
-  ]);
+  const [there] = await rowOf(kindOf(home.kind))(api.database.pool, { id: home.id });
   return may(caller, permission, there ? placeOf(kindOf(home.kind), there) : {});
 }
 

@@ -1,5 +1,6 @@
 /** Waits for the ends of operations. All of a process are looked at together: a thousand waits cost hardly more than one. */
-import { type Database, run } from '../database/database.ts';
+import type { Database } from '../database/database.ts';
+import { from, isAmong, statement, type Values } from '../database/statement.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
 
 /** What a wait is over with: an end, or a question to an operator. */
@@ -23,13 +24,17 @@ const lines = new WeakMap<Database, Set<Wait>>();
 const nextLook = (now: number, pause: number): number =>
   pause < laterLookMs ? now + pause : Math.ceil((now + pause) / laterLookMs) * laterLookMs;
 
+const unsettled = statement((p: Values<{ ids: string[]; settled: readonly string[] }>) =>
+  from
+    .selectFrom('operation')
+    .select('id')
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .where((eb) => eb.not(isAmong(eb.ref('state'), p.settled))),
+);
+
 async function look(database: Database, due: Wait[]): Promise<void> {
   const ids = [...new Set(due.map(({ id }) => id))];
-  const going = await run<{ id: string }>(
-    database.pool,
-    `SELECT id FROM "operation" WHERE id = ANY($1::uuid[]) AND state <> ALL($2::text[])`,
-    [ids, settled],
-  );
+  const going = await unsettled(database.pool, { ids, settled });
   const known = new Set(going.map(({ id }) => id));
   const now = Date.now();
   for (const wait of due) {

@@ -6,6 +6,7 @@ import { ipv4Of, ipv6Of } from '../model/forms.ts';
 import { Problem } from '../runtime/problem.ts';
 import type { Queryable } from './database.ts';
 import { settingOf } from './settings.ts';
+import { written } from './statement.ts';
 
 /** Under which name an API key's signing secret is kept. */
 export const callbackSecretField = 'callbackSecret';
@@ -76,3 +77,44 @@ export async function refuseDenied(on: Queryable, url: string): Promise<void> {
     violations: [{ field: 'Belay-Callback-Url', message: 'is in a network that callbacks do not go to' }],
   });
 }
+
+export interface DueCallback {
+  operationId: string;
+  apiKeyId: string;
+  accountId: string;
+  url: string;
+  attempts: number;
+}
+
+/**
+ * Takes callbacks whose operation has ended and whose time has come, of each account as many as it has places, each account's first before
+ * any second; another dispatcher passes them over meanwhile. Each account is found behind the one before it.
+ */
+export const takeCallbacks = written<
+  DueCallback,
+  {
+    finals: readonly string[];
+    pausesSeconds: number[];
+    places: number;
+    ofAccountAtOnce: number;
+    takenAccountIds: string[];
+    takenPlaces: number[];
+  }
+>(
+  `WITH RECURSIVE waiting AS (
+     (SELECT "accountId" FROM "callback" ORDER BY "accountId" LIMIT 1)
+     UNION ALL
+     SELECT (SELECT c."accountId" FROM "callback" c WHERE c."accountId" > w."accountId" ORDER BY c."accountId" LIMIT 1)
+     FROM waiting w WHERE w."accountId" IS NOT NULL
+   ), taken AS (SELECT unnest($takenAccountIds::uuid[]) AS "accountId", unnest($takenPlaces::int[]) AS places
+   ), ready AS MATERIALIZED (
+     SELECT mine."operationId" FROM waiting w LEFT JOIN taken t ON t."accountId" = w."accountId" CROSS JOIN LATERAL (
+       SELECT f."operationId", row_number() OVER (ORDER BY f."nextAttemptAt") AS round FROM (
+         SELECT c."operationId", c."nextAttemptAt" FROM "callback" c JOIN "operation" o ON o.id = c."operationId"
+         WHERE c."accountId" = w."accountId" AND c."nextAttemptAt" <= now() AND o.state = ANY($finals::text[])
+         ORDER BY c."nextAttemptAt" LIMIT $ofAccountAtOnce::int - coalesce(t.places, 0) FOR UPDATE OF c SKIP LOCKED) f) mine
+     WHERE w."accountId" IS NOT NULL ORDER BY mine.round, random() LIMIT $places)
+   UPDATE "callback" c SET attempts = c.attempts + 1,
+     "nextAttemptAt" = now() + make_interval(secs => ($pausesSeconds::int[])[least(c.attempts + 1, cardinality($pausesSeconds::int[]))])
+   FROM ready WHERE c."operationId" = ready."operationId" RETURNING c."operationId", c."apiKeyId", c."accountId", c.url, c.attempts`,
+);

@@ -111,6 +111,10 @@ export async function run<Row = Record<string, unknown>>(
   return result.rows as Row[];
 }
 
+/** From now on the connection is notified of what is said there. */
+export const listenTo = (client: pg.Client, channel: 'belay_rights' | 'belay_queue'): Promise<unknown> =>
+  client.query(`LISTEN ${channel}`);
+
 /** Whether PostgreSQL ended a statement because it took longer than it may. */
 export const tookTooLong = (error: unknown): boolean => (error as { code?: unknown }).code === '57014';
 
@@ -122,6 +126,14 @@ export function isOutage(error: unknown): boolean {
       (/^(08|57|53)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(code))) ||
     /timeout exceeded when trying to connect|Connection terminated/.test(String(message))
   );
+}
+
+/** What Prisma calls a record that is not there, in words of ours; null of any other error. */
+export function missOf(error: unknown): string | null {
+  const { code, meta } = error as { code?: unknown; meta?: { modelName?: string } };
+  if (code !== 'P2025') return null;
+  const { modelName = 'record' } = meta ?? {};
+  return `there is no such ${modelName.charAt(0).toLowerCase()}${modelName.slice(1)}`;
 }
 
 /** Serialization failures and deadlocks: the transaction did nothing and may be tried again as it is. */

@@ -2,6 +2,8 @@ import { columnsOf } from '../model/columns.ts';
 import { instantFormat } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { actorMembers } from '../model/veil.ts';
+import { type Database, transaction } from './database.ts';
+import { written } from './statement.ts';
 
 /** What clients are told of a resource of this kind, as columns of a statement, each in the form in which it is told. */
 export const toldColumns = (kind: Kind): string =>
@@ -33,3 +35,26 @@ export const eventRow = (event: EventInput): Record<string, unknown> => ({
   operationId: event.operationId ?? null,
   payload: event.payload,
 });
+
+const oneSealer = written<{ mine: boolean }>(
+  `SELECT pg_try_advisory_xact_lock(hashtextextended('seal events', 0)) AS mine`,
+);
+
+const placeFresh = written<unknown>(
+  `WITH fresh AS (SELECT id, row_number() OVER (ORDER BY "createdAt", id) AS place
+                  FROM (SELECT id, "createdAt" FROM "event" WHERE sequence IS NULL ORDER BY "createdAt", id LIMIT 1000) f),
+        last AS (SELECT coalesce(max(sequence), 0) AS n FROM "event")
+   UPDATE "event" e SET sequence = last.n + fresh.place FROM fresh, last WHERE e.id = fresh.id RETURNING 1`,
+);
+
+/** Places events in the stream after their commit, so that a follower who has seen number n has seen all before it. Answers how many. */
+export const sealEvents = (database: Database): Promise<number> =>
+  transaction(database, async (tx) => {
+    const [lock] = await oneSealer(tx);
+    return lock?.mine ? (await placeFresh(tx)).length : 0;
+  });
+
+/** Numbers of the oldest and of the newest event that there is. */
+export const endsOfEvents = written<{ first: string; last: string }>(
+  `SELECT coalesce(min(sequence), 1)::text AS first, coalesce(max(sequence), 0)::text AS last FROM "event"`,
+);

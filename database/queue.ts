@@ -3,6 +3,7 @@ import { columnsOf } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
+import { Problem } from '../runtime/problem.ts';
 import type { Database } from './database.ts';
 import { from, isAmong, statement, statementOfKind, tableOf, type Values, written } from './statement.ts';
 
@@ -108,7 +109,7 @@ const readyById = statement((p: Values<{ id: string }>) =>
 /** The same of one that was accepted just now. */
 export async function startOf(database: Database, id: string): Promise<StartOperation> {
   const [operation] = await readyById(database.pool, { id });
-  if (!operation) throw new Error(`there is no operation ${id}`);
+  if (!operation) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
   return startOfReady(operation, await targetNames(database, [operation]));
 }
 

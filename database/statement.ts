@@ -198,5 +198,10 @@ export const inSeconds = (count: Expression<number> | number) => sql<Date>`now()
 export const secondsAgo = (count: Expression<number> | number) => sql<Date>`now() - make_interval(secs => ${count})`;
 
 /** Whether a value is among those of a list that is given as one array. */
-export const isAmong = <T>(value: Expression<T>, list: Expression<readonly NonNullable<T>[]>) =>
-  sql<SqlBool>`${value} = ANY(${list})`;
+export const isAmong = <T>(
+  value: Expression<T>,
+  list: Expression<readonly (NonNullable<T> extends string ? string : NonNullable<T>)[]>,
+) => sql<SqlBool>`${value} = ANY(${list})`;
+
+/** Whether the database answers. */
+export const isThere = written<unknown>('SELECT 1');

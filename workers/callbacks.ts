@@ -13,9 +13,16 @@ import { holderOf } from '../acceptance/rights.ts';
 import { strangersVeil } from '../acceptance/veil.ts';
 import type { Visible } from '../acceptance/visible.ts';
 import { readById } from '../api/query/gather.ts';
-import { callbackSecretField, deniedNetworks, isDenied } from '../database/callbacks.ts';
-import { type Database, run } from '../database/database.ts';
+import {
+  callbackSecretField,
+  type DueCallback,
+  deniedNetworks,
+  isDenied,
+  takeCallbacks,
+} from '../database/callbacks.ts';
+import type { Database } from '../database/database.ts';
 import { readSecret } from '../database/secrets.ts';
+import { from, statement, type Values } from '../database/statement.ts';
 import { instantAt } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -30,46 +37,23 @@ const atOnce = 64;
 const ofAccountAtOnce = 4;
 const answerLimitMs = 10_000;
 
-interface Due {
-  operationId: string;
-  apiKeyId: string;
-  accountId: string;
-  url: string;
-  attempts: number;
-}
-
 /** It was this caller's own operation; but who gets the message is known to nobody, so it says of the platform what everybody may know. */
 const veil = strangersVeil();
 const everything: Visible = Object.assign((): null => null, { veil });
 
-/**
- * Takes callbacks whose operation has ended and whose time has come, of each account as many as it has places, each account's first before
- * any second; another dispatcher passes them over meanwhile. Each account is found behind the one before it.
- */
-const dueStatement = `WITH RECURSIVE waiting AS (
-       (SELECT "accountId" FROM "callback" ORDER BY "accountId" LIMIT 1)
-       UNION ALL
-       SELECT (SELECT c."accountId" FROM "callback" c WHERE c."accountId" > w."accountId" ORDER BY c."accountId" LIMIT 1)
-       FROM waiting w WHERE w."accountId" IS NOT NULL
-     ), taken AS (SELECT unnest($4::uuid[]) AS "accountId", unnest($5::int[]) AS places
-     ), ready AS MATERIALIZED (
-       SELECT mine."operationId" FROM waiting w LEFT JOIN taken t ON t."accountId" = w."accountId" CROSS JOIN LATERAL (
-         SELECT f."operationId", row_number() OVER (ORDER BY f."nextAttemptAt") AS round FROM (
-           SELECT c."operationId", c."nextAttemptAt" FROM "callback" c JOIN "operation" o ON o.id = c."operationId"
-           WHERE c."accountId" = w."accountId" AND c."nextAttemptAt" <= now() AND o.state = ANY($1::text[])
-           ORDER BY c."nextAttemptAt" LIMIT ${ofAccountAtOnce} - coalesce(t.places, 0) FOR UPDATE OF c SKIP LOCKED) f) mine
-       WHERE w."accountId" IS NOT NULL ORDER BY mine.round, random() LIMIT $3)
-     UPDATE "callback" c SET attempts = c.attempts + 1, "nextAttemptAt" = now() + make_interval(secs => ($2::int[])[least(c.attempts + 1, cardinality($2::int[]))])
-     FROM ready WHERE c."operationId" = ready."operationId" RETURNING c."operationId", c."apiKeyId", c."accountId", c.url, c.attempts`;
+const deleteCallback = statement((p: Values<{ operationId: string }>) =>
+  from.deleteFrom('callback').where('operationId', '=', p.operationId),
+);
 
-const due = (database: Database, places: number, taken: ReadonlyMap<string, number>): Promise<Due[]> =>
-  run<Due>(database.pool, dueStatement, [
-    finalOperationStates,
+const due = (database: Database, places: number, taken: ReadonlyMap<string, number>): Promise<DueCallback[]> =>
+  takeCallbacks(database.pool, {
+    finals: finalOperationStates,
     pausesSeconds,
     places,
-    [...taken.keys()],
-    [...taken.values()],
-  ]);
+    ofAccountAtOnce,
+    takenAccountIds: [...taken.keys()],
+    takenPlaces: [...taken.values()],
+  });
 
 /**
  * Sends one message and resolves when it was taken.
@@ -132,7 +116,7 @@ interface Told {
   targetId: string;
 }
 
-async function deliver(database: Database, denied: BlockList, callback: Due): Promise<void> {
+async function deliver(database: Database, denied: BlockList, callback: DueCallback): Promise<void> {
   const { operationId, apiKeyId, url } = callback;
   const secret = await readSecret(database, { kind: 'apiKey', id: apiKeyId }, callbackSecretField);
   if (secret === null) throw new RightEnded('the API key that asked for it is gone');
@@ -155,7 +139,7 @@ async function deliver(database: Database, denied: BlockList, callback: Due): Pr
   await post(url, headers, body, denied);
 }
 
-async function tryOnce(database: Database, log: Log, denied: BlockList, callback: Due): Promise<void> {
+async function tryOnce(database: Database, log: Log, denied: BlockList, callback: DueCallback): Promise<void> {
   const { operationId, attempts } = callback;
   let outcome = 'delivered';
   try {
@@ -168,7 +152,7 @@ async function tryOnce(database: Database, log: Log, denied: BlockList, callback
     );
   }
   metrics.callbacks.labels(outcome).inc();
-  if (outcome !== 'failed') await run(database.pool, 'DELETE FROM "callback" WHERE "operationId" = $1', [operationId]);
+  if (outcome !== 'failed') await deleteCallback(database.pool, { operationId });
 }
 
 export interface Delivery {

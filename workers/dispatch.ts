@@ -1,11 +1,22 @@
 /** Starts operations whose turn has come, whoever accepted them. */
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { askAgainIn } from '../api/operations.ts';
-import { type Database, run } from '../database/database.ts';
+import { type Database, listenTo } from '../database/database.ts';
 import { type ReadyOperation, readyOperations, startOfReady, targetNames } from '../database/queue.ts';
+import { from, statement } from '../database/statement.ts';
 import type { Log } from '../runtime/log.ts';
 import { metrics } from '../runtime/metrics.ts';
 import { startOperation } from '../temporal/start-operation.ts';
+
+const waitingAndStuck = statement(() =>
+  from
+    .selectFrom('operation')
+    .select((eb) => [
+      eb.fn.countAll<string>().filterWhere('state', '=', 'queued').as('queued'),
+      eb.fn.countAll<string>().filterWhere('state', '=', 'stuck').as('stuck'),
+    ])
+    .where('state', 'in', ['queued', 'stuck']),
+);
 
 /** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
 const trustSeconds = 60;
@@ -46,10 +57,7 @@ export async function dispatch(database: Database, temporal: Client, log: Log): 
   );
   if (taken.length > 0) await askAgainIn(database, taken, trustSeconds);
   if (refused.length > 0) await askAgainIn(database, refused, retrySeconds);
-  const [counts] = await run<{ queued: string; stuck: string }>(
-    database.pool,
-    `SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'stuck') AS stuck FROM "operation" WHERE state IN ('queued', 'stuck')`,
-  );
+  const [counts] = await waitingAndStuck(database.pool);
   metrics.queueDepth.set(Number(counts?.queued ?? 0));
   metrics.stuck.set(Number(counts?.stuck ?? 0));
   return more;
@@ -65,7 +73,7 @@ export async function listen(database: Database, stop: Promise<void>, wake: () =
     const client = database.connection();
     try {
       await client.connect();
-      await client.query('LISTEN belay_queue');
+      await listenTo(client, 'belay_queue');
       client.on('notification', wake);
       await new Promise<void>((resolve) => {
         client.once('end', resolve);

@@ -1,8 +1,9 @@
 /** Faults that workers inject into steps, for drills and for the proof of rollback. Read only where the installation allows it. */
 import { ApplicationFailure } from '@temporalio/common';
 import type { StepContext } from '../activities/step.ts';
-import { type Database, run } from '../database/database.ts';
-import { idOf } from '../database/installation.ts';
+import type { Database } from '../database/database.ts';
+import { settingOf } from '../database/settings.ts';
+import { from, statement, type Values } from '../database/statement.ts';
 import { config } from '../runtime/config.ts';
 
 /** `suspend` stops the whole process right before the step sends `message` to a host, as a paused virtual machine is stopped. */
@@ -27,16 +28,10 @@ async function ruleFor(
   context: StepContext,
   kind: (rule: FaultRule) => boolean,
 ): Promise<FaultRule | null> {
-  const [setting] = await run<{ value: FaultRule[] }>(database.pool, 'SELECT value FROM "setting" WHERE id = $1', [
-    idOf('setting/fault.rules'),
-  ]);
-  const candidates = (setting?.value ?? []).filter((rule) => rule.step === context.step && kind(rule));
+  const [setting] = await settingOf(database.pool, { name: 'fault.rules' });
+  const candidates = ((setting?.value ?? []) as FaultRule[]).filter((rule) => rule.step === context.step && kind(rule));
   if (candidates.length === 0) return null;
-  const [operation] = await run<{ type: string; targetId: string }>(
-    database.pool,
-    'SELECT type, "targetId" FROM "operation" WHERE id = $1',
-    [context.operationId],
-  );
+  const [operation] = await targetOf(database.pool, { id: context.operationId });
   return (
     candidates.find(
       (rule) =>
@@ -47,13 +42,24 @@ async function ruleFor(
   );
 }
 
+const mark = statement((p: Values<{ operationId: string; key: string }>) =>
+  from
+    .insertInto('idempotencyKey')
+    .values({ callerId: p.operationId, key: p.key, requestHash: '', status: 0, body: '' })
+    .onConflict((at) => at.doNothing())
+    .returning('key'),
+);
+
+const targetOf = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operation').select(['type', 'targetId']).where('id', '=', p.id),
+);
+
 /** A process is struck at most once for an operation's step: the mark is in the database, because the process, or its successor, forgets. */
 async function strikeOnce(database: Database, context: StepContext, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
-  const marked = await run(
-    database.pool,
-    `INSERT INTO "idempotencyKey" ("callerId", key, "requestHash", status, body) VALUES ($1, $2, '', 0, '') ON CONFLICT DO NOTHING RETURNING 1`,
-    [context.operationId, `${signal}/${context.step}/${context.undo ? 'undo' : 'do'}`],
-  );
+  const marked = await mark(database.pool, {
+    operationId: context.operationId,
+    key: `${signal}/${context.step}/${context.undo ? 'undo' : 'do'}`,
+  });
   if (marked.length > 0) process.kill(process.pid, signal);
 }
 

@@ -1,9 +1,9 @@
 /** A host worker: leases shards of the hosts and carries every message for them. More such processes carry more hosts. */
 import type { Worker } from '@temporalio/worker';
-import { run } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
+import { giveShardsBack, leaseShards, makeShards, takeOverShards } from '../database/leases.ts';
 import type { Lease } from '../host-agent/stamp.ts';
-import { shardCount, shardQueue } from '../model/shards.ts';
+import { shardQueue } from '../model/shards.ts';
 import { config } from '../runtime/config.ts';
 import { metrics } from '../runtime/metrics.ts';
 import { observeHosts } from './observer.ts';
@@ -26,33 +26,12 @@ const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
 let stopping = false;
 let renewedAt = Date.now();
 
-await run(
-  database.pool,
-  `INSERT INTO "shardLease" (shard) SELECT * FROM generate_series(0, $1::int - 1) ON CONFLICT DO NOTHING`,
-  [shardCount],
-);
-await run(
-  database.pool,
-  `UPDATE "shardLease" SET holder = $1, "expiresAt" = now() + make_interval(secs => $3) WHERE split_part(holder, '#', 1) = $2`,
-  [holder, name, leaseSeconds],
-);
+await makeShards(database.pool);
+await takeOverShards(database.pool, { name, holder, leaseSeconds });
 
 /** Renews what this process has, gives back what is more than its fair share, takes what nobody has. */
 async function lease(): Promise<number[]> {
-  // The epoch is the database's: it rises with each change of the holder.
-  const rows = await run<{ shard: number; epoch: string }>(
-    database.pool,
-    `WITH alive AS (SELECT count(DISTINCT holder) FILTER (WHERE holder <> $1 AND "expiresAt" > now()) + 1 AS n FROM "shardLease"),
-          mine AS (SELECT shard FROM "shardLease" WHERE holder = $1 ORDER BY shard LIMIT (SELECT ceil($2::numeric / n)::int FROM alive)),
-          free AS (SELECT shard FROM "shardLease" WHERE holder IS NULL OR "expiresAt" < now() ORDER BY shard
-                   LIMIT (SELECT greatest(0, ceil($2::numeric / n)::int - (SELECT count(*) FROM mine)) FROM alive) FOR UPDATE SKIP LOCKED),
-          surplus AS (UPDATE "shardLease" SET holder = NULL WHERE holder = $1 AND shard NOT IN (SELECT shard FROM mine) RETURNING shard)
-     UPDATE "shardLease" l SET holder = $1, "expiresAt" = now() + make_interval(secs => $3)
-     WHERE l.shard IN (SELECT shard FROM mine UNION SELECT shard FROM free)
-       -- Asked again of the row itself: another may have taken it since this statement looked.
-       AND (l.holder = $1 OR l.holder IS NULL OR l."expiresAt" < now()) RETURNING l.shard, l.epoch`,
-    [holder, shardCount, leaseSeconds],
-  );
+  const rows = await leaseShards(database.pool, { holder, leaseSeconds });
   renewedAt = Date.now();
   for (const { shard, epoch } of rows) leases.set(shard, { shard, epoch: Number(epoch) });
   return rows.map(({ shard }) => shard);
@@ -105,7 +84,7 @@ while (!stopping) {
 }
 observer.stop();
 await carry([]);
-await run(database.pool, `UPDATE "shardLease" SET holder = NULL WHERE holder = $1`, [holder]).catch(() => {});
+await giveShardsBack(database.pool, { holder }).catch(() => {});
 await hostConnections(database).closeAll();
 await processOf.close();
 process.exit(0);

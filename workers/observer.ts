@@ -1,7 +1,8 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
 import { askToSettle } from '../acceptance/compute/settle.ts';
-import { run } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
+import { isHeld, noteConnected, noteConnection } from '../database/leases.ts';
+import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
@@ -18,6 +19,65 @@ const askMs = 1_000;
 export interface Observer {
   stop(): void;
 }
+
+const doubtAllBut = statement((p: Values<{ hostId: string; instanceIds: string[] }>) =>
+  from
+    .updateTable('hostClaim')
+    .set({ doubtedAt: now, askAfter: null })
+    .where('hostId', '=', p.hostId)
+    .where((eb) => eb.not(isAmong(eb.ref('instanceId'), p.instanceIds))),
+);
+
+type Claim = Values<{ hostId: string; instanceId: string }>;
+
+const doubt = statement((p: Claim) =>
+  from
+    .updateTable('hostClaim')
+    .set({ doubtedAt: now, askAfter: null })
+    .where('hostId', '=', p.hostId)
+    .where('instanceId', '=', p.instanceId),
+);
+
+const askSoon = statement((p: Claim) =>
+  from
+    .updateTable('hostClaim')
+    .set({ askAfter: null })
+    .where('hostId', '=', p.hostId)
+    .where('instanceId', '=', p.instanceId),
+);
+
+const takeDoubted = statement((p: Values<{ hostIds: string[] }>) =>
+  from
+    .updateTable('hostClaim as c')
+    .from(['instance as i', 'host as h'])
+    .set({ askAfter: inSeconds(10) })
+    .where('c.doubtedAt', 'is not', null)
+    .where((eb) => isAmong(eb.ref('c.hostId'), p.hostIds))
+    .where((eb) => eb.or([eb('c.askAfter', 'is', null), eb('c.askAfter', '<', now)]))
+    .whereRef('i.id', '=', 'c.instanceId')
+    .whereRef('i.hostId', '=', 'c.hostId')
+    .where('i.state', '=', 'running')
+    .where('i.currentOperationId', 'is', null)
+    .where('i.deletedAt', 'is', null)
+    .whereRef('h.id', '=', 'c.hostId')
+    .where('h.connection', '=', 'connected')
+    .returning(['c.instanceId', 'c.hostId']),
+);
+
+const places = statement(() =>
+  from
+    .selectFrom('host')
+    .select(['id', 'address', 'sshPort'])
+    .where('state', 'in', ['active', 'connecting', 'maintenance'])
+    .where('deletedAt', 'is', null),
+);
+
+const projectsOn = statement((p: Values<{ hostIds: string[] }>) =>
+  from
+    .selectFrom('instance')
+    .select(['id', 'projectId'])
+    .where((eb) => isAmong(eb.ref('hostId'), p.hostIds)),
+);
 
 type Connection = 'connected' | 'degraded' | 'disconnected';
 
@@ -44,16 +104,9 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   const leaseOf = (hostId: string): Lease | undefined => leases().find(({ shard }) => shard === shardOf(hostId));
 
-  /** A process that was suspended believes in its lease; only the database knows whether it still holds. */
-  const holds = (shard: string, name: string): string =>
-    `EXISTS (SELECT 1 FROM "shardLease" WHERE shard = ${shard} AND holder = ${name} AND "expiresAt" > now())`;
-
   /** What a worker saw before it was suspended says nothing of now: its successor has looked since. */
   async function isMine(hostId: string): Promise<boolean> {
-    const [row] = await run<{ mine: boolean }>(database.pool, `SELECT ${holds('$1', '$2')} AS mine`, [
-      shardOf(hostId),
-      holder,
-    ]);
+    const [row] = await isHeld(database.pool, { shard: shardOf(hostId), holder });
     return row?.mine === true;
   }
 
@@ -61,12 +114,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   function say(hostId: string, host: Watched, connection: Connection): Promise<void> {
     host.saying = host.saying.then(async () => {
       try {
-        await run(
-          database.pool,
-          `UPDATE "host" SET connection = $2, "lastSeenAt" = CASE WHEN $2 = 'connected' THEN now() ELSE "lastSeenAt" END, revision = revision + CASE WHEN connection = $2 THEN 0 ELSE 1 END
-           WHERE id = $1 AND ${holds('$3', '$4')}`,
-          [hostId, connection, shardOf(hostId), holder],
-        );
+        await noteConnection(database.pool, { hostId, connection, shard: shardOf(hostId), holder });
         host.said = connection;
         metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
       } catch (error) {
@@ -79,12 +127,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
   function repeatConnected(): Promise<unknown> {
     const ids = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
-    return run(
-      database.pool,
-      `UPDATE "host" SET connection = 'connected', "lastSeenAt" = now(), revision = revision + CASE WHEN connection = 'connected' THEN 0 ELSE 1 END
-       FROM unnest($1::uuid[], $2::int[]) AS mine(id, shard) WHERE "host".id = mine.id AND ${holds('mine.shard', '$3')}`,
-      [ids, ids.map(shardOf), holder],
-    );
+    return noteConnected(database.pool, { ids, shards: ids.map(shardOf), holder });
   }
 
   /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
@@ -92,17 +135,9 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     if (!(await isMine(hostId))) return;
     if (event.type === 'hello') {
       const alive = (event.domains ?? []).filter(({ state }) => state === 'running' || state === 'paused');
-      await run(
-        database.pool,
-        `UPDATE "hostClaim" SET "doubtedAt" = now(), "askAfter" = NULL WHERE "hostId" = $1 AND "instanceId" <> ALL($2::uuid[])`,
-        [hostId, alive.map(({ id }) => id)],
-      );
+      await doubtAllBut(database.pool, { hostId, instanceIds: alive.map(({ id }) => id) });
     } else if (event.domainId && (event.type === 'domain.stopped' || event.type === 'domain.crashed'))
-      await run(
-        database.pool,
-        `UPDATE "hostClaim" SET "doubtedAt" = now(), "askAfter" = NULL WHERE "hostId" = $1 AND "instanceId" = $2`,
-        [hostId, event.domainId],
-      );
+      await doubt(database.pool, { hostId, instanceId: event.domainId });
     else return;
     await askAboutDoubted();
   }
@@ -113,23 +148,11 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
    */
   async function askAboutDoubted(): Promise<void> {
     // Whoever takes one has ten seconds for it; then it is asked about again, because the host did not answer or nobody lived to ask.
-    const doubted = await run<{ instanceId: string; hostId: string }>(
-      database.pool,
-      `UPDATE "hostClaim" c SET "askAfter" = now() + interval '10 seconds' FROM "instance" i, "host" h
-       WHERE c."doubtedAt" IS NOT NULL AND c."hostId" = ANY($1::uuid[]) AND (c."askAfter" IS NULL OR c."askAfter" < now())
-         AND i.id = c."instanceId" AND i."hostId" = c."hostId" AND i.state = 'running' AND i."currentOperationId" IS NULL AND i."deletedAt" IS NULL
-         AND h.id = c."hostId" AND h.connection = 'connected'
-       RETURNING c."instanceId", c."hostId"`,
-      [[...watched.keys()]],
-    );
+    const doubted = await takeDoubted(database.pool, { hostIds: [...watched.keys()] });
     for (const { instanceId, hostId } of doubted) {
       if (await askToSettle(database, instanceId, `observer-${hostId}`))
         log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
-      else
-        await run(database.pool, `UPDATE "hostClaim" SET "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2`, [
-          instanceId,
-          hostId,
-        ]);
+      else await askSoon(database.pool, { instanceId, hostId });
     }
   }
 
@@ -193,11 +216,12 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   async function look(): Promise<void> {
     const mine = new Set(leases().map(({ shard }) => shard));
-    const rows = await run<{ id: string; place: string }>(
-      database.pool,
-      `SELECT id, address || ' ' || "sshPort" AS place FROM "host" WHERE state IN ('active', 'connecting', 'maintenance') AND "deletedAt" IS NULL`,
+    const rows = await places(database.pool);
+    const wanted = new Map(
+      rows.flatMap(({ id, address, sshPort }) =>
+        mine.has(shardOf(id)) ? [[id, `${address} ${sshPort}`] as const] : [],
+      ),
     );
-    const wanted = new Map(rows.flatMap(({ id, place }) => (mine.has(shardOf(id)) ? [[id, place] as const] : [])));
     for (const [id, { controller, place }] of watched) {
       if (wanted.get(id) === place) continue;
       controller.abort();
@@ -241,11 +265,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   async function measure(): Promise<void> {
     await repeatConnected();
     const ids = [...watched.keys()];
-    const rows = await run<{ id: string; projectId: string }>(
-      database.pool,
-      `SELECT id, "projectId" FROM "instance" WHERE "hostId" = ANY($1::uuid[])`,
-      [ids],
-    );
+    const rows = await projectsOn(database.pool, { hostIds: ids });
     const projects = new Map(rows.map(({ id, projectId }) => [id, projectId]));
     for (const gauge of [
       metrics.instanceCpu,

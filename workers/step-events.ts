@@ -1,6 +1,7 @@
 /** What steps are doing right now, written to their operations in small batches, so that clients see it without asking Temporal. */
 import type { StepContext, StepReport } from '../activities/step.ts';
-import { type Database, run } from '../database/database.ts';
+import type { Database } from '../database/database.ts';
+import { mergeSteps } from '../database/operations.ts';
 import type { Log } from '../runtime/log.ts';
 
 export interface StepEvents {
@@ -25,16 +26,7 @@ export function stepEvents(database: Database, log: Log): StepEvents {
       event: { index: context.index, name: context.step, ...report },
     }));
     try {
-      await run(
-        database.pool,
-        `UPDATE "operation" o SET steps = belay_merge_steps(o.steps, e.events), "pointOfNoReturnPassed" = o."pointOfNoReturnPassed" OR e.committed,
-           progress = greatest(o.progress, e.progress), "updatedAt" = now()
-         FROM (SELECT id, jsonb_agg(event ORDER BY (event->>'index')::int) AS events, bool_or(committed) AS committed,
-                      max(CASE WHEN event->>'state' = 'done' THEN least(99, ((event->>'index')::int + 1) * 12) ELSE 0 END) AS progress
-               FROM jsonb_to_recordset($1::jsonb) AS t(id uuid, committed boolean, event jsonb) GROUP BY id) e
-         WHERE o.id = e.id AND o."endedAt" IS NULL`,
-        [JSON.stringify(rows)],
-      );
+      await mergeSteps(database.pool, { told: JSON.stringify(rows) });
     } catch (error) {
       // The saga writes the whole list at the end; a lost batch is only seen late.
       log.warn({ error: String(error) }, 'could not write step events');

@@ -9,6 +9,7 @@ import { happenedOf } from '../../model/happened.ts';
 import type { LockMode } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { metrics } from '../../runtime/metrics.ts';
+import { Problem } from '../../runtime/problem.ts';
 import type { OperationProblem, StepReport } from '../step.ts';
 
 export interface Held {
@@ -63,7 +64,7 @@ export async function lockOperation(tx: Client, operationId: string): Promise<Op
      FROM "operation" WHERE id = $1 FOR UPDATE`,
     [operationId],
   );
-  if (!row) throw new Error(`there is no operation ${operationId}`);
+  if (!row) throw new Problem('NOT_FOUND', `there is no operation ${operationId}`);
   return row;
 }
 
