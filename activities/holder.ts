@@ -3,7 +3,8 @@
  * what it held is somebody else's by now. So the database lets nobody but the operation that holds a resource say where that is and how large,
  * and of its steps only those whose turn it is.
  */
-import { type Client, type Database, type Queryable, run, transaction } from '../database/database.ts';
+import { type Client, type Database, type Queryable, transaction } from '../database/database.ts';
+import { goAround, takeTurn } from '../database/turns.ts';
 import { refuse } from './failure.ts';
 import type { StepContext } from './step.ts';
 
@@ -14,11 +15,14 @@ const tooLate = 'BL003';
 async function askTurn(on: Queryable, context: StepContext, registers: boolean): Promise<boolean> {
   const { operationId, step, undo, turn, attempt, since } = context;
   try {
-    const [answer] = await run<{ around: boolean }>(
-      on,
-      'SELECT belay_turn($1::text::uuid, $2, $3, $4, $5, $6) AS around',
-      [operationId, undo, turn ?? null, attempt ?? null, since ?? null, registers],
-    );
+    const [answer] = await takeTurn(on, {
+      operationId,
+      undo,
+      turn: turn ?? null,
+      attempt: attempt ?? null,
+      since: since ?? null,
+      registers,
+    });
     return answer?.around === true;
   } catch (error) {
     const { code, message } = error as { code?: string; message?: string };
@@ -38,12 +42,7 @@ export const refuseLate = (on: Queryable, context: StepContext): Promise<boolean
 
 /** Said before work is done through another host than the one that the step was given. */
 export async function noteAround(on: Queryable, { operationId }: StepContext): Promise<void> {
-  await run(
-    on,
-    `INSERT INTO "stepFence" ("operationId", "wentAround") SELECT id, true FROM "operation" WHERE id = $1::text::uuid AND "endedAt" IS NULL
-     ON CONFLICT ("operationId") DO UPDATE SET "wentAround" = true`,
-    [operationId],
-  );
+  await goAround(on, { operationId });
 }
 
 /** One transaction in the name of the operation. */

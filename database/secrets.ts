@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { installationKey } from '../runtime/config.ts';
 import type { Database, Queryable } from './database.ts';
-import { from, isAmong, statement, type Values } from './statement.ts';
+import { from, isAmong, statement, type Values, written } from './statement.ts';
 
 let key: Buffer | undefined;
 const theKey = (): Buffer => {
@@ -99,6 +99,9 @@ export const readSecret = async (database: Database, owner: Owner, field: string
 export async function writeSecret(on: Queryable, owner: Owner, field: string, value: string): Promise<void> {
   await write(on, { ownerKind: owner.kind, ownerId: owner.id, field, ciphertext: seal(owner.id, field, value) });
 }
+
+/** Two who make the same secrets at once come one after the other. */
+export const lockSecrets = written<never, { key: string }>('SELECT pg_advisory_xact_lock(hashtextextended($key, 0))');
 
 /** Forgets the secrets of an owner; all of them, or those of the named fields. */
 export async function forgetSecrets(on: Queryable, owner: Owner, fields: string[] | null = null): Promise<void> {

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { run } from '../../database/database.ts';
+import { type Port, portsOfInstance } from '../../database/networks.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
@@ -15,26 +15,8 @@ interface OnHost extends InstanceRef {
   hostId: string;
 }
 
-interface Port {
-  id: string;
-  networkId: string | null;
-  subnetId: string | null;
-  mac: string | null;
-  address: string | null;
-  securityGroupIds: string[];
-  dhcp: boolean | null;
-  portSecurity: boolean;
-}
-
 const living = (world: World, instanceId: string): Promise<Port[]> =>
-  run<Port>(
-    world.database.pool,
-    `SELECT n.id, n."networkId", n."subnetId", n.mac, n.address, n."securityGroupIds", s.dhcp,
-            coalesce(k."portSecurity", true) AS "portSecurity"
-     FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
-     WHERE n."instanceId" = $1 AND n."deletedAt" IS NULL ORDER BY n.index`,
-    [instanceId],
-  );
+  portsOfInstance(world.database.pool, { instanceId });
 
 const portOf = (id: string): [string, string, unknown][] => [['name', '==', id]];
 

@@ -1,6 +1,30 @@
-import { run } from '../../database/database.ts';
+import { groupsOnNetwork } from '../../database/networks.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+
+const subnetsOf = statement((p: Values<{ networkId: string }>) =>
+  from
+    .selectFrom('subnet')
+    .select('id')
+    .where('networkId', '=', p.networkId)
+    .where('state', '=', 'ready')
+    .where('deletedAt', 'is', null)
+    .orderBy('id'),
+);
+
+const guestsOn = statement((p: Values<{ networkId: string }>) =>
+  from
+    .selectFrom('networkInterface as n')
+    .innerJoin('instance as i', 'i.id', 'n.instanceId')
+    .select(['i.id as instanceId', 'i.hostId'])
+    .distinct()
+    .where('n.networkId', '=', p.networkId)
+    .where('n.deletedAt', 'is', null)
+    .where('i.deletedAt', 'is', null)
+    .where('i.state', 'in', ['running', 'stopped'])
+    .orderBy('i.id'),
+);
 
 export interface NetworkContents {
   subnetIds: string[];
@@ -13,23 +37,9 @@ export const networkRecords = (world: World) => ({
   contents: step({
     system: 'record',
     async do({ networkId }: { networkId: string }): Promise<NetworkContents> {
-      const subnets = await run<{ id: string }>(
-        world.database.pool,
-        `SELECT id FROM "subnet" WHERE "networkId" = $1 AND state = 'ready' AND "deletedAt" IS NULL ORDER BY id`,
-        [networkId],
-      );
-      const groups = await run<{ id: string }>(
-        world.database.pool,
-        `SELECT DISTINCT g.id FROM "networkInterface" n JOIN "securityGroup" g ON g.id = ANY(n."securityGroupIds")
-         WHERE n."networkId" = $1 AND n."deletedAt" IS NULL AND g."deletedAt" IS NULL AND g.state = 'ready' ORDER BY g.id`,
-        [networkId],
-      );
-      const instances = await run<{ instanceId: string; hostId: string | null }>(
-        world.database.pool,
-        `SELECT DISTINCT i.id AS "instanceId", i."hostId" FROM "networkInterface" n JOIN "instance" i ON i.id = n."instanceId"
-         WHERE n."networkId" = $1 AND n."deletedAt" IS NULL AND i."deletedAt" IS NULL AND i.state IN ('running', 'stopped') ORDER BY i.id`,
-        [networkId],
-      );
+      const subnets = await subnetsOf(world.database.pool, { networkId });
+      const groups = await groupsOnNetwork(world.database.pool, { networkId });
+      const instances = await guestsOn(world.database.pool, { networkId });
       return {
         subnetIds: subnets.map(({ id }) => id),
         securityGroupIds: groups.map(({ id }) => id),

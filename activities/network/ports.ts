@@ -1,17 +1,23 @@
-import { run } from '../../database/database.ts';
+import { carriersOfGroup } from '../../database/networks.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import type { World } from '../world.ts';
 import type { OvsdbOperation, Uuid } from './northbound.ts';
+
+const carriersOnNetwork = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select('id')
+    .where('networkId', '=', p.id)
+    .where('deletedAt', 'is', null)
+    .orderBy('id'),
+);
 
 /**
  * Switch ports of the living interfaces on a network, or with a security group, as far as OVN has them. A port group that has to be made
  * anew takes them in at once: a port outside the group of its network is open to everybody.
  */
 export async function portsOf(world: World, column: 'networkId' | 'securityGroupIds', id: string): Promise<Uuid[]> {
-  const carriers = await run<{ id: string }>(
-    world.database.pool,
-    `SELECT id FROM "networkInterface" WHERE ${column === 'networkId' ? '"networkId" = $1' : '"securityGroupIds" @> ARRAY[$1]::uuid[]'} AND "deletedAt" IS NULL ORDER BY id`,
-    [id],
-  );
+  const carriers = await (column === 'networkId' ? carriersOnNetwork : carriersOfGroup)(world.database.pool, { id });
   if (carriers.length === 0) return [];
   const results = await world.northbound.transact(
     `look for ports of ${id}`,

@@ -1,5 +1,5 @@
 import type { Static } from 'typebox';
-import { run } from '../../database/database.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { forms } from '../../model/forms.ts';
 import { contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
 import { asHolder } from '../holder.ts';
@@ -119,6 +119,10 @@ async function remove(world: World, id: string): Promise<void> {
   ]);
 }
 
+const writeRules = statement((p: Values<{ securityGroupId: string; rules: string }>) =>
+  from.updateTable('securityGroup').set({ rules: p.rules }).where('id', '=', p.securityGroupId),
+);
+
 export const securityGroups = (world: World) => ({
   /** The group's port group with its rules. Rows no group refers to are removed by OVSDB itself. */
   make: step({
@@ -147,7 +151,7 @@ export const securityGroups = (world: World) => ({
     system: 'record',
     async do({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }, context) {
       await asHolder(world.database, context, (tx) =>
-        run(tx, `UPDATE "securityGroup" SET rules = $2::jsonb WHERE id = $1`, [securityGroupId, JSON.stringify(rules)]),
+        writeRules(tx, { securityGroupId, rules: JSON.stringify(rules) }),
       );
     },
   }),

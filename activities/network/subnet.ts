@@ -1,4 +1,4 @@
-import { run } from '../../database/database.ts';
+import { servedIn } from '../../database/networks.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -14,17 +14,6 @@ const serverMac = (subnetId: string): string =>
     .slice(0, 10)
     .replace(/(..)(?=.)/g, '$1:')}`;
 
-/** A subnet with what its network and its zone say where it says nothing. */
-interface Served {
-  cidr: string;
-  gateway: string | null;
-  dhcp: boolean;
-  leaseSeconds: number;
-  dnsServers: string[];
-  zoneServers: string[];
-  domain: string | null;
-}
-
 async function remove(world: World, subnetId: string): Promise<void> {
   await world.northbound.transact(`remove subnet ${subnetId}`, [
     { op: 'delete', table: 'DHCP_Options', where: taggedWith('subnet', subnetId) },
@@ -36,13 +25,7 @@ export const subnets = (world: World) => ({
   make: step({
     system: 'ovn',
     async do({ subnetId }: { subnetId: string }) {
-      const [subnet] = await run<Served>(
-        world.database.pool,
-        `SELECT s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
-                coalesce(n."dnsDomain", z."domainName") AS domain
-         FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s.id = $1`,
-        [subnetId],
-      );
+      const [subnet] = await servedIn(world.database.pool, { subnetId });
       if (!subnet) throw refuse('NOT_FOUND', `subnet ${subnetId} is gone`);
       const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
         { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },

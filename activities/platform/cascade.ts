@@ -2,7 +2,7 @@
 import { systemCaller } from '../../acceptance/caller.ts';
 import { hasTrash, separate } from '../../acceptance/cascade.ts';
 import { everything, type Going, walkDown } from '../../acceptance/dependents.ts';
-import { run } from '../../database/database.ts';
+import { from, isAmong, statement, statementOfKind, tableOf, type Values } from '../../database/statement.ts';
 import { removalOrderOf } from '../../model/cascade.ts';
 import { childrenOf } from '../../model/columns.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
@@ -27,6 +27,26 @@ interface Volume extends Instance {
   role: string;
 }
 
+const living = statementOfKind((kind, p: Values<{ id: string }>) =>
+  from.selectFrom(tableOf(kind)).selectAll().where('t.id', '=', p.id).where('t.deletedAt', 'is', null),
+);
+
+const instancesOf = statement((p: Values<{ ids: string[] }>) =>
+  from
+    .selectFrom('instance')
+    .select(['id', 'state'])
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .orderBy('id'),
+);
+
+const volumesOf = statement((p: Values<{ ids: string[] }>) =>
+  from
+    .selectFrom('volume')
+    .select(['id', 'state', 'instanceId', 'role'])
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .orderBy('id'),
+);
+
 /** The root volume of an instance that is asked to leave it behind: it is free when the instance has gone. */
 const isKept = ({ role, instanceId }: Volume): boolean => role === 'root' && instanceId !== null;
 
@@ -35,20 +55,15 @@ export const cascades = ({ database: { pool } }: World) => ({
   plan: step({
     system: 'record',
     async do({ kind, id, expunge }: { kind: string; id: string; expunge: boolean }): Promise<CascadePlan> {
-      const [row] = await run<{ id: string; revision: number }>(
-        pool,
-        `SELECT * FROM "${kindOf(kind).name}" WHERE id = $1 AND "deletedAt" IS NULL`,
-        [id],
-      );
+      const [row] = await living(kindOf(kind))(pool, { id });
       if (!row) throw refuse('NOT_FOUND', `${kind} ${id} is gone`);
       const { going, blocking } = await walkDown(pool, systemCaller(), kindOf(kind), row, everything);
       if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
       const alone = separate(going, id);
       const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));
-      const states = `WHERE id = ANY($1::uuid[]) ORDER BY id`;
       const [instances, volumes] = await Promise.all([
-        run<Instance>(pool, `SELECT id, state FROM "instance" ${states}`, [idsOf('instance')]),
-        run<Volume>(pool, `SELECT id, state, "instanceId", role FROM "volume" ${states}`, [idsOf('volume')]),
+        instancesOf(pool, { ids: idsOf('instance') }),
+        volumesOf(pool, { ids: idsOf('volume') }),
       ]);
       return {
         destroy: destroying(instances, volumes),

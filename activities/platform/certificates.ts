@@ -1,6 +1,7 @@
 /** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
 import { acceptOwn } from '../../acceptance/own.ts';
-import { type Database, run } from '../../database/database.ts';
+import type { Database } from '../../database/database.ts';
+import { from, statement } from '../../database/statement.ts';
 import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import type { Log } from '../../runtime/log.ts';
@@ -20,6 +21,30 @@ function tell(ending: number): void {
   forgetting = setTimeout(() => metrics.hostCertificatesEnding.set(0), toldMs).unref();
 }
 
+/** libvirtd is started anew with another certificate: a guest must not be on its way then. */
+const hostsAtWork = statement(() =>
+  from
+    .selectFrom('host as h')
+    .select((eb) => [
+      'h.id',
+      'h.connection',
+      eb
+        .exists(
+          eb
+            .selectFrom('hostClaim as c')
+            .innerJoin('instance as i', 'i.id', 'c.instanceId')
+            .select('i.id')
+            .whereRef('c.hostId', '=', 'h.id')
+            .where('i.currentOperationId', 'is not', null),
+        )
+        .as('busy'),
+    ])
+    .where('h.state', 'in', ['active', 'maintenance'])
+    .where('h.deletedAt', 'is', null)
+    .where('h.deadAt', 'is', null)
+    .orderBy('h.id'),
+);
+
 /**
  * Connects hosts again whose certificate is in the last third of its life, which is how they get one. Who does not answer, or is at work
  * otherwise, has its turn another time. Answers how many there are, and the operations that do it now.
@@ -28,13 +53,7 @@ export async function renewHostCertificates(
   database: Database,
   log: Log,
 ): Promise<{ ending: number; begun: StartOperation[] }> {
-  const hosts = await run<{ id: string; connection: string; busy: boolean }>(
-    database.pool,
-    // libvirtd is started anew with another certificate: a guest must not be on its way then.
-    `SELECT id, connection, EXISTS (
-       SELECT 1 FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = h.id AND i."currentOperationId" IS NOT NULL) AS busy
-     FROM "host" h WHERE state IN ('active', 'maintenance') AND "deletedAt" IS NULL AND "deadAt" IS NULL ORDER BY id`,
-  );
+  const hosts = await hostsAtWork(database.pool);
   let ending = 0;
   const begun: StartOperation[] = [];
   for (const { id: hostId, connection, busy } of hosts) {

@@ -4,9 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type Database, type Queryable, run, transaction } from '../../database/database.ts';
+import { type Database, type Queryable, transaction } from '../../database/database.ts';
 import { platformOwner } from '../../database/installation.ts';
-import { type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
+import { lockSecrets, type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
 import {
   endsSoon,
   type Issued,
@@ -33,9 +33,7 @@ async function keep<Field extends string>(
   if (known && isGood(known)) return known;
   const made = await make();
   return transaction(database, async (tx) => {
-    await run(tx, 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
-      `${owner.kind}/${owner.id}/${fields.join()}`,
-    ]);
+    await lockSecrets(tx, { key: `${owner.kind}/${owner.id}/${fields.join()}` });
     const theirs = await read(tx);
     if (theirs && isGood(theirs)) return theirs;
     for (const field of fields) await writeSecret(tx, owner, field, made[field]);

@@ -2,25 +2,12 @@
  * Resources that say an operation holds them which has ended. An operation's end and what it makes of its resources are one transaction,
  * so there are none unless something is wrong; and then the resource would refuse everything for ever.
  */
-import { type Database, insertAll, run, transaction } from '../../database/database.ts';
+import { type Database, insertAll, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
-import { isLocked } from '../../model/columns.ts';
+import { type Forgotten, forgottenOf, freeForgotten, heldKinds } from '../../database/old.ts';
 import type { Kind } from '../../model/kind.ts';
-import { allKinds } from '../../model/kinds.ts';
 import type { Log } from '../../runtime/log.ts';
 import { metrics } from '../../runtime/metrics.ts';
-
-interface Forgotten {
-  id: string;
-  state: string | null;
-  projectId: string | null;
-  hostId: string | null;
-  operationId: string;
-  type: string;
-  ended: string;
-}
-
-const held = allKinds.filter((kind) => isLocked(kind));
 
 /** The state at rest that fits best: where the operation led to when it succeeded, else where it came from. */
 export function restOf(
@@ -41,23 +28,12 @@ export function restOf(
 /** Frees them, says so, and answers how many there were. */
 export async function releaseForgotten(database: Database, log: Log): Promise<number> {
   let count = 0;
-  for (const kind of held) {
-    const rows = await run<Forgotten>(
-      database.pool,
-      `SELECT t.id, ${kind.states ? 't.state' : 'NULL AS state'}, ${kind.scope === 'project' ? 't."projectId"' : 'NULL AS "projectId"'},
-              ${kind.name === 'instance' ? 't."hostId"' : 'NULL AS "hostId"'}, o.id AS "operationId", o.type, o.state AS ended
-       FROM "${kind.name}" t JOIN "operation" o ON o.id = t."currentOperationId"
-       WHERE t."deletedAt" IS NULL AND o."endedAt" IS NOT NULL LIMIT 100`,
-    );
+  for (const kind of heldKinds) {
+    const rows = await forgottenOf(kind)(database.pool);
     for (const row of rows) {
       const state = restOf(kind, row);
       const freed = await transaction(database, async (tx) => {
-        const [now] = await run<{ row: unknown }>(
-          tx,
-          `UPDATE "${kind.name}" t SET ${kind.states ? 'state = coalesce($3, state),' : ''} "currentOperationId" = NULL, fault = NULL, revision = revision + 1, "updatedAt" = now()
-           WHERE id = $1 AND "currentOperationId" = $2 RETURNING id AS row`,
-          kind.states ? [row.id, row.operationId, state] : [row.id, row.operationId],
-        );
+        const [now] = await freeForgotten(kind)(tx, { id: row.id, operationId: row.operationId, state });
         if (!now) return false;
         await insertAll(tx, {
           event: [

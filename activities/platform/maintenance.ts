@@ -2,8 +2,8 @@
  * What the runs of maintenance do. None is a step of an operation: nothing of it is undone, and each may be done twice. What changes resources only
  * begins operations, which the run then follows.
  */
-import { run } from '../../database/database.ts';
 import { idOf } from '../../database/installation.ts';
+import { from, now, statement, type Values } from '../../database/statement.ts';
 import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';
@@ -14,6 +14,14 @@ import { releaseForgotten } from './forgotten.ts';
 import { forgetOldAnswers, forgetTombstones } from './old.ts';
 import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
 import { endAbandonedUploads } from './uploads.ts';
+
+const noteRun = statement((p: Values<{ id: string; nextRun: string | null }>) =>
+  from
+    .updateTable('schedule')
+    .set((eb) => ({ lastRun: now, nextRun: p.nextRun, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('deletedAt', 'is', null),
+);
 
 export const maintenances = ({ database, log, temporalSchedules }: World) => ({
   overdue: step({
@@ -42,11 +50,7 @@ export const maintenances = ({ database, log, temporalSchedules }: World) => ({
     async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
       metrics.maintenance.labels(name, outcome).inc();
       const standing = await temporalSchedules.standing(maintenanceId(name));
-      await run(
-        database.pool,
-        `UPDATE "schedule" SET "lastRun" = now(), "nextRun" = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "deletedAt" IS NULL`,
-        [idOf(`schedule/${name}`), standing?.nextRun ?? null],
-      );
+      await noteRun(database.pool, { id: idOf(`schedule/${name}`), nextRun: standing?.nextRun ?? null });
     },
   }),
 });

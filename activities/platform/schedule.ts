@@ -5,16 +5,19 @@ import { acceptAs } from '../../acceptance/own.ts';
 import { patched } from '../../acceptance/patch.ts';
 import { checkSchedule, makesProducts, recurringOf, type ScheduleColumns } from '../../acceptance/platform/schedule.ts';
 import { holderOf } from '../../acceptance/rights.ts';
-import { type Client, type Database, insertAll, type Queryable, run, transaction } from '../../database/database.ts';
+import { type Client, type Database, insertAll, type Queryable, transaction } from '../../database/database.ts';
 import { idOf } from '../../database/installation.ts';
 import { startOf } from '../../database/queue.ts';
+import { activeSchedulesAfter, lockRun, productsOf, scheduleById, writeSchedule } from '../../database/schedules.ts';
+import { settingOf } from '../../database/settings.ts';
+import { from, type Values as Given, now, statement } from '../../database/statement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { calendarAt, calendarsOf } from '../../model/platform/cron.ts';
 import { type MaintenanceName, maintenance, maintenanceTimetable } from '../../model/platform/maintenance.ts';
 import type { Piece, StartOperation } from '../../model/platform/operation.ts';
-import { expired, type Product } from '../../model/platform/retention.ts';
+import { expired } from '../../model/platform/retention.ts';
 import type { Standing, Timetable } from '../../model/platform/timetable.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
@@ -36,12 +39,8 @@ const atOnce = 200;
 const nobody = '00000000-0000-0000-0000-000000000000';
 
 async function scheduleOf(on: Queryable, id: string): Promise<(ScheduleColumns & { revision: number }) | null> {
-  const [found] = await run<{ row: ScheduleColumns & { revision: number } }>(
-    on,
-    'SELECT row_to_json(t) AS row FROM "schedule" t WHERE id = $1 AND "deletedAt" IS NULL',
-    [id],
-  );
-  return found?.row ?? null;
+  const [found] = await scheduleById(on, { id });
+  return (found?.row as (ScheduleColumns & { revision: number }) | undefined) ?? null;
 }
 
 /** What Temporal is told of a schedule: when, and whose; never what. Of the platform's own the table of maintenance says it. */
@@ -79,8 +78,8 @@ async function recordRefused(
 ): Promise<void> {
   const operationId = idOf(`run/${runId}`);
   await transaction(database, async (tx) => {
-    await run(tx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 1))`, [`run/${runId}`]);
-    const known = await run(tx, 'SELECT 1 FROM "operation" WHERE id = $1', [operationId]);
+    await lockRun(tx, { key: `run/${runId}` });
+    const known = await askedBy(tx, { id: operationId });
     if (known.length > 0) return;
     await insertAll(tx, {
       operation: [
@@ -112,26 +111,46 @@ async function recordRefused(
   });
 }
 
+const runNoted = statement((p: Given<{ id: string; operationId: string }>) =>
+  from
+    .updateTable('schedule')
+    .set((eb) => ({ lastRun: now, lastOperationId: p.operationId, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('deletedAt', 'is', null),
+);
+
 const noteRun = (on: Queryable, scheduleId: string, operationId: string): Promise<unknown> =>
-  run(
-    on,
-    `UPDATE "schedule" SET "lastRun" = now(), "lastOperationId" = $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "deletedAt" IS NULL`,
-    [scheduleId, operationId],
-  );
+  runNoted(on, { id: scheduleId, operationId });
+
+const nextNoted = statement((p: Given<{ id: string; nextRun: Date | null }>) =>
+  from
+    .updateTable('schedule')
+    .set((eb) => ({ nextRun: p.nextRun, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('deletedAt', 'is', null)
+    .where('nextRun', 'is distinct from', p.nextRun),
+);
 
 const noteNext = (on: Queryable, scheduleId: string, standing: Standing | null): Promise<unknown> =>
-  run(
-    on,
-    `UPDATE "schedule" SET "nextRun" = $2, "updatedAt" = now(), revision = revision + 1
-     WHERE id = $1 AND "deletedAt" IS NULL AND "nextRun" IS DISTINCT FROM $2`,
-    [scheduleId, standing?.nextRun ?? null],
-  );
+  nextNoted(on, { id: scheduleId, nextRun: standing?.nextRun ? new Date(standing.nextRun) : null });
+
+const noteEnabled = statement((p: Given<{ id: string; enabled: boolean }>) =>
+  from
+    .updateTable('schedule')
+    .set((eb) => ({ enabled: p.enabled, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('currentOperationId', 'is', null),
+);
+
+const askedBy = statement((p: Given<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select(['actorUserId as runAsUserId', 'actorApiKeyId as runAsApiKeyId'])
+    .where('id', '=', p.id),
+);
 
 async function mostTargets(on: Queryable): Promise<number> {
-  const [setting] = await run<{ value: number }>(
-    on,
-    `SELECT value FROM "setting" WHERE name = 'schedule.targetsPerRun'`,
-  );
+  const [setting] = await settingOf(on, { name: 'schedule.targetsPerRun' });
   return Number(setting?.value);
 }
 
@@ -151,12 +170,7 @@ const valuesOf = (row: object): Values => Object.fromEntries(Object.entries(row)
 
 async function write(tx: Client, scheduleId: string, values: Values): Promise<void> {
   const names = columnsOf(kind).flatMap(({ name }) => (name in values && written.has(name) ? [name] : []));
-  await run(
-    tx,
-    `UPDATE "schedule" t SET ${names.map((name) => `"${name}" = n."${name}", `).join('')}revision = t.revision + 1, "updatedAt" = now()
-     FROM json_populate_record(NULL::"schedule", $2::json) n WHERE t.id = $1`,
-    [scheduleId, JSON.stringify(values)],
-  );
+  await writeSchedule(tx, scheduleId, names, values);
 }
 
 export const schedules = ({ database, log, temporalSchedules, find }: World) => ({
@@ -229,13 +243,9 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   align: step({
     system: 'record',
     async do({ after }: { after: string | null }): Promise<string | null> {
-      const rows = await run<{ row: ScheduleColumns }>(
-        database.pool,
-        `SELECT row_to_json(t) AS row FROM "schedule" t WHERE state = 'active' AND "deletedAt" IS NULL AND "currentOperationId" IS NULL AND id > $1
-         ORDER BY id LIMIT ${atOnce}`,
-        [after ?? nobody],
-      );
-      for (const { row } of rows) {
+      const rows = await activeSchedulesAfter(database.pool, { after: after ?? nobody, atOnce });
+      const found = rows.map(({ row }) => row as unknown as ScheduleColumns);
+      for (const row of found) {
         if (row.managedBy && !Object.hasOwn(maintenance, row.name)) continue;
         const timetable = timetableOf(row);
         let standing = await temporalSchedules.standing(timetable.id);
@@ -247,13 +257,9 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
         }
         await noteNext(database.pool, row.id, standing);
         if (row.managedBy && standing && standing.paused === row.enabled)
-          await run(
-            database.pool,
-            `UPDATE "schedule" SET enabled = NOT $2, "updatedAt" = now(), revision = revision + 1 WHERE id = $1 AND "currentOperationId" IS NULL`,
-            [row.id, standing.paused],
-          );
+          await noteEnabled(database.pool, { id: row.id, enabled: !standing.paused });
       }
-      return (rows.length === atOnce ? rows.at(-1)?.row.id : undefined) ?? null;
+      return (rows.length === atOnce ? found.at(-1)?.id : undefined) ?? null;
     },
   }),
 
@@ -357,12 +363,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       const { kind: made, field } = recurring;
       if (!makesProducts(recurring) || field === null) return [];
       const from = made.actions.delete?.from ?? [];
-      const products = await run<Product & { about: string }>(
-        database.pool,
-        `SELECT id, "createdAt", "${field}" AS about FROM "${made.name}"
-         WHERE "scheduleId" = $1 AND "deletedAt" IS NULL AND state = ANY($2::text[]) AND "${field}" <> ALL($3::uuid[])`,
-        [scheduleId, from, failed],
-      );
+      const products = (await productsOf(made.name)?.(database.pool, { scheduleId, states: from, failed })) ?? [];
       const now = new Date();
       return [...new Set(products.map(({ about }) => about))].sort().flatMap((about) =>
         expired(
@@ -381,11 +382,7 @@ async function actorsOf(
   database: Database,
   operationId: string,
 ): Promise<{ runAsUserId: string | null; runAsApiKeyId: string | null }> {
-  const [actors] = await run<{ runAsUserId: string | null; runAsApiKeyId: string | null }>(
-    database.pool,
-    'SELECT "actorUserId" AS "runAsUserId", "actorApiKeyId" AS "runAsApiKeyId" FROM "operation" WHERE id = $1',
-    [operationId],
-  );
+  const [actors] = await askedBy(database.pool, { id: operationId });
   return actors ?? { runAsUserId: null, runAsApiKeyId: null };
 }
 

@@ -1,6 +1,6 @@
 /**
  * What callers shape has a builder of its own, `database/sql.ts`: which columns, conditions and joins there are follows from the filter, the kind and the
- * rights of who asks. `test/unit/query/` runs what it makes of every kind.
+ * rights of who asks. `test/database/read.test.ts` runs what it makes of every kind.
  */
 export const shapedByCallers: readonly string[] = [
   'acceptance/dependents.ts',
@@ -23,24 +23,10 @@ export const unconverted: readonly string[] = [
   'activities/compute/hypervisor.ts',
   'activities/compute/instance.ts',
   'activities/compute/placement.ts',
-  'activities/holder.ts',
-  'activities/network/networkInterface.ts',
-  'activities/network/networkRecords.ts',
-  'activities/network/ports.ts',
-  'activities/network/securityGroup.ts',
-  'activities/network/subnet.ts',
   'activities/platform/archive.ts',
-  'activities/platform/cascade.ts',
-  'activities/platform/certificates.ts',
-  'activities/platform/credentials.ts',
-  'activities/platform/forgotten.ts',
   'activities/platform/host.ts',
-  'activities/platform/maintenance.ts',
-  'activities/platform/old.ts',
   'activities/platform/operation.ts',
   'activities/platform/operationRecord.ts',
-  'activities/platform/overdue.ts',
-  'activities/platform/schedule.ts',
   'activities/platform/trail.ts',
   'activities/silence.ts',
   'activities/storage/cephAccess.ts',
