@@ -1,11 +1,11 @@
 /** What a step asks for and does not find is NOT_FOUND, however it asks. */
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { failureOf } from '../../../activities/failure.ts';
-import { lockOperation } from '../../../activities/platform/operationRecord.ts';
-import { transaction } from '../../../database/database.ts';
-import { startOf } from '../../../database/queue.ts';
-import { type Scene, setScene } from '../../support/scene.ts';
+import { failureOf } from '../../activities/failure.ts';
+import { lockOperation } from '../../activities/platform/operationRecord.ts';
+import { transaction } from '../../database/database.ts';
+import { startOf } from '../../database/queue.ts';
+import { type Scene, setScene } from '../support/scene.ts';
 
 let scene: Scene;
 beforeAll(async () => {
