@@ -19,34 +19,55 @@ interface Route {
 export const refused = (name: string, message: string): Problem =>
   new Problem('INVALID_ARGUMENT', `${name} ${message}`, { violations: [{ field: name, message }] });
 
+/** What a request may say to one route; found out once. */
+interface Known {
+  parameters: string[];
+  /** Asking headers that mean nothing there, as Node names them. */
+  strange: { name: string; key: string }[];
+  takesBody: boolean;
+}
+
+function knownOf({ parameters = [], requestBody }: Route): Known {
+  const named = (place: string): string[] => parameters.flatMap((one) => (one.in === place ? [one.name] : []));
+  const headers = named('header');
+  return {
+    parameters: named('query'),
+    strange: askingHeaders.flatMap((name) => (headers.includes(name) ? [] : [{ name, key: name.toLowerCase() }])),
+    takesBody: requestBody !== undefined,
+  };
+}
+
 /** Puts before every route of a router the refusal of parameters, headers and bodies that the document does not name for it. */
 export function onlyKnown(router: Router<State>, document: JsonSchema): void {
   const paths = document.paths as Record<string, Record<string, Route>>;
   for (const layer of router.stack) {
     const routes = paths[String(layer.path).replaceAll(/:(\w+)/g, '{$1}')] ?? {};
+    const known = new Map(
+      layer.methods.map((method) => [method, knownOf(routes[method === 'HEAD' ? 'get' : method.toLowerCase()] ?? {})]),
+    );
+    const nothing = knownOf({});
     // Behind what notes whatever is refused, before the route itself.
     layer.stack.splice(-1, 0, (ctx, next) => {
-      refuseUnknown(ctx, routes[ctx.method === 'HEAD' ? 'get' : ctx.method.toLowerCase()] ?? {});
+      refuseUnknown(ctx, known.get(ctx.method) ?? nothing);
       return next();
     });
   }
 }
 
-function refuseUnknown(ctx: Koa.Context, { parameters = [], requestBody }: Route): void {
-  const named = (place: string): string[] => parameters.flatMap((one) => (one.in === place ? [one.name] : []));
-  const known = named('query');
-  const headers = named('header');
-  const hasBody = ctx.get('Transfer-Encoding') !== '' || Number(ctx.get('Content-Length')) > 0;
-  const unknown = Object.keys(ctx.query)
-    .find((name) => !known.includes(name))
-    ?.slice(0, 64);
-  const header = askingHeaders.find((name) => ctx.get(name) !== '' && !headers.includes(name));
-  const problem =
-    (unknown !== undefined && refused(unknown, `is no parameter here; there are ${known.join(', ') || 'none'}`)) ||
-    (header && refused(header, 'means nothing here')) ||
-    (hasBody && !requestBody && refused('body', 'means nothing here'));
-  if (!problem) return;
+function refuseUnknown(ctx: Koa.Context, { parameters, strange, takesBody }: Known): void {
+  const given = ctx.req.headers;
+  const hasBody = Boolean(given['transfer-encoding']) || Number(given['content-length']) > 0;
+  const unknown =
+    ctx.querystring === ''
+      ? undefined
+      : Object.keys(ctx.query)
+          .find((name) => !parameters.includes(name))
+          ?.slice(0, 64);
+  const header = strange.find(({ key }) => Boolean(given[key]));
+  if (unknown === undefined && !header && (!hasBody || takesBody)) return;
   // What is still on its way would be taken for the next request.
   if (hasBody) ctx.set('Connection', 'close');
-  throw problem;
+  if (unknown !== undefined)
+    throw refused(unknown, `is no parameter here; there are ${parameters.join(', ') || 'none'}`);
+  throw header ? refused(header.name, 'means nothing here') : refused('body', 'means nothing here');
 }
