@@ -2,13 +2,15 @@
  * What the runs of maintenance do. None is a step of an operation: nothing of it is undone, and each may be done twice. What changes resources only
  * begins operations, which the run then follows.
  */
+
+import { archivedAtOnce } from '../../database/archive.ts';
 import { idOf } from '../../database/installation.ts';
 import { from, now, statement, type Values } from '../../database/statement.ts';
 import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { archivedAtOnce, archiveOld } from './archive.ts';
+import { archiveOld } from './archive.ts';
 import { renewHostCertificates } from './certificates.ts';
 import { releaseForgotten } from './forgotten.ts';
 import { forgetOldAnswers, forgetTombstones } from './old.ts';

@@ -3,7 +3,22 @@
  * middle can be changed or taken out unseen; notes of the head, signed and kept elsewhere, show where the tail was cut off or written anew.
  */
 import { createHash, createPrivateKey, sign, verify, X509Certificate } from 'node:crypto';
-import { type Database, run, transaction } from '../../database/database.ts';
+import { type Database, transaction } from '../../database/database.ts';
+import {
+  archivesOfTrail,
+  archiveWith,
+  breaksInTrail,
+  entryAt,
+  headOfTrail,
+  headToNote,
+  lostNote,
+  noteStored,
+  oneAuditSealer,
+  seal,
+  unsealed,
+  unstoredNotes,
+  writeNote,
+} from '../../database/trail.ts';
 import { instantAt } from '../../model/forms.ts';
 import { openStores, put } from '../storage/objects.ts';
 import { archivedEntries } from './archive.ts';
@@ -25,19 +40,10 @@ export interface Note extends Head {
 /** Gives up to a thousand entries their places in the chain; answers how many. */
 export async function sealAudit(database: Database): Promise<number> {
   return transaction(database, async (tx) => {
-    const [lock] = await run<{ mine: boolean }>(
-      tx,
-      `SELECT pg_try_advisory_xact_lock(hashtextextended('seal audit', 0)) AS mine`,
-    );
+    const [lock] = await oneAuditSealer(tx);
     if (!lock?.mine) return 0;
-    const [head] = await run<{ sequence: string; hash: string }>(
-      tx,
-      `SELECT a.sequence::text AS sequence, a.hash FROM "auditEntry" a WHERE a.sequence IS NOT NULL ORDER BY a.sequence DESC LIMIT 1`,
-    );
-    const fresh = await run<{ id: string; content: string }>(
-      tx,
-      `SELECT id, belay_audit_content(a) AS content FROM "auditEntry" a WHERE sequence IS NULL ORDER BY "createdAt", id LIMIT 1000`,
-    );
+    const [head] = await headOfTrail(tx);
+    const fresh = await unsealed(tx);
     let sequence = Number(head?.sequence ?? 0);
     let previousHash = head?.hash ?? '';
     const sealed = fresh.map(({ id, content }) => {
@@ -47,13 +53,7 @@ export async function sealAudit(database: Database): Promise<number> {
       previousHash = hash;
       return row;
     });
-    if (sealed.length > 0)
-      await run(
-        tx,
-        `UPDATE "auditEntry" a SET sequence = s.sequence, "previousHash" = s."previousHash", hash = s.hash
-         FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, sequence bigint, "previousHash" text, hash text) WHERE a.id = s.id`,
-        [JSON.stringify(sealed)],
-      );
+    if (sealed.length > 0) await seal(tx, { sealed: JSON.stringify(sealed) });
     return sealed.length;
   });
 }
@@ -98,49 +98,33 @@ export async function noteHead(
   tell: (note: Note) => void,
   lost: (note: Note) => void = () => {},
 ): Promise<boolean> {
-  const [gone] = await run<{ note: Note }>(
-    database.pool,
-    `SELECT n.note FROM "auditNote" n WHERE n.sequence = (SELECT max(m.sequence) FROM "auditNote" m)
-       AND NOT EXISTS (SELECT 1 FROM "auditEntry" a WHERE a.sequence = n.sequence AND a.hash = n.note->>'hash')
-       AND NOT EXISTS (SELECT 1 FROM "archive" r WHERE r.kind = 'auditEntry' AND r.last >= n.sequence)`,
-  );
-  if (gone) lost(gone.note);
-  const [head] = await run<{ sequence: string; hash: string }>(
-    database.pool,
-    `SELECT a.sequence::text AS sequence, a.hash FROM "auditEntry" a WHERE a.sequence > coalesce((SELECT max(n.sequence) FROM "auditNote" n), 0)
-       AND NOT EXISTS (SELECT 1 FROM "auditNote" n, "setting" s WHERE s.name = 'trail.noteSeconds' AND n.at > now() - make_interval(secs => (s.value #>> '{}')::int))
-     ORDER BY a.sequence DESC LIMIT 1`,
-  );
+  const [gone] = await lostNote(database.pool);
+  if (gone) lost(gone.note as Note);
+  const [head] = await headToNote(database.pool);
   let fresh = false;
   if (head) {
     const note = await signed(database, { sequence: Number(head.sequence), hash: head.hash, at: instantAt() });
-    const written = await run(
-      database.pool,
-      `INSERT INTO "auditNote" (sequence, at, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1`,
-      [note.sequence, note.at, JSON.stringify(note)],
-    );
+    const written = await writeNote(database.pool, {
+      sequence: note.sequence,
+      at: note.at,
+      note: JSON.stringify(note),
+    });
     fresh = written.length > 0;
     if (fresh) tell(note);
   }
-  const waiting = await run<{ sequence: string; note: Note }>(
-    database.pool,
-    `SELECT sequence::text AS sequence, note FROM "auditNote" WHERE NOT stored ORDER BY sequence LIMIT 100`,
-  );
+  const waiting = await unstoredNotes(database.pool);
   const stores = waiting.length > 0 ? await openStores(database) : [];
   if (stores.length === 0) return fresh;
-  for (const { sequence, note } of waiting) {
+  for (const { sequence, note } of waiting as { sequence: string; note: Note }[]) {
     for (const store of stores) await put(store, noteKey(note), Buffer.from(`${JSON.stringify(note)}\n`));
-    await run(database.pool, `UPDATE "auditNote" SET stored = true WHERE sequence = $1`, [sequence]);
+    await noteStored(database.pool, { sequence });
   }
   return fresh;
 }
 
 /** What is wrong with the trail: nothing, when it is whole and still holds all that the notes say. */
 export async function wrongInTrail(database: Database, notes: readonly Note[]): Promise<string[]> {
-  const breaks = await run<{ sequence: string; id: string; fault: string }>(
-    database.pool,
-    'SELECT sequence::text AS sequence, id, fault FROM belay_audit_breaks()',
-  );
+  const breaks = await breaksInTrail(database.pool);
   const wrong = breaks.map(({ sequence, id, fault }) => `entry ${sequence} (${id}): ${fault}`);
   const { caCertificate } = await trailKey(database);
   for (const note of notes) {
@@ -157,25 +141,16 @@ export async function wrongInTrail(database: Database, notes: readonly Note[]): 
 
 /** The hash of an entry, in the table or in an archive. */
 async function hashAt(database: Database, sequence: number): Promise<string | null> {
-  const [entry] = await run<{ hash: string }>(database.pool, 'SELECT hash FROM "auditEntry" WHERE sequence = $1', [
-    sequence,
-  ]);
+  const [entry] = await entryAt(database.pool, { sequence: String(sequence) });
   if (entry) return entry.hash;
-  const [archive] = await run<{ id: string }>(
-    database.pool,
-    `SELECT id FROM "archive" WHERE kind = 'auditEntry' AND $1 BETWEEN first AND last`,
-    [sequence],
-  );
+  const [archive] = await archiveWith(database.pool, { sequence: String(sequence) });
   const archived = archive ? await archivedEntries(database, archive.id) : [];
   return archived.find((one) => one.sequence === sequence)?.hash ?? null;
 }
 
 /** What is wrong with the archives of the trail: each must be as it was written, and go on where the one before it ends. */
 export async function wrongInArchives(database: Database): Promise<string[]> {
-  const archives = await run<{ id: string; first: string; last: string; hash: string; objectKey: string }>(
-    database.pool,
-    `SELECT id, first::text AS first, last::text AS last, hash, "objectKey" FROM "archive" WHERE kind = 'auditEntry' ORDER BY last`,
-  );
+  const archives = await archivesOfTrail(database.pool);
   const wrong: string[] = [];
   let place = 0;
   let before = '';
