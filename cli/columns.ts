@@ -28,7 +28,7 @@ const chosen: Record<string, readonly string[]> = {
   setting: ['value', 'defaultValue', 'unit', 'settingArea'],
   snapshot: ['volumeId', 'sizeGib', 'createdAt', 'expiresAt'],
   storageCluster: ['driver', 'monitors', 'enabled'],
-  storagePool: ['pool', 'storageClass', 'replicas', 'totalGib', 'enabled'],
+  storagePool: ['type', 'storageClass', 'replicas', 'totalGib', 'enabled'],
   subnet: ['cidr', 'gateway', 'networkId', 'dhcp'],
   user: ['userName', 'type', 'email', 'accountId'],
   volume: ['sizeGib', 'volumeTypeId', 'instanceId', 'createdAt'],

@@ -4,6 +4,7 @@
  */
 
 import { sql } from 'kysely';
+import { poolTypesWithout } from '../model/storage/poolTypes.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Client, type Database, type Queryable, transaction } from './database.ts';
 import { from, isAmong, statement, type ValueOf, type Values, written } from './statement.ts';
@@ -33,6 +34,8 @@ export interface VolumeNeed {
   /** Where it lies already; null lets placement choose. */
   poolId: string | null;
   storageClass: string;
+  /** The only pool that it can be made in; of one from a snapshot that can not be cloned into another. */
+  onlyPoolId?: string | null;
   /** What it is cloned from, when that is an image: a pool needs room for a copy of that too. */
   imageId?: string | null;
 }
@@ -43,6 +46,9 @@ export interface Eligible {
   only: string | null;
   except: string | null;
 }
+
+/** The pool that a volume `v` has to be made in, because its snapshot can not be cloned into another. */
+export const onlyPoolOfVolume = `(SELECT o.id FROM "snapshot" s JOIN "storagePool" o ON o.id = s."poolId" WHERE s.id = (v.source->>'snapshotId')::uuid AND o.type IN (${poolTypesWithout('cloneAcross').map((type) => `'${type}'`)}))`;
 
 /** Whether volumes live on a pool's copy `c` of an image. */
 export const copyIsUsed = `EXISTS (SELECT 1 FROM "volume" v WHERE v.source->>'imageId' = c."imageId"::text AND v."poolId" = c."poolId" AND v."deletedAt" IS NULL)`;
@@ -102,12 +108,15 @@ export function choosePools(
     .filter((pool) => clusterId === null || pool.clusterIds.includes(clusterId))
     .map((pool) => ({ ...pool, copyGib: { ...pool.copyGib } }));
   const chosen = new Map<string, string>();
-  for (const { id, poolId, sizeGib, storageClass, imageId } of volumes.toSorted((a, b) => b.sizeGib - a.sizeGib)) {
+  for (const { id, poolId, onlyPoolId, sizeGib, storageClass, imageId } of volumes.toSorted(
+    (a, b) => b.sizeGib - a.sizeGib,
+  )) {
     const roomIn = (pool: Pool): number => sizeGib + (imageId ? (pool.copyGib[imageId] ?? 0) : 0);
     const pool = poolId
       ? left.find((one) => one.id === poolId)
       : left
           .filter((one) => one.storageClass === storageClass && one.open && one.freeGib >= roomIn(one))
+          .filter((one) => !onlyPoolId || one.id === onlyPoolId)
           .sort((a, b) => b.freeGib - a.freeGib)[0];
     if (!pool) return null;
     chosen.set(id, pool.id);

@@ -7,7 +7,9 @@ import { Problem } from '../../runtime/problem.ts';
 /** What is refused, in words, by what it would need. */
 const refusal: Record<keyof PoolCan, string> = {
   snapshot: 'takes no snapshots',
+  snapshotInUse: 'takes no snapshots of volumes whose guest runs: stop it first',
   clone: 'makes no volumes from images or snapshots',
+  cloneAcross: 'makes no volumes from snapshots in another pool',
   growInUse: 'grows no volume that is in use',
   shrink: 'takes back nothing that a volume has grown',
   liveMove: 'is not there for a running guest on another host',

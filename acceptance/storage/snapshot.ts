@@ -39,6 +39,8 @@ export const snapshotHooks: Hooks = {
     async accept({ tx, row, input, references, workflowInput }) {
       const volume = references.get(`volume/${String(input.volumeId)}`);
       await poolsMustBeAble(tx, [volume?.poolId], 'snapshot');
+      const instance = volume?.instanceId ? references.get(`instance/${String(volume.instanceId)}`) : undefined;
+      if (instance?.hostId) await poolsMustBeAble(tx, [volume?.poolId], 'snapshotInUse');
       Object.assign(row, {
         zoneId: volume?.zoneId,
         sizeGib: volume?.sizeGib,

@@ -1,17 +1,50 @@
-import type { Hooks } from '../change.ts';
+import type { PoolType } from '../../model/storage/poolTypes.ts';
+import type { Accepting, Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
+
+/** The zone that a pool is in, which what it is made of decides. */
+const zoneOf: Record<PoolType, (accepting: Accepting, clusters: Row[]) => unknown> = {
+  rbd({ input, references }) {
+    if (input.source) throw invalid('source', 'is for pools of files');
+    for (const field of ['storageClusterId', 'pool'])
+      if (!input[field]) throw invalid(field, 'is needed for a pool of type rbd');
+    const home = references.get(`storageCluster/${String(input.storageClusterId)}`);
+    if (home?.enabled === false) throw invalid('storageClusterId', 'is closed to new pools');
+    return home?.zoneId;
+  },
+  sharedMount(accepting, clusters) {
+    if (filesOf(accepting).server) throw invalid('source.server', 'is for pools of type nfs');
+    return clusters[0]?.zoneId;
+  },
+  nfs(accepting, clusters) {
+    if (!filesOf(accepting).server) throw invalid('source.server', 'is needed for a pool of type nfs');
+    return clusters[0]?.zoneId;
+  },
+};
+
+function filesOf({ input }: Accepting): { server?: string; path: string } {
+  for (const field of ['storageClusterId', 'pool', 'deviceClass'])
+    if (input[field]) throw invalid(field, 'is for pools of type rbd');
+  if (!input.source) throw invalid('source', 'is needed for a pool of files');
+  return input.source as { server?: string; path: string };
+}
 
 export const storagePoolHooks: Hooks = {
   'storagePool.create': {
-    accept({ row, input, references }) {
-      const home = references.get(`storageCluster/${String(input.storageClusterId)}`);
+    accept(accepting) {
+      const { row, input, references } = accepting;
       const clusterIds = input.clusterIds as string[];
-      if (home?.enabled === false) throw invalid('storageClusterId', 'is closed to new pools');
       if (clusterIds.length === 0) throw invalid('clusterIds', 'names no cluster');
-      for (const id of clusterIds)
-        if (references.get(`cluster/${id}`)?.zoneId !== home?.zoneId)
-          throw invalid('clusterIds', `cluster ${id} is in another zone than the storage cluster`);
-      row.zoneId = home?.zoneId;
+      const clusters = clusterIds.flatMap((id) => references.get(`cluster/${id}`) ?? []);
+      const type = (input.type ?? 'rbd') as PoolType;
+      const zoneId = zoneOf[type](accepting, clusters);
+      for (const cluster of clusters)
+        if (cluster.zoneId !== zoneId)
+          throw invalid(
+            'clusterIds',
+            `cluster ${cluster.id} is in another zone than the ${type === 'rbd' ? 'storage' : 'first'} cluster`,
+          );
+      row.zoneId = zoneId;
     },
   },
 };

@@ -10,6 +10,7 @@ import {
   imagesOf,
   type Need,
   noCapacity,
+  onlyPoolOfVolume,
   poolsOf,
   reachingClusters,
   runningClusters,
@@ -40,7 +41,7 @@ async function needOf(tx: Client, instanceId: string): Promise<Placed> {
     tx,
     `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", i."lastHostId",
             (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
-            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId') ORDER BY v.id), '[]')
+            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId', 'onlyPoolId', ${onlyPoolOfVolume}) ORDER BY v.id), '[]')
              FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
      FROM "instance" i WHERE i.id = $1`,
     [instanceId],
@@ -290,7 +291,7 @@ export const placement = ({ database }: World) => ({
       return placing(database, context, async (tx) => {
         const [volume] = await run<VolumeNeed & { zoneId: string }>(
           tx,
-          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
+          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", ${onlyPoolOfVolume} AS "onlyPoolId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
           [volumeId],
         );
         if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);

@@ -1,4 +1,5 @@
 import { run } from '../../database/database.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { mustAnswer } from '../silence.ts';
@@ -25,6 +26,15 @@ export interface LocatedSnapshot {
   freezeInstanceId: string | null;
 }
 
+const runningGuest = statement((p: Values<{ volumeId: string }>) =>
+  from
+    .selectFrom('volume as v')
+    .innerJoin('instance as i', 'i.id', 'v.instanceId')
+    .select('i.id')
+    .where('v.id', '=', p.volumeId)
+    .where('i.hostId', 'is not', null),
+);
+
 /** @throws NOT_SUPPORTED */
 export async function takeSnapshot(
   world: World,
@@ -33,6 +43,8 @@ export async function takeSnapshot(
 ): Promise<void> {
   const { snapshot, pool } = await find(world, snapshotId);
   mustBeAble(pool, 'snapshot');
+  const [running] = await runningGuest(world.database.pool, { volumeId: snapshot.volumeId });
+  if (running) mustBeAble(pool, 'snapshotInUse');
   const { id, projectId, revision, volumeId } = snapshot;
   const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
   const agent = await poolAgent(world, hostId, pool.id);

@@ -2,8 +2,12 @@
 export interface PoolCan {
   /** Snapshots of its volumes, and volumes that are reverted to them. */
   snapshot: boolean;
+  /** Snapshots of a volume whose guest runs. */
+  snapshotInUse: boolean;
   /** Volumes made from an image or a snapshot without copying it. */
   clone: boolean;
+  /** Also from a snapshot in another pool. */
+  cloneAcross: boolean;
   /** A volume grows under a running guest. */
   growInUse: boolean;
   /** What a volume has grown can be taken back while nobody has used it. */
@@ -12,9 +16,34 @@ export interface PoolCan {
   liveMove: boolean;
 }
 
+const files: PoolCan = {
+  snapshot: true,
+  snapshotInUse: false,
+  clone: true,
+  cloneAcross: false,
+  growInUse: true,
+  shrink: true,
+  liveMove: true,
+};
+
 /** The types of pool that there are. For each there is a driver in `activities/storage/drivers/`. */
 export const poolTypes = {
-  rbd: { can: { snapshot: true, clone: true, growInUse: true, shrink: true, liveMove: true } },
+  /** Images of a Ceph cluster. */
+  rbd: {
+    can: {
+      snapshot: true,
+      snapshotInUse: true,
+      clone: true,
+      cloneAcross: true,
+      growInUse: true,
+      shrink: true,
+      liveMove: true,
+    } as PoolCan,
+  },
+  /** Files in a directory that every host of the clusters has at the same path, mounted by whoever runs the hosts. */
+  sharedMount: { can: files },
+  /** Files on an export of NFS, which the hosts mount themselves. */
+  nfs: { can: files },
 } as const satisfies Record<string, { can: PoolCan }>;
 
 export type PoolType = keyof typeof poolTypes;

@@ -16,7 +16,7 @@ export const storagePool = kind({
   summary: 'Where volumes, snapshots and cached images live',
   fields: {
     type: choice(poolTypeNames, 'create', { default: 'rbd' }),
-    storageClusterId: ref('storageCluster', 'create!'),
+    storageClusterId: ref('storageCluster', 'create', { description: 'Of a pool of type rbd, where it is needed' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     clusterIds: refs('cluster', 'create!'),
     pool: field(
@@ -26,10 +26,34 @@ export const storagePool = kind({
           'must have 1 to 63 letters, digits, underscores, dots or hyphens, and begin with a letter or digit',
         ),
       }),
-      'create!',
+      'create',
       {
-        description: 'Name of the pool in Ceph',
+        description: 'Name of the pool in Ceph; of a pool of type rbd, where it is needed',
       },
+    ),
+    source: json(
+      object({
+        server: Type.Optional(
+          Type.String({
+            pattern: pattern(
+              '^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?(\\.[A-Za-z0-9-]{1,63})*$',
+              'must be a host name or an IPv4 address',
+            ),
+            maxLength: 253,
+            description: 'Of type nfs: who exports the directory',
+          }),
+        ),
+        path: Type.String({
+          pattern: pattern(
+            '^(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})+$',
+            'must be an absolute path of letters, digits, underscores, dots and hyphens, in which no name begins with a dot',
+          ),
+          maxLength: 1024,
+          description: 'The directory: on every host, or as the server exports it',
+        }),
+      }),
+      'create',
+      { description: 'Where the files of a pool of type sharedMount or nfs are' },
     ),
     storageClass: field(Type.String({ pattern: className }), 'create!', {
       description: 'fast, flow, bulk, or your own',

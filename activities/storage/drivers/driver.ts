@@ -13,11 +13,16 @@ export interface Pool {
   zoneId: string | null;
   clusterIds: string[];
   madeByPlatform: boolean;
-  storageClusterId: string;
-  pool: string;
+  /** Of type rbd. */
+  storageClusterId: string | null;
+  pool: string | null;
   deviceClass: string | null;
   replicas: number;
   failureDomain: string;
+  /** Of pools of files. */
+  source: { server?: string; path: string } | null;
+  /** Null while it is not there. */
+  capacity: unknown;
 }
 
 /** What lies in a pool. Its name there follows from the id alone, so that an undo never needs the result of its do. */

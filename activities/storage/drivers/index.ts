@@ -3,9 +3,13 @@ import { type PoolCan, type PoolType, poolTypes } from '../../../model/storage/p
 import { refuse } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
+import { fileDriver } from './file.ts';
 import { rbd } from './rbd.ts';
 
-export const drivers = { rbd } satisfies Record<PoolType, StorageDriver>;
+export const drivers = { rbd, sharedMount: fileDriver('sharedMount'), nfs: fileDriver('nfs') } satisfies Record<
+  PoolType,
+  StorageDriver
+>;
 
 export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
 

@@ -3,7 +3,7 @@ import { from, statement, type Values } from '../../../database/statement.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
 import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
-import { tryAgain } from '../../failure.ts';
+import { refuse, tryAgain } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, revokeAccess } from '../cephAccess.ts';
 import { zoneAgent } from '../poolHost.ts';
@@ -12,7 +12,10 @@ import type { Pool, PoolObject, StorageDriver } from './driver.ts';
 /** The snapshot of a cached image that clones are made of. */
 const baseSnapshot = 'base';
 
-const placeOf = ({ storageClusterId, pool }: Pool): PoolAddress => ({ storageClusterId, pool });
+function placeOf({ id, storageClusterId, pool }: Pool): PoolAddress {
+  if (!storageClusterId || !pool) throw refuse('INVALID_STATE', `storage pool ${id} is in no storage cluster`);
+  return { storageClusterId, pool };
+}
 const nameOf = ({ of, id }: PoolObject): string => `${of}-${id}`;
 const addressOf = (pool: Pool, object: PoolObject): ImageAddress => ({ ...placeOf(pool), image: nameOf(object) });
 const volumeAt = (pool: Pool, id: string): ImageAddress => addressOf(pool, { of: 'volume', id });
@@ -54,9 +57,9 @@ export const rbd: StorageDriver = {
   async ensureClone(agent, pool, id, { from: origin, sizeGib, tags }) {
     const from =
       'imageId' in origin
-        ? { pool: pool.pool, image: nameOf({ of: 'image', id: origin.imageId }), snapshot: baseSnapshot }
+        ? { pool: placeOf(pool).pool, image: nameOf({ of: 'image', id: origin.imageId }), snapshot: baseSnapshot }
         : {
-            pool: origin.pool.pool,
+            pool: placeOf(origin.pool).pool,
             image: nameOf({ of: 'volume', id: origin.volumeId }),
             snapshot: `snap-${origin.snapshotId}`,
           };
@@ -116,26 +119,28 @@ export const rbd: StorageDriver = {
   },
 
   async ensurePool(world, pool, hostId, tags) {
-    const access = await adminAccess(world, pool.storageClusterId);
+    const { storageClusterId, pool: name } = placeOf(pool);
+    const access = await adminAccess(world, storageClusterId);
     const agent = await zoneAgent(world, hostId, pool.zoneId);
     const { made } = await agent.call('ceph.ensurePool', {
       access,
-      pool: pool.pool,
+      pool: name,
       deviceClass: pool.deviceClass,
       replicas: pool.replicas,
       failureDomain: pool.failureDomain as 'osd' | 'host',
       tags,
     });
-    const { totalBytes, usedBytes } = await agent.call('ceph.poolStatus', { access, pool: pool.pool });
+    const { totalBytes, usedBytes } = await agent.call('ceph.poolStatus', { access, pool: name });
     return { made, totalBytes, usedBytes };
   },
   async ensurePoolAbsent(world, pool, hostId, tags) {
-    const access = await adminAccess(world, pool.storageClusterId);
+    const { storageClusterId, pool: name } = placeOf(pool);
+    const access = await adminAccess(world, storageClusterId);
     const agent = await zoneAgent(world, hostId, pool.zoneId);
-    await agent.call('ceph.ensurePoolAbsent', { access, pool: pool.pool, tags });
+    await agent.call('ceph.ensurePoolAbsent', { access, pool: name, tags });
   },
   administrator: (world, pool) => anyHostOfZone(world, pool.zoneId),
-  alignHost: (world, pool, hostId) => alignAccess(world, hostId, pool.storageClusterId, pool.zoneId),
+  alignHost: (world, pool, hostId) => alignAccess(world, hostId, placeOf(pool).storageClusterId, pool.zoneId),
 
   async connectHost(world, host) {
     for (const id of await clustersOfZone(world, host.zoneId)) await alignAccess(world, host.id, id, host.zoneId);

@@ -35,9 +35,13 @@ function sample(schema: JsonSchema, way: number): unknown {
       const form = written[String(schema.format)];
       if (form) return form.ways[way % form.ways.length];
       const pattern = schema.pattern === undefined ? null : new RegExp(String(schema.pattern));
-      const found = ['abc', 'instance.stop', 'x'.repeat(Number(schema.minLength ?? 1)), 'a'.repeat(64)].find(
-        (text) => !pattern || pattern.test(text),
-      );
+      const found = [
+        'abc',
+        'instance.stop',
+        '/srv/abc',
+        'x'.repeat(Number(schema.minLength ?? 1)),
+        'a'.repeat(64),
+      ].find((text) => !pattern || pattern.test(text));
       if (found === undefined) throw new Error(`no sample of ${String(schema.pattern)}`);
       return found;
     }

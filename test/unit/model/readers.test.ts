@@ -33,7 +33,7 @@ const readers: Record<string, string> = {
   'acceptance/storage/size.ts': 'volumeType.minSizeGib volumeType.maxSizeGib volumeType.enabled volume.volumeTypeId',
   'acceptance/storage/snapshot.ts': 'snapshot.volumeId snapshot.quiesce',
   'acceptance/storage/storagePool.ts':
-    'storagePool.clusterIds storagePool.storageClusterId storageCluster.enabled storageCluster.zoneId',
+    'storagePool.type storagePool.clusterIds storagePool.storageClusterId storageCluster.enabled storageCluster.zoneId',
   'acceptance/storage/volume.ts':
     'volume.zoneId volume.sizeGib volume.source volume.attach(instanceId) volume.resize(sizeGib) volume.revert(snapshotId) volumeType.storageClass',
   'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
@@ -50,6 +50,7 @@ const readers: Record<string, string> = {
     'backupStore.endpoint backupStore.region backupStore.bucket backupStore.accessKey backupStore.secretKey',
   'activities/storage/drivers/rbd.ts':
     'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
+  'activities/storage/drivers/file.ts': 'storagePool.source',
   'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds)',
   'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
   'acceptance/rights.ts':
@@ -84,14 +85,7 @@ const ofAnyKind = [
 ];
 
 /** One value is all there is so far: whatever is asked otherwise is refused. */
-const onlyValue = [
-  'backupStore.driver',
-  'cluster.hypervisor',
-  'image.type',
-  'network.type',
-  'storageCluster.driver',
-  'storagePool.type',
-];
+const onlyValue = ['backupStore.driver', 'cluster.hypervisor', 'image.type', 'network.type', 'storageCluster.driver'];
 
 const named = (list: string): string[] => list.split(' ');
 
