@@ -39,7 +39,7 @@ const readers: Record<string, string> = {
   'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
   'activities/network/networkInterface.ts': 'network.portSecurity',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
-  'activities/network/subnet.ts':
+  'database/networks.ts':
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
   'activities/platform/host.ts':
     'host.sshPort host.sshUser host.sshHostKey host.sshPrivateKey host.sshPassword host.underlayAddress host.address',
@@ -53,7 +53,7 @@ const readers: Record<string, string> = {
   'activities/storage/drivers/file.ts': 'storagePool.source',
   'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds)',
   'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
-  'acceptance/rights.ts':
+  'database/rights.ts':
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
     'roleBinding.subjectId roleBinding.roleId roleBinding.expiresAt',
   'api/operations.ts': 'operation.retry(step) operation.skipStep(step)',
@@ -66,7 +66,7 @@ const readers: Record<string, string> = {
   'workflows/compute/rebootInstance.ts': 'instance.reboot(mode)',
   'workflows/compute/migrateInstance.ts': 'instance.migrate(hostId) instance.migrate(bandwidthBytesPerSec)',
   'workflows/platform/runManyOperation.ts': 'operation.runMany(maxParallel) operation.runMany(stopOnFailure)',
-  'activities/platform/overdue.ts': 'snapshot.expiresAt',
+  'database/old.ts': 'snapshot.expiresAt',
 };
 
 /** Said for people, and so described: nothing follows from them. */
