@@ -13,6 +13,9 @@ type OperationTypeOf<K extends string, A> = {
   [V in keyof A & string]: A[V] extends { mode: 'operation' } ? `${K}.${V}` : never;
 }[keyof A & string];
 
+/** Every verb that some kind has. */
+export type Verb = { [K in keyof Kinds]: keyof Kinds[K]['actions'] & string }[keyof Kinds] | 'cascade';
+
 export type ActionOf<T extends OperationType> = T extends 'cascade'
   ? typeof cascade
   : T extends `${infer K extends keyof Kinds}.${infer V}`

@@ -1,5 +1,7 @@
+import type { Verb } from './actions.ts';
+
 /** What an action is called once it has happened: the second part of an event's type, such as `instance.stopped`. */
-const happened: Readonly<Record<string, string>> = {
+const happened: Readonly<Record<Verb, string> & Record<string, string>> = {
   create: 'created',
   update: 'updated',
   delete: 'deleted',
