@@ -16,12 +16,21 @@ import { hold } from '../support/hold.ts';
 import { follower } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 
-// Read by the servers that this file starts itself.
-vi.hoisted(() => {
-  process.env.BELAY_REQUESTS_PER_MINUTE = '2';
-  process.env.BELAY_STREAMS_PER_KEY = '1';
-  process.env.BELAY_BODY_SECONDS = '1';
-  process.env.BELAY_QUERY_COST = '0';
+// Read once, by the servers that this file starts itself: what the files before it have loaded knows other limits, and so do those behind it.
+const limits = vi.hoisted(() => {
+  const own = {
+    BELAY_REQUESTS_PER_MINUTE: '2',
+    BELAY_STREAMS_PER_KEY: '1',
+    BELAY_BODY_SECONDS: '1',
+    BELAY_QUERY_COST: '0',
+  };
+  Object.assign(process.env, own);
+  vi.resetModules();
+  return Object.keys(own);
+});
+afterAll(() => {
+  for (const name of limits) delete process.env[name];
+  vi.resetModules();
 });
 
 const address = inject('cloud');

@@ -83,7 +83,11 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
   'instance.create': (ids) => ({ source: { imageId: ids.image }, networkInterfaces: [{ subnetId: ids.subnet }] }),
   'volume.create': (ids) => ({ source: { snapshotId: ids.snapshot }, sizeGib: 9 }),
   'host.create': () => ({ address: `10.9.0.${++count % 250}`, sshPassword: 'secret' }),
-  'storagePool.create': (ids) => ({ clusterIds: [ids.cluster] }),
+  'storagePool.create': (ids) => ({
+    clusterIds: [ids.cluster],
+    storageClusterId: ids.storageCluster,
+    pool: `pool${++count}`,
+  }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
   'schedule.create': (ids) => ({
     cron: '0 3 * * *',
@@ -113,7 +117,16 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     cluster: [{ id: ids.cluster }],
     storageCluster: [{ id: ids.storageCluster }],
     storagePool: [
-      { id: ids.storagePool, clusterIds: [ids.cluster], totalGib: 10_000, overprovision: 1, storageClass: 'ssd' },
+      {
+        id: ids.storagePool,
+        type: 'rbd',
+        storageClusterId: ids.storageCluster,
+        pool: 'pool',
+        clusterIds: [ids.cluster],
+        totalGib: 10_000,
+        overprovision: 1,
+        storageClass: 'ssd',
+      },
     ],
     backupStore: [{ id: ids.backupStore }],
     host: [
