@@ -17,21 +17,26 @@ import { follower } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 
 // Read once, by the servers that this file starts itself: what the files before it have loaded knows other limits, and so do those behind it.
-const limits = vi.hoisted(() => {
+const loadAnew = await vi.hoisted(async () => {
+  const { register } = await import('prom-client');
   const own = {
     BELAY_REQUESTS_PER_MINUTE: '2',
     BELAY_STREAMS_PER_KEY: '1',
     BELAY_BODY_SECONDS: '1',
     BELAY_QUERY_COST: '0',
   };
+  const reload = (): void => {
+    register.clear();
+    vi.resetModules();
+  };
   Object.assign(process.env, own);
-  vi.resetModules();
-  return Object.keys(own);
+  reload();
+  return (): void => {
+    for (const name of Object.keys(own)) delete process.env[name];
+    reload();
+  };
 });
-afterAll(() => {
-  for (const name of limits) delete process.env[name];
-  vi.resetModules();
-});
+afterAll(loadAnew);
 
 const address = inject('cloud');
 const { admin, cloud } = joinCloud(address);
