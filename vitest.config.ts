@@ -58,7 +58,7 @@ export default defineConfig({
           ...sharedSetup('database'),
         },
       },
-      { test: { name: 'history', include: ['test/history/**/*.test.ts'], testTimeout: 60_000 } },
+      { test: { name: 'history', include: ['test/history/**/*.test.ts'], maxWorkers: '100%', testTimeout: 60_000 } },
       {
         test: {
           name: 'sim',

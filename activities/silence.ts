@@ -1,19 +1,22 @@
 /** Hosts that do not answer: what is refused before anything waits for them, and what is done without them. */
-import { type Queryable, run } from '../database/database.ts';
+import { giveUpPlace, notePlaceReached } from '../database/claims.ts';
+import type { Queryable } from '../database/database.ts';
 import { isSilent } from '../database/placement.ts';
 import { from, statement, type Values } from '../database/statement.ts';
 import { AgentError } from '../host-agent/agentError.ts';
 import { refuse } from './failure.ts';
 import type { World } from './world.ts';
 
+const deadHost = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('deadAt', 'is not', null),
+);
+
 export const isUnreachable = (error: unknown): boolean =>
   error instanceof AgentError && error.code === 'HOST_UNREACHABLE';
 
 /** Whether an operator has confirmed that the host is dead: nothing is on it any more. */
 export async function isDead(world: World, hostId: string): Promise<boolean> {
-  const [dead] = await run(world.database.pool, `SELECT 1 FROM "host" WHERE id = $1 AND "deadAt" IS NOT NULL`, [
-    hostId,
-  ]);
+  const [dead] = await deadHost(world.database.pool, { hostId });
   return dead !== undefined;
 }
 
@@ -51,17 +54,9 @@ export async function mustAnswer(client: Queryable, hostId: string | null): Prom
  * @throws INVALID_STATE when it has no place there any more: an undo that could not reach the host has given it up meanwhile.
  */
 export async function noteReached(world: World, instanceId: string, hostId: string): Promise<void> {
-  const [noted] = await run(
-    world.database.pool,
-    `UPDATE "hostClaim" SET "reachedAt" = coalesce("reachedAt", now())
-     WHERE "instanceId" = $1 AND "hostId" = $2 AND "reachedAt" IS DISTINCT FROM ${givenUp} RETURNING 1`,
-    [instanceId, hostId],
-  );
+  const [noted] = await notePlaceReached(world.database.pool, { instanceId, hostId });
   if (!noted) throw refuse('INVALID_STATE', `instance ${instanceId} has no place on host ${hostId} any more`);
 }
-
-/** When a host was reached that nothing may reach any more for this instance. */
-const givenUp = `'-infinity'::timestamptz`;
 
 /**
  * Nothing of the instance can be on the host: the host is dead, or was never asked for anything. Then it never will be, by a try of a step
@@ -69,11 +64,6 @@ const givenUp = `'-infinity'::timestamptz`;
  */
 export async function holdsNothing(world: World, instanceId: string, hostId: string): Promise<boolean> {
   if (await isDead(world, hostId)) return true;
-  const [nothing] = await run(
-    world.database.pool,
-    `UPDATE "hostClaim" SET "reachedAt" = ${givenUp}
-     WHERE "instanceId" = $1 AND "hostId" = $2 AND ("reachedAt" IS NULL OR "reachedAt" = ${givenUp}) RETURNING 1`,
-    [instanceId, hostId],
-  );
+  const [nothing] = await giveUpPlace(world.database.pool, { instanceId, hostId });
   return nothing !== undefined;
 }

@@ -1,6 +1,7 @@
 import { columnsOf } from '../model/columns.ts';
 import { instantFormat } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
+import { kindOf } from '../model/kinds.ts';
 import { actorMembers } from '../model/veil.ts';
 import { type Database, transaction } from './database.ts';
 import { written } from './statement.ts';
@@ -35,6 +36,11 @@ export const eventRow = (event: EventInput): Record<string, unknown> => ({
   operationId: event.operationId ?? null,
   payload: event.payload,
 });
+
+/** Why an instance is stopped. Answers what clients are told of it. */
+export const stopForReason = written<{ projectId: string }, { instanceId: string; reason: string }>(
+  `UPDATE "instance" SET "stateReason" = $reason WHERE id = $instanceId RETURNING ${toldColumns(kindOf('instance'))}`,
+);
 
 const oneSealer = written<{ mine: boolean }>(
   `SELECT pg_try_advisory_xact_lock(hashtextextended('seal events', 0)) AS mine`,

@@ -2,7 +2,7 @@
 import { isLocked } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
-import { type Statement, written } from './statement.ts';
+import { written, writtenOfKind } from './statement.ts';
 
 /** A deletion of more would hold up those who write there. */
 export const forgottenAtOnce = 1000;
@@ -16,23 +16,8 @@ export const deleteOldAnswers = written<unknown>(
      SELECT o."callerId", o.key FROM "idempotencyKey" o WHERE ${olderThan('o."createdAt"', 'idempotency.keepSeconds')} LIMIT ${forgottenAtOnce}) RETURNING 1`,
 );
 
-type OfKind<Row, Input = Record<never, never>> = (kind: Kind) => Statement<Input, Row>;
-
-/** One statement for each kind. */
-function ofKinds<Row, Input = Record<never, never>>(
-  kinds: readonly Kind[],
-  text: (kind: Kind) => string,
-): OfKind<Row, Input> {
-  const statements = new Map(kinds.map((kind) => [kind.name, written<Row, Input>(text(kind))]));
-  return ({ name }) => {
-    const statement = statements.get(name);
-    if (!statement) throw new Error(`there is no such statement for ${name}`);
-    return statement;
-  };
-}
-
 /** Deletes some of the rows of a kind that were deleted for callers long ago. */
-export const deleteTombstones = ofKinds<unknown>(
+export const deleteTombstones = writtenOfKind<unknown>(
   allKinds,
   ({ name }) => `DELETE FROM "${name}" WHERE id IN (
     SELECT t.id FROM "${name}" t WHERE ${olderThan('t."deletedAt"', 'record.tombstoneSeconds')} LIMIT ${forgottenAtOnce}) RETURNING 1`,
@@ -51,7 +36,7 @@ export interface Forgotten {
 
 export const heldKinds: Kind[] = allKinds.filter((kind) => isLocked(kind));
 
-export const forgottenOf = ofKinds<Forgotten>(
+export const forgottenOf = writtenOfKind<Forgotten>(
   heldKinds,
   ({
     name,
@@ -64,7 +49,7 @@ export const forgottenOf = ofKinds<Forgotten>(
 );
 
 /** Frees one that is still held by that operation; it is in the given state then, where its kind has states. */
-export const freeForgotten = ofKinds<{ id: string }, { id: string; operationId: string; state: string | null }>(
+export const freeForgotten = writtenOfKind<{ id: string }, { id: string; operationId: string; state: string | null }>(
   heldKinds,
   ({ name, states }) =>
     `UPDATE "${name}" t SET ${states ? 'state = coalesce($state, state),' : ''} "currentOperationId" = NULL, fault = NULL, revision = revision + 1, "updatedAt" = now()

@@ -188,6 +188,19 @@ export function written<Row, Input = Record<never, never>>(text: string): Statem
   return Object.assign(written, { text: numbered });
 }
 
+/** One in SQL for each of these kinds. */
+export function writtenOfKind<Row, Input = Record<never, never>>(
+  kinds: readonly Kind[],
+  text: (kind: Kind) => string,
+): (kind: Kind) => Statement<Input, Row> {
+  const statements = new Map(kinds.map((kind) => [kind.name, written<Row, Input>(text(kind))]));
+  return ({ name }) => {
+    const statement = statements.get(name);
+    if (!statement) throw new Error(`there is no such statement for ${name}`);
+    return statement;
+  };
+}
+
 /** Now, as the database's clock has it when the transaction begins. */
 export const now = sql<Date>`now()`;
 

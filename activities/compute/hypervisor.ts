@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
-import { run } from '../../database/database.ts';
+import { instant } from '../../database/claims.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
@@ -17,30 +18,37 @@ interface OnHost {
   hostId: string;
 }
 
-interface InstanceRow {
-  projectId: string;
-  revision: number;
-  guestHostname: string | null;
-  vcpus: number | null;
-  memoryMib: number | null;
-  firmware: DomainSpec['firmware'];
-}
+const guestOf = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('instance')
+    .select(['projectId', 'revision', 'guestHostname', 'vcpus', 'memoryMib', 'firmware'])
+    .where('id', '=', p.instanceId),
+);
+
+const interfacesOf = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select(['id', 'mac'])
+    .where('instanceId', '=', p.instanceId)
+    .where('deletedAt', 'is', null)
+    .orderBy('index'),
+);
+
+const noteProgress = statement((p: Values<{ operationId: string; percent: number }>) =>
+  from.updateTable('operation').set({ progress: p.percent }).where('id', '=', p.operationId),
+);
+
+const moveRecord = statement((p: Values<{ instanceId: string; hostId: string }>) =>
+  from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
+);
 
 /** The instance as its host must run it, from the records alone. */
 async function specOf(world: World, instanceId: string, { operationId }: StepContext): Promise<DomainSpec> {
   const { pool } = world.database;
   const [[instance], volumes, interfaces] = await Promise.all([
-    run<InstanceRow>(
-      pool,
-      `SELECT "projectId", revision, "guestHostname", vcpus, "memoryMib", firmware FROM "instance" WHERE id = $1`,
-      [instanceId],
-    ),
+    guestOf(pool, { instanceId }),
     volumesOf(world, instanceId),
-    run<{ id: string; mac: string | null }>(
-      pool,
-      `SELECT id, mac FROM "networkInterface" WHERE "instanceId" = $1 AND "deletedAt" IS NULL ORDER BY index`,
-      [instanceId],
-    ),
+    interfacesOf(pool, { instanceId }),
   ]);
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const root = volumes.find((volume) => volume.role === 'root');
@@ -126,9 +134,7 @@ async function forgetSource(
   await unlessDead(world, targetHostId, async () => {
     const target = await guestsOn(world, targetHostId);
     if (alive(await target.status(instanceId)))
-      await asHolder(world.database, context, (tx) =>
-        run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, targetHostId]),
-      );
+      await asHolder(world.database, context, (tx) => moveRecord(tx, { instanceId, hostId: targetHostId }));
     else await target.ensureAbsent(instanceId);
   });
 }
@@ -174,7 +180,7 @@ export const hypervisor = (world: World) => ({
     system: 'libvirt',
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
       if (await isDead(world, hostId)) return { running: false, reason: 'hostFailed', askedAt: '' };
-      const [now] = await run<{ askedAt: string }>(world.database.pool, `SELECT now()::text AS "askedAt"`);
+      const [now] = await instant(world.database.pool);
       const status = await (await guestsOn(world, hostId)).status(instanceId);
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
     },
@@ -237,9 +243,7 @@ export const hypervisor = (world: World) => ({
           id: `${operationId}-migrate`,
           signal: cancellation(),
           onProgress: (percent) => {
-            void world.database.pool
-              .query('UPDATE "operation" SET progress = $2 WHERE id = $1', [operationId, Math.round(percent)])
-              .catch(() => {});
+            void noteProgress(world.database.pool, { operationId, percent: Math.round(percent) }).catch(() => {});
           },
         },
       );

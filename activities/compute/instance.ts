@@ -1,6 +1,7 @@
-import { insertAll, run } from '../../database/database.ts';
-import { eventRow, toldColumns } from '../../database/events.ts';
-import { kindOf } from '../../model/kinds.ts';
+import { trustPlace } from '../../database/claims.ts';
+import { insertAll } from '../../database/database.ts';
+import { eventRow, stopForReason } from '../../database/events.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { mustAnswer } from '../silence.ts';
@@ -16,8 +17,25 @@ export interface Located {
   volumeIds: string[];
 }
 
-/** What clients are told of an instance. */
-const told = toldColumns(kindOf('instance'));
+/** Answers a row for the first time. */
+const leaveStopped = statement((p: Values<{ operationId: string; instanceId: string }>) =>
+  from
+    .updateTable('operationLock')
+    .set({ toState: 'stopped' })
+    .where('operationId', '=', p.operationId)
+    .where('resourceKind', '=', 'instance')
+    .where('resourceId', '=', p.instanceId)
+    .where('toState', 'is distinct from', 'stopped')
+    .returning('resourceId'),
+);
+
+const letGoOfData = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .updateTable('volume')
+    .set({ instanceId: null, deviceIndex: null })
+    .where('instanceId', '=', p.instanceId)
+    .where('role', '=', 'data'),
+);
 
 export const instances = (world: World) => ({
   /** What the records say of where an instance and its own volumes are. Whoever asks is about to work on its host, so that has to answer. */
@@ -43,13 +61,7 @@ export const instances = (world: World) => ({
   trust: step({
     system: 'record',
     async do({ instanceId, hostId, askedAt }: { instanceId: string; hostId: string; askedAt: string }, context) {
-      await asHolder(world.database, context, (tx) =>
-        run(
-          tx,
-          `UPDATE "hostClaim" SET "doubtedAt" = NULL, "askAfter" = NULL WHERE "instanceId" = $1 AND "hostId" = $2 AND "doubtedAt" <= $3::timestamptz`,
-          [instanceId, hostId, askedAt],
-        ),
-      );
+      await asHolder(world.database, context, (tx) => trustPlace(tx, { instanceId, hostId, askedAt }));
     },
   }),
 
@@ -59,18 +71,9 @@ export const instances = (world: World) => ({
     async do({ instanceId, reason }: { instanceId: string; reason: string }, context) {
       const { operationId } = context;
       await asHolder(world.database, context, async (tx) => {
-        const [first] = await run(
-          tx,
-          `UPDATE "operationLock" SET "toState" = 'stopped' WHERE "operationId" = $1 AND "resourceKind" = 'instance' AND "resourceId" = $2
-             AND "toState" IS DISTINCT FROM 'stopped' RETURNING 1`,
-          [operationId, instanceId],
-        );
+        const [first] = await leaveStopped(tx, { operationId, instanceId });
         if (!first) return;
-        const [row] = await run<{ projectId: string }>(
-          tx,
-          `UPDATE "instance" SET "stateReason" = $2 WHERE id = $1 RETURNING ${told}`,
-          [instanceId, reason],
-        );
+        const [row] = await stopForReason(tx, { instanceId, reason });
         if (!row) return;
         await insertAll(tx, {
           event: [
@@ -92,13 +95,7 @@ export const instances = (world: World) => ({
   forget: step({
     system: 'record',
     async do({ instanceId }: { instanceId: string }, context) {
-      await asHolder(world.database, context, (tx) =>
-        run(
-          tx,
-          `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE "instanceId" = $1 AND role = 'data'`,
-          [instanceId],
-        ),
-      );
+      await asHolder(world.database, context, (tx) => letGoOfData(tx, { instanceId }));
     },
   }),
 });

@@ -1,6 +1,22 @@
 /** Which host and which pools carry an instance, guarded by claims: a claim is inserted under a check of free capacity. */
+import {
+  dropClaimOn,
+  dropClaims,
+  dropClaimsOf,
+  dropMoveOf,
+  insertClaim,
+  keepCopyFor,
+  leaveHost,
+  lockPlacedVolume,
+  type Placed,
+  place,
+  placedInstance,
+  takeRoom,
+  uncachedOf,
+  unplace,
+  vacateHost,
+} from '../../database/claims.ts';
 import type { Client, Database } from '../../database/database.ts';
-import { run } from '../../database/database.ts';
 import {
   choosePools,
   claimFreeHost,
@@ -8,14 +24,12 @@ import {
   type Eligible,
   hostQuestion,
   imagesOf,
-  type Need,
   noCapacity,
-  onlyPoolOfVolume,
   poolsOf,
   reachingClusters,
   runningClusters,
-  type VolumeNeed,
 } from '../../database/placement.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { isOutOfRoom } from '../../database/uniqueness.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -24,28 +38,42 @@ import { type StepContext, step } from '../step.ts';
 import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
 
-interface InstanceNeed extends Need {
-  instanceId: string;
-}
+const setHost = statement((p: Values<{ instanceId: string; hostId: string }>) =>
+  from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
+);
 
-/** An instance as placement sees it: what it needs, where it is, which host it has claimed already. */
-interface Placed extends InstanceNeed {
-  hostId: string | null;
-  lastHostId: string | null;
-  claimedHostId: string | null;
-  volumes: VolumeNeed[];
-}
+const settleOn = statement((p: Values<{ instanceId: string; hostId: string; lastHostId: string }>) =>
+  from.updateTable('instance').set({ hostId: p.hostId, lastHostId: p.lastHostId }).where('id', '=', p.instanceId),
+);
+
+const otherClaimOf = statement((p: Values<{ instanceId: string; operationId: string; hostId: string }>) =>
+  from
+    .selectFrom('hostClaim')
+    .select('hostId')
+    .where('instanceId', '=', p.instanceId)
+    .where('operationId', '=', p.operationId)
+    .where('hostId', '<>', p.hostId),
+);
+
+const machineOf = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select(['clusterId', 'kvm']).where('id', '=', p.hostId),
+);
+
+const setPool = statement((p: Values<{ volumeId: string; poolId: string }>) =>
+  from.updateTable('volume').set({ poolId: p.poolId }).where('id', '=', p.volumeId),
+);
+
+const dropPool = statement((p: Values<{ volumeId: string; operationId: string }>) =>
+  from
+    .updateTable('volume')
+    .set({ poolId: null })
+    .where('id', '=', p.volumeId)
+    .where('state', '=', 'creating')
+    .where('currentOperationId', '=', p.operationId),
+);
 
 async function needOf(tx: Client, instanceId: string): Promise<Placed> {
-  const [row] = await run<Placed>(
-    tx,
-    `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", i."lastHostId",
-            (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
-            (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId', 'onlyPoolId', ${onlyPoolOfVolume}) ORDER BY v.id), '[]')
-             FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
-     FROM "instance" i WHERE i.id = $1`,
-    [instanceId],
-  );
+  const [row] = await placedInstance(tx, { instanceId });
   if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   return row;
 }
@@ -54,7 +82,7 @@ async function needOf(tx: Client, instanceId: string): Promise<Placed> {
 async function takeHost(
   tx: Client,
   operationId: string,
-  need: InstanceNeed,
+  need: Placed,
   eligible: Eligible,
 ): Promise<{ hostId: string; clusterId: string } | null> {
   const claim = { ...hostQuestion(need, eligible), instanceId: need.instanceId, operationId };
@@ -62,18 +90,6 @@ async function takeHost(
   if (free) return free;
   const [host] = await claimHost(tx, claim);
   return host ?? null;
-}
-
-/** Gives the claims back that match; safe to repeat, because only a deleted row is subtracted. */
-async function dropClaims(tx: Client, condition: string, values: unknown[]): Promise<void> {
-  await run(
-    tx,
-    `WITH gone AS (DELETE FROM "hostClaim" WHERE ${condition} RETURNING "hostId", vcpus, "memoryMib"),
-          sums AS (SELECT "hostId", sum(vcpus)::int AS vcpus, sum("memoryMib")::int AS mib FROM gone GROUP BY "hostId")
-     UPDATE "hostCapacity" c SET "claimedVcpus" = c."claimedVcpus" - s.vcpus, "claimedMemoryMib" = c."claimedMemoryMib" - s.mib
-     FROM sums s WHERE c."hostId" = s."hostId"`,
-    values,
-  );
 }
 
 /** More than there are pools that could fill up one after another under the eyes of one placement. */
@@ -119,25 +135,14 @@ export const placement = ({ database }: World) => ({
           hostId = host.hostId;
           const chosen = choosePools(pools, volumes, clusterId);
           const unplaced = volumes.filter((volume) => !volume.poolId);
-          await run(
-            tx,
-            `WITH placed AS (UPDATE "volume" v SET "poolId" = p."poolId" FROM unnest($3::uuid[], $4::uuid[]) AS p(id, "poolId") WHERE v.id = p.id)
-             UPDATE "instance" SET "hostId" = $2, "desiredPower" = 'on', "stateReason" = NULL WHERE id = $1`,
-            [instanceId, hostId, unplaced.map(({ id }) => id), unplaced.map(({ id }) => chosen?.get(id))],
-          );
+          await place(tx, {
+            instanceId,
+            hostId,
+            volumeIds: unplaced.map(({ id }) => id),
+            poolIds: unplaced.map(({ id }) => chosen?.get(id)),
+          });
         }
-        // A copy that is there stays there until these volumes are known to live on it: who removes copies waits for this lock.
-        const uncached = await run<{ imageId: string; poolId: string }>(
-          tx,
-          `WITH wanted AS (
-             SELECT DISTINCT (v.source->>'imageId')::uuid AS "imageId", v."poolId" FROM "volume" v
-             WHERE v."instanceId" = $1 AND v.state = 'creating' AND v.source->>'imageId' IS NOT NULL),
-           kept AS (
-             SELECT c."imageId", c."poolId" FROM "imageCache" c WHERE (c."imageId", c."poolId") IN (SELECT "imageId", "poolId" FROM wanted)
-               AND c.state = 'ready' FOR SHARE)
-           SELECT "imageId", "poolId" FROM wanted EXCEPT SELECT "imageId", "poolId" FROM kept`,
-          [instanceId],
-        );
+        const uncached = await uncachedOf(tx, { instanceId });
         return { hostId, uncached, volumeIds: volumes.map((volume) => volume.id) };
       });
     },
@@ -145,12 +150,8 @@ export const placement = ({ database }: World) => ({
     async undo({ instanceId }, context) {
       const { operationId } = context;
       await asHolder(database, context, async (tx) => {
-        await run(
-          tx,
-          `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = 'off' WHERE id = $1 AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $1 AND c."operationId" = $2)`,
-          [instanceId, operationId],
-        );
-        await dropClaims(tx, '"instanceId" = $1 AND "operationId" = $2', [instanceId, operationId]);
+        await unplace(tx, { instanceId, operationId });
+        await dropClaimsOf(tx, { instanceId, operationId });
       });
     },
   }),
@@ -160,12 +161,8 @@ export const placement = ({ database }: World) => ({
     system: 'placement',
     async do({ instanceId }: { instanceId: string }, context) {
       await asHolder(database, context, async (tx) => {
-        await run(
-          tx,
-          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL, "desiredPower" = 'off', "stateReason" = NULL WHERE id = $1`,
-          [instanceId],
-        );
-        await dropClaims(tx, '"instanceId" = $1', [instanceId]);
+        await leaveHost(tx, { instanceId });
+        await dropClaims(tx, { instanceId });
       });
     },
   }),
@@ -175,12 +172,8 @@ export const placement = ({ database }: World) => ({
     system: 'placement',
     async do({ instanceId }: { instanceId: string; hostId: string }, context) {
       await asHolder(database, context, async (tx) => {
-        await run(
-          tx,
-          `UPDATE "instance" SET "lastHostId" = coalesce("hostId", "lastHostId"), "hostId" = NULL WHERE id = $1`,
-          [instanceId],
-        );
-        await dropClaims(tx, '"instanceId" = $1', [instanceId]);
+        await vacateHost(tx, { instanceId });
+        await dropClaims(tx, { instanceId });
       });
     },
     undoText: 'claim again',
@@ -188,18 +181,10 @@ export const placement = ({ database }: World) => ({
       const { operationId } = context;
       await asHolder(database, context, async (tx) => {
         const need = await needOf(tx, instanceId);
-        await run(tx, `UPDATE "instance" SET "hostId" = $2 WHERE id = $1`, [instanceId, hostId]);
-        const taken = await run(
-          tx,
-          `INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib") VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING 1`,
-          [instanceId, hostId, operationId, need.vcpus, need.memoryMib],
-        );
-        if (taken.length > 0)
-          await run(
-            tx,
-            `UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $2, "claimedMemoryMib" = "claimedMemoryMib" + $3 WHERE "hostId" = $1`,
-            [hostId, need.vcpus, need.memoryMib],
-          );
+        const { vcpus, memoryMib } = need;
+        await setHost(tx, { instanceId, hostId });
+        const [taken] = await insertClaim(tx, { instanceId, hostId, operationId, vcpus, memoryMib });
+        if (taken) await takeRoom(tx, { hostId, vcpus, memoryMib });
       });
     },
   }),
@@ -219,21 +204,13 @@ export const placement = ({ database }: World) => ({
         await mustAnswer(tx, source);
         if (hostId === source)
           throw refuse('INVALID_ARGUMENT', `instance ${instanceId} already runs on host ${hostId}`);
-        const [claimed] = await run<{ hostId: string }>(
-          tx,
-          `SELECT "hostId" FROM "hostClaim" WHERE "instanceId" = $1 AND "operationId" = $2 AND "hostId" <> $3`,
-          [instanceId, operationId, source],
-        );
+        const [claimed] = await otherClaimOf(tx, { instanceId, operationId, hostId: source });
         if (claimed) return { sourceHostId: source, targetHostId: claimed.hostId };
-        const [home] = await run<{ clusterId: string; kvm: boolean | null }>(
-          tx,
-          `SELECT "clusterId", kvm FROM "host" WHERE id = $1`,
-          [source],
-        );
+        const [home] = await machineOf(tx, { hostId: source });
         const eligible = { clusterIds: home ? [home.clusterId] : [], only: hostId ?? null, except: source };
         const target = (await takeHost(tx, operationId, need, eligible))?.hostId;
         if (!target) return noCapacity(tx, need, eligible);
-        const [there] = await run<{ kvm: boolean | null }>(tx, `SELECT kvm FROM "host" WHERE id = $1`, [target]);
+        const [there] = await machineOf(tx, { hostId: target });
         if ((there?.kvm ?? null) !== (home?.kvm ?? null))
           throw refuse(
             'PRECONDITION_FAILED',
@@ -245,13 +222,7 @@ export const placement = ({ database }: World) => ({
     undoText: 'drop target claim',
     async undo({ instanceId }, context) {
       const { operationId } = context;
-      await asHolder(database, context, (tx) =>
-        dropClaims(
-          tx,
-          `"instanceId" = $1 AND "operationId" = $2 AND "hostId" <> coalesce((SELECT "hostId" FROM "instance" WHERE id = $1), $1)`,
-          [instanceId, operationId],
-        ),
-      );
+      await asHolder(database, context, (tx) => dropMoveOf(tx, { instanceId, operationId }));
     },
   }),
 
@@ -271,12 +242,8 @@ export const placement = ({ database }: World) => ({
       context,
     ) {
       await asHolder(database, context, async (tx) => {
-        await run(tx, `UPDATE "instance" SET "hostId" = $2, "lastHostId" = $3 WHERE id = $1`, [
-          instanceId,
-          targetHostId,
-          sourceHostId,
-        ]);
-        await dropClaims(tx, '"instanceId" = $1 AND "hostId" = $2', [instanceId, sourceHostId]);
+        await settleOn(tx, { instanceId, hostId: targetHostId, lastHostId: sourceHostId });
+        await dropClaimOn(tx, { instanceId, hostId: sourceHostId });
       });
     },
   }),
@@ -289,23 +256,15 @@ export const placement = ({ database }: World) => ({
       context,
     ): Promise<{ poolId: string; hostId: string; uncached: boolean }> {
       return placing(database, context, async (tx) => {
-        const [volume] = await run<VolumeNeed & { zoneId: string }>(
-          tx,
-          `SELECT v.id, v."zoneId", v."sizeGib", v."poolId", v.source->>'imageId' AS "imageId", ${onlyPoolOfVolume} AS "onlyPoolId", t."storageClass" FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v.id = $1 FOR UPDATE OF v`,
-          [volumeId],
-        );
+        const [volume] = await lockPlacedVolume(tx, { volumeId });
         if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);
         const pools = await poolsOf(tx, volume.zoneId, imagesOf([volume]));
         reachingClusters(pools, [volume]);
         const poolId = choosePools(pools, [volume], null)?.get(volumeId);
         if (!poolId)
           throw refuse('NO_CAPACITY', `no pool of storage class ${volume.storageClass} has ${volume.sizeGib} GiB free`);
-        await run(tx, `UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [volumeId, poolId]);
-        const [cached] = await run(
-          tx,
-          `SELECT 1 FROM "imageCache" WHERE "imageId" = $1::uuid AND "poolId" = $2 AND state = 'ready' FOR SHARE`,
-          [volume.imageId ?? null, poolId],
-        );
+        await setPool(tx, { volumeId, poolId });
+        const [cached] = await keepCopyFor(tx, { imageId: volume.imageId ?? null, poolId });
         return {
           poolId,
           hostId: await reachingHost(tx, poolId),
@@ -315,13 +274,7 @@ export const placement = ({ database }: World) => ({
     },
     undoText: 'drop claim',
     async undo({ volumeId }, context) {
-      await asHolder(database, context, (tx) =>
-        run(
-          tx,
-          `UPDATE "volume" SET "poolId" = NULL WHERE id = $1 AND state = 'creating' AND "currentOperationId" = $2`,
-          [volumeId, context.operationId],
-        ),
-      );
+      await asHolder(database, context, (tx) => dropPool(tx, { volumeId, operationId: context.operationId }));
     },
   }),
 });

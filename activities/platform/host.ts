@@ -3,8 +3,10 @@ import { isIP } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { askToSettle } from '../../acceptance/compute/settle.ts';
-import { run } from '../../database/database.ts';
+import { declareDead, forgetCapacity, guestsPlacedOn, openCapacity, takeBackDeath } from '../../database/claims.ts';
+import type { Client } from '../../database/database.ts';
 import { forgetSecrets, readSecret } from '../../database/secrets.ts';
+import { from, now, statement, type Values } from '../../database/statement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import { connectHost, type HostConnection } from '../../host-agent/connection.ts';
 import {
@@ -41,18 +43,87 @@ interface Credential {
 const agentPatienceMs = 15_000;
 
 /** What the steps on a host need to know of it. */
-interface Host {
-  id: string;
-  state: string;
-  clusterId: string;
-  zoneId: string | null;
-  address: string;
-  underlayAddress: string | null;
-  sshPort: number;
-  sshUser: string;
-  sshHostKey: string | null;
-  agentVersion: string | null;
-}
+const entryOf = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('host')
+    .select([
+      'id',
+      'state',
+      'clusterId',
+      'zoneId',
+      'address',
+      'underlayAddress',
+      'sshPort',
+      'sshUser',
+      'sshHostKey',
+      'agentVersion',
+    ])
+    .where('id', '=', p.hostId),
+);
+
+type Host = Awaited<ReturnType<typeof entryOf>>[number];
+
+const architectureOf = statement((p: Values<{ clusterId: string }>) =>
+  from.selectFrom('cluster').select('architecture').where('id', '=', p.clusterId),
+);
+
+/** That of the first contact. */
+const pinKey = statement((p: Values<{ hostId: string; key: string | null }>) =>
+  from
+    .updateTable('host')
+    .set((eb) => ({ sshHostKey: eb.fn.coalesce('sshHostKey', p.key) }))
+    .where('id', '=', p.hostId),
+);
+
+/** Chassis are named by the ids of hosts, unless somebody else has made them. */
+const hostOfChassis = statement((p: Values<{ chassis: string }>) =>
+  from
+    .selectFrom('host')
+    .select('name')
+    .where((eb) => eb.cast<string>('id', 'text'), '=', p.chassis)
+    .where('deletedAt', 'is', null),
+);
+
+const noteFacts = statement(
+  (
+    p: Values<{
+      hostId: string;
+      vcpus: number;
+      memoryMib: number;
+      kvm: boolean | null;
+      inventory: string;
+      agentVersion: string;
+    }>,
+  ) =>
+    from
+      .updateTable('host')
+      .set({
+        vcpus: p.vcpus,
+        memoryMib: p.memoryMib,
+        kvm: p.kvm,
+        inventory: p.inventory,
+        agentVersion: p.agentVersion,
+        connection: 'connected',
+        lastSeenAt: now,
+        updatedAt: now,
+      })
+      .where('id', '=', p.hostId),
+);
+
+const claimsOn = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('hostClaim as c')
+    .innerJoin('instance as i', 'i.id', 'c.instanceId')
+    .select(['i.id', 'i.name'])
+    .where('c.hostId', '=', p.hostId)
+    .orderBy('i.name')
+    .orderBy('i.id')
+    .limit(20),
+);
+
+const isAway = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('connection', '=', 'disconnected'),
+);
 
 const isSimulated = (host: Host): boolean => host.address.startsWith('sim://');
 
@@ -110,11 +181,7 @@ export const hosts = (world: World) => {
   const { database } = world;
   const { pool } = database;
   const find = async (hostId: string): Promise<Host> => {
-    const [host] = await run<Host>(
-      pool,
-      `SELECT id, state, "clusterId", "zoneId", address, "underlayAddress", "sshPort", "sshUser", "sshHostKey", "agentVersion" FROM "host" WHERE id = $1`,
-      [hostId],
-    );
+    const [host] = await entryOf(pool, { hostId });
     if (!host) throw refuse('NOT_FOUND', `there is no host ${hostId}`);
     return host;
   };
@@ -156,33 +223,27 @@ export const hosts = (world: World) => {
     if (world.southbound.remotes) await removeChassis(world.southbound, host.id);
   }
 
-  /** In the name of the operation, which has to hold the host: it is named in each statement. Answers the rows. */
-  const ofHolder = (context: StepContext, hostId: string, text: string): Promise<unknown[]> =>
-    asHolder(database, context, (tx) => run(tx, text, [hostId, context.operationId]));
-  const forgetCapacity = async (hostId: string, context: StepContext): Promise<void> => {
-    await ofHolder(
-      context,
-      hostId,
-      `DELETE FROM "hostCapacity" c USING "host" h WHERE c."hostId" = $1 AND h.id = c."hostId" AND h."currentOperationId" = $2`,
-    );
+  /** In the name of the operation, which has to hold the host. Answers the rows. */
+  const ofHolder = (
+    context: StepContext,
+    hostId: string,
+    ask: (tx: Client, of: { hostId: string; operationId: string }) => Promise<unknown[]>,
+  ): Promise<unknown[]> => asHolder(database, context, (tx) => ask(tx, { hostId, operationId: context.operationId }));
+  const closeCapacity = async (hostId: string, context: StepContext): Promise<void> => {
+    await ofHolder(context, hostId, forgetCapacity);
   };
 
   /** Whether it is a machine that its cluster can use. Its key is pinned at first contact. */
   async function meet(host: Host, connection: HostConnection): Promise<void> {
     const facts = await readFacts(connection);
-    const [cluster] = await run<{ architecture: string }>(pool, `SELECT architecture FROM "cluster" WHERE id = $1`, [
-      host.clusterId,
-    ]);
+    const [cluster] = await architectureOf(pool, { clusterId: host.clusterId });
     if (facts.architecture !== cluster?.architecture)
       throw refuse(
         'PRECONDITION_FAILED',
         `host ${host.address} is ${facts.architecture}, its cluster is ${cluster?.architecture}`,
       );
     if (isNew(host)) await refuseLivingGuests(host, facts, connection);
-    await run(pool, `UPDATE "host" SET "sshHostKey" = coalesce("sshHostKey", $2) WHERE id = $1`, [
-      host.id,
-      connection.hostKey,
-    ]);
+    await pinKey(pool, { hostId: host.id, key: connection.hostKey });
   }
 
   /** A host that can be one at all: what is wrong with its address does not get better. */
@@ -244,11 +305,7 @@ export const hosts = (world: World) => {
         const encapAddress = await tunnelAddress(host);
         const freeAddress = (): Promise<void> =>
           freeTunnelAddress(world.southbound, encapAddress, hostId, async (chassis) => {
-            const [other] = await run<{ name: string }>(
-              pool,
-              `SELECT name FROM "host" WHERE id::text = $1 AND "deletedAt" IS NULL`,
-              [chassis],
-            );
+            const [other] = await hostOfChassis(pool, { chassis });
             return other?.name ?? null;
           });
         await freeAddress();
@@ -291,12 +348,9 @@ export const hosts = (world: World) => {
         const { cancellationSignal: signal } = Context.current();
         const agent = await world.host(hostId);
         const facts = await agent.runTask('host.probe', `${operationId}-probe`, {}, { signal });
-        await run(
-          pool,
-          `UPDATE "host" SET vcpus = $2, "memoryMib" = $3, kvm = $4, inventory = $5::jsonb, "agentVersion" = $6, connection = 'connected', "lastSeenAt" = now(),
-             "updatedAt" = now() WHERE id = $1`,
-          [hostId, facts.vcpus, facts.memoryMib, facts.kvm, JSON.stringify(facts), facts.versions.agent],
-        );
+        const { vcpus, memoryMib, kvm, versions } = facts;
+        const inventory = JSON.stringify(facts);
+        await noteFacts(pool, { hostId, vcpus, memoryMib, kvm, inventory, agentVersion: versions.agent });
       },
     },
   };
@@ -367,32 +421,23 @@ export const hosts = (world: World) => {
     enable: step({
       system: 'record',
       async do({ hostId }: HostRef, context) {
-        await ofHolder(
-          context,
-          hostId,
-          `INSERT INTO "hostCapacity" ("hostId", "clusterId", "zoneId", vcpus, "memoryMib")
-           SELECT id, "clusterId", "zoneId", 0, 0 FROM "host" WHERE id = $1 AND "currentOperationId" = $2 ON CONFLICT DO NOTHING`,
-        );
+        await ofHolder(context, hostId, openCapacity);
       },
       // Nothing was placed there: a host that is being added is closed.
       undoText: 'disable',
-      undo: ({ hostId }, context) => forgetCapacity(hostId, context),
+      undo: ({ hostId }, context) => closeCapacity(hostId, context),
     }),
 
     /** Placement has not used it since it is being deleted; refused while anything holds a claim on it, or when nobody is there to be cleaned. */
     disable: step({
       system: 'record',
       async do({ hostId, force }: HostRef & { force?: boolean }) {
-        const claims = await run<{ id: string; name: string }>(
-          pool,
-          `SELECT i.id, i.name FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.name, i.id LIMIT 20`,
-          [hostId],
-        );
+        const claims = await claimsOn(pool, { hostId });
         if (claims.length > 0)
           throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
             blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
           });
-        const [away] = await run(pool, `SELECT 1 FROM "host" WHERE id = $1 AND connection = 'disconnected'`, [hostId]);
+        const [away] = await isAway(pool, { hostId });
         if (away && !force)
           throw refuse(
             'HOST_UNREACHABLE',
@@ -405,20 +450,12 @@ export const hosts = (world: World) => {
     declareDead: step({
       system: 'record',
       async do({ hostId }: HostRef, context) {
-        const [dead] = await ofHolder(
-          context,
-          hostId,
-          `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $1 AND connection = 'disconnected' AND "currentOperationId" = $2 RETURNING 1`,
-        );
+        const [dead] = await ofHolder(context, hostId, declareDead);
         if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
       },
       undoText: 'take it back',
       async undo({ hostId }, context) {
-        await ofHolder(
-          context,
-          hostId,
-          `UPDATE "host" SET "deadAt" = NULL WHERE id = $1 AND "currentOperationId" = $2`,
-        );
+        await ofHolder(context, hostId, takeBackDeath);
       },
     }),
 
@@ -428,12 +465,7 @@ export const hosts = (world: World) => {
       async do({ hostId }: HostRef) {
         const { cancellationSignal: signal } = Context.current();
         for (;;) {
-          const guests = await run<{ id: string; idle: boolean }>(
-            pool,
-            `SELECT i.id, i.state = 'running' AND i."currentOperationId" IS NULL AS idle
-             FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $1 ORDER BY i.id`,
-            [hostId],
-          );
+          const guests = await guestsPlacedOn(pool, { hostId });
           if (guests.length === 0) return;
           for (const { id, idle } of guests) if (idle) await askToSettle(database, id, `dead-host-${hostId}`);
           await setTimeout(500, undefined, { signal });
@@ -479,7 +511,7 @@ export const hosts = (world: World) => {
 
     forget: step({
       system: 'record',
-      do: ({ hostId }: HostRef, context) => forgetCapacity(hostId, context),
+      do: ({ hostId }: HostRef, context) => closeCapacity(hostId, context),
     }),
 
     /** By SSH, over as few connections as it takes: the platform's key is let in, and by that key comes all that a host needs before it can be spoken to through its agent. */

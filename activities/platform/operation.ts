@@ -3,9 +3,27 @@
 import { acceptChild } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
 import type { Client } from '../../database/database.ts';
-import { type Database, insertAll, run, transaction } from '../../database/database.ts';
+import { type Database, insertAll, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { startOf } from '../../database/queue.ts';
+import {
+  askPerson,
+  beginEntered,
+  beginRollback,
+  beginRunning,
+  enterLock,
+  goOn,
+  holdResource,
+  holdResourceIn,
+  lockResourceRow,
+  requestCancel,
+  resourceRow,
+  resultOf,
+  setFault,
+  setStepError,
+  tellSteps,
+  waitsInLine,
+} from '../../database/runs.ts';
 import { isLocked } from '../../model/columns.ts';
 import { instantAt } from '../../model/forms.ts';
 import { kindOf } from '../../model/kinds.ts';
@@ -13,7 +31,7 @@ import type { ChildRequest, StartOperation } from '../../model/platform/operatio
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
-import { conclude, finals, type Held, leave, lockOperation, type OperationRow, stepsFrom } from './operationRecord.ts';
+import { conclude, finals, type Held, leave, lockOperation, type OperationRow } from './operationRecord.ts';
 
 /**
  * Takes a resource: what it only needs to stay is looked at, what it changes is moved into the state that says who holds it. Refuses when
@@ -25,25 +43,14 @@ async function enter(
   held: Held,
 ): Promise<OperationProblem | null> {
   const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions, within } = held;
-  const table = `"${kindOf(kind).name}"`;
-  const [found] = await run<{ row: Record<string, unknown> }>(
-    tx,
-    `SELECT row_to_json(t) AS row FROM ${table} t WHERE id = $1 ${mode === 'S' ? '' : 'FOR UPDATE'}`,
-    [id],
-  );
+  const lookAt = mode === 'S' ? resourceRow : lockResourceRow;
+  const [found] = await lookAt(kindOf(kind))(tx, { id });
   const refused = unmet({ kind, id, mode, from, conditions, ...(within ? { within } : {}) }, found?.row, type);
   if (refused) return { ...refused.details, code: refused.code, message: refused.message, step: null };
-  await run(
-    tx,
-    `UPDATE "operationLock" SET entered = true, "fromState" = $4 WHERE "operationId" = $1 AND "resourceKind" = $2 AND "resourceId" = $3`,
-    [operationId, kind, id, mode === 'S' ? null : String(found?.row.state ?? '')],
-  );
-  if (mode !== 'S' && isLocked(kindOf(kind)))
-    await run(
-      tx,
-      `UPDATE ${table} SET ${held.viaState ? 'state = $3,' : ''} "currentOperationId" = $2, revision = revision + 1, "updatedAt" = now() WHERE id = $1`,
-      held.viaState ? [id, operationId, held.viaState] : [id, operationId],
-    );
+  await enterLock(tx, { operationId, kind, id, fromState: mode === 'S' ? null : String(found?.row.state ?? '') });
+  if (mode === 'S' || !isLocked(kindOf(kind))) return null;
+  if (held.viaState) await holdResourceIn(kindOf(kind))(tx, { id, operationId, state: held.viaState });
+  else await holdResource(kindOf(kind))(tx, { id, operationId });
   return null;
 }
 
@@ -58,13 +65,10 @@ export interface Begun {
  * ends in the same way.
  */
 async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
-  const [end] = await run<{ result: unknown; error: OperationProblem | null }>(
-    tx,
-    'SELECT result, error FROM "operation" WHERE id = $1',
-    [id],
-  );
+  const [end] = await resultOf(tx, { id });
+  const error = end?.error as OperationProblem | null | undefined;
   if (state === 'succeeded') return { refused: null, ended: { result: end?.result ?? null } };
-  return { refused: end?.error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
+  return { refused: error ?? { code: 'INVALID_STATE', message: `the operation is ${state}`, step: null } };
 }
 
 /** The same of one that no run may touch any more; undefined of one that has not ended. */
@@ -76,41 +80,24 @@ const howItEnded = (database: Database, operationId: string): Promise<Begun | un
 
 /** Whoever reads the operation above learns at its step that this one waits for a person, or does not any more. */
 const showAtParent = (tx: Client, id: string, problem: OperationProblem | null): Promise<unknown> =>
-  run(
-    tx,
-    `UPDATE "operation" parent SET "updatedAt" = now(), revision = parent.revision + 1, steps = (
-       SELECT jsonb_agg(CASE WHEN step ->> 'operationId' = $1::text THEN step || jsonb_build_object('error', $2::jsonb) ELSE step END ORDER BY place)
-       FROM jsonb_array_elements(parent.steps) WITH ORDINALITY AS one (step, place))
-     FROM "operation" child WHERE child.id = $1::uuid AND parent.id = child."parentOperationId" AND parent."endedAt" IS NULL
-       AND jsonb_array_length(parent.steps) > 0`,
-    [id, problem && JSON.stringify({ ...problem, message: `operation ${id} is stuck: ${problem.message}` })],
-  );
+  setStepError(tx, {
+    id,
+    error: problem && JSON.stringify({ ...problem, message: `operation ${id} is stuck: ${problem.message}` }),
+  });
 
 /** What the operation is about shows a fault, or none any more. What keeps no fault, such as a project that goes with all that is in it, has none to show. */
 async function showFault(tx: Client, { id, targetKind, targetId }: OperationRow, fault: unknown): Promise<void> {
   if (!isLocked(kindOf(targetKind))) return;
-  await run(
-    tx,
-    `UPDATE "${kindOf(targetKind).name}" SET fault = $2::jsonb, "updatedAt" = now(), revision = revision + 1
-     WHERE id = $1 AND "currentOperationId" = $3`,
-    [targetId, fault && JSON.stringify(fault), id],
-  );
+  const kind = kindOf(targetKind);
+  await setFault(kind)(tx, { id: targetId, operationId: id, fault: fault ? JSON.stringify(fault) : null });
 }
-
-const nowRunning = `state = 'running', "startedAt" = coalesce("startedAt", now()), "updatedAt" = now(), revision = revision + 1`;
 
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
     system: 'record',
     async do({ operationId }: { operationId: string }): Promise<Begun> {
-      // What was first in line when it was accepted has entered all it holds by then, and nothing could change since.
-      const [begun] = await run<{ createdAt: Date }>(
-        database.pool,
-        `UPDATE "operation" SET ${nowRunning} WHERE id = $1 AND state = 'queued' AND "cancelRequestedAt" IS NULL
-           AND NOT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND NOT entered) RETURNING "createdAt"`,
-        [operationId],
-      );
+      const [begun] = await beginEntered(database.pool, { id: operationId });
       if (begun) {
         metrics.lockWait.observe((Date.now() - begun.createdAt.getTime()) / 1000);
         return { refused: null };
@@ -143,7 +130,7 @@ export const operations = ({ database }: World) => ({
           });
           return { refused };
         }
-        await run(tx, `UPDATE "operation" SET ${nowRunning} WHERE id = $1`, [operationId]);
+        await beginRunning(tx, { id: operationId });
         metrics.lockWait.observe((Date.now() - operation.createdAt.getTime()) / 1000);
         return { refused: null };
       });
@@ -181,12 +168,11 @@ export const operations = ({ database }: World) => ({
       steps: StepReport[];
       problem: OperationProblem;
     }): Promise<Begun | undefined> {
-      const [rolled] = await run<{ type: string }>(
-        database.pool,
-        `UPDATE "operation" SET state = 'rollingBack', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
-         WHERE id = $1 AND "endedAt" IS NULL RETURNING type`,
-        [operationId, JSON.stringify(steps), JSON.stringify(problem)],
-      );
+      const [rolled] = await beginRollback(database.pool, {
+        id: operationId,
+        steps: JSON.stringify(steps),
+        problem: JSON.stringify(problem),
+      });
       if (!rolled) return howItEnded(database, operationId);
       metrics.rollbacks.labels(rolled.type).inc();
       return undefined;
@@ -228,13 +214,12 @@ export const operations = ({ database }: World) => ({
       return transaction(database, async (tx) => {
         const operation = await lockOperation(tx, at.operationId);
         if (finals.has(operation.state)) return endOf(tx, operation);
-        // A question that was asked before, and may be answered by now, is not asked again by a try that comes late.
-        const [asked] = await run(
-          tx,
-          `UPDATE "operation" SET state = 'stuck', steps = ${stepsFrom('$2')}, error = $3::jsonb, "updatedAt" = now(), revision = revision + 1
-           WHERE id = $1 AND "endedAt" IS NULL AND coalesce((error->>'question')::int, 0) < coalesce($4, 2147483647) RETURNING 1`,
-          [at.operationId, JSON.stringify(at.steps), JSON.stringify(at.problem), at.problem.question ?? null],
-        );
+        const [asked] = await askPerson(tx, {
+          id: at.operationId,
+          steps: JSON.stringify(at.steps),
+          problem: JSON.stringify(at.problem),
+          question: (at.problem.question as number | undefined) ?? null,
+        });
         if (!asked) return undefined;
         await showAtParent(tx, at.operationId, at.problem);
         await showFault(tx, operation, { ...at.problem, operationId: at.operationId });
@@ -268,12 +253,11 @@ export const operations = ({ database }: World) => ({
     }): Promise<void> {
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, at.operationId);
-        const [resumed] = await run(
-          tx,
-          `UPDATE "operation" SET state = $2, "updatedAt" = now(), revision = revision + 1
-           WHERE id = $1 AND state = 'stuck' AND coalesce((error->>'question')::int = $3, TRUE) RETURNING 1`,
-          [at.operationId, at.rollingBack ? 'rollingBack' : 'running', at.question ?? null],
-        );
+        const [resumed] = await goOn(tx, {
+          id: at.operationId,
+          state: at.rollingBack ? 'rollingBack' : 'running',
+          question: at.question ?? null,
+        });
         if (!resumed) return;
         await showAtParent(tx, at.operationId, null);
         await showFault(tx, operation, null);
@@ -299,17 +283,10 @@ export const operations = ({ database }: World) => ({
       if (outcome.status !== 202) return { start: null, waits: false };
       const { id } = JSON.parse(outcome.body) as { id: string };
       const told = { index: asked.stepIndex, name: asked.request.type, state: 'running', attempts: 1, operationId: id };
-      await run(
-        database.pool,
-        `UPDATE "operation" SET steps = belay_merge_steps(steps, $2::jsonb), "updatedAt" = now() WHERE id = $1 AND "endedAt" IS NULL`,
-        [asked.operationId, JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }])],
-      );
+      const steps = JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }]);
+      await tellSteps(database.pool, { id: asked.operationId, steps });
       // A repeated try only hears what the first was answered: whether it waits is asked of the line.
-      const [line] = await run<{ waits: boolean }>(
-        database.pool,
-        `SELECT EXISTS (SELECT 1 FROM "operationLock" WHERE "operationId" = $1 AND NOT entered) AS waits`,
-        [id],
-      );
+      const [line] = await waitsInLine(database.pool, { id });
       return { start: await startOf(database, id), waits: line?.waits ?? false };
     },
   }),
@@ -322,12 +299,7 @@ export const operations = ({ database }: World) => ({
         const child = await lockOperation(tx, childId);
         if (finals.has(child.state)) return { running: false };
         if (child.state !== 'queued') {
-          await run(
-            tx,
-            `UPDATE "operation" SET "cancelRequestedAt" = coalesce("cancelRequestedAt", now()), "updatedAt" = now(), revision = revision + 1
-             WHERE id = $1 AND NOT "pointOfNoReturnPassed"`,
-            [childId],
-          );
+          await requestCancel(tx, { id: childId });
           return { running: true };
         }
         await leave(

@@ -1,7 +1,7 @@
 /** Who may do what in a Ceph cluster: the administrator's key stays in the control plane, every host has a user of its own. */
-import { run } from '../../database/database.ts';
 import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
@@ -9,26 +9,44 @@ import { isUnreachable } from '../silence.ts';
 import type { World } from '../world.ts';
 import { zoneAgent } from './poolHost.ts';
 
+const clustersOfHost = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('storageCluster as s')
+    .innerJoin('host as h', 'h.zoneId', 's.zoneId')
+    .select('s.id')
+    .where('h.id', '=', p.hostId)
+    .where('s.deletedAt', 'is', null),
+);
+
+const entryOf = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('storageCluster').select(['monitors', 'fsid', 'adminUser']).where('id', '=', p.id),
+);
+
+const reachedPools = statement((p: Values<{ hostId: string; storageClusterId: string }>) =>
+  from
+    .selectFrom('storagePool as p')
+    .innerJoin('host as h', (join) => join.on((eb) => eb('h.clusterId', '=', eb.fn.any('p.clusterIds'))))
+    .select('p.pool')
+    .distinct()
+    .where('h.id', '=', p.hostId)
+    .where('p.storageClusterId', '=', p.storageClusterId)
+    .where('p.capacity', 'is not', null)
+    .where('p.deletedAt', 'is', null)
+    .orderBy('p.pool'),
+);
+
 /** One user per host, so that a lost host loses its rights alone. */
 export const cephUser = (hostId: string): string => `belay-${hostId}`;
 
 /** A host's user in every storage cluster of its zone, by the cluster's id. */
 export async function cephUsers(world: World, hostId: string): Promise<Record<string, string>> {
-  const clusters = await run<{ id: string }>(
-    world.database.pool,
-    `SELECT s.id FROM "storageCluster" s JOIN "host" h ON h."zoneId" = s."zoneId" WHERE h.id = $1 AND s."deletedAt" IS NULL`,
-    [hostId],
-  );
+  const clusters = await clustersOfHost(world.database.pool, { hostId });
   return Object.fromEntries(clusters.map(({ id }) => [id, cephUser(hostId)]));
 }
 
 export async function adminAccess(world: World, storageClusterId: string): Promise<CephAccess> {
   const [[cluster], key] = await Promise.all([
-    run<{ monitors: string[]; fsid: string; adminUser: string }>(
-      world.database.pool,
-      `SELECT monitors, fsid, "adminUser" FROM "storageCluster" WHERE id = $1`,
-      [storageClusterId],
-    ),
+    entryOf(world.database.pool, { id: storageClusterId }),
     readSecret(world.database, { kind: 'storageCluster', id: storageClusterId }, 'adminKey'),
   ]);
   if (!cluster || !key)
@@ -38,13 +56,8 @@ export async function adminAccess(world: World, storageClusterId: string): Promi
 
 /** The pools of a storage cluster that exist and that a host's cluster reaches. */
 async function poolsOf(world: World, hostId: string, storageClusterId: string): Promise<string[]> {
-  const rows = await run<{ pool: string }>(
-    world.database.pool,
-    `SELECT DISTINCT p.pool FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds")
-     WHERE h.id = $1 AND p."storageClusterId" = $2 AND p.capacity IS NOT NULL AND p."deletedAt" IS NULL ORDER BY p.pool`,
-    [hostId, storageClusterId],
-  );
-  return rows.map((row) => row.pool);
+  const rows = await reachedPools(world.database.pool, { hostId, storageClusterId });
+  return rows.flatMap(({ pool }) => pool ?? []);
 }
 
 /** Takes a host's rights, and what it keeps of the cluster. */

@@ -1,6 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
-import { type Client, run } from '../../database/database.ts';
+import type { Client } from '../../database/database.ts';
+import { dropImport, importedCopy, isCaching, keepCopy } from '../../database/imageCopies.ts';
+import { from, statement, type ValueOf, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
@@ -41,22 +43,30 @@ const importTask = (operationId: string, { imageId, poolId }: CachedCopy): strin
 
 interface Facts {
   checksum: string | null;
-  format: string | null;
+  format: ValueOf<'image', 'format'> | null;
   sizeBytes: number | null;
   minSizeGib: number | null;
   objectKey: string | null;
 }
 
+const writeFacts = statement((p: Values<Facts & ImageRef>) =>
+  from
+    .updateTable('image')
+    .set({
+      checksum: p.checksum,
+      format: p.format,
+      sizeBytes: p.sizeBytes,
+      minSizeGib: p.minSizeGib,
+      objectKey: p.objectKey,
+    })
+    .where('id', '=', p.imageId),
+);
+
 const setFacts = (
   tx: Client,
   imageId: string,
   { checksum, format, sizeBytes, minSizeGib, objectKey }: Facts,
-): Promise<unknown> =>
-  run(
-    tx,
-    `UPDATE "image" SET checksum = $2, format = $3, "sizeBytes" = $4, "minSizeGib" = $5, "objectKey" = $6 WHERE id = $1`,
-    [imageId, checksum, format, sizeBytes, minSizeGib, objectKey],
-  );
+): Promise<unknown> => writeFacts(tx, { imageId, checksum, format, sizeBytes, minSizeGib, objectKey });
 
 export const images = (world: World) => ({
   /**
@@ -65,17 +75,13 @@ export const images = (world: World) => ({
    */
   verify: step({
     system: 'rgw',
-    async do({
-      imageId,
-      sha256,
-      format,
-    }: ImageRef & UploadedImage): Promise<{ checksum: string | null; format: string | null }> {
+    async do({ imageId, sha256, format }: ImageRef & UploadedImage): Promise<Pick<Facts, 'checksum' | 'format'>> {
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
       if (image.checksum !== null && image.checksum !== sha256)
         throw refuse('PRECONDITION_FAILED', `the sha256 is ${sha256}, announced was ${image.checksum}`);
       if (image.format !== null && image.format !== format)
         throw refuse('PRECONDITION_FAILED', `the image was announced as ${image.format}, the file is ${format}`);
-      return { checksum: image.checksum, format: image.format };
+      return { checksum: image.checksum, format: image.format as Facts['format'] };
     },
     undoText: 'delete upload',
     undo: (upload) => discardUpload(world.database, upload),
@@ -117,7 +123,7 @@ export const images = (world: World) => ({
         format,
         sizeBytes,
         virtualSizeBytes,
-      }: ImageRef & UploadedImage & { announced: { checksum: string | null; format: string | null } },
+      }: ImageRef & UploadedImage & { announced: Pick<Facts, 'checksum' | 'format'> },
       context,
     ) {
       const minSizeGib = Math.max(1, Math.ceil(virtualSizeBytes / gib));
@@ -171,28 +177,23 @@ export const images = (world: World) => ({
       const pool = await poolOf(world, poolId);
       const agent = await poolAgent(world, hostId, poolId);
       await driverOf(pool).importImage(agent, pool, imageId, { id: importTask(operationId, input), source, signal });
-      await run(
-        world.database.pool,
-        `UPDATE "imageCache" SET state = 'ready', "lastUsedAt" = now() WHERE "imageId" = $1 AND "poolId" = $2 AND "operationId" = $3`,
-        [imageId, poolId, operationId],
-      );
+      await importedCopy(world.database.pool, { imageId, poolId, operationId });
     },
     undoText: 'remove part',
     async undo(input, { operationId }) {
       const { imageId, hostId, poolId } = input;
-      const values = [imageId, poolId, operationId];
-      const own = `"imageId" = $1 AND "poolId" = $2 AND "operationId" = $3 AND state = 'caching'`;
-      const [caching] = await run(world.database.pool, `SELECT 1 FROM "imageCache" WHERE ${own}`, values);
+      const own = { imageId, poolId, operationId };
+      const [caching] = await isCaching(world.database.pool, own);
       if (!caching) return;
       const pool = await poolOf(world, poolId);
       const agent = await poolAgent(world, hostId, poolId);
       const task = { id: importTask(operationId, input), operationId };
       // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
       if (await driverOf(pool).cancelImport(agent, pool, imageId, task)) {
-        await run(world.database.pool, `UPDATE "imageCache" SET state = 'ready' WHERE ${own}`, values);
+        await keepCopy(world.database.pool, own);
         return;
       }
-      await run(world.database.pool, `DELETE FROM "imageCache" WHERE ${own}`, values);
+      await dropImport(world.database.pool, own);
     },
   }),
 

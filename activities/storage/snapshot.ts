@@ -1,4 +1,4 @@
-import { run } from '../../database/database.ts';
+import { passSnapshot, placeSnapshot } from '../../database/pools.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -92,16 +92,7 @@ export const snapshots = (world: World) => {
     describe: step({
       system: 'record',
       async do({ snapshotId, frozen }: SnapshotRef & { frozen: boolean }, context) {
-        await asHolder(world.database, context, (tx) =>
-          run(
-            tx,
-            `UPDATE "snapshot" s SET frozen = $2, "sizeGib" = v."sizeGib", "poolId" = v."poolId", "zoneId" = v."zoneId", "parentId" = (
-             SELECT p.id FROM "snapshot" p WHERE p."volumeId" = s."volumeId" AND p.state = 'ready' AND p."deletedAt" IS NULL AND p.id <> s.id
-             ORDER BY p."createdAt" DESC, p.id DESC LIMIT 1)
-           FROM "volume" v WHERE s.id = $1 AND v.id = s."volumeId"`,
-            [snapshotId, frozen],
-          ),
-        );
+        await asHolder(world.database, context, (tx) => placeSnapshot(tx, { id: snapshotId, frozen }));
       },
     }),
 
@@ -111,13 +102,7 @@ export const snapshots = (world: World) => {
     rejoin: step({
       system: 'record',
       async do({ snapshotId }: SnapshotRef, context) {
-        await asHolder(world.database, context, (tx) =>
-          run(
-            tx,
-            `UPDATE "snapshot" s SET "parentId" = gone."parentId" FROM "snapshot" gone WHERE gone.id = $1 AND s."parentId" = gone.id`,
-            [snapshotId],
-          ),
-        );
+        await asHolder(world.database, context, (tx) => passSnapshot(tx, { id: snapshotId }));
       },
     }),
   };

@@ -1,9 +1,19 @@
-import { run } from '../../database/database.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { adminAccess, anyHostOfZone, cephUser } from './cephAccess.ts';
 import { zoneAgent } from './poolHost.ts';
+
+const awayFrom = statement((p: Values<{ storageClusterId: string }>) =>
+  from
+    .selectFrom('host as h')
+    .innerJoin('storageCluster as c', 'c.zoneId', 'h.zoneId')
+    .select('h.id')
+    .where('c.id', '=', p.storageClusterId)
+    .where('h.deletedAt', 'is', null)
+    .where('h.connection', '<>', 'connected'),
+);
 
 interface StorageClusterRef {
   storageClusterId: string;
@@ -51,12 +61,7 @@ export const storageClusters = (world: World) => {
         const access = await adminAccess(world, storageClusterId);
         const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
         const agent = await zoneAgent(world, hostId, zoneId);
-        const away = await run<{ id: string }>(
-          pool,
-          `SELECT h.id FROM "host" h JOIN "storageCluster" c ON c."zoneId" = h."zoneId"
-           WHERE c.id = $1 AND h."deletedAt" IS NULL AND h.connection <> 'connected'`,
-          [storageClusterId],
-        );
+        const away = await awayFrom(pool, { storageClusterId });
         for (const { id } of away) await agent.call('ceph.ensureUserAbsent', { access, user: cephUser(id) });
       },
     }),

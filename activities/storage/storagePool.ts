@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { run } from '../../database/database.ts';
+import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import type { Tags } from '../../host-agent/protocol.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
@@ -8,6 +8,41 @@ import { driverOf } from './drivers/index.ts';
 import { removeUnused } from './imageCache.ts';
 import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
+
+/** A pool without capacity is not there, to whoever aligns the rights of hosts. */
+const forgetCapacity = statement((p: Values<{ id: string }>) =>
+  from
+    .updateTable('storagePool')
+    .set({ capacity: null, totalGib: 0, madeByPlatform: false })
+    .where('id', '=', p.id)
+    .where('state', '<>', 'ready'),
+);
+
+const livingWhereItGoes = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('storagePool as p')
+    .innerJoin('volume as v', 'v.poolId', 'p.id')
+    .select('v.id')
+    .where('p.id', '=', p.id)
+    .where('p.state', '=', 'deleting')
+    .where('v.deletedAt', 'is', null)
+    .limit(1),
+);
+
+const reachingHosts = statement((p: Values<{ clusterIds: string[] }>) =>
+  from
+    .selectFrom('host')
+    .select('id')
+    .where((eb) => isAmong(eb.ref('clusterId'), p.clusterIds))
+    .where('connection', '=', 'connected')
+    .where('state', 'in', ['active', 'maintenance'])
+    .where('deletedAt', 'is', null)
+    .orderBy('id'),
+);
+
+const forgetCopies = statement((p: Values<{ poolId: string }>) =>
+  from.deleteFrom('imageCache').where('poolId', '=', p.poolId),
+);
 
 interface StoragePoolRef {
   storagePoolId: string;
@@ -27,13 +62,6 @@ export const storagePools = (world: World) => {
     operation: operationId,
     revision,
   });
-  /** A pool without capacity is not there, to whoever aligns the rights of hosts. */
-  const forgetCapacity = (storagePoolId: string) =>
-    run(
-      pool,
-      `UPDATE "storagePool" SET capacity = NULL, "totalGib" = 0, "madeByPlatform" = false WHERE id = $1 AND state <> 'ready'`,
-      [storagePoolId],
-    );
   const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> => {
     const record = await find(storagePoolId);
     await driverOf(record).alignHost(world, record, hostId);
@@ -45,22 +73,13 @@ export const storagePools = (world: World) => {
       system: 'record',
       async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
         // What was placed there while the deletion was accepted; nothing follows, because only a pool that is ready has room.
-        const [volume] = await run<{ id: string }>(
-          pool,
-          `SELECT v.id FROM "storagePool" p JOIN "volume" v ON v."poolId" = p.id WHERE p.id = $1 AND p.state = 'deleting' AND v."deletedAt" IS NULL LIMIT 1`,
-          [storagePoolId],
-        );
+        const [volume] = await livingWhereItGoes(pool, { id: storagePoolId });
         if (volume)
           throw refuse('HAS_DEPENDENTS', `volume ${volume.id} lives in storage pool ${storagePoolId}`, {
             blockers: [{ kind: 'volume', id: volume.id }],
           });
         const record = await find(storagePoolId);
-        const hosts = await run<{ id: string }>(
-          pool,
-          `SELECT id FROM "host" WHERE "clusterId" = ANY($1::uuid[]) AND connection = 'connected' AND state IN ('active', 'maintenance')
-             AND "deletedAt" IS NULL ORDER BY id`,
-          [record.clusterIds],
-        );
+        const hosts = await reachingHosts(pool, { clusterIds: record.clusterIds });
         const hostId = hosts[0]?.id ?? (await driverOf(record).administrator(world, record));
         if (!hostId)
           throw refuse('PRECONDITION_FAILED', 'no host of the zone is connected: one must work on the storage pool');
@@ -100,7 +119,7 @@ export const storagePools = (world: World) => {
       async undo({ storagePoolId, hostId }, context) {
         const record = await find(storagePoolId);
         await driverOf(record).ensurePoolAbsent(world, record, hostId, tagsOf(record, context));
-        await forgetCapacity(storagePoolId);
+        await forgetCapacity(pool, { id: storagePoolId });
       },
     }),
 
@@ -110,7 +129,7 @@ export const storagePools = (world: World) => {
       do: align,
       undoText: 'old rights',
       async undo(input) {
-        await forgetCapacity(input.storagePoolId);
+        await forgetCapacity(pool, { id: input.storagePoolId });
         await align(input);
       },
     }),
@@ -125,9 +144,9 @@ export const storagePools = (world: World) => {
         const agent = await poolAgent(world, hostId, storagePoolId);
         for (const id of await driver.cachedImages(agent, record))
           await driver.ensureAbsent(agent, record, { of: 'image', id }, { signal, timeoutMs: 600_000 });
-        await run(pool, `DELETE FROM "imageCache" WHERE "poolId" = $1`, [storagePoolId]);
+        await forgetCopies(pool, { poolId: storagePoolId });
         if (record.madeByPlatform) await driver.ensurePoolAbsent(world, record, hostId, tagsOf(record, context));
-        await forgetCapacity(storagePoolId);
+        await forgetCapacity(pool, { id: storagePoolId });
       },
     }),
 

@@ -1,7 +1,8 @@
 import { Context } from '@temporalio/activity';
-import { type Client, run } from '../../database/database.ts';
 import { takingBack } from '../../database/placement.ts';
+import { firstBootOf, takeSlot, type VolumeInPool, volumesByIds, volumesOfInstance } from '../../database/pools.ts';
 import { readSecret } from '../../database/secrets.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { DiskSource, DiskSpec, Tags } from '../../host-agent/protocol.ts';
 import { diskSlots } from '../../model/storage/volume.ts';
@@ -13,7 +14,7 @@ import type { World } from '../world.ts';
 import type { Origin, Pool, StorageDriver } from './drivers/driver.ts';
 import { driverOf, mustBeAble } from './drivers/index.ts';
 import { safetyName, snapshotName } from './names.ts';
-import { poolColumn, poolOf } from './pool.ts';
+import { poolOf } from './pool.ts';
 import { poolAgent, reachingHost } from './poolHost.ts';
 
 interface Volumes {
@@ -25,32 +26,15 @@ export interface OneVolume {
   volumeId: string;
 }
 
-export interface VolumeRow {
-  id: string;
-  projectId: string;
-  sizeGib: number;
-  poolId: string | null;
-  role: string;
-  instanceId: string | null;
-  deviceIndex: number | null;
-  source: { imageId?: string; snapshotId?: string } | null;
-  revision: number;
-  pool: Pool;
-  qos: DiskSpec['qos'] | null;
-}
-
-const volumesWhere = (condition: string): string =>
-  `SELECT v.id, v."projectId", v."sizeGib", v."poolId", v.role, v."instanceId", v."deviceIndex", v.source, v.revision, ${poolColumn} AS pool, t.qos
-   FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "volumeType" t ON t.id = v."volumeTypeId"
-   WHERE ${condition} ORDER BY v."deviceIndex" NULLS LAST, v.id`;
+export type VolumeRow = VolumeInPool & { pool: Pool; qos: DiskSpec['qos'] | null };
 
 /** Volumes with the pool they are in, in attachment order. */
-export const volumeRows = (world: World, ids: string[]): Promise<VolumeRow[]> =>
-  run<VolumeRow>(world.database.pool, volumesWhere('v.id = ANY($1::uuid[])'), [ids]);
+export const volumeRows = async (world: World, ids: string[]): Promise<VolumeRow[]> =>
+  (await volumesByIds(world.database.pool, { ids })) as VolumeRow[];
 
 /** The living volumes of an instance, in attachment order. */
-export const volumesOf = (world: World, instanceId: string): Promise<VolumeRow[]> =>
-  run<VolumeRow>(world.database.pool, volumesWhere('v."instanceId" = $1 AND v."deletedAt" IS NULL'), [instanceId]);
+export const volumesOf = async (world: World, instanceId: string): Promise<VolumeRow[]> =>
+  (await volumesOfInstance(world.database.pool, { instanceId })) as VolumeRow[];
 
 export const diskOf = (volume: VolumeRow): DiskSpec => ({
   source: driverOf(volume.pool).source(volume.pool, { of: 'volume', id: volume.id }),
@@ -114,20 +98,7 @@ async function makeSeed(
   root: VolumeRow,
   context: StepContext,
 ): Promise<void> {
-  const [instance] = await run<{
-    id: string;
-    projectId: string;
-    revision: number;
-    guestHostname: string | null;
-    userDataEncoding: 'plain' | 'base64';
-    sshKeys: string[];
-  }>(
-    world.database.pool,
-    `SELECT id, "projectId", revision, "guestHostname", "userDataEncoding",
-            ARRAY(SELECT k."publicKey" FROM "keyPair" k WHERE k.id = ANY(i."keyPairIds")) AS "sshKeys"
-     FROM "instance" i WHERE id = $1`,
-    [instanceId],
-  );
+  const [instance] = await firstBootOf(world.database.pool, { instanceId });
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const [driver, agent] = await workOn(world, hostId, root);
   await driver.ensureSeed(agent, root.pool, {
@@ -269,14 +240,30 @@ export const volumes = (world: World) => ({
   }),
 });
 
-const setSize = (tx: Client, volumeId: string, sizeGib: number): Promise<unknown> =>
-  run(tx, `UPDATE "volume" SET "sizeGib" = $2 WHERE id = $1`, [volumeId, sizeGib]);
+const setSize = statement((p: Values<{ id: string; sizeGib: number }>) =>
+  from.updateTable('volume').set({ sizeGib: p.sizeGib }).where('id', '=', p.id),
+);
 
-const freeSlot = (tx: Client, volumeId: string, instanceId: string): Promise<unknown> =>
-  run(tx, `UPDATE "volume" SET "instanceId" = NULL, "deviceIndex" = NULL WHERE id = $1 AND "instanceId" = $2`, [
-    volumeId,
-    instanceId,
-  ]);
+const freeSlot = statement((p: Values<{ volumeId: string; instanceId: string }>) =>
+  from
+    .updateTable('volume')
+    .set({ instanceId: null, deviceIndex: null })
+    .where('id', '=', p.volumeId)
+    .where('instanceId', '=', p.instanceId),
+);
+
+const giveSlot = statement((p: Values<{ volumeId: string; instanceId: string; deviceIndex: number | null }>) =>
+  from.updateTable('volume').set({ instanceId: p.instanceId, deviceIndex: p.deviceIndex }).where('id', '=', p.volumeId),
+);
+
+const keepRoot = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .updateTable('volume')
+    .set({ role: 'data', instanceId: null, deviceIndex: null })
+    .where('instanceId', '=', p.instanceId)
+    .where('role', '=', 'root')
+    .where('deletedAt', 'is', null),
+);
 
 export interface Located {
   hostId: string;
@@ -333,16 +320,7 @@ export const volumeRecords = (world: World) => ({
       { volumeId, instanceId }: { volumeId: string; instanceId: string },
       context,
     ): Promise<{ hostId: string | null }> {
-      await asHolder(world.database, context, (tx) =>
-        run(
-          tx,
-          `UPDATE "volume" v SET "instanceId" = $2, "deviceIndex" = free.slot FROM (
-           SELECT min(slot) AS slot FROM generate_series(1, ${diskSlots - 1}) slot WHERE NOT EXISTS (
-             SELECT 1 FROM "volume" o WHERE o."instanceId" = $2 AND o."deviceIndex" = slot AND o."deletedAt" IS NULL)) free
-         WHERE v.id = $1 AND v."instanceId" IS NULL AND free.slot IS NOT NULL`,
-          [volumeId, instanceId],
-        ),
-      );
+      await asHolder(world.database, context, (tx) => takeSlot(tx, { volumeId, instanceId, slots: diskSlots }));
       const volume = await world.database.prisma.volume.findUniqueOrThrow({ where: { id: volumeId } });
       if (!volume.instanceId)
         throw refuse('NOT_SUPPORTED', `instance ${instanceId} has ${diskSlots} disks, and can have no more`);
@@ -354,7 +332,7 @@ export const volumeRecords = (world: World) => ({
     },
     undoText: 'free slot',
     undo: ({ volumeId, instanceId }, context) =>
-      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
+      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, { volumeId, instanceId }))),
   }),
 
   freeSlot: step({
@@ -363,16 +341,10 @@ export const volumeRecords = (world: World) => ({
       { volumeId, instanceId }: { volumeId: string; instanceId: string; deviceIndex: number | null },
       context,
     ): Promise<void> =>
-      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, volumeId, instanceId))),
+      asHolder(world.database, context, async (tx) => void (await freeSlot(tx, { volumeId, instanceId }))),
     undoText: 'reserve again',
     async undo({ volumeId, instanceId, deviceIndex }, context) {
-      await asHolder(world.database, context, (tx) =>
-        run(tx, `UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
-          volumeId,
-          instanceId,
-          deviceIndex,
-        ]),
-      );
+      await asHolder(world.database, context, (tx) => giveSlot(tx, { volumeId, instanceId, deviceIndex }));
     },
   }),
 
@@ -380,14 +352,7 @@ export const volumeRecords = (world: World) => ({
   keepRoot: step({
     system: 'record',
     async do({ instanceId }: { instanceId: string }, context) {
-      await asHolder(world.database, context, (tx) =>
-        run(
-          tx,
-          `UPDATE "volume" SET role = 'data', "instanceId" = NULL, "deviceIndex" = NULL
-           WHERE "instanceId" = $1 AND role = 'root' AND "deletedAt" IS NULL`,
-          [instanceId],
-        ),
-      );
+      await asHolder(world.database, context, (tx) => keepRoot(tx, { instanceId }));
     },
   }),
 
@@ -397,11 +362,11 @@ export const volumeRecords = (world: World) => ({
     async do({ volumeId, sizeGib, fromSizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
       if (sizeGib < fromSizeGib)
         throw refuse('INVALID_ARGUMENT', `volume ${volumeId} has ${fromSizeGib} GiB; volumes only grow`);
-      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
+      await asHolder(world.database, context, (tx) => setSize(tx, { id: volumeId, sizeGib }));
     },
     undoText: 'old size',
     async undo({ volumeId, fromSizeGib }, context) {
-      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, fromSizeGib));
+      await asHolder(world.database, context, (tx) => setSize(tx, { id: volumeId, sizeGib: fromSizeGib }));
     },
   }),
 
@@ -409,13 +374,13 @@ export const volumeRecords = (world: World) => ({
   recordSize: step({
     system: 'record',
     async do({ volumeId, sizeGib }: { volumeId: string; sizeGib: number; fromSizeGib: number }, context) {
-      await asHolder(world.database, context, (tx) => setSize(tx, volumeId, sizeGib));
+      await asHolder(world.database, context, (tx) => setSize(tx, { id: volumeId, sizeGib }));
     },
     undoText: 'old size',
     async undo({ volumeId, fromSizeGib }, context) {
       await takingBack(world.database, async (tx) => {
         await speakFor(tx, context);
-        await setSize(tx, volumeId, fromSizeGib);
+        await setSize(tx, { id: volumeId, sizeGib: fromSizeGib });
       });
     },
   }),

@@ -536,7 +536,7 @@ const variants: Subject[] = [
       );
       if (items.length > 0) await admin.done('DELETE', `/v1/hosts/${id}?${force}`);
     },
-    absent: ['hosts.disable'],
+    of: ['hosts.declareDead', 'hosts.freeGuests', 'hosts.clean'],
   },
   {
     type: 'instance.create',
@@ -546,7 +546,7 @@ const variants: Subject[] = [
     ),
     clean: removeInstance,
     keeps: true,
-    absent: ['hypervisor.boot', 'networkInterfaces.awaitUp'],
+    of: ['images.cache', 'placement.vacate'],
   },
   {
     type: 'instance.settle',
@@ -563,7 +563,7 @@ const variants: Subject[] = [
       await startAgain(id);
     },
     again: startAgain,
-    absent: ['instances.trust'],
+    of: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
   },
   {
     type: 'instance.expunge',
@@ -577,6 +577,7 @@ const variants: Subject[] = [
       if (left) await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
       await removeVolume(String(rootsKept.get(id)));
     },
+    of: ['volumeRecords.keepRoot'],
   },
   {
     type: 'volume.create',
@@ -589,13 +590,14 @@ const variants: Subject[] = [
     })),
     clean: removeVolume,
     keeps: true,
+    of: ['volumeRecords.locate', 'images.cache', 'volumes.makeOne'],
   },
   {
     type: 'volume.resize',
     variant: 'of one that a running instance has',
     prepare: onVolume('resize', async () => ({ sizeGib: 4 }), attach),
     clean: detachAndRemove,
-    absent: ['volumes.grow'],
+    of: ['volumes.growLive'],
   },
 ];
 
@@ -628,7 +630,7 @@ function see(type: string, steps: Iterable<string>): void {
 describe('every step of every workflow, under every fault', () => {
   for (const subject of [...subjects, ...variants])
     test(`${[subject.type, subject.variant].filter(Boolean).join(' ')} leaves the world as it was, or finishes`, async () => {
-      const cases = casesOf(subject.type, subject.absent);
+      const cases = casesOf(subject.type, subject.absent).filter(({ step }) => subject.of?.includes(step) ?? true);
       const wholly = subject.type.endsWith('.create') && !subject.keeps;
       let before: unknown;
       const started = performance.now();

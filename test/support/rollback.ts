@@ -39,6 +39,8 @@ export interface Subject {
   clean(targetId: string): Promise<void>;
   /** The platform does again by itself what was undone; waits until it has, and makes it as it was prepared. */
   movesOn?(targetId: string): Promise<void>;
+  /** Of a variant: the steps that it alone has, or that do something else there. The others are proven without it. */
+  of?: string[];
   /** Steps that another variant has. */
   absent?: string[];
   /** Preparing a create makes things that stay, such as the network of a subnet. */

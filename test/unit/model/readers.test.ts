@@ -52,7 +52,8 @@ const readers: Record<string, string> = {
     'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
   'activities/storage/drivers/file.ts': 'storagePool.source',
   'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds)',
-  'activities/storage/volume.ts': 'volumeType.qos instance.guestHostname instance.keyPairIds instance.userData',
+  'activities/storage/volume.ts': 'instance.guestHostname instance.userData',
+  'database/pools.ts': 'volumeType.qos instance.keyPairIds',
   'database/rights.ts':
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
     'roleBinding.subjectId roleBinding.roleId roleBinding.expiresAt',
