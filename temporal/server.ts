@@ -449,6 +449,9 @@ const DYNAMIC_SETTINGS: Readonly<Record<string, number | boolean | string>> = {
   'matching.numTaskqueueWritePartitions': 1,
   // Tasks of one project, however many, do not stand before those of the others: they take turns.
   'matching.enableFairness': true,
+  // A worker whose machine is suspended or cut off still seems to wait for tasks, and those that it is handed are lost until they time out. It is
+  // noticed after this long and ten seconds more.
+  'frontend.keepAliveTime': '5s',
   'frontend.rps': 100_000,
   'frontend.namespaceRPS': 100_000,
   'frontend.namespaceRPS.visibility': 1_000,
