@@ -87,8 +87,9 @@ export interface DueCallback {
 }
 
 /**
- * Takes callbacks whose operation has ended and whose time has come, of each account as many as it has places, each account's first before
- * any second; another dispatcher passes them over meanwhile. Each account is found behind the one before it.
+ * Takes callbacks that are due: their operation has ended, and their pause is over. Accounts take turns: the first callback of every account comes
+ * before the second of any, and no account gets more than its places. The rows stay locked, so another dispatcher passes over them. Accounts are
+ * found one after the other by index, each behind the one before it.
  */
 export const takeCallbacks = written<
   DueCallback,

@@ -31,7 +31,10 @@ export interface Field<S extends TSchema = TSchema, W extends SetBy = SetBy> {
    * needs its own permission at that very place.
    */
   use?: string;
-  /** What has this value here is `own`, unless the referred resource says no by a flag of its own. */
+  /**
+   * Of a reference: resources whose `field` has this `value` belong to the referred resource, and are deleted with it. A flag of the referred
+   * resource, named by `unless`, switches that off.
+   */
   ownWhen?: { field: string; value: string | boolean; unless?: string };
   /** Stored encrypted, never returned, masked in audit entries and operations. */
   secret?: boolean;

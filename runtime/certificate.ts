@@ -1,7 +1,10 @@
-/** X.509 certificates with P-256 keys. Node reads certificates but issues none; a process of `openssl` for each host would cost more than all the rest of adding it. */
+/**
+ * Issues X.509 certificates with P-256 keys. Node can read certificates but not issue them. A library does it, because starting `openssl` for each
+ * host would take longer than the other steps of adding the host.
+ */
 import { type webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-// What the package after it is built with asks for it to be there first.
+// `@peculiar/x509` fails to load unless this package is loaded before it.
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 

@@ -18,9 +18,9 @@ const waitingAndStuck = statement(() =>
     .where('state', 'in', ['queued', 'stuck']),
 );
 
-/** What Temporal has taken it keeps, however long it has to wait for a worker. It would have to lose its data to need more asking. */
+/** Seconds until an operation that Temporal has taken is started again. Temporal keeps what it has taken, so this matters only if it loses data. */
 const trustSeconds = 60;
-/** What Temporal did not take. */
+/** Seconds until an operation is started again that Temporal did not take. */
 const retrySeconds = 2;
 
 /** A child is begun by the run of its parent, which waits for its turn. Answers false of what has no parent, or none that runs any more. */

@@ -227,12 +227,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
   let committed = false;
   let unwinding = false;
   let cancelled = false;
-  /** How many questions were asked, and how many of them are answered: one is asked at a time. */
+  /** How many questions this run has asked an operator, and how many of those were answered. It asks one at a time. */
   let questions = 0;
   let answered = 0;
   const answers = new Map<number, Answer['verb']>();
   const signalled = new Map<number, Answer['verb']>();
-  /** A signal that names no step. Only runs from before steps were named take it. */
+  /** The answer of a signal without a step's number. Only runs that began before signals carried that number use it. */
   let nameless: Answer['verb'] | undefined;
   let lastAsked: Promise<unknown> = Promise.resolve();
   let failedStep: string | null = null;
@@ -403,9 +403,9 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     }
   }
 
-  // Every promise costs: Temporal notes for each where it was made. So this is one, and not one inside the other.
+  // Temporal records a stack trace for every promise, which costs time. So a step is one promise, and not several that wait for each other.
   function begin(name: string, perform: (report: StepReport) => Promise<unknown>): Promise<unknown> {
-    // A branch beside the one that failed may go on for a moment; what it began now, nobody would undo.
+    // A branch that runs beside a failed one may try to begin another step. Nobody would undo that step, so it is refused.
     if (unwinding || (!committed && scope.consideredCancelled)) {
       const refused = Promise.reject(new CancelledFailure('cancelled on request'));
       refused.catch(() => {});
@@ -509,7 +509,8 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     });
   } catch (error) {
     if (error instanceof Ended) return asItEnded(error.how);
-    // Steps do not fail there, so this is a workflow that is wrong: it waits, with all it holds, for one that is right.
+    // After the point of no return steps are tried again until they succeed, so only a fault in the workflow's own code leads here. The run stops at
+    // this task and keeps its locks until a worker with corrected code goes on with it.
     if (committed) throw new Error(`failed after the point of no return: ${problemOf(error, failedStep).message}`);
     return await CancellationScope.nonCancellable(async () => {
       try {

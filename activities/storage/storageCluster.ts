@@ -54,7 +54,7 @@ export const storageClusters = (world: World) => {
       },
     }),
 
-    /** Hosts that were away when their pools went still have users there. */
+    /** Removes the Ceph users of hosts that did not answer when the pools of this cluster were deleted. */
     leave: step({
       system: 'rbd',
       async do({ storageClusterId, hostId }: OnHost) {

@@ -9,7 +9,7 @@ import { removeUnused } from './imageCache.ts';
 import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
 
-/** A pool without capacity is not there, to whoever aligns the rights of hosts. */
+/** Steps that give hosts access to pools pass over a pool whose capacity is null. So access ends before the pool is removed. */
 const forgetCapacity = statement((p: Values<{ id: string }>) =>
   from
     .updateTable('storagePool')
