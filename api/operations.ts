@@ -3,6 +3,7 @@ import { type Client, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@
 import { ApplicationFailure } from '@temporalio/common';
 import { type Client as Connection, type Database, insertAll, transaction } from '../database/database.ts';
 import { wakeDispatcher } from '../database/operations.ts';
+import { requestCancel } from '../database/runs.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { kindOf } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
@@ -44,17 +45,6 @@ const lockedById = statement((p: Values<{ id: string }>) =>
 
 const stateOf = statement((p: Values<{ id: string }>) =>
   from.selectFrom('operation').select('state').where('id', '=', p.id),
-);
-
-const requestCancel = statement((p: Values<{ id: string }>) =>
-  from
-    .updateTable('operation')
-    .set((eb) => ({
-      cancelRequestedAt: eb.fn.coalesce('cancelRequestedAt', now),
-      updatedAt: now,
-      revision: eb('revision', '+', 1),
-    }))
-    .where('id', '=', p.id),
 );
 
 const withdrawCancel = statement((p: Values<{ id: string }>) =>

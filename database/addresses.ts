@@ -74,18 +74,18 @@ export async function takeAddress(
 }
 
 /** Gives the address of an interface back. One that was asked for by name and lies in no range of the subnet is none to give out again. */
-const addressesOf = statement((p: Values<{ subnetId: string }>) =>
+const deleteAddresses = statement((p: Values<{ subnetId: string }>) =>
   from.deleteFrom('subnetAddress').where('subnetId', '=', p.subnetId),
 );
-const cursorOf = statement((p: Values<{ subnetId: string }>) =>
+const deleteCursor = statement((p: Values<{ subnetId: string }>) =>
   from.deleteFrom('subnetCursor').where('subnetId', '=', p.subnetId),
 );
 
 /** What goes with a resource of a kind when its life is over. */
 const ends: Record<string, (tx: Client, id: string) => Promise<void>> = {
   async subnet(tx, subnetId) {
-    await addressesOf(tx, { subnetId });
-    await cursorOf(tx, { subnetId });
+    await deleteAddresses(tx, { subnetId });
+    await deleteCursor(tx, { subnetId });
   },
   networkInterface: (tx, id) => freeAddress(tx, id),
 };

@@ -1,6 +1,6 @@
 /** The place that an instance has on a host, with the room that it takes there, and whether anything of it can be there. */
 import { type Need, onlyPoolOfVolume, type VolumeNeed } from './placement.ts';
-import { written } from './statement.ts';
+import { from, statement, type Values, written } from './statement.ts';
 
 interface Place {
   instanceId: string;
@@ -84,6 +84,11 @@ type OfOperation = { instanceId: string; operationId: string };
 export const unplace = written<never, OfOperation>(
   `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = 'off'
    WHERE id = $instanceId AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $instanceId AND c."operationId" = $operationId)`,
+);
+
+/** Where it is; nothing else changes. */
+export const setHost = statement((p: Values<Place>) =>
+  from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
 );
 
 export const leaveHost = written<never, { instanceId: string }>(

@@ -67,6 +67,8 @@ export const takeOverRemovals = written<{ imageId: string }, Omit<OwnCopy, 'imag
 export const takeOverRemoval = written<{ imageId: string }, OwnCopy>(takingOver('AND c."imageId" = $imageId'));
 
 const own = (p: Values<OwnCopy>) => ({ imageId: p.imageId, poolId: p.poolId, operationId: p.operationId });
+const caching = (p: Values<OwnCopy>) => ({ ...own(p), state: 'caching' as const });
+const removing = (p: Values<OwnCopy>) => ({ ...own(p), state: 'removing' as const });
 
 /** The import is whole. */
 export const importedCopy = statement((p: Values<OwnCopy>) =>
@@ -80,8 +82,7 @@ export const isCaching = statement((p: Values<OwnCopy>) =>
   from
     .selectFrom('imageCache')
     .select('imageId')
-    .where((eb) => eb.and(own(p)))
-    .where('state', '=', 'caching'),
+    .where((eb) => eb.and(caching(p))),
 );
 
 /** An import that had succeeded before it was taken back: the copy stays. */
@@ -89,15 +90,7 @@ export const keepCopy = statement((p: Values<OwnCopy>) =>
   from
     .updateTable('imageCache')
     .set({ state: 'ready' })
-    .where((eb) => eb.and(own(p)))
-    .where('state', '=', 'caching'),
-);
-
-export const dropImport = statement((p: Values<OwnCopy>) =>
-  from
-    .deleteFrom('imageCache')
-    .where((eb) => eb.and(own(p)))
-    .where('state', '=', 'caching'),
+    .where((eb) => eb.and(caching(p))),
 );
 
 /** Something still lives on it: it stays, as one that was of use just now. */
@@ -105,13 +98,10 @@ export const stayCopy = statement((p: Values<OwnCopy>) =>
   from
     .updateTable('imageCache')
     .set({ state: 'ready', lastUsedAt: now })
-    .where((eb) => eb.and(own(p)))
-    .where('state', '=', 'removing'),
+    .where((eb) => eb.and(removing(p))),
 );
 
-export const dropRemoved = statement((p: Values<OwnCopy>) =>
-  from
-    .deleteFrom('imageCache')
-    .where((eb) => eb.and(own(p)))
-    .where('state', '=', 'removing'),
-);
+const dropping = (which: typeof caching | typeof removing) =>
+  statement((p: Values<OwnCopy>) => from.deleteFrom('imageCache').where((eb) => eb.and(which(p))));
+export const dropImport = dropping(caching);
+export const dropRemoved = dropping(removing);

@@ -1,9 +1,9 @@
 /** The record of an operation while it is under way, and of what it holds. */
-import { isLocked } from '../model/columns.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
 import { type Queryable, statementName } from './database.ts';
 import { toldColumns } from './events.ts';
+import { heldKinds } from './old.ts';
 import { from, now, prepared, statement, type Values, written, writtenOfKind } from './statement.ts';
 
 /** What an operation holds of one resource. */
@@ -78,21 +78,20 @@ export const enterLock = statement((p: Values<OfLock & { fromState: string | nul
     .where('resourceId', '=', p.id),
 );
 
-const lockedKinds = allKinds.filter((kind) => isLocked(kind));
 const held = `"currentOperationId" = $operationId, revision = revision + 1, "updatedAt" = now() WHERE id = $id`;
 export const holdResource = writtenOfKind<never, { id: string; operationId: string }>(
-  lockedKinds,
+  heldKinds,
   ({ name }) => `UPDATE "${name}" SET ${held}`,
 );
 /** In the state that says who holds it. */
 export const holdResourceIn = writtenOfKind<never, { id: string; operationId: string; state: string }>(
-  lockedKinds.filter(({ states }) => states),
+  heldKinds.filter(({ states }) => states),
   ({ name }) => `UPDATE "${name}" SET state = $state, ${held}`,
 );
 
 /** What the operation is about shows a fault, or none any more. */
 export const setFault = writtenOfKind<never, { id: string; operationId: string; fault: string | null }>(
-  lockedKinds,
+  heldKinds,
   ({ name }) =>
     `UPDATE "${name}" SET fault = $fault::jsonb, "updatedAt" = now(), revision = revision + 1 WHERE id = $id AND "currentOperationId" = $operationId`,
 );
@@ -196,7 +195,7 @@ export async function leaveAll(on: Queryable, operationId: string, left: Readonl
   const values = [operationId, ...[...left.values()].map((rows) => JSON.stringify(rows))];
   await on.query({ name: statementName(text), text, values });
 }
-prepared(() => [leaving([]), ...lockedKinds.map((kind) => leaving([kind])), leaving(lockedKinds)]);
+prepared(() => [leaving([]), ...heldKinds.map((kind) => leaving([kind])), leaving(heldKinds)]);
 
 /** How an operation ended: `steps`, `error` and `result` are JSON. */
 interface End {

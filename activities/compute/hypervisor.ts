@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { instant } from '../../database/claims.ts';
+import { instant, setHost } from '../../database/claims.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
@@ -36,10 +36,6 @@ const interfacesOf = statement((p: Values<{ instanceId: string }>) =>
 
 const noteProgress = statement((p: Values<{ operationId: string; percent: number }>) =>
   from.updateTable('operation').set({ progress: p.percent }).where('id', '=', p.operationId),
-);
-
-const moveRecord = statement((p: Values<{ instanceId: string; hostId: string }>) =>
-  from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
 );
 
 /** The instance as its host must run it, from the records alone. */
@@ -134,7 +130,7 @@ async function forgetSource(
   await unlessDead(world, targetHostId, async () => {
     const target = await guestsOn(world, targetHostId);
     if (alive(await target.status(instanceId)))
-      await asHolder(world.database, context, (tx) => moveRecord(tx, { instanceId, hostId: targetHostId }));
+      await asHolder(world.database, context, (tx) => setHost(tx, { instanceId, hostId: targetHostId }));
     else await target.ensureAbsent(instanceId);
   });
 }

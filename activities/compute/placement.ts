@@ -11,6 +11,7 @@ import {
   type Placed,
   place,
   placedInstance,
+  setHost,
   takeRoom,
   uncachedOf,
   unplace,
@@ -37,10 +38,6 @@ import { mustAnswer } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
 import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
-
-const setHost = statement((p: Values<{ instanceId: string; hostId: string }>) =>
-  from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
-);
 
 const settleOn = statement((p: Values<{ instanceId: string; hostId: string; lastHostId: string }>) =>
   from.updateTable('instance').set({ hostId: p.hostId, lastHostId: p.lastHostId }).where('id', '=', p.instanceId),

@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
-import type { Client } from '../../database/database.ts';
 import { dropImport, importedCopy, isCaching, keepCopy } from '../../database/imageCopies.ts';
 import { from, statement, type ValueOf, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
@@ -61,12 +60,6 @@ const writeFacts = statement((p: Values<Facts & ImageRef>) =>
     })
     .where('id', '=', p.imageId),
 );
-
-const setFacts = (
-  tx: Client,
-  imageId: string,
-  { checksum, format, sizeBytes, minSizeGib, objectKey }: Facts,
-): Promise<unknown> => writeFacts(tx, { imageId, checksum, format, sizeBytes, minSizeGib, objectKey });
 
 export const images = (world: World) => ({
   /**
@@ -129,13 +122,13 @@ export const images = (world: World) => ({
       const minSizeGib = Math.max(1, Math.ceil(virtualSizeBytes / gib));
       const objectKey = imageKey(imageId, sha256, format);
       await asHolder(world.database, context, (tx) =>
-        setFacts(tx, imageId, { checksum: sha256, format, sizeBytes, minSizeGib, objectKey }),
+        writeFacts(tx, { imageId, checksum: sha256, format, sizeBytes, minSizeGib, objectKey }),
       );
     },
     undoText: 'as announced',
     async undo({ imageId, announced }, context) {
       await asHolder(world.database, context, (tx) =>
-        setFacts(tx, imageId, { ...announced, sizeBytes: null, minSizeGib: null, objectKey: null }),
+        writeFacts(tx, { imageId, ...announced, sizeBytes: null, minSizeGib: null, objectKey: null }),
       );
     },
   }),
