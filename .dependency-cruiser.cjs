@@ -15,8 +15,6 @@ const startOperation = '^temporal/(connection|run|schedules|start-operation|sear
 const migrations = '^prisma/migrate\\.ts$';
 /** How to reach a server over TLS; they know nothing of the product. */
 const wires = '^runtime/(certificateFiles|postgresConnection)\\.ts$';
-/** What steps do and what undoes them stands beside them; the API answers it. */
-const operationTypes = '^activities/operationTypes\\.ts$';
 const objectStore = '^activities/storage/objects\\.ts$';
 
 /** @type {Record<string, Room>} */
@@ -27,7 +25,7 @@ const rooms = {
   // How a change is accepted. It knows no HTTP.
   acceptance: { may: ['^model/', '^database/', '^runtime/'] },
   api: {
-    may: ['^(acceptance|model|database|runtime|generated)/', startOperation, migrations, objectStore, operationTypes],
+    may: ['^(acceptance|model|database|runtime|generated)/', startOperation, migrations, objectStore],
   },
   // They run in Temporal's sandbox: deterministic, no I/O.
   workflows: {

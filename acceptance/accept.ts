@@ -8,12 +8,12 @@ import { createHash } from 'node:crypto';
 import { callbackSecretField, refuseDenied } from '../database/callbacks.ts';
 import { type Client, type Database, insertAll, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
-import { idOf, stepsOfType } from '../database/installation.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { rightsChanged } from '../database/rights.ts';
 import { forgetSecrets, hasSecret, seal, unseal } from '../database/secrets.ts';
 import { from, now, statement, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { problemOfRule } from '../database/uniqueness.ts';
+import { idOf } from '../database/wellKnown.ts';
 import { filled } from '../model/actions.ts';
 import { isLocked } from '../model/columns.ts';
 import { instantAt } from '../model/forms.ts';
@@ -54,6 +54,11 @@ import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
 import { changedColumns, masked, newRow, secretRows, told, writeColumns } from './records.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
+
+/** What `operation-types` answers of an action is what its dry runs answer. */
+const stepsOfType = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operationType').select('steps').where('id', '=', p.id),
+);
 
 const rightsKinds = new Set(['domain', 'account', 'project', 'user', 'apiKey', 'role', 'roleBinding']);
 

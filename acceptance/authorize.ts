@@ -3,9 +3,9 @@
  * that this use of it needs.
  */
 import type { Client, Queryable } from '../database/database.ts';
-import { wellKnown } from '../database/installation.ts';
 import { suspensionAt } from '../database/rights.ts';
 import { from, statementOfKind, tableOf, type Values } from '../database/statement.ts';
+import { wellKnown } from '../database/wellKnown.ts';
 import type { Action, Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';

@@ -1,6 +1,7 @@
 /** Who asks, and what they may: grants, and what follows from them for single changes. */
-import { wellKnown } from '../database/installation.ts';
+
 import type { Reach, Rule } from '../database/rights.ts';
+import { wellKnown } from '../database/wellKnown.ts';
 import type { Kind } from '../model/kind.ts';
 
 export type { Rule } from '../database/rights.ts';

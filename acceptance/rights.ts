@@ -1,7 +1,7 @@
 /** What the user of an API key may do right now. */
 import type { Queryable } from '../database/database.ts';
-import { wellKnown } from '../database/installation.ts';
 import { type KeyRow, keyById, rightsOfUser } from '../database/rights.ts';
+import { wellKnown } from '../database/wellKnown.ts';
 import { type Caller, type Grant, systemCaller } from './caller.ts';
 
 /** The caller that a key stands for, with all rights of its user. Whether the key may still be used is the reader's to ask. */

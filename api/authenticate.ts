@@ -4,9 +4,9 @@ import type { Caller } from '../acceptance/caller.ts';
 import { covers } from '../acceptance/network/cidr.ts';
 import { callerOf } from '../acceptance/rights.ts';
 import type { Database } from '../database/database.ts';
-import { hashOf } from '../database/installation.ts';
 import { keyByAccessKey } from '../database/rights.ts';
 import { from, now, secondsAgo, statement, type Values } from '../database/statement.ts';
+import { hashOf } from '../database/token.ts';
 import { Problem } from '../runtime/problem.ts';
 
 /** Milliseconds a verified key is remembered; a change of keys, roles, bindings or tenants empties the memory at once. */

@@ -1,6 +1,5 @@
 /** The API server process. Stateless: any number may run over one database. */
 
-import { stepsOf } from '../activities/operationTypes.ts';
 import { listenTo } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
 import { ensureInstallation } from '../database/installation.ts';
@@ -15,7 +14,7 @@ import { buildServer } from './server.ts';
 await migrate(config.databaseUrl);
 const databases = openDatabases(config.databaseUrl);
 const { database } = databases;
-await ensureInstallation(database, stepsOf);
+await ensureInstallation(database);
 const auth = authenticator(database);
 const server = buildServer({ ...databases, temporal: openTemporal(), authenticator: auth, log });
 let stopping = false;

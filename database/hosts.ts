@@ -1,10 +1,10 @@
 /** Where hosts are and how they are entered, as the records say; and the connections that are kept to them. */
 import { type HostConnections, type KnownHost, keepConnections } from '../runtime/hosts.ts';
 import type { Database } from './database.ts';
-import { platformOwner } from './installation.ts';
 import { isSilent } from './placement.ts';
 import { readSecret } from './secrets.ts';
 import { from, statement, type Values } from './statement.ts';
+import { platformOwner } from './wellKnown.ts';
 
 const entryOf = statement((p: Values<{ hostId: string }>) =>
   from

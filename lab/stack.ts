@@ -11,7 +11,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import { stepsOf } from '../activities/operationTypes.ts';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
 import { ensureDatabase, postgresPidFile, startPostgres } from '../postgres/embedded.ts';
@@ -274,7 +273,7 @@ async function prepareDatabase(home: string, databaseUrl: string): Promise<strin
   await migrate(databaseUrl);
   const database = openDatabase(databaseUrl, 2);
   try {
-    await ensureInstallation(database, stepsOf);
+    await ensureInstallation(database);
     const token = await ensureFirstKey(database);
     const path = join(home, 'admin-token');
     if (token) writeFileSync(path, token, { mode: 0o600 });

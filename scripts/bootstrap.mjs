@@ -55,6 +55,11 @@ const generators = [
     argv: ['node_modules/prisma/build/index.js', 'generate'],
   },
   {
+    output: 'generated/steps.ts',
+    inputs: ['activities', 'scripts/generate-steps.ts'],
+    argv: ['scripts/generate-steps.ts'],
+  },
+  {
     output: 'generated/cli.mjs',
     inputs: ['model', 'api/openapi.ts', 'runtime/problem.ts', 'cli', 'scripts/generate-client.ts', 'package-lock.json'],
     argv: ['scripts/generate-client.ts'],

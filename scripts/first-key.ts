@@ -2,7 +2,6 @@
  * `node scripts/first-key.ts`: prints the first API key of the administrator, once. Brings the database at `DATABASE_URL` up to
  * date before, so that it may run before any server does. Prints nothing and ends with 1 when the administrator has a key already.
  */
-import { stepsOf } from '../activities/operationTypes.ts';
 import { openDatabase } from '../database/database.ts';
 import { ensureFirstKey, ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -15,7 +14,7 @@ if (config.databaseUrl === '') {
 await migrate(config.databaseUrl, (line) => console.error(line));
 const database = openDatabase(config.databaseUrl, 1);
 try {
-  await ensureInstallation(database, stepsOf);
+  await ensureInstallation(database);
   const token = await ensureFirstKey(database);
   if (token) console.log(token);
   else {

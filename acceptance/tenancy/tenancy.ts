@@ -1,8 +1,9 @@
 import { callbackSecretField, newCallbackSecret } from '../../database/callbacks.ts';
-import { newToken, wellKnown } from '../../database/installation.ts';
 import type { Counter } from '../../database/quota.ts';
 import { writeSecret } from '../../database/secrets.ts';
 import { from, now, statement, statementOfKind, tableOf, type Values } from '../../database/statement.ts';
+import { newToken } from '../../database/token.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { instantAt } from '../../model/forms.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';

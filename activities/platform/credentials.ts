@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type Database, type Queryable, transaction } from '../../database/database.ts';
-import { platformOwner } from '../../database/installation.ts';
 import { lockSecrets, type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
+import { platformOwner } from '../../database/wellKnown.ts';
 import {
   endsSoon,
   type Issued,

@@ -4,8 +4,8 @@
  */
 
 import { archivedAtOnce } from '../../database/archive.ts';
-import { idOf } from '../../database/installation.ts';
 import { from, now, statement, type Values } from '../../database/statement.ts';
+import { idOf } from '../../database/wellKnown.ts';
 import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';

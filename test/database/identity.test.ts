@@ -1,8 +1,8 @@
 /** One id names one thing: whatever has, had or leads to an id, nobody can make another thing of that id. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { guardsOf } from '../../database/guards.ts';
-import { wellKnown } from '../../database/installation.ts';
 import { readSecret, writeSecret } from '../../database/secrets.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Scene, setScene } from '../support/scene.ts';

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Change } from '../../acceptance/change.ts';
 import type { Database } from '../../database/database.ts';
-import { wellKnown } from '../../database/installation.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { operationTypes, type Scene, setScene } from '../support/scene.ts';
 import { watched } from '../support/watched.ts';
 

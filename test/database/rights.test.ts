@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Caller, may, scopesOf } from '../../acceptance/caller.ts';
 import { authenticator } from '../../api/authenticate.ts';
 import type { Database } from '../../database/database.ts';
-import { hashOf, wellKnown } from '../../database/installation.ts';
+import { hashOf } from '../../database/token.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { type Scene, setScene } from '../support/scene.ts';
 
 const bindings = 800;

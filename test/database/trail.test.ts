@@ -19,8 +19,8 @@ import {
 } from '../../activities/platform/trail.ts';
 import { get, openStore } from '../../activities/storage/objects.ts';
 import { type Database, insertAll, openDatabase, run } from '../../database/database.ts';
-import { platformOwner } from '../../database/installation.ts';
 import { readSecret, writeSecret } from '../../database/secrets.ts';
+import { platformOwner } from '../../database/wellKnown.ts';
 import type { Simulator } from '../../lab/simulated/simulator.ts';
 import { issueCertificate } from '../../runtime/certificate.ts';
 import { type Scene, setScene } from '../support/scene.ts';

@@ -1,6 +1,6 @@
 /** What tenants learn of the machines below and of the people who run them: nothing, in any answer of any operation. */
 import { beforeAll, expect, inject, test } from 'vitest';
-import { wellKnown } from '../../database/installation.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import type { Api, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';

@@ -3,9 +3,9 @@ import pg from 'pg';
 import { acceptChange } from '../../acceptance/accept.ts';
 import { systemCaller } from '../../acceptance/caller.ts';
 import type { Change, Outcome } from '../../acceptance/change.ts';
-import { stepsOf } from '../../activities/operationTypes.ts';
 import { type Client, type Database, insertAll, openDatabase } from '../../database/database.ts';
-import { ensureInstallation, wellKnown } from '../../database/installation.ts';
+import { ensureInstallation } from '../../database/installation.ts';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
@@ -195,7 +195,7 @@ export async function setScene(): Promise<Scene> {
   process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
   const { url: databaseUrl, drop } = await ownDatabase();
   const database = openDatabase(databaseUrl, 8);
-  await ensureInstallation(database, stepsOf);
+  await ensureInstallation(database);
   const stage = new pg.Client({
     connectionString: databaseUrl,
     options: '-c timezone=UTC -c session_replication_role=replica',

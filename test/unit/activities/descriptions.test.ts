@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { stepsOf } from '../../../activities/operationTypes.ts';
+import { descriptions } from '../../../activities/descriptions.ts';
+import { stepsOf } from '../../../database/operationTypes.ts';
+import { steps } from '../../../generated/steps.ts';
 import { cascade } from '../../../model/cascade.ts';
 import type { Action, StepDescription } from '../../../model/kind.ts';
 import { allKinds } from '../../../model/kinds.ts';
@@ -14,14 +16,18 @@ const story = (type: string, action: Action): string =>
     '',
   ].join('\n');
 
-/** Changed on purpose: `npm test -- unit test/unit/activities/operationTypes.test.ts -u` writes it anew, and its reader looks at what is different. */
+test('what is told of steps is what they say of themselves', () => {
+  expect(steps).toEqual(descriptions);
+});
+
+/** Changed on purpose: `npm test -- unit test/unit/activities/descriptions.test.ts -u` writes it anew, and its reader looks at what is different. */
 test('what callers are told of the steps of each action, and of what undoes them, is what stands here', async () => {
   const types = allKinds.flatMap(({ name, actions }) =>
     Object.entries(actions)
       .filter(([, { mode, on }]) => mode === 'operation' && on !== 'delete')
       .map(([verb, action]) => story(`${name}.${verb}`, action)),
   );
-  await expect([...types, story('cascade', cascade)].join('\n')).toMatchFileSnapshot('operationTypes.txt');
+  await expect([...types, story('cascade', cascade)].join('\n')).toMatchFileSnapshot('descriptions.txt');
 });
 
 test('what nobody can take back any more has no undo', () => {
