@@ -3,9 +3,10 @@
  * hot statements are prepared and named on the same pool.
  */
 import { createHash } from 'node:crypto';
-import { PrismaPg } from '@prisma/adapter-pg';
+import { createRequire } from 'node:module';
+import type { PrismaPg as Adapter } from '@prisma/adapter-pg';
 import pg from 'pg';
-import { PrismaClient } from '../generated/prisma/client.ts';
+import type { PrismaClient } from '../generated/prisma/client.ts';
 import { log } from '../runtime/log.ts';
 import { postgresConnection } from '../runtime/postgresConnection.ts';
 
@@ -17,6 +18,17 @@ export interface Database {
   /** A connection of its own beside the pool, not open yet: for what is held or listened to for long. */
   connection(): pg.Client;
   close(): Promise<void>;
+}
+
+const load = createRequire(import.meta.url);
+
+/** Prisma's client is loaded by the first that asks it something: most processes never do, and it takes 10 MiB of each. */
+function openPrisma(pool: pg.Pool): PrismaClient {
+  const { PrismaPg } = load('@prisma/adapter-pg') as { PrismaPg: typeof Adapter };
+  const client = load('../generated/prisma/client.ts') as { PrismaClient: typeof PrismaClient };
+  return new client.PrismaClient({
+    adapter: new PrismaPg(pool, { statementNameGenerator: (query) => statementName(query.sql) }),
+  });
 }
 
 const names = new Map<string, string>();
@@ -84,14 +96,16 @@ export function openDatabase(
   });
   // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => {});
-  const adapter = new PrismaPg(pool, { statementNameGenerator: (query) => statementName(query.sql) });
-  const prisma = new PrismaClient({ adapter });
+  let prisma: PrismaClient | undefined;
   return {
     pool,
-    prisma,
+    get prisma() {
+      prisma ??= openPrisma(pool);
+      return prisma;
+    },
     connection: () => new pg.Client({ ...connection(), keepAlive: true }),
     async close() {
-      await prisma.$disconnect();
+      await prisma?.$disconnect();
       await pool.end().catch(() => {});
     },
   };
