@@ -6,6 +6,7 @@ import { ensureInstallation } from '../database/installation.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
+import { shrinkAtRest } from '../runtime/memory.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';
 import { openDatabases } from './databases.ts';
@@ -39,6 +40,7 @@ async function followRights(): Promise<void> {
   }
 }
 void followRights();
+shrinkAtRest();
 
 server.listen(config.apiPort, config.apiHost, () =>
   log.info({ address: `http://${config.apiHost}:${config.apiPort}` }, 'API ready'),

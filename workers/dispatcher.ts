@@ -5,6 +5,7 @@
 import { openDatabase } from '../database/database.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
+import { shrinkAtRest } from '../runtime/memory.ts';
 import { serveMetrics } from '../runtime/metrics.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { reconcileMaintenance } from '../temporal/schedules.ts';
@@ -22,6 +23,7 @@ const callbacks = openDatabase(config.databaseUrl, config.callbackConnections, {
 const temporal = openTemporal();
 const stop = stopRequested();
 serveMetrics(config.metricsPort);
+shrinkAtRest();
 
 /** Woken by every release of a lock and every acceptance that waits. */
 const turns = sleepers();

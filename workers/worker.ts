@@ -19,6 +19,7 @@ import { instantAt } from '../model/forms.ts';
 import { config } from '../runtime/config.ts';
 import type { HostConnections } from '../runtime/hosts.ts';
 import { type Log, log } from '../runtime/log.ts';
+import { shrinkAtRest } from '../runtime/memory.ts';
 import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { ensureSchedule, ensureScheduleAbsent, standingOf } from '../temporal/schedules.ts';
@@ -175,6 +176,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   const events = stepEvents(database, log);
   const temporal = await connectWorkers();
   serveMetrics(config.metricsPort);
+  shrinkAtRest();
   const activities = activitiesFor(world);
   return {
     database,
