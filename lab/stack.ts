@@ -51,6 +51,8 @@ export interface StackOptions {
   environment?: Record<string, string>;
   /** The Temporal that serves; the compiled one unless said, which takes minutes where it was never compiled. */
   temporal?: () => Promise<TemporalBinaries>;
+  /** Settings of PostgreSQL beside its own. */
+  postgres?: Readonly<Record<string, string>>;
   log(line: string): void;
 }
 
@@ -107,7 +109,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   );
   const bundling = timed('workflows bundled', bundleWorkflows(home));
   const startDatabase = () =>
-    startPostgres({ dir: join(home, 'postgres'), port: ports.postgres, tls: options.ovn.tls !== undefined });
+    startPostgres({
+      dir: join(home, 'postgres'),
+      port: ports.postgres,
+      tls: options.ovn.tls !== undefined,
+      ...(options.postgres ? { settings: options.postgres } : {}),
+    });
   let postgres = await timed('PostgreSQL', startDatabase());
   const databaseUrl = await ensureDatabase(postgres.url(), 'belay');
   const installed = prepareDatabase(home, databaseUrl);

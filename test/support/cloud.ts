@@ -53,6 +53,8 @@ export async function startSimulatedCloud(options: {
       ovn: simulator.ovn,
       allowSimulatedHosts: true,
       faultInjection: options.faultInjection,
+      // Tests end processes, not the machine: what PostgreSQL has handed to the system is there when it starts again.
+      postgres: { fsync: 'off' },
       ...(options.environment ? { environment: options.environment } : {}),
       log: (line) => lines.push(line),
     });
