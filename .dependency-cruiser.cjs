@@ -29,7 +29,7 @@ const rooms = {
   },
   // They run in Temporal's sandbox: deterministic, no I/O.
   workflows: {
-    may: ['^model/', '^temporal/(run|search-attributes)\\.ts$'],
+    may: ['^model/', '^temporal/(run|search-attributes)\\.ts$', '^generated/workflows\\.ts$'],
     mayTypesOf: ['^activities/'],
     packages: ['@temporalio/workflow'],
     node: false,

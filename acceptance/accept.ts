@@ -635,7 +635,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
     const secrets = secretRows(kind, input, row.id);
     if (secrets.length > 0) rows.secret = secrets;
-    await finish(row, happenedOf(verb));
+    await finish(row, happenedOf(kind, verb));
     const owner = ownerOf(kind, row);
     plan(owner ? await enforceQuota(accepting, owner, rows) : {});
     return { status: 201, body: JSON.stringify({ ...told(kind, row), ...accepting.answer }), revision: 1, rights };
@@ -650,7 +650,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
   if (verb === 'delete') {
     await write({ ...row, deletedAt: instantAt() }, ['deletedAt']);
     await forgetSecrets(tx, { kind: kind.name, id: row.id });
-    await finish(row, happenedOf(verb));
+    await finish(row, happenedOf(kind, verb));
     plan();
     return { status: 204, body: '', rights };
   }
@@ -666,7 +666,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     );
   else if (action.to) next.state = action.to;
   const now = await write(next, changedColumns(kind, before, next));
-  await finish(now, happenedOf(verb));
+  await finish(now, happenedOf(kind, verb));
   plan();
   return {
     status: 200,

@@ -13,8 +13,10 @@ type OperationTypeOf<K extends string, A> = {
   [V in keyof A & string]: A[V] extends { mode: 'operation' } ? `${K}.${V}` : never;
 }[keyof A & string];
 
-/** Every verb that some kind has. */
-export type Verb = { [K in keyof Kinds]: keyof Kinds[K]['actions'] & string }[keyof Kinds] | 'cascade';
+/** Every verb whose action does not say by itself what it is called once it has happened. */
+export type SharedVerb = { [K in keyof Kinds]: WordlessOf<Kinds[K]['actions']> }[keyof Kinds];
+
+type WordlessOf<A> = { [V in keyof A & string]: A[V] extends { happened: string } ? never : V }[keyof A & string];
 
 export type ActionOf<T extends OperationType> = T extends 'cascade'
   ? typeof cascade

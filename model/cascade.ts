@@ -15,6 +15,7 @@ const child = { system: 'operation', when: 'once for each of what goes' } as con
 
 export const cascade = {
   summary: 'Remove it with what hangs on it, the leaves first',
+  happened: 'deletedWithAll',
   mode: 'operation',
   on: 'delete',
   lock: 'D',

@@ -1,7 +1,8 @@
-import type { Verb } from './actions.ts';
+import type { SharedVerb } from './actions.ts';
+import type { Kind } from './kind.ts';
 
-/** What an action is called once it has happened: the second part of an event's type, such as `instance.stopped`. */
-const happened: Readonly<Record<Verb, string> & Record<string, string>> = {
+/** What the actions that several kinds have are called once they have happened. */
+const shared: Readonly<Record<SharedVerb, string> & Record<string, string>> = {
   create: 'created',
   update: 'updated',
   delete: 'deleted',
@@ -9,37 +10,13 @@ const happened: Readonly<Record<Verb, string> & Record<string, string>> = {
   unlock: 'unlocked',
   enable: 'enabled',
   disable: 'disabled',
-  connect: 'connected',
-  repair: 'repaired',
-  setRules: 'rulesSet',
-  start: 'started',
-  stop: 'stopped',
-  reboot: 'rebooted',
-  migrate: 'migrated',
   recover: 'recovered',
-  settle: 'settled',
   expunge: 'expunged',
-  attach: 'attached',
-  detach: 'detached',
-  resize: 'resized',
-  revert: 'reverted',
-  import: 'imported',
-  cleanCache: 'cacheCleaned',
-  runMany: 'manyRun',
-  runNow: 'run',
-  cascade: 'deletedWithAll',
-  cancel: 'cancelled',
-  retry: 'retried',
-  skipStep: 'stepSkipped',
-  reset: 'reset',
-  accept: 'accepted',
-  decline: 'declined',
 };
 
-/** Throws for a verb that is not in the table: how it goes on is not guessed. */
-export function happenedOf(verb: string): string {
-  const word = Object.hasOwn(happened, verb) ? happened[verb] : undefined;
-  if (word === undefined)
-    throw new Error(`model/happened.ts does not say what "${verb}" is called once it has happened`);
+/** The second part of the type of an event that tells of it, such as `instance.stopped`. Throws where nothing says the word: how a verb goes on is not guessed. */
+export function happenedOf({ name, actions }: Kind, verb: string): string {
+  const word = actions[verb]?.happened ?? (Object.hasOwn(shared, verb) ? shared[verb] : undefined);
+  if (word === undefined) throw new Error(`nothing says what ${name}.${verb} is called once it has happened`);
   return word;
 }

@@ -139,6 +139,8 @@ export interface StepDescription {
 
 export interface Action {
   summary: string;
+  /** What it is called once it has happened, such as `stopped`; verbs that several kinds have are in `happened.ts`. */
+  happened?: string;
   mode: 'sync' | 'operation';
   /**
    * Where it is posted: on one resource, or on the collection. create, update and delete have routes of their own, and `delete` here means

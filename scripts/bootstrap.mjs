@@ -55,6 +55,11 @@ const generators = [
     argv: ['node_modules/prisma/build/index.js', 'generate'],
   },
   {
+    output: 'generated/workflows.ts',
+    inputs: ['workflows', 'scripts/generate-workflows.ts'],
+    argv: ['scripts/generate-workflows.ts'],
+  },
+  {
     output: 'generated/steps.ts',
     inputs: ['activities', 'scripts/generate-steps.ts'],
     argv: ['scripts/generate-steps.ts'],

@@ -3,11 +3,11 @@
  * `node scripts/record-histories.ts` writes test/history/*.json from a simulated cloud; with names of files behind it, such as
  * `stopInstance`, those alone.
  *
- * Record anew only what a change breaks on purpose, in an installation where nothing of the old version runs any more.
+ * A workflow that is new is recorded by its proof, `test/sim/rollback.test.ts`. Record anew only what a change breaks on purpose, in an
+ * installation where nothing of the old version runs any more.
  */
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Connection, Client as TemporalClient } from '@temporalio/client';
 import pg from 'pg';
 import type { Api, OperationView } from '../lab/api.ts';
@@ -16,12 +16,10 @@ import { smallRawDisk } from '../lab/underlay.ts';
 import { maintenanceId, maintenanceNames } from '../model/platform/maintenance.ts';
 import { workflowName } from '../temporal/run.ts';
 import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/support/cloud.ts';
-import { historyToJson, type RecordedHistory } from '../test/support/history.ts';
+import { histories, record } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
 import { triggered } from '../test/support/maintenance.ts';
 import { setRules } from '../test/support/rollback.ts';
-
-const directory = fileURLToPath(new URL('../test/history/', import.meta.url));
 
 /** Names of files by the operation whose history they hold. */
 type Recorded = Map<string, string>;
@@ -239,19 +237,13 @@ try {
   const wanted = process.argv.length > 2 ? process.argv.slice(2) : names;
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0) throw new Error(`nothing that was done here is recorded as ${unknown.join(', ')}`);
-  mkdirSync(directory, { recursive: true });
   if (wanted === names)
-    for (const file of readdirSync(directory)) if (file.endsWith('.json')) rmSync(join(directory, file));
+    for (const file of readdirSync(histories)) if (file.endsWith('.json')) rmSync(join(histories, file));
   for (const [workflowId, name] of recorded) {
-    if (!wanted.includes(name)) continue;
-    const handle = temporal.workflow.getHandle(workflowId);
-    // The record says that it has ended a moment before the workflow does.
-    await handle.result().catch(() => {});
-    const recording: RecordedHistory = { workflowId, history: historyToJson(await handle.fetchHistory()) };
-    writeFileSync(join(directory, `${name}.json`), `${JSON.stringify(recording)}\n`);
+    if (wanted.includes(name)) await record(temporal, workflowId, name);
   }
   await connection.close();
-  console.log(`${wanted.length} histories in ${directory}`);
+  console.log(`${wanted.length} histories in ${histories}`);
 } finally {
   await cloud.stop();
 }

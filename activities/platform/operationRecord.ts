@@ -77,7 +77,7 @@ export async function conclude(
   metrics.operations.labels(operation.type, end.state).inc();
   const verb = operation.type.split('.')[1] ?? '';
   const happened =
-    end.state === 'succeeded' ? happenedOf(verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
+    end.state === 'succeeded' ? happenedOf(kind, verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
   await insertAll(tx, {
     event: [
       eventRow({

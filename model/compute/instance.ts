@@ -148,6 +148,7 @@ export const instance = kind({
     update: { summary: 'Change an instance', mode: 'sync' },
     start: {
       summary: 'Start a stopped instance',
+      happened: 'started',
       starts: true,
       mode: 'operation',
       from: ['stopped'],
@@ -158,6 +159,7 @@ export const instance = kind({
     },
     stop: {
       summary: 'Stop a running instance, softly or by force',
+      happened: 'stopped',
       mode: 'operation',
       from: ['running'],
       via: 'stopping',
@@ -178,6 +180,7 @@ export const instance = kind({
     },
     settle: {
       summary: 'Ask the host what the guest is doing, and let the record follow',
+      happened: 'settled',
       mode: 'operation',
       operatorOnly: true,
       from: ['running'],
@@ -194,6 +197,7 @@ export const instance = kind({
     },
     reboot: {
       summary: 'Reboot the guest, or reset it',
+      happened: 'rebooted',
       mode: 'operation',
       from: ['running'],
       via: 'rebooting',
@@ -205,6 +209,7 @@ export const instance = kind({
     },
     migrate: {
       summary: 'Move a running instance to another host without stopping it',
+      happened: 'migrated',
       mode: 'operation',
       from: ['running'],
       via: 'migrating',

@@ -32,6 +32,7 @@ export const network = kind({
     update: { summary: 'Change a network', mode: 'sync' },
     repair: {
       summary: 'Write all its rows anew from the records',
+      happened: 'repaired',
       mode: 'operation',
       from: ['ready'],
       to: 'ready',

@@ -70,6 +70,7 @@ export const securityGroup = kind({
     update: { summary: 'Change name and labels', mode: 'sync' },
     setRules: {
       summary: 'Replace all rules at once',
+      happened: 'rulesSet',
       mode: 'operation',
       from: ['ready'],
       via: 'updating',

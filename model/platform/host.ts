@@ -50,6 +50,7 @@ export const host = kind({
     update: { summary: 'Change a host', mode: 'sync', operatorOnly: true },
     connect: {
       summary: 'Reconnect and upgrade the agent',
+      happened: 'connected',
       mode: 'operation',
       operatorOnly: true,
       from: ['active', 'maintenance'],

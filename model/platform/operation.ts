@@ -61,6 +61,7 @@ export const operation = kind({
   actions: {
     runMany: {
       summary: 'Run one action on many resources, each as an operation of its own',
+      happened: 'manyRun',
       mode: 'operation',
       on: 'collection',
       cancellable: true,
@@ -101,9 +102,15 @@ export const operation = kind({
         { name: 'operation', system: 'operation', undo: 'cancel it while it runs', when: 'once for each target' },
       ],
     },
-    cancel: { summary: 'Ask a running or queued operation to undo itself', mode: 'sync', asked: 'run' },
+    cancel: {
+      summary: 'Ask a running or queued operation to undo itself',
+      happened: 'cancelled',
+      mode: 'sync',
+      asked: 'run',
+    },
     retry: {
       summary: 'Try the stuck step again',
+      happened: 'retried',
       mode: 'sync',
       asked: 'run',
       from: ['stuck'],
@@ -111,6 +118,7 @@ export const operation = kind({
     },
     skipStep: {
       summary: 'Give up the stuck step; what it leaves must be cleaned by hand',
+      happened: 'stepSkipped',
       mode: 'sync',
       asked: 'run',
       from: ['stuck'],

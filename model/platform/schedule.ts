@@ -121,6 +121,7 @@ export const schedule = kind({
     },
     runNow: {
       summary: 'Run it now, in the name of who asks; a run that is due is the same in the name of who it runs as',
+      happened: 'run',
       mode: 'operation',
       holdsTarget: false,
       cancellable: true,

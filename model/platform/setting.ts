@@ -19,6 +19,6 @@ export const setting = kind({
   },
   actions: {
     update: { summary: 'Change a setting', mode: 'sync', operatorOnly: true },
-    reset: { summary: 'Return a setting to its default', mode: 'sync', operatorOnly: true },
+    reset: { summary: 'Return a setting to its default', happened: 'reset', mode: 'sync', operatorOnly: true },
   },
 });

@@ -43,6 +43,7 @@ export const image = kind({
     },
     import: {
       summary: 'Check and publish the uploaded bytes; started by the upload itself',
+      happened: 'imported',
       asked: 'upload',
       starts: true,
       mode: 'operation',

@@ -88,6 +88,7 @@ export const storagePool = kind({
     update: { summary: 'Change a pool', mode: 'sync', operatorOnly: true },
     cleanCache: {
       summary: 'Remove the copies of images in it that nothing lives on',
+      happened: 'cacheCleaned',
       mode: 'operation',
       operatorOnly: true,
       from: ['ready'],

@@ -69,6 +69,7 @@ export const volume = kind({
     update: { summary: 'Change a volume', mode: 'sync' },
     attach: {
       summary: 'Attach to an instance, live when it runs',
+      happened: 'attached',
       mode: 'operation',
       from: ['ready'],
       via: 'attaching',
@@ -79,6 +80,7 @@ export const volume = kind({
     },
     detach: {
       summary: 'Detach from its instance, live when it runs',
+      happened: 'detached',
       mode: 'operation',
       from: ['ready'],
       via: 'detaching',
@@ -87,6 +89,7 @@ export const volume = kind({
     },
     resize: {
       summary: 'Grow a volume, live when it is in use',
+      happened: 'resized',
       mode: 'operation',
       from: ['ready'],
       via: 'resizing',
@@ -102,6 +105,7 @@ export const volume = kind({
     },
     revert: {
       summary: 'Return a volume to one of its snapshots; an instance that has it must be stopped',
+      happened: 'reverted',
       mode: 'operation',
       from: ['ready'],
       via: 'reverting',

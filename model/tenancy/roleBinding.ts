@@ -25,9 +25,10 @@ export const roleBinding = kind({
   states: ['pending', 'active', 'declined'],
   actions: {
     create: { summary: 'Grant a role; who is outside of your reach is invited', mode: 'sync', to: 'active' },
-    accept: { summary: 'Accept an invitation', mode: 'sync', from: ['pending'], to: 'active' },
+    accept: { summary: 'Accept an invitation', happened: 'accepted', mode: 'sync', from: ['pending'], to: 'active' },
     decline: {
       summary: 'Refuse an invitation, or give back what was granted to you',
+      happened: 'declined',
       mode: 'sync',
       from: ['pending', 'active'],
       to: 'declined',

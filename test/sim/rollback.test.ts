@@ -5,7 +5,7 @@ import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
-import { recordedSteps } from '../support/history.ts';
+import { recordedSteps, recordFirst } from '../support/history.ts';
 import {
   casesOf,
   declaredSteps,
@@ -651,6 +651,9 @@ describe('every step of every workflow, under every fault', () => {
       });
       for (const { operation } of verdicts) see(subject.type, takenSteps(operation));
       const succeeded = verdicts.filter(({ expect: wanted }) => wanted === 'succeeded');
+      // Of these nothing was tried again.
+      const recorded = succeeded.find(({ fault }) => fault === 'twice');
+      if (recorded) await recordFirst(address.temporalAddress, recorded.operation.id, workflowName(subject.type));
       const left = wholly || subject.keeps ? succeeded : verdicts;
       await inBatches([...new Set(left.map(({ targetId }) => targetId))], 8, (targetId) => subject.clean(targetId));
       if (wholly) expect(await picture()).toEqual(before);

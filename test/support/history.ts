@@ -1,7 +1,8 @@
 /** Histories of workflows as JSON: the protobuf message with enum names, bytes as base64, 64-bit numbers as text. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Client, Connection } from '@temporalio/client';
 import proto from '@temporalio/proto';
 
 const { History } = proto.temporal.api.history.v1;
@@ -41,6 +42,27 @@ function slim(value: unknown): unknown {
 export function historyToJson(history: History): Record<string, unknown> {
   const plain = History.toObject(History.fromObject(history), { longs: String, enums: String, bytes: String });
   return slim(plain) as Record<string, unknown>;
+}
+
+/** Writes down what a workflow that ends, or has ended, did. */
+export async function record({ workflow }: Client, workflowId: string, name: string): Promise<void> {
+  const handle = workflow.getHandle(workflowId);
+  // The record says that it has ended a moment before the workflow does.
+  await handle.result().catch(() => {});
+  const recording: RecordedHistory = { workflowId, history: historyToJson(await handle.fetchHistory()) };
+  writeFileSync(join(histories, `${name}.json`), `${JSON.stringify(recording)}\n`);
+}
+
+/** The same of a workflow that has no history yet. */
+export async function recordFirst(address: string, workflowId: string, name: string): Promise<void> {
+  if (existsSync(join(histories, `${name}.json`))) return;
+  const connection = await Connection.connect({ address });
+  try {
+    await record(new Client({ connection, namespace: 'belay' }), workflowId, name);
+  } finally {
+    await connection.close();
+  }
+  console.log(`test/history/${name}.json is new: it belongs to the workflow`);
 }
 
 export const historyFromJson = (json: Record<string, unknown>): History => History.fromObject(json);

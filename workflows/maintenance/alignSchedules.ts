@@ -1,5 +1,5 @@
+import { ask, maintain } from '../maintain.ts';
 import { schedules } from '../steps.ts';
-import { ask, maintain } from './maintain.ts';
 
 /** Temporal's schedules are made anew where it has lost them, and the records say when the next runs are. */
 export const alignSchedules = (): Promise<void> =>

@@ -1,5 +1,5 @@
+import { ask, maintain, untilDone } from '../maintain.ts';
 import { maintenances } from '../steps.ts';
-import { ask, maintain, untilDone } from './maintain.ts';
 
 /** Old operations, events and audit entries leave the database for a backup store, where there is one. */
 export const archiveOld = (): Promise<void> => maintain(() => untilDone(() => ask(maintenances.archive, {})));

@@ -1,5 +1,5 @@
+import { ask, followPages, maintain } from '../maintain.ts';
 import { maintenances } from '../steps.ts';
-import { ask, followPages, maintain } from './maintain.ts';
 
 /** Snapshots past their `expiresAt`, and announced images whose bytes did not come in time, are deleted. */
 export const deleteExpired = (): Promise<void> =>

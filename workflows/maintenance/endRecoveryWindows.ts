@@ -1,5 +1,5 @@
+import { ask, followPages, maintain } from '../maintain.ts';
 import { maintenances } from '../steps.ts';
-import { ask, followPages, maintain } from './maintain.ts';
 
 /** Destroyed instances and volumes go for good when their recovery window is over. */
 export const endRecoveryWindows = (): Promise<void> =>

@@ -1,5 +1,5 @@
+import { ask, maintain, untilDone } from '../maintain.ts';
 import { maintenances } from '../steps.ts';
-import { ask, maintain, untilDone } from './maintain.ts';
 
 /** Deleted resources can be read for a while, and then not any more. */
 export const forgetTombstones = (): Promise<void> => maintain(() => untilDone(() => ask(maintenances.tombstones, {})));

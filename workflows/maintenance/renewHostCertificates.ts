@@ -1,5 +1,5 @@
+import { ask, follow, maintain } from '../maintain.ts';
 import { maintenances } from '../steps.ts';
-import { ask, follow, maintain } from './maintain.ts';
 
 /** Hosts whose certificate is in the last third of its life are connected again, which is how they get the next; some of them at a time. */
 export const renewHostCertificates = (): Promise<void> =>

@@ -1,6 +1,6 @@
 import { sleep, workflowInfo } from '@temporalio/workflow';
+import { ask, follow } from '../maintain.ts';
 import { schedules } from '../steps.ts';
-import { ask, follow } from './maintain.ts';
 
 export interface RunSchedule {
   scheduleId: string;

@@ -279,7 +279,7 @@ describe('a subnet', () => {
 });
 
 test('every action of every kind has a word for having happened', () => {
-  const words = allKinds.flatMap(({ actions }) => Object.keys(actions).map(happenedOf));
+  const words = allKinds.flatMap((kind) => Object.keys(kind.actions).map((verb) => happenedOf(kind, verb)));
   expect(new Set(words)).toContain('reset');
   expect(words.filter((word) => /eed$|tted?ed$|eted$/.test(word) && word !== 'deleted')).toEqual([]);
 });

@@ -9,11 +9,11 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { StepPlace } from '../../activities/step.ts';
-import type { StartOperation } from '../../model/platform/operation.ts';
-import { runOptions, workflowName } from '../../temporal/run.ts';
-import type { StepRef } from '../saga.ts';
-import { maintenances } from '../steps.ts';
+import type { StepPlace } from '../activities/step.ts';
+import type { StartOperation } from '../model/platform/operation.ts';
+import { runOptions, workflowName } from '../temporal/run.ts';
+import type { StepRef } from './saga.ts';
+import { maintenances } from './steps.ts';
 
 type Activities = Record<string, (input: unknown, place: StepPlace) => Promise<unknown>>;
 
