@@ -10,6 +10,7 @@ import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { cascades } from './platform/cascade.ts';
 import { hosts } from './platform/host.ts';
+import { hostMaintenance } from './platform/hostMaintenance.ts';
 import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
 import { schedules } from './platform/schedule.ts';
@@ -42,7 +43,7 @@ export const areas = {
   subnets,
   securityGroups,
   networkInterfaces,
-  hosts,
+  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world) }),
 };
 
 export type Activity = (input: unknown, context: StepContext) => Promise<unknown>;

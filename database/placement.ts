@@ -4,6 +4,7 @@
  */
 
 import { sql } from 'kysely';
+import { servingStates } from '../model/platform/host.ts';
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Client, type Database, type Queryable, transaction } from './database.ts';
@@ -234,8 +235,10 @@ export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Pr
   );
 }
 
+const serving = `h.state IN (${servingStates.map((state) => `'${state}'`).join(', ')})`;
+
 /** A host that can be given work: it answers, or did so until a moment ago. Those that do at this moment, and are open, come first. */
-const atWork = `h.connection <> 'disconnected' AND h.state IN ('active', 'maintenance') AND h."deletedAt" IS NULL`;
+const atWork = `h.connection <> 'disconnected' AND ${serving} AND h."deletedAt" IS NULL`;
 const inOrder = `ORDER BY h.connection = 'connected' DESC, coalesce(c.open, false) DESC, random() LIMIT 1`;
 
 const reaching = written<{ id: string }, { poolId: string; except: string[] }>(
@@ -267,7 +270,7 @@ export async function hostOfZone(
  * Of a host `h`: nobody waits for its answer. It has not answered for a few seconds, or is dead. One that is being added, connected or
  * deleted may be about to answer, and nobody watches it.
  */
-export const isSilent = sql<boolean>`(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND h.state IN ('active', 'maintenance')))`;
+export const isSilent = sql<boolean>`(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND ${sql.raw(serving)}))`;
 
 /** Where something would go if its turn were now. */
 export interface Placement {

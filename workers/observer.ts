@@ -5,6 +5,7 @@ import { isHeld, noteConnected, noteConnection } from '../database/leases.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
+import { servingStates } from '../model/platform/host.ts';
 import { shardOf } from '../model/shards.ts';
 import { metrics } from '../runtime/metrics.ts';
 import type { WorkerProcess } from './worker.ts';
@@ -68,7 +69,7 @@ const places = statement(() =>
   from
     .selectFrom('host')
     .select(['id', 'address', 'sshPort'])
-    .where('state', 'in', ['active', 'connecting', 'maintenance'])
+    .where('state', 'in', [...servingStates, 'connecting', 'exitingMaintenance'])
     .where('deletedAt', 'is', null),
 );
 

@@ -10,6 +10,7 @@ import type { securityGroups as SecurityGroups } from '../activities/network/sec
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
+import type { hostMaintenance as HostMaintenance } from '../activities/platform/hostMaintenance.ts';
 import type { maintenances as Maintenances } from '../activities/platform/maintenance.ts';
 import type { schedules as Schedules } from '../activities/platform/schedule.ts';
 import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
@@ -76,7 +77,7 @@ export const networkInterfaces = refs<Area<typeof NetworkInterfaces>, 'networkIn
   'networkInterfaces',
   'control',
 );
-export const hosts = refs<Area<typeof Hosts>, 'hosts'>('hosts', 'host', {
+export const hosts = refs<Area<typeof Hosts> & Area<typeof HostMaintenance>, 'hosts'>('hosts', 'host', {
   // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
   reach: { attempts: 2 },
   install: { deadlineSeconds: 2100 },
@@ -96,4 +97,10 @@ export const hosts = refs<Area<typeof Hosts>, 'hosts'>('hosts', 'host', {
   clean: { deadlineSeconds: 600 },
   uninstall: { deadlineSeconds: 1800 },
   forget: { where: 'record' },
+  noteMaintenance: { where: 'record' },
+  // What it answers is what operations begin with, so it goes through the history. As long as operations on its guests take to end.
+  findLeaving: { where: 'control', deadlineSeconds: 1800 },
+  reopen: { where: 'record' },
+  findReturning: { where: 'control' },
+  forgetMaintenance: { where: 'record' },
 });

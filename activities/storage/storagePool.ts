@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import type { Tags } from '../../host-agent/protocol.ts';
+import { servingStates } from '../../model/platform/host.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -35,7 +36,7 @@ const reachingHosts = statement((p: Values<{ clusterIds: string[] }>) =>
     .select('id')
     .where((eb) => isAmong(eb.ref('clusterId'), p.clusterIds))
     .where('connection', '=', 'connected')
-    .where('state', 'in', ['active', 'maintenance'])
+    .where('state', 'in', servingStates)
     .where('deletedAt', 'is', null)
     .orderBy('id'),
 );

@@ -1,6 +1,9 @@
 import { Type } from 'typebox';
-import { boolean, choice, instant, integer, json, kind, object, ref, text } from '../kind.ts';
+import { boolean, choice, instant, integer, json, kind, object, oneOf, ref, text, withDefault } from '../kind.ts';
 import { hostMetrics } from '../views.ts';
+
+/** Hosts in these states are watched, and can be given work. */
+export const servingStates = ['active', 'enteringMaintenance', 'maintenance'] as const;
 
 export const host = kind({
   name: 'host',
@@ -32,8 +35,20 @@ export const host = kind({
     lastSeenAt: instant('system'),
     deadAt: instant('system', { description: 'When an operator confirmed that it is dead' }),
     agentVersion: text(64, 'system'),
+    maintenanceReason: text(1024, 'system', {
+      description: 'Why it is in maintenance, as whoever brought it there said',
+    }),
   },
-  states: ['adding', 'connecting', 'active', 'maintenance', 'deleting', 'failed'],
+  states: [
+    'adding',
+    'connecting',
+    'active',
+    'enteringMaintenance',
+    'maintenance',
+    'exitingMaintenance',
+    'deleting',
+    'failed',
+  ],
   orderable: ['address'],
   views: { metrics: hostMetrics },
   unique: [{ fields: ['address', 'sshPort'], code: 'ADDRESS_IN_USE', blame: 'address' }],
@@ -62,6 +77,74 @@ export const host = kind({
         'hosts.renewSwitch',
         'hosts.renewStorage',
         'hosts.probe',
+      ],
+    },
+    enterMaintenance: {
+      summary: 'Bring everything that runs on it elsewhere, and keep it empty',
+      happened: 'maintenanceEntered',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['active'],
+      via: 'enteringMaintenance',
+      to: 'maintenance',
+      cancellable: true,
+      input: object({
+        instances: withDefault(
+          {
+            ...oneOf('migrate', 'stop', 'refuse'),
+            description:
+              'Those that run there move to other hosts without stopping, or are stopped, or keep it from entering maintenance',
+          },
+          'migrate',
+        ),
+        maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 20 }), 4),
+        reason: Type.Optional(Type.String({ maxLength: 1024 })),
+      }),
+      steps: [
+        'hosts.noteMaintenance',
+        'hosts.findLeaving',
+        {
+          name: 'leave',
+          system: 'operation',
+          undo: 'cancel it while it runs',
+          when: 'once for each instance',
+        },
+        'hosts.proveEmpty',
+      ],
+    },
+    exitMaintenance: {
+      summary: 'Bring its agent and settings up to date, and use it again',
+      happened: 'maintenanceExited',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['maintenance'],
+      via: 'exitingMaintenance',
+      to: 'active',
+      input: object({
+        moveBack: Type.Optional(
+          Type.Boolean({
+            description:
+              'What has left it for this maintenance comes back, and what was stopped for it is started. What can not is told in the result, and stays as it is',
+          }),
+        ),
+        maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 20 }), 4),
+      }),
+      steps: [
+        'hosts.reach',
+        'hosts.installAgent',
+        'hosts.renewHypervisor',
+        'hosts.renewSwitch',
+        'hosts.renewStorage',
+        'hosts.probe',
+        'hosts.reopen',
+        { name: 'hosts.findReturning', when: 'moveBack is given' },
+        {
+          name: 'return',
+          system: 'operation',
+          undo: 'cancel it while it runs',
+          when: 'moveBack is given, once for each instance',
+        },
+        'hosts.forgetMaintenance',
       ],
     },
     delete: {

@@ -133,6 +133,15 @@ function addHost(): Record<string, unknown> {
   return { name, clusterId: cloud.cluster.id, address: `sim://${simulated.host}/${name}` };
 }
 const host = (): Promise<{ id: string }> => make(admin, 'hosts', addHost());
+const onHost =
+  (verb: string, body: Record<string, unknown> = {}, before: (id: string) => Promise<unknown> = async () => {}) =>
+  async () => {
+    const { id } = await host();
+    await before(id);
+    return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/${verb}`, body };
+  };
+const intoMaintenance = (id: string): Promise<unknown> =>
+  admin.done('POST', `/v1/hosts/${id}/actions/enterMaintenance`, {});
 const pool = (name: string): Record<string, unknown> => ({
   name,
   pool: `p${spare++}`,
@@ -195,12 +204,26 @@ const subjects: Subject[] = [
   {
     type: 'host.connect',
     operator: true,
-    prepare: async (_name) => {
-      const { id } = await host();
-      return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/connect`, body: {} };
-    },
+    prepare: onHost('connect'),
     again: asItWas,
     clean: removeByOperator('hosts'),
+  },
+  {
+    // Instances that leave, and that come back, are operations of their own: hostMaintenance.test.ts.
+    type: 'host.enterMaintenance',
+    operator: true,
+    prepare: onHost('enterMaintenance'),
+    again: (id) => admin.done('POST', `/v1/hosts/${id}/actions/exitMaintenance`, {}),
+    clean: removeByOperator('hosts'),
+    absent: ['leave'],
+  },
+  {
+    type: 'host.exitMaintenance',
+    operator: true,
+    prepare: onHost('exitMaintenance', { moveBack: true }, intoMaintenance),
+    again: intoMaintenance,
+    clean: removeByOperator('hosts'),
+    absent: ['return'],
   },
   {
     type: 'host.delete',
