@@ -52,7 +52,7 @@ import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
 import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
-import { changedColumns, masked, newRow, secretRows, told, writeColumns } from './records.ts';
+import { answerOf, changedColumns, masked, newRow, secretRows, writeColumns } from './records.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 
 /** What `operation-types` answers of an action is what its dry runs answer. */
@@ -254,7 +254,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     const row = fresh ?? loaded.get(`${kind.name}/${change.targetId}`);
     if (!row) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${change.targetId}`);
     const scene = { kind, input, row, loaded };
-    const home = hook?.home?.(row);
+    const home = hook?.livesIn?.(row);
     const related = [...(home ? [home] : []), ...(hook?.related?.(scene) ?? [])];
     for (const [key, found] of await loadAll(tx, related)) loaded.set(key, found);
     if (hook?.foresee) {
@@ -325,7 +325,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
     rows: {},
     makes: [],
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
-    workflowInput: { ...(creating ? {} : filled(action, input)), ...change.facts },
+    workflowInput: { ...(creating ? {} : filled(action, input)), ...change.found },
     placement: null,
     refuseLocked: refuseIfLocked,
     answer: {},
@@ -496,7 +496,7 @@ async function acceptOperation(
     ),
     ...accepting.makes.map((made): Hold => ({ ...made, mode: 'X', fresh: true })),
   ];
-  const enters = (hold: Hold): boolean => hold.fresh === true || !waits;
+  const holdsAtOnce = (hold: Hold): boolean => hold.fresh === true || !waits;
   const stateOf = (hold: Hold): string => String(references.get(keyOf(hold))?.state ?? '');
   if (creating) rows[kind.name] = [row, ...(rows[kind.name] ?? [])];
   const projectId = placeOf(kind, row).projectId ?? null;
@@ -517,7 +517,7 @@ async function acceptOperation(
     input: masked(kind, { ...input, ...workflowInput }),
     progress: 0,
     steps: [],
-    dispatchAt: waits || change.undispatched ? null : instantAt(new Date(Date.now() + askAgainSeconds * 1000)),
+    dispatchAt: waits || change.leftToDispatcher ? null : instantAt(new Date(Date.now() + askAgainSeconds * 1000)),
     requestId: change.requestId,
     parentOperationId: change.parent?.operationId ?? null,
   };
@@ -527,11 +527,11 @@ async function acceptOperation(
     resourceKind: hold.kind,
     resourceId: hold.id,
     mode: hold.mode,
-    entered: enters(hold),
+    entered: holdsAtOnce(hold),
     fromStates: hold.from ?? [],
     conditions: hold.conditions ?? [],
     viaState: hold.via ?? null,
-    fromState: enters(hold) && !hold.fresh && hold.mode !== 'S' ? stateOf(hold) : null,
+    fromState: holdsAtOnce(hold) && !hold.fresh && hold.mode !== 'S' ? stateOf(hold) : null,
     toState: hold.to ?? null,
     within: hold.within ?? null,
   }));
@@ -543,7 +543,7 @@ async function acceptOperation(
   if (change.callbackUrl) rows.callback = [await callbackRow(tx, change.caller, operationId, change.callbackUrl)];
   await insertAll(tx, rows);
   for (const hold of holds) {
-    if (!enters(hold) || hold.fresh || hold.mode === 'S' || !isLocked(kindOf(hold.kind))) continue;
+    if (!holdsAtOnce(hold) || hold.fresh || hold.mode === 'S' || !isLocked(kindOf(hold.kind))) continue;
     // Whoever could change it now would be in the line; that it is as it was read is asked all the same.
     const entry = {
       id: hold.id,
@@ -611,7 +611,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
         resourceKind: kind.name,
         resourceId: row.id,
         projectId,
-        payload: told(kind, state),
+        payload: answerOf(kind, state),
       }),
     ];
     await insertAll(tx, rows);
@@ -638,7 +638,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     await finish(row, happenedOf(kind, verb));
     const owner = ownerOf(kind, row);
     plan(owner ? await enforceQuota(accepting, owner, rows) : {});
-    return { status: 201, body: JSON.stringify({ ...told(kind, row), ...accepting.answer }), revision: 1, rights };
+    return { status: 201, body: JSON.stringify({ ...answerOf(kind, row), ...accepting.answer }), revision: 1, rights };
   }
 
   revisionFits(change, row);
@@ -670,7 +670,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
   plan();
   return {
     status: 200,
-    body: JSON.stringify({ ...told(kind, now), ...accepting.answer }),
+    body: JSON.stringify({ ...answerOf(kind, now), ...accepting.answer }),
     revision: now.revision,
     rights,
   };

@@ -125,12 +125,12 @@ export function refuseOperatorOnly(change: Change, action: Action, input: Record
 /** Where the permission must be held. Of what is about to be made, its own id is no place yet. */
 function placeOfChange({ kind, verb }: Change, row: Row, loaded: Map<string, Row>): Place {
   const hook = hookOf(kind.name, verb);
-  if (hook?.home) {
-    const home = hook.home(row);
+  if (hook?.livesIn) {
+    const home = hook.livesIn(row);
     const there = home ? loaded.get(`${home.kind}/${home.id}`) : undefined;
     return home && there ? placeOf(kindOf(home.kind), there) : {};
   }
-  if (hook?.place) return hook.place(row, loaded);
+  if (hook?.permittedAt) return hook.permittedAt(row, loaded);
   return verb === 'create' ? { ...placeOf(kind, row), resource: null } : placeOf(kind, row);
 }
 
@@ -147,7 +147,7 @@ export function authorize(change: Change, row: Row, loaded: Map<string, Row>): v
   const hook = hookOf(kind.name, verb);
   const place = placeOfChange(change, row, loaded);
   if (change.permitted || (hook?.mine ? hook.mine(row, caller) : may(caller, permission, place))) return;
-  if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return;
+  if (hook?.isOwn?.(row, caller) && scopesOf(caller, permission).anywhere) return;
   const seen = verb !== 'create' && (may(caller, `${kind.name}.get`, place) || maySee(caller, kind, row));
   // What a caller may not even see does not exist for it; a project it may not see neither.
   if (verb !== 'create' && kind.actions[verb]?.on !== 'collection' && !seen)

@@ -175,10 +175,10 @@ async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<
 }
 
 /** Who may ask for it is who may ask for the delete. */
-export const cascadeOf = (hookFor: HookFor, { home, place, own, mine }: Hook = {}): Hook => ({
-  ...(home ? { home } : {}),
-  ...(place ? { place } : {}),
-  ...(own ? { own } : {}),
+export const cascadeOf = (hookFor: HookFor, { livesIn, permittedAt, isOwn, mine }: Hook = {}): Hook => ({
+  ...(livesIn ? { livesIn } : {}),
+  ...(permittedAt ? { permittedAt } : {}),
+  ...(isOwn ? { isOwn } : {}),
   ...(mine ? { mine } : {}),
   foresee: foreseeBy(hookFor),
   // What hangs on it goes along, and is looked at above.

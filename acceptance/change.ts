@@ -121,13 +121,13 @@ export interface Change {
   /** Where its operation's end is to be told. */
   callbackUrl?: string | null;
   /** What the server itself found out and the workflow is told, such as the facts of an upload. */
-  facts?: Record<string, unknown>;
+  found?: Record<string, unknown>;
   /** Columns of a new row that its maker knows, and nobody else may say. */
   marks?: Record<string, unknown>;
   /** Of a dry run only: who asks has seen to it that the caller may know. */
   permitted?: boolean;
   /** The dispatcher starts it, not the process that accepts it. */
-  undispatched?: boolean;
+  leftToDispatcher?: boolean;
   parent?: Parent;
 }
 
@@ -158,11 +158,11 @@ export interface Hook {
   /** What must be true of its target beside the states of the model. Pure, as `holds`. */
   conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */
-  place?(row: Row, loaded: Loaded): Place;
+  permittedAt?(row: Row, loaded: Loaded): Place;
   /** The resource whose place counts instead; null for the platform itself. */
-  home?(row: Row): { kind: string; id: string } | null;
+  livesIn?(row: Row): { kind: string; id: string } | null;
   /** Whether it is the caller's own, for which holding the permission anywhere is enough. */
-  own?(row: Row, caller: Caller): boolean;
+  isOwn?(row: Row, caller: Caller): boolean;
   /** Refuses for good what may never be done to this one, whoever asks. Of a delete it is asked too when that goes along with another. Pure. */
   refuse?(row: Row): void;
   /** Of a delete: what hangs on the resource does not hold it up, because the operation itself frees it. */

@@ -34,14 +34,14 @@ export async function acceptOwn(
   verb: string,
   targetId: string,
   requestId: string,
-  { undispatched = true }: { undispatched?: boolean } = {},
+  { leftToDispatcher = true }: { leftToDispatcher?: boolean } = {},
 ): Promise<Outcome | null> {
   try {
     return await acceptAs(
       database,
       systemCaller(),
       { kind: kindOf(kindName), verb, targetId, body: {} },
-      { requestId, onBusy: 'fail', undispatched },
+      { requestId, onBusy: 'fail', leftToDispatcher },
     );
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

@@ -40,7 +40,7 @@ export function newRow(
   return row as Row;
 }
 
-export const told = (kind: Kind, row: Row): Record<string, unknown> => {
+export const answerOf = (kind: Kind, row: Row): Record<string, unknown> => {
   const columns = new Map(columnsOf(kind).map((column) => [column.name, column]));
   return Object.fromEntries(
     Object.entries(row).flatMap(([name, value]) => {

@@ -279,7 +279,7 @@ export async function changeOf(ctx: Context, kind: Kind, asked: string, targetId
 const takeKey = keptKeys();
 
 export async function applyChange(api: Api, ctx: Context, change: Change): Promise<void> {
-  const outcome = await acceptChange(api.database, { ...change, takeKey, undispatched: startsWait() });
+  const outcome = await acceptChange(api.database, { ...change, takeKey, leftToDispatcher: startsWait() });
   if (outcome.rights) api.authenticator.forget();
   // The client does not wait for Temporal. The dispatcher starts what this misses, and, in their order, what comes in faster than it can be started.
   const { start } = outcome;

@@ -6,7 +6,6 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import Router from '@koa/router';
 import Koa from 'koa';
-import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { isAnswered } from '../acceptance/accept.ts';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
@@ -22,12 +21,13 @@ import type { Kind } from '../model/kind.ts';
 import { allKinds, kinds } from '../model/kinds.ts';
 import { manyTargets } from '../model/platform/operation.ts';
 import { config } from '../runtime/config.ts';
-import { metrics, metricsText } from '../runtime/metrics.ts';
+import { answered, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
 import { followEvents } from './events.ts';
 import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, planOfAsking } from './operations.ts';
+import { paceOf } from './pace.ts';
 import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
 import { checkFilter } from './query/find.ts';
 import { readById } from './query/gather.ts';
@@ -333,32 +333,37 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
 const withBody = new Set(['POST', 'PATCH']);
 const open = /^\/(healthz|readyz|metrics|docs(\/.*)?|v1\/openapi\.json|v1\/about)$/;
 
+/** The routes of a router by how many parts their paths have. No part of a path has a slash in it, and all are needed. */
+function byLength(all: Router<State>): Map<number, ReturnType<Router<State>['routes']>> {
+  const lengthOf = ({ path }: { path: string | RegExp }): number => String(path).split('/').length;
+  return new Map(
+    [...new Set(all.stack.map(lengthOf))].map((length) => {
+      const some = new Router<State>();
+      some.stack = all.stack.filter((layer) => lengthOf(layer) === length);
+      return [length, some.routes()];
+    }),
+  );
+}
+
 /** Builds the server; the caller listens and closes. */
 export function buildServer(api: Api): Server {
   const app = new Koa({ proxy: false });
-  const limiter = new RateLimiterMemory({ points: config.requestsPerMinute, duration: 60 });
+  const pace = paceOf(config.requestsPerMinute);
   const unwritten = (failure: unknown): void =>
     api.log.warn({ error: String(failure) }, 'could not write the audit entry of a refusal');
   const refusals = refusalNotes(api.database, config.refusalsPerMinute, unwritten);
   const router = new Router<State>();
   app.use(async (ctx, next) => {
     const started = performance.now();
-    const given = ctx.get('X-Request-Id');
-    const requestId = /^[A-Za-z0-9._-]{1,64}$/.test(given) ? given : randomUUID();
+    const { 'x-request-id': given, authorization } = ctx.req.headers;
+    const requestId = typeof given === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(given) ? given : randomUUID();
     ctx.state.requestId = requestId;
     ctx.set('X-Request-Id', requestId);
     try {
       if (!open.test(ctx.path)) {
-        const caller = await api.authenticator.authenticate(ctx.get('Authorization'), ctx.ip);
+        const caller = await api.authenticator.authenticate(authorization, ctx.ip);
         ctx.state.caller = caller;
-        try {
-          await limiter.consume(caller.accountId);
-        } catch (limit) {
-          const seconds = Math.ceil(((limit as { msBeforeNext?: number }).msBeforeNext ?? 1000) / 1000);
-          throw new Problem('RATE_LIMITED', `more than ${config.requestsPerMinute} requests in a minute`, {
-            retryAfterSeconds: seconds,
-          });
-        }
+        pace.step(caller.accountId);
       }
       if (ctx.state.caller && !withBody.has(ctx.method)) await takeTurn(ctx as { state: State });
       await next();
@@ -374,11 +379,10 @@ export function buildServer(api: Api): Server {
       (ctx.state as State).giveBack?.();
     }
     const route = (ctx as unknown as { routerPath?: string; _matchedRoute?: string })._matchedRoute ?? 'none';
-    const status = String(ctx.status);
     const secondsTaken = (performance.now() - started) / 1000;
-    metrics.requests.labels(ctx.method, String(route), status).inc();
-    metrics.requestDuration.labels(ctx.method, String(route)).observe(secondsTaken);
-    api.log.debug({ requestId, method: ctx.method, path: ctx.path, status, seconds: secondsTaken }, 'request');
+    const { method, path, status } = ctx;
+    answered(method, String(route), status, secondsTaken);
+    api.log.debug({ requestId, method, path, status, seconds: secondsTaken }, 'request');
   });
   const document = openApiDocument();
   publicRoutes(router, api, JSON.stringify(document));
@@ -386,17 +390,20 @@ export function buildServer(api: Api): Server {
   operationRoutes(router, api);
   router.post('/v1/query', (ctx) => queryMany(api, ctx));
   onlyKnown(router, document);
-  // A router tries its routes one after the other: each kind has its own, found by its name in the path.
+  // A router tries its routes one after the other: those of a kind are found by its name in the path, and by how many parts that has.
   const routersOfKinds = new Map(
     allKinds.map((kind) => {
-      const own = new Router<State>();
-      resourceRoutes(own, api, kind);
-      onlyKnown(own, document);
-      return [kind.plural, own.routes()];
+      const all = new Router<State>();
+      resourceRoutes(all, api, kind);
+      onlyKnown(all, document);
+      return [kind.plural, byLength(all)];
     }),
   );
   app.use((ctx, next) => {
-    const own = routersOfKinds.get(ctx.path.split('/', 3)[2] ?? '');
+    const parts = ctx.path.split('/');
+    // A slash at the end means nothing.
+    const length = parts.at(-1) === '' ? parts.length - 1 : parts.length;
+    const own = routersOfKinds.get(parts[2] ?? '')?.get(length);
     return own ? own(ctx as Context, next) : next();
   });
   app.use(router.routes());

@@ -53,10 +53,12 @@ export function turnsOf(places: number, { least = 1, alone = places }: { least?:
         throw new Problem('RATE_LIMITED', `${waitingMax} requests of your account wait already`, {
           retryAfterSeconds: 1,
         });
-      await new Promise<void>((resolve) => {
-        asking.waiting.push(resolve);
-        goOn(asking);
-      });
+      if (asking.waiting.length === 0 && asking.held < share()) asking.held += 1;
+      else
+        await new Promise<void>((resolve) => {
+          asking.waiting.push(resolve);
+          goOn(asking);
+        });
       let mine = true;
       return () => {
         if (!mine) return;

@@ -157,7 +157,7 @@ async function importImage(
       changeAs(
         caller,
         { kind: kinds.image as unknown as Kind, verb: 'import', targetId: upload.imageId, body: {} },
-        { requestId: ctx.state.requestId, sourceAddress: ctx.ip, onBusy: 'fail', facts: { ...facts } },
+        { requestId: ctx.state.requestId, sourceAddress: ctx.ip, onBusy: 'fail', found: { ...facts } },
       ),
     );
   } catch (error) {

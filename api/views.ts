@@ -81,9 +81,9 @@ const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>
 /** A view needs its permission where the delete of the resource needs its own. */
 async function mayView(api: Api, caller: Caller, permission: string, kind: Kind, row: Row): Promise<boolean> {
   const hook = hookOf(kind.name, 'delete');
-  if (hook?.own?.(row, caller) && scopesOf(caller, permission).anywhere) return true;
-  const home = hook?.home?.(row);
-  if (!home) return may(caller, permission, hook?.home ? {} : placeOf(kind, row));
+  if (hook?.isOwn?.(row, caller) && scopesOf(caller, permission).anywhere) return true;
+  const home = hook?.livesIn?.(row);
+  if (!home) return may(caller, permission, hook?.livesIn ? {} : placeOf(kind, row));
   const [there] = await rowOf(kindOf(home.kind))(api.database.pool, { id: home.id });
   return may(caller, permission, there ? placeOf(kindOf(home.kind), there) : {});
 }

@@ -1,7 +1,7 @@
 /** One hostile tenant beside ten ordinary ones: what these feel of it. */
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { openDatabase, run } from '../database/database.ts';
+import { openDatabase, rowsOf } from '../database/database.ts';
 import type { Api, Resource } from '../lab/api.ts';
 import { startChild } from './child.ts';
 import type { BenchCloud } from './cloud.ts';
@@ -165,13 +165,13 @@ export async function hostileTenant(bench: BenchCloud): Promise<Figure[]> {
   const value = denied.value.filter((network) => !network.startsWith('127.'));
   await admin.call('PATCH', `/v1/settings/${denied.id}`, { value });
   const database = openDatabase(stack.databaseUrl, 1);
-  await run(
+  await rowsOf(
     database.pool,
     `INSERT INTO "keyPair" (id, "projectId", name, "publicKey", fingerprint)
      SELECT gen_random_uuid(), $1, 'k' || n, 'ssh-ed25519 x', 'f' || n FROM generate_series(1, ${keyPairs}) n`,
     [hostile.project.id],
   );
-  await run(
+  await rowsOf(
     database.pool,
     `INSERT INTO "roleBinding" (id, name, state, "subjectKind", "subjectId", "roleId", "targetKind", "targetId")
      SELECT gen_random_uuid(), k.name, 'active', 'user', $1, r.id, 'keyPair', k.id

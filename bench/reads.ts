@@ -3,7 +3,7 @@ import { visibleTo } from '../acceptance/visible.ts';
 import { authenticator } from '../api/authenticate.ts';
 import { parseListQuery } from '../api/query/parse.ts';
 import { listStatement } from '../api/query/read.ts';
-import { openDatabase, run } from '../database/database.ts';
+import { openDatabase, rowsOf } from '../database/database.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { startChild } from './child.ts';
@@ -17,7 +17,7 @@ const instanceCount = 25_000;
 async function fill({ stack, cloud }: BenchCloud): Promise<string[]> {
   const database = openDatabase(stack.databaseUrl, 2);
   try {
-    await run(
+    await rowsOf(
       database.pool,
       `INSERT INTO "instance" (id, "projectId", name, labels, state, "createdAt", "updatedAt", revision, "zoneId", "instanceTypeId", vcpus, "memoryMib", source, "guestHostname")
        SELECT md5('bench ' || n)::uuid, $1, 'read-' || n, jsonb_build_object('tier', (ARRAY['web', 'db', 'queue', 'batch'])[1 + n % 4], 'number', n::text),
@@ -27,7 +27,7 @@ async function fill({ stack, cloud }: BenchCloud): Promise<string[]> {
       [cloud.project.id, cloud.zone.id, cloud.instanceType.id, cloud.image.id, instanceCount],
     );
     await database.pool.query('VACUUM ANALYZE "instance"');
-    const rows = await run<{ id: string }>(
+    const rows = await rowsOf<{ id: string }>(
       database.pool,
       `SELECT id FROM "instance" WHERE name LIKE 'read-%' ORDER BY md5(name) LIMIT 2000`,
     );

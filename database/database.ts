@@ -116,7 +116,7 @@ export interface Queryable {
 }
 
 /** Runs a prepared, named statement and answers its rows. */
-export async function run<Row = Record<string, unknown>>(
+export async function rowsOf<Row = Record<string, unknown>>(
   on: Queryable,
   text: string,
   values: unknown[] = [],
@@ -194,7 +194,7 @@ export async function insertAll(tx: Queryable, rows: Rows): Promise<void> {
       .join(', ');
     return `t${index} AS (INSERT INTO "${table}" (${columns}) SELECT ${columns} FROM json_populate_recordset(NULL::"${table}", $${index + 1}::json))`;
   });
-  await run(
+  await rowsOf(
     tx,
     `WITH ${parts.join(', ')} SELECT 1`,
     tables.map(([, list]) => JSON.stringify(list)),

@@ -7,7 +7,7 @@ import { heldKinds } from './old.ts';
 import { from, now, prepared, statement, type Values, written, writtenOfKind } from './statement.ts';
 
 /** What an operation holds of one resource. */
-export interface HeldRow {
+export interface LockRow {
   resourceKind: string;
   resourceId: string;
   mode: LockMode;
@@ -34,7 +34,7 @@ export interface RunningRow {
   requestId: string | null;
   createdAt: Date;
   /** In the order in which it asked. */
-  held: HeldRow[];
+  held: LockRow[];
 }
 
 export const lockRunning = written<RunningRow, { id: string }>(
@@ -161,7 +161,7 @@ export const requestCancel = statement((p: Values<{ id: string }>) =>
 );
 
 /** How an operation leaves a resource. */
-export interface Left {
+export interface Released {
   id: string;
   /** Null leaves it as it is. */
   state: string | null;
@@ -190,7 +190,11 @@ const leaving = (kinds: readonly Kind[]): string => {
  * Ends what an operation held, and wakes the dispatcher when another one waits for any of it. One statement, whose text depends on which kinds
  * there are alone.
  */
-export async function leaveAll(on: Queryable, operationId: string, left: ReadonlyMap<Kind, Left[]>): Promise<void> {
+export async function releaseAll(
+  on: Queryable,
+  operationId: string,
+  left: ReadonlyMap<Kind, Released[]>,
+): Promise<void> {
   const text = leaving([...left.keys()]);
   const values = [operationId, ...[...left.values()].map((rows) => JSON.stringify(rows))];
   await on.query({ name: statementName(text), text, values });

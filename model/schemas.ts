@@ -30,9 +30,9 @@ const common = {
 
 /** What a resource of this kind looks like in an answer. */
 export function resourceSchema(kind: Kind): JsonSchema {
-  const told = columnsOf(kind).filter((column) => !column.hidden);
+  const answered = columnsOf(kind).filter((column) => !column.hidden);
   const properties = Object.fromEntries(
-    told.map((column) => [column.name, described(column, column.nullable ? orNull(column.schema) : column.schema)]),
+    answered.map((column) => [column.name, described(column, column.nullable ? orNull(column.schema) : column.schema)]),
   );
   return {
     type: 'object',

@@ -144,6 +144,29 @@ export const metrics = {
   }),
 };
 
+interface Answers {
+  count: { inc(): void };
+  duration: { observe(seconds: number): void };
+}
+
+/** By method, route and status: to find the counters of given labels costs more than to count. There are as many as the API has of them. */
+const answers = new Map<string, Answers>();
+
+/** A request was answered. */
+export function answered(method: string, route: string, status: number, secondsTaken: number): void {
+  const key = `${method} ${status} ${route}`;
+  let known = answers.get(key);
+  if (!known) {
+    known = {
+      count: metrics.requests.labels(method, route, String(status)),
+      duration: metrics.requestDuration.labels(method, route),
+    };
+    answers.set(key, known);
+  }
+  known.count.inc();
+  known.duration.observe(secondsTaken);
+}
+
 let collecting = false;
 
 /** The process's metrics in Prometheus' text format. */

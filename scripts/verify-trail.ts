@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { type Note, wrongInArchives, wrongInTrail } from '../activities/platform/trail.ts';
-import { openDatabase, run } from '../database/database.ts';
+import { openDatabase, rowsOf } from '../database/database.ts';
 import { config } from '../runtime/config.ts';
 
 if (config.databaseUrl === '') {
@@ -23,7 +23,7 @@ function noteIn(line: string): Note[] {
 
 const database = openDatabase(config.databaseUrl, 2);
 try {
-  const kept = await run<{ note: Note }>(database.pool, 'SELECT note FROM "auditNote" ORDER BY sequence');
+  const kept = await rowsOf<{ note: Note }>(database.pool, 'SELECT note FROM "auditNote" ORDER BY sequence');
   const notes = [
     ...kept.map(({ note }) => note),
     ...files.flatMap((file) => readFileSync(file, 'utf8').split('\n').flatMap(noteIn)),

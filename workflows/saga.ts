@@ -83,11 +83,11 @@ export const skipSignal = defineSignal<[step?: number]>('skipStep');
 export const cancelUpdate = defineUpdate<void>('cancel');
 
 /** Typed names of an area's steps: `refs<typeof volumes>('volumes', 'host')`. The workflow bundle contains no activity code. */
-export function refs<Area, N extends string = string>(
+export function stepsOf<Area, N extends string = string>(
   area: N,
   where: Where,
   special: { [K in keyof Area]?: Partial<StepOptions> } = {},
-): Refs<Area, N> {
+): StepsOf<Area, N> {
   return new Proxy(
     {},
     {
@@ -98,10 +98,10 @@ export function refs<Area, N extends string = string>(
         ...special[key as keyof Area],
       }),
     },
-  ) as Refs<Area, N>;
+  ) as StepsOf<Area, N>;
 }
 
-type Refs<Area, N extends string> = {
+type StepsOf<Area, N extends string> = {
   [K in keyof Area & string]: Area[K] extends StepPair<infer I, infer O> ? StepRef<I, O, `${N}.${K}`> : never;
 };
 

@@ -19,65 +19,69 @@ import type { snapshots as Snapshots } from '../activities/storage/snapshot.ts';
 import type { storageClusters as StorageClusters } from '../activities/storage/storageCluster.ts';
 import type { storagePools as StoragePools } from '../activities/storage/storagePool.ts';
 import type { volumeRecords as VolumeRecords, volumes as Volumes } from '../activities/storage/volume.ts';
-import { refs } from './saga.ts';
+import { stepsOf } from './saga.ts';
 
 type Area<F extends (world: never) => unknown> = ReturnType<F>;
 
-export const cascades = refs<Area<typeof Cascades>, 'cascades'>('cascades', 'record');
+export const cascades = stepsOf<Area<typeof Cascades>, 'cascades'>('cascades', 'record');
 /** Asked for by runs of maintenance, and not by operations. */
-export const maintenances = refs<Area<typeof Maintenances>, 'maintenances'>('maintenances', 'control', {
+export const maintenances = stepsOf<Area<typeof Maintenances>, 'maintenances'>('maintenances', 'control', {
   archive: { deadlineSeconds: 600 },
 });
-export const schedules = refs<Area<typeof Schedules>, 'schedules'>('schedules', 'control', {
+export const schedules = stepsOf<Area<typeof Schedules>, 'schedules'>('schedules', 'control', {
   plan: { where: 'record' },
   write: { where: 'record' },
   expand: { where: 'record' },
   expire: { where: 'record' },
 });
-export const placement = refs<Area<typeof Placement>, 'placement'>('placement', 'record');
-export const instances = refs<Area<typeof Instances>, 'instances'>('instances', 'record');
-export const hypervisor = refs<Area<typeof Hypervisor>, 'hypervisor'>('hypervisor', 'host', {
+export const placement = stepsOf<Area<typeof Placement>, 'placement'>('placement', 'record');
+export const instances = stepsOf<Area<typeof Instances>, 'instances'>('instances', 'record');
+export const hypervisor = stepsOf<Area<typeof Hypervisor>, 'hypervisor'>('hypervisor', 'host', {
   shutDown: { deadlineSeconds: 660 },
   reboot: { deadlineSeconds: 120 },
   migrate: { deadlineSeconds: 6 * 3600 },
 });
-export const volumes = refs<Area<typeof Volumes> & Area<typeof GuestVolumes>, 'volumes'>('volumes', 'host', {
+export const volumes = stepsOf<Area<typeof Volumes> & Area<typeof GuestVolumes>, 'volumes'>('volumes', 'host', {
   expunge: { deadlineSeconds: 3600 },
   rollBack: { deadlineSeconds: 3600 },
 });
-export const volumeRecords = refs<Area<typeof VolumeRecords>, 'volumeRecords'>('volumeRecords', 'record');
-export const snapshots = refs<Area<typeof Snapshots> & Area<typeof GuestSnapshots>, 'snapshots'>('snapshots', 'host', {
-  locate: { where: 'record' },
-  describe: { where: 'record' },
-  rejoin: { where: 'record' },
-});
-export const images = refs<Area<typeof Images>, 'images'>('images', 'control', {
+export const volumeRecords = stepsOf<Area<typeof VolumeRecords>, 'volumeRecords'>('volumeRecords', 'record');
+export const snapshots = stepsOf<Area<typeof Snapshots> & Area<typeof GuestSnapshots>, 'snapshots'>(
+  'snapshots',
+  'host',
+  {
+    locate: { where: 'record' },
+    describe: { where: 'record' },
+    rejoin: { where: 'record' },
+  },
+);
+export const images = stepsOf<Area<typeof Images>, 'images'>('images', 'control', {
   publish: { deadlineSeconds: 3600 },
   describe: { where: 'record' },
   cache: { where: 'host', deadlineSeconds: 3600 },
 });
-export const storageClusters = refs<Area<typeof StorageClusters>, 'storageClusters'>('storageClusters', 'host', {
+export const storageClusters = stepsOf<Area<typeof StorageClusters>, 'storageClusters'>('storageClusters', 'host', {
   locate: { where: 'record' },
 });
-export const storagePools = refs<Area<typeof StoragePools>, 'storagePools'>('storagePools', 'host', {
+export const storagePools = stepsOf<Area<typeof StoragePools>, 'storagePools'>('storagePools', 'host', {
   locate: { where: 'record' },
   remove: { deadlineSeconds: 3600 },
   cleanCache: { deadlineSeconds: 3600 },
 });
-export const backupStores = refs<Area<typeof BackupStores>, 'backupStores'>('backupStores', 'control', {
+export const backupStores = stepsOf<Area<typeof BackupStores>, 'backupStores'>('backupStores', 'control', {
   forget: { where: 'record' },
 });
-export const networks = refs<Area<typeof Networks>, 'networks'>('networks', 'control');
-export const networkRecords = refs<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
-export const subnets = refs<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
-export const securityGroups = refs<Area<typeof SecurityGroups>, 'securityGroups'>('securityGroups', 'control', {
+export const networks = stepsOf<Area<typeof Networks>, 'networks'>('networks', 'control');
+export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
+export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
+export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGroups'>('securityGroups', 'control', {
   recordRules: { where: 'record' },
 });
-export const networkInterfaces = refs<Area<typeof NetworkInterfaces>, 'networkInterfaces'>(
+export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networkInterfaces'>(
   'networkInterfaces',
   'control',
 );
-export const hosts = refs<Area<typeof Hosts> & Area<typeof HostMaintenance>, 'hosts'>('hosts', 'host', {
+export const hosts = stepsOf<Area<typeof Hosts> & Area<typeof HostMaintenance>, 'hosts'>('hosts', 'host', {
   // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
   reach: { attempts: 2 },
   install: { deadlineSeconds: 2100 },

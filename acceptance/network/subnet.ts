@@ -84,7 +84,7 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
 
 export const subnetHooks: Hooks = {
   'subnet.create': {
-    place: (row, loaded) =>
+    permittedAt: (row, loaded) =>
       placeOf(kindOf('network'), loaded.get(`network/${String(row.networkId)}`) ?? { id: String(row.networkId) }),
     accept,
   },

@@ -25,7 +25,7 @@ export const relatedInstance = (volume: Row | undefined): Related[] =>
 export const snapshotHooks: Hooks = {
   'snapshot.create': {
     // With whom the volume is shared may be allowed this too; the snapshot is the owner's all the same.
-    place: (row, loaded) =>
+    permittedAt: (row, loaded) =>
       placeOf(kindOf('volume'), loaded.get(`volume/${String(row.volumeId)}`) ?? { id: String(row.volumeId) }),
     related: ({ input, loaded }) => relatedInstance(loaded.get(`volume/${String(input.volumeId)}`)),
     holds({ input, loaded }) {

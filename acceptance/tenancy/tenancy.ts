@@ -288,12 +288,12 @@ function addDefaultProject({ row, rows }: Accepting): void {
 
 export const tenancyHooks: Hooks = {
   'domain.create': {
-    place: (row: Row) => ({ domainId: String(row.parentId) }),
+    permittedAt: (row: Row) => ({ domainId: String(row.parentId) }),
     accept({ row, references }) {
       row.path = `${String(references.get(`domain/${String(row.parentId)}`)?.path)}/${row.id}`;
     },
   },
-  'account.create': { place: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
+  'account.create': { permittedAt: (row: Row) => ({ domainId: String(row.domainId) }), accept: addDefaultProject },
   'account.delete': {
     // Its default project goes along: nothing is made in that meanwhile.
     related: ({ row }) => [{ kind: 'project', by: 'accountId', id: row.id }],
@@ -307,13 +307,13 @@ export const tenancyHooks: Hooks = {
       await endProject(tx, { id: project.id });
     },
   },
-  'project.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
+  'project.create': { permittedAt: (row: Row) => ({ accountId: String(row.accountId) }) },
   'project.delete': {
     refuse(row) {
       if (row.isDefault) throw new Problem('INVALID_STATE', 'the default project goes with its account');
     },
   },
-  'user.create': { place: (row: Row) => ({ accountId: String(row.accountId) }) },
+  'user.create': { permittedAt: (row: Row) => ({ accountId: String(row.accountId) }) },
   'user.disable': { accept: ({ row }) => keepAdministrator(row) },
   'user.delete': {
     refuse: keepAdministrator,
@@ -322,12 +322,12 @@ export const tenancyHooks: Hooks = {
     },
   },
   'apiKey.create': {
-    place: (row: Row, loaded) => ({ accountId: String(loaded.get(`user/${String(row.userId)}`)?.accountId) }),
-    own: (row, caller) => row.userId === caller.userId,
+    permittedAt: (row: Row, loaded) => ({ accountId: String(loaded.get(`user/${String(row.userId)}`)?.accountId) }),
+    isOwn: (row, caller) => row.userId === caller.userId,
     accept: makeKey,
   },
-  'apiKey.update': { own: (row, caller) => row.userId === caller.userId, accept: changeKey },
-  'apiKey.delete': { own: (row, caller) => row.userId === caller.userId },
+  'apiKey.update': { isOwn: (row, caller) => row.userId === caller.userId, accept: changeKey },
+  'apiKey.delete': { isOwn: (row, caller) => row.userId === caller.userId },
   'role.update': { accept: widenRole },
   'role.delete': {
     refuse(row) {
@@ -335,21 +335,21 @@ export const tenancyHooks: Hooks = {
     },
   },
   'roleBinding.create': {
-    home: target,
+    livesIn: target,
     references: ({ targetKind, targetId }) =>
       isKindName(targetKind) && typeof targetId === 'string'
         ? [{ kind: targetKind, id: targetId, field: 'targetId', use: 'get' }]
         : [],
     accept: bind,
   },
-  'roleBinding.update': { home: target, accept: prolong },
-  'roleBinding.accept': { home: target, mine: (row, caller) => isForCaller(row, caller, 'accept') },
+  'roleBinding.update': { livesIn: target, accept: prolong },
+  'roleBinding.accept': { livesIn: target, mine: (row, caller) => isForCaller(row, caller, 'accept') },
   'roleBinding.decline': {
-    home: target,
+    livesIn: target,
     mine: (row, caller) => isForCaller(row, caller, 'decline'),
     accept: ({ row }) => keepAdministrator(row),
   },
-  'roleBinding.delete': { home: target, refuse: keepAdministrator },
+  'roleBinding.delete': { livesIn: target, refuse: keepAdministrator },
   'quota.create': {
     async accept({ tx, input }) {
       if (!countedAt(input.counter as Counter, String(input.scopeKind)))

@@ -76,7 +76,7 @@ async function boot(world: World, { instanceId, hostId }: OnHost, context: StepC
 }
 
 /** Off the host. What can not be there needs no host that answers. */
-async function leave(world: World, { instanceId, hostId }: OnHost): Promise<void> {
+async function ensureGuestAbsent(world: World, { instanceId, hostId }: OnHost): Promise<void> {
   try {
     await (await guestsOn(world, hostId)).ensureAbsent(instanceId);
   } catch (error) {
@@ -141,7 +141,7 @@ export const hypervisor = (world: World) => ({
     system: 'libvirt',
     do: (input: OnHost, context) => boot(world, input, context),
     undoText: 'force off, undefine',
-    undo: (input) => leave(world, input),
+    undo: (input) => ensureGuestAbsent(world, input),
   }),
 
   /** Asks the guest to shut down. Answers false when it did not within the time. */
@@ -182,12 +182,12 @@ export const hypervisor = (world: World) => ({
     },
   }),
 
-  turnOff: step({ system: 'libvirt', do: (input: OnHost) => leave(world, input) }),
+  turnOff: step({ system: 'libvirt', do: (input: OnHost) => ensureGuestAbsent(world, input) }),
 
   /** A destroyed instance leaves its host; the undo boots it again, as after a power failure. */
   leave: step({
     system: 'libvirt',
-    do: (input: OnHost) => leave(world, input),
+    do: (input: OnHost) => ensureGuestAbsent(world, input),
     undoText: 'boot again',
     undo: (input, context) => unlessDead(world, input.hostId, () => boot(world, input, context)),
   }),
@@ -298,7 +298,7 @@ export const hypervisor = (world: World) => ({
         // What runs there is no leftover: it may be the only guest.
         if (here.state === 'running')
           throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
-        await leave(world, { instanceId, hostId });
+        await ensureGuestAbsent(world, { instanceId, hostId });
         await wherePossible(carrySerialLog(source, await guestsOn(world, targetHostId), instanceId));
       });
     },

@@ -62,7 +62,7 @@ export async function renewHostCertificates(
     if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
     else if (!busy && begun.length < atOnce) {
       const outcome = await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`, {
-        undispatched: false,
+        leftToDispatcher: false,
       });
       if (outcome?.start) begun.push(outcome.start);
     }

@@ -31,7 +31,7 @@ import type { ChildRequest, StartOperation } from '../../model/platform/operatio
 import { metrics } from '../../runtime/metrics.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
-import { conclude, finals, type Held, leave, lockOperation, type OperationRow } from './operationRecord.ts';
+import { conclude, finals, type LockEntry, lockOperation, type OperationRow, releaseLocks } from './operationRecord.ts';
 
 /**
  * Takes a resource: what it only needs to stay is looked at, what it changes is moved into the state that says who holds it. Refuses when
@@ -40,7 +40,7 @@ import { conclude, finals, type Held, leave, lockOperation, type OperationRow } 
 async function enter(
   tx: Client,
   { id: operationId, type }: OperationRow,
-  held: Held,
+  held: LockEntry,
 ): Promise<OperationProblem | null> {
   const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions, within } = held;
   const lookAt = mode === 'S' ? resourceRow : lockResourceRow;
@@ -116,7 +116,7 @@ export const operations = ({ database }: World) => ({
         }
         if (refused) {
           const { held: now } = await lockOperation(tx, operationId);
-          await leave(
+          await releaseLocks(
             tx,
             operationId,
             now.filter((entry) => entry.entered),
@@ -151,7 +151,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
         if (finals.has(operation.state)) return;
-        await leave(tx, operationId, operation.held, (entry) => entry.toState ?? entry.fromState);
+        await releaseLocks(tx, operationId, operation.held, (entry) => entry.toState ?? entry.fromState);
         await conclude(tx, operation, { state: 'succeeded', steps, error: null, result });
       });
     },
@@ -191,7 +191,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, end.operationId);
         if (finals.has(operation.state)) return;
-        await leave(tx, end.operationId, operation.held, (entry) => entry.fromState ?? 'failed');
+        await releaseLocks(tx, end.operationId, operation.held, (entry) => entry.fromState ?? 'failed');
         await conclude(tx, operation, {
           state: end.cancelled ? 'cancelled' : 'failed',
           steps: end.steps,
@@ -302,7 +302,7 @@ export const operations = ({ database }: World) => ({
           await requestCancel(tx, { id: childId });
           return { running: true };
         }
-        await leave(
+        await releaseLocks(
           tx,
           childId,
           child.held.filter((entry) => entry.entered),

@@ -3,7 +3,14 @@ import type { Condition } from '../../acceptance/change.ts';
 import { freeAddressesOf } from '../../database/addresses.ts';
 import { type Client, insertAll } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
-import { endRunning, type HeldRow, type Left, leaveAll, lockRunning, type RunningRow } from '../../database/runs.ts';
+import {
+  endRunning,
+  type LockRow,
+  lockRunning,
+  type Released,
+  type RunningRow,
+  releaseAll,
+} from '../../database/runs.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
 import { isLocked } from '../../model/columns.ts';
 import { happenedOf } from '../../model/happened.ts';
@@ -13,8 +20,8 @@ import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { OperationProblem, StepReport } from '../step.ts';
 
-export type Held = Omit<HeldRow, 'conditions'> & { conditions: Condition[] };
-export type OperationRow = Omit<RunningRow, 'held'> & { held: Held[] };
+export type LockEntry = Omit<LockRow, 'conditions'> & { conditions: Condition[] };
+export type OperationRow = Omit<RunningRow, 'held'> & { held: LockEntry[] };
 
 export const finals = new Set(['succeeded', 'failed', 'cancelled']);
 const ends = new Set(['deleted', 'expunged']);
@@ -29,13 +36,13 @@ export async function lockOperation(tx: Client, operationId: string): Promise<Op
  * Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed.
  * Wakes the dispatcher when another operation waits for any of it.
  */
-export async function leave(
+export async function releaseLocks(
   tx: Client,
   operationId: string,
-  held: Held[],
-  stateOf: (held: Held) => string | null,
+  held: LockEntry[],
+  stateOf: (held: LockEntry) => string | null,
 ): Promise<void> {
-  const left = new Map<Kind, Left[]>();
+  const left = new Map<Kind, Released[]>();
   for (const entry of held) {
     const kind = kindOf(entry.resourceKind);
     if (entry.mode === 'S' || !isLocked(kind)) continue;
@@ -46,7 +53,7 @@ export async function leave(
     const dies = state === 'failed' || (state !== null && ends.has(state));
     left.set(kind, [...(left.get(kind) ?? []), { id: entry.resourceId, state, within: entry.within, dies }]);
   }
-  await leaveAll(tx, operationId, left);
+  await releaseAll(tx, operationId, left);
   for (const [{ name }, rows] of left)
     for (const { id, dies } of rows) {
       if (!dies) continue;

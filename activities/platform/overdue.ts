@@ -28,7 +28,7 @@ export async function endOverdue(database: Database, kind: OverdueKind, after: s
   const rows = await overdue[kind](database.pool, { after: after ?? firstId });
   const begun: StartOperation[] = [];
   for (const { id } of rows) {
-    const outcome = await acceptOwn(database, kind, verb, id, requestId, { undispatched: false });
+    const outcome = await acceptOwn(database, kind, verb, id, requestId, { leftToDispatcher: false });
     if (outcome?.start) begun.push(outcome.start);
   }
   return { begun, after: (rows.length === overdue.atOnce ? rows.at(-1)?.id : undefined) ?? null };

@@ -297,7 +297,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
           database,
           caller,
           { kind, verb: 'runNow', targetId: scheduleId, body: {} },
-          { requestId: temporalIdOf(scheduleId), idempotencyKey: runId, facts: { dueAt } },
+          { requestId: temporalIdOf(scheduleId), idempotencyKey: runId, found: { dueAt } },
         );
         metrics.scheduledRuns.labels('begun').inc();
         return { start: await startOf(database, (JSON.parse(outcome.body) as { id: string }).id), waits: false };

@@ -200,12 +200,12 @@ function parseCount(text: string | undefined): ListQuery['count'] {
 /** A mask such as `name,state`: in the kind's own order, so that masks of the same fields are the same statement. */
 function parseFields(kind: Kind, text: string | undefined): string[] | null {
   if (text === undefined || text.trim() === '' || text.trim() === '*') return null;
-  const told = columnsOf(kind).flatMap((column) => (column.hidden ? [] : [column.name]));
+  const answered = columnsOf(kind).flatMap((column) => (column.hidden ? [] : [column.name]));
   const wanted = text.split(',').map((name) => name.trim());
-  const unknown = wanted.find((name) => !told.includes(name));
+  const unknown = wanted.find((name) => !answered.includes(name));
   if (unknown !== undefined) {
-    const hint = nearest(unknown, told).join(', ');
+    const hint = nearest(unknown, answered).join(', ');
     throw new Unfit(`\`${unknown.slice(0, 64)}\` is no field of ${kind.name}; did you mean ${hint}?`);
   }
-  return told.filter((name) => name === 'id' || wanted.includes(name));
+  return answered.filter((name) => name === 'id' || wanted.includes(name));
 }

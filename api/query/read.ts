@@ -45,7 +45,7 @@ export function getStatement(
   const scope: Scope = { alias: t0, depth: 0, visible };
   const facts = columnsOf(kind).filter(({ name }) => name === 'id' || name === 'revision' || name === 'projectId');
   const source = sql`SELECT row_to_json(r)::text AS "json", ${join(facts.map((column) => columnOf(column, t0)))}
-FROM ${identifier(kind.name)} AS ${t0} CROSS JOIN LATERAL (SELECT ${told(kind, fields, t0, visible)}) AS r
+FROM ${identifier(kind.name)} AS ${t0} CROSS JOIN LATERAL (SELECT ${answeredColumns(kind, fields, t0, visible)}) AS r
 WHERE ${and([sql`${t0}."id" = ANY(${ids}::uuid[])`, ...among(kind, scope, showDeleted)])}`;
   const statement = render(source, { lasting: fields === null });
   if (memoKey !== null) {
@@ -87,7 +87,7 @@ export function listStatement(kind: Kind, query: ListQuery, visible: Visible): S
   const source = sql`SELECT '[' || coalesce(string_agg(row_to_json(r)::text, ',') FILTER (WHERE p."#" <= ${query.pageSize}::int), '') || ']' AS "items",
 CASE WHEN count(*) > ${query.pageSize}::int THEN max(json_build_array(${join(keys)})::text) FILTER (WHERE p."#" = ${query.pageSize}::int) END AS "last"${count}
 FROM (SELECT row_number() OVER () AS "#", s.* FROM (${page(kind, query, found)}) AS s) AS p
-CROSS JOIN LATERAL (SELECT ${told(kind, query.fields, p, visible)}) AS r
+CROSS JOIN LATERAL (SELECT ${answeredColumns(kind, query.fields, p, visible)}) AS r
 WHERE p."#" <= ${query.pageSize + 1}::int`;
   // A plan for all values takes any list for ten long, finds ten projects in half the table, and reads all of it for a
   // tenant who has little. Without a name the statement is planned for its own values.
@@ -118,7 +118,7 @@ export function eventsStatement(
   ];
   const source = sql`SELECT s."sequence"::text AS "sequence", s."type", row_to_json(r)::text AS "json"
 FROM (SELECT ${t0}.* FROM "event" AS ${t0} WHERE ${and(found)} ORDER BY ${t0}."sequence", ${t0}."id" LIMIT ${limit}::int) AS s
-CROSS JOIN LATERAL (SELECT ${told(event, null, identifier('s'), visible)}) AS r`;
+CROSS JOIN LATERAL (SELECT ${answeredColumns(event, null, identifier('s'), visible)}) AS r`;
   return render(source, { lasting: filter === null });
 }
 
@@ -141,7 +141,7 @@ const toldValue = (column: Column, alias: Sql): Sql =>
 const toldMemo = new Map<string, Sql>();
 
 /** The select list of what is told. Hidden columns are never in it, whatever `fields` says. */
-function told(kind: Kind, fields: readonly string[] | null, alias: Sql, { veil }: Visible): Sql {
+function answeredColumns(kind: Kind, fields: readonly string[] | null, alias: Sql, { veil }: Visible): Sql {
   const memoKey = fields === null && !veil ? `${kind.name} ${alias.texts[0]}` : null;
   const known = memoKey === null ? undefined : toldMemo.get(memoKey);
   if (known) return known;

@@ -6,7 +6,7 @@ import type { Faults, Rule } from './faults.ts';
 import { type DomainRecord, findDomain, forget, isActive, recordOf } from './host/domainState.ts';
 import { hello } from './host/events.ts';
 import { inventory } from './host/facts.ts';
-import { type Domain, type Host, renewAgent, type World } from './host/host.ts';
+import { type Domain, type Host, type HostWorld, renewAgent } from './host/host.ts';
 import { crash, halt } from './host/power.ts';
 import type { Message } from './host/server.ts';
 import { refuse } from './problem.ts';
@@ -42,7 +42,7 @@ export interface Mishaps extends Omit<Admin, 'writeToImage' | 'inventory'> {
 }
 
 /** `cutAll` ends every connection to a host without an answer. */
-export function createMishaps(world: World, cutAll: (host: Host) => void): Mishaps {
+export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): Mishaps {
   function declared(name: string): Host {
     const host = world.findHost(name);
     if (!host) throw refuse('NOT_FOUND', `No host ${name} was declared`);
@@ -142,7 +142,7 @@ export function createMishaps(world: World, cutAll: (host: Host) => void): Misha
 
 /** Answers what is asked under `/_sim/…`. */
 export function adminRoutes(
-  world: World,
+  world: HostWorld,
   faults: Faults,
   admin: () => Admin & { messages(): Message[] },
 ): (request: IncomingMessage, path: string[]) => Promise<unknown> {

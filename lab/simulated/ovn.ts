@@ -4,7 +4,7 @@
  */
 import { compare, contentOf } from './ceph.ts';
 import type { Faults } from './faults.ts';
-import type { Host, NetworkControl, World } from './host/host.ts';
+import type { Host, HostWorld, NetworkControl } from './host/host.ts';
 import { northbound, southbound } from './ovnSchema.ts';
 import {
   atomsOf,
@@ -29,7 +29,7 @@ export type OvnRecord = Record<string, Record<string, Json[]>>;
 /** They rise with every synchronisation and never fall. */
 const counters = new Set(['nb_cfg', 'nb_cfg_timestamp', 'sb_cfg', 'sb_cfg_timestamp', 'hv_cfg', 'hv_cfg_timestamp']);
 
-export function createOvn(world: () => World, faults: Faults): Ovn {
+export function createOvn(world: () => HostWorld, faults: Faults): Ovn {
   const nb = createDatabase(northbound);
   const sb = createDatabase(southbound);
   nb.transact([{ op: 'insert', table: 'NB_Global', row: {} }]);

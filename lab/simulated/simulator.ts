@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { type Admin, adminRoutes, createMishaps, type HostRecord } from './admin.ts';
 import { adminUser, type CephRecord, createCeph, findImage, type PoolRecord, recordOfPool } from './ceph.ts';
 import { createFaults, type Rule, type Rules } from './faults.ts';
-import { createHost, type Host, type World } from './host/host.ts';
+import { createHost, type Host, type HostWorld } from './host/host.ts';
 import { createHostServer, type Message } from './host/server.ts';
 import { createOvn, type OvnRecord } from './ovn.ts';
 import { createOvsdbServer } from './ovsdb.ts';
@@ -72,7 +72,7 @@ const credentials = { accessKey: 'SIMULATEDACCESSKEY00', secretKey: 'simulated-s
 const bucket = 'belay';
 
 /** By the directory, which is what a host sees of it. */
-const filePoolsOf = ({ filePools }: World): Record<string, PoolRecord> =>
+const filePoolsOf = ({ filePools }: HostWorld): Record<string, PoolRecord> =>
   Object.fromEntries(
     [...filePools.values()]
       .sort((a, b) => (a.place < b.place ? -1 : 1))
@@ -97,7 +97,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 
   const ovn = createOvn(() => world, faults);
-  const world: World = {
+  const world: HostWorld = {
     settings: {
       vcpusPerHost: options.vcpusPerHost ?? 64,
       memoryMibPerHost: options.memoryMibPerHost ?? 262_144,

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { renewHostCertificates } from '../../activities/platform/certificates.ts';
 import { hostAuthority, hostCertificate } from '../../activities/platform/credentials.ts';
-import { run } from '../../database/database.ts';
+import { rowsOf } from '../../database/database.ts';
 import { writeSecret } from '../../database/secrets.ts';
 import { issueCertificate } from '../../runtime/certificate.ts';
 import { log } from '../../runtime/log.ts';
@@ -33,7 +33,7 @@ async function age(): Promise<string> {
 }
 
 const operations = (): Promise<{ type: string; targetId: string }[]> =>
-  run(scene.database.pool, 'SELECT type, "targetId" FROM "operation"');
+  rowsOf(scene.database.pool, 'SELECT type, "targetId" FROM "operation"');
 
 test('it stays the same, whoever asks and however many at once', async () => {
   const address = '10.9.8.7';

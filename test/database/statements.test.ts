@@ -48,7 +48,7 @@ const told = (path: string): string[] => {
   return [
     ...(statementText.test(text) ? ['has the text of a statement'] : []),
     ...(/from 'kysely'/.test(text) ? ['imports kysely'] : []),
-    ...(/import \{[^}]*\b(?:run|written)\b[^}]*\} from '[./]*\/database\/(?:database|statement)\.ts'/.test(text)
+    ...(/import \{[^}]*\b(?:rowsOf|written)\b[^}]*\} from '[./]*\/database\/(?:database|statement)\.ts'/.test(text)
       ? ['runs a text']
       : []),
     ...(text.includes("/database/sql.ts'") ? ['makes a text'] : []),

@@ -18,7 +18,7 @@ import {
   wrongInTrail,
 } from '../../activities/platform/trail.ts';
 import { get, openStore } from '../../activities/storage/objects.ts';
-import { type Database, insertAll, openDatabase, run } from '../../database/database.ts';
+import { type Database, insertAll, openDatabase, rowsOf } from '../../database/database.ts';
 import { readSecret, writeSecret } from '../../database/secrets.ts';
 import { platformOwner } from '../../database/wellKnown.ts';
 import type { Simulator } from '../../lab/simulated/simulator.ts';
@@ -54,7 +54,7 @@ const set = (name: string, value: unknown): Promise<unknown> =>
   scene.stage.query(`UPDATE "setting" SET value = $2 WHERE name = $1`, [name, JSON.stringify(value)]);
 const sql = (text: string, values: unknown[] = []): Promise<unknown> => scene.stage.query(text, values);
 
-const sqlOn = (database: Database, text: string): Promise<unknown> => run(database.pool, text);
+const sqlOn = (database: Database, text: string): Promise<unknown> => rowsOf(database.pool, text);
 /** The key of an object in the path of a request to a store. */
 const objectOf = (path = ''): string => decodeURIComponent(path.split('?')[0]?.split('/').slice(2).join('/') ?? '');
 

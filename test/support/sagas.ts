@@ -1,11 +1,11 @@
 /** Workflows that do what no action of the product does, to prove what the saga makes of it. */
 import type { StepPair } from '../../activities/step.ts';
-import { refs, saga } from '../../workflows/saga.ts';
+import { saga, stepsOf } from '../../workflows/saga.ts';
 
 type Pair = StepPair<Record<string, never>, void>;
-const probe = refs<{ held: Pair; first: Pair; second: Pair; fails: Pair }>('probe', 'control');
+const probe = stepsOf<{ held: Pair; first: Pair; second: Pair; fails: Pair }>('probe', 'control');
 
-const record = refs<{ kept: Pair }>('probe', 'record');
+const record = stepsOf<{ kept: Pair }>('probe', 'record');
 
 /** The last step is done beside the history, in the piece of the run that ends it. */
 export const endsBesideHistory = (): Promise<string> =>

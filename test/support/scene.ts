@@ -251,7 +251,7 @@ export async function setScene(): Promise<Scene> {
       idempotencyKey: null,
       onBusy: 'queue',
       ifMatch: null,
-      undispatched: true,
+      leftToDispatcher: true,
       ...more,
     });
   };

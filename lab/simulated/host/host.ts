@@ -36,7 +36,7 @@ export interface NetworkControl {
 }
 
 /** What hosts share. */
-export interface World {
+export interface HostWorld {
   settings: WorldSettings;
   ceph: CephCluster;
   /** By id. */
@@ -105,7 +105,7 @@ export interface Migration {
 export interface Host {
   name: string;
   ip: string;
-  world: World;
+  world: HostWorld;
   connection: 'up' | 'partitioned' | 'crashed';
   bootId: string;
   clock: AgentClock;
@@ -129,7 +129,7 @@ export interface Host {
   claimedMemoryMib: number;
 }
 
-export function createHost(world: World, name: string): Host {
+export function createHost(world: HostWorld, name: string): Host {
   const bootId = randomUUID();
   return {
     name,

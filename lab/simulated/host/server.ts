@@ -17,7 +17,7 @@ import type { Faults } from '../faults.ts';
 import { problemOf, refuse } from '../problem.ts';
 import { calls } from './calls.ts';
 import { hello } from './events.ts';
-import type { Host, World } from './host.ts';
+import type { Host, HostWorld } from './host.ts';
 import { serialOf } from './serial.ts';
 import { cancelTask, startTask, taskChange } from './tasks.ts';
 
@@ -43,7 +43,7 @@ const rememberedMessages = 20_000;
 
 /** `serveAdmin` answers what is asked under `/_sim/…`. */
 export function createHostServer(
-  world: World,
+  world: HostWorld,
   faults: Faults,
   serveAdmin: (request: IncomingMessage, path: string[]) => Promise<unknown>,
 ): HostServer {
