@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import Router from '@koa/router';
 import Koa from 'koa';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { isAnswered } from '../acceptance/accept.ts';
 import { type Caller, type Scopes, scopesOf } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
@@ -27,7 +28,6 @@ import { followEvents } from './events.ts';
 import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, planOfAsking } from './operations.ts';
-import { paceOf } from './pace.ts';
 import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
 import { checkFilter } from './query/find.ts';
 import { readById } from './query/gather.ts';
@@ -348,7 +348,7 @@ function byLength(all: Router<State>): Map<number, ReturnType<Router<State>['rou
 /** Builds the server; the caller listens and closes. */
 export function buildServer(api: Api): Server {
   const app = new Koa({ proxy: false });
-  const pace = paceOf(config.requestsPerMinute);
+  const limiter = new RateLimiterMemory({ points: config.requestsPerMinute, duration: 60 });
   const unwritten = (failure: unknown): void =>
     api.log.warn({ error: String(failure) }, 'could not write the audit entry of a refusal');
   const refusals = refusalNotes(api.database, config.refusalsPerMinute, unwritten);
@@ -363,7 +363,14 @@ export function buildServer(api: Api): Server {
       if (!open.test(ctx.path)) {
         const caller = await api.authenticator.authenticate(authorization, ctx.ip);
         ctx.state.caller = caller;
-        pace.step(caller.accountId);
+        try {
+          await limiter.consume(caller.accountId);
+        } catch (limit) {
+          const seconds = Math.ceil(((limit as { msBeforeNext?: number }).msBeforeNext ?? 1000) / 1000);
+          throw new Problem('RATE_LIMITED', `more than ${config.requestsPerMinute} requests in a minute`, {
+            retryAfterSeconds: seconds,
+          });
+        }
       }
       if (ctx.state.caller && !withBody.has(ctx.method)) await takeTurn(ctx as { state: State });
       await next();
