@@ -287,6 +287,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       : { path: join(await inFolder(poolId, folderOf[of]), `${id}.qcow2`), format: 'qcow2' };
 
   return {
+    directory,
     /** Where a guest's disk is, and what is in it. */
     pathOf,
 

@@ -1,5 +1,5 @@
 /** The driver of each type of pool, and what is asked of all of them. */
-import { type PoolCan, type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
+import { type PoolCan, type PoolType, poolTypeNames, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
@@ -32,12 +32,19 @@ export const disconnectStorage = (world: World, host: HostOfZone) =>
 /** Of a host that is lost, from outside. */
 export const disownStorage = (world: World, host: HostOfZone) => each((driver) => driver.disownHost(world, host));
 
-/** What a host needs to open the disks of a guest that comes to it. */
-export async function diskAccess(world: World, hostId: string): Promise<DiskAccess> {
+/** What a host needs to open disks, in these pools, of a guest that comes to it. */
+export async function diskAccess(world: World, hostId: string, pools: Pool[]): Promise<DiskAccess> {
   const all = await Promise.all(
-    Object.values<StorageDriver>(drivers).map((driver) => driver.diskAccess(world, hostId)),
+    poolTypeNames.map((type) =>
+      drivers[type].diskAccess(
+        world,
+        hostId,
+        pools.filter((pool) => pool.type === type),
+      ),
+    ),
   );
-  return Object.assign({ ...noAccess }, ...all);
+  const sharedPools = [...new Set(all.flatMap((access) => access.sharedPools ?? []))];
+  return { ...Object.assign({ ...noAccess }, ...all), ...(sharedPools.length > 0 ? { sharedPools } : {}) };
 }
 
 /** Where nothing is to be opened. */
