@@ -257,7 +257,7 @@ async function findMove({ tx, row, input }: Accepting): Promise<Accepting['place
   const need = { zoneId: String(row.zoneId), vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
   const only = typeof input.hostId === 'string' ? input.hostId : null;
   const clusterIds = home ? [home.clusterId] : [];
-  const { hostId } = await findHost(tx, need, { clusterIds, only, except: String(row.hostId) });
+  const { hostId } = await findHost(tx, need, { clusterIds, hostIds: [], only, except: String(row.hostId) });
   return { hostId, pools: [] };
 }
 

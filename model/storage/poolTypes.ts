@@ -40,6 +40,8 @@ export const poolTypes = {
       liveMove: true,
     } as PoolCan,
   },
+  /** Files in a directory of one host, on its own disks. */
+  local: { can: { ...files, liveMove: false } },
   /** Files in a directory that every host of the clusters has at the same path, mounted by whoever runs the hosts. */
   sharedMount: { can: files },
   /** Files on an export of NFS, which the hosts mount themselves. */

@@ -23,10 +23,10 @@ let inventory: Inventory;
 beforeAll(async () => {
   lab = await attachLab(home);
   inventory = await openInventory(home);
-  await lab.execHost(1, ['mkdir', '-p', shared, exported]);
+  await lab.execHost(1, ['mkdir', '-p', own, shared, exported]);
 });
 afterAll(async () => {
-  await lab?.execHost(1, ['rmdir', shared, exported]);
+  await lab?.execHost(1, ['rmdir', own, shared, exported]);
   await inventory?.close();
 });
 
@@ -51,6 +51,7 @@ const deploy = (name: string, more: Record<string, unknown> = {}): Promise<Resou
 const booted = (id: string): Promise<string> => serialUntil(tenant, id, /READY .*(?=\r?\n)/, 180_000);
 
 const numberOf = (hostId: unknown): number => cloud.hosts.findIndex((host) => host.id === hostId) + 1;
+const own = '/srv/suite';
 const shared = `${sharedDirectory}/suite`;
 const exported = `${sharedDirectory}/export`;
 
@@ -59,6 +60,7 @@ storageSuite({
   cloud,
   bodies: {
     rbd: { pool: 'suite', replicas: 1, failureDomain: 'osd', storageClusterId: cloud.storageCluster.id },
+    local: { source: { path: own }, hostId: cloud.hosts[0]?.id },
     sharedMount: { source: { path: shared } },
     nfs: { source: { server: 'server.example.net', path: exported } },
   },
@@ -73,7 +75,7 @@ storageSuite({
   },
   async left(type) {
     if (type === 'rbd') return Object.keys((await inventory.read()).ceph.pools).filter((name) => name === 'suite');
-    const { stdout } = await lab.execHost(1, ['find', shared, exported, '-mindepth', '1']);
+    const { stdout } = await lab.execHost(1, ['find', own, shared, exported, '-mindepth', '1']);
     return stdout.split('\n').filter((path) => path !== '');
   },
 });

@@ -12,6 +12,8 @@ export interface Pool {
   state: string;
   zoneId: string | null;
   clusterIds: string[];
+  /** Of a pool on the disks of one host: no other one reaches it. */
+  hostId: string | null;
   madeByPlatform: boolean;
   /** Of type rbd. */
   storageClusterId: string | null;

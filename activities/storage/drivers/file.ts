@@ -18,6 +18,7 @@ const reached = statement((p: Values<{ hostId: string }>) =>
     .innerJoin('host as h', (join) => join.on((eb) => eb('h.clusterId', '=', eb.fn.any('p.clusterIds'))))
     .select(['p.id', 'p.type', 'p.source'])
     .where('h.id', '=', p.hostId)
+    .where((eb) => eb.or([eb('p.hostId', 'is', null), eb('p.hostId', '=', p.hostId)]))
     .where('p.capacity', 'is not', null)
     .where('p.deletedAt', 'is', null)
     .orderBy('p.id'),
@@ -113,12 +114,12 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   },
 
   async ensurePool(world, pool, hostId) {
-    const agent = await poolAgent(world, hostId, pool.id);
+    const agent = await poolAgent(world, hostId, pool);
     const room = await agent.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: true });
     return { made: true, ...room };
   },
   async ensurePoolAbsent(world, pool, hostId) {
-    const agent = await poolAgent(world, hostId, pool.id);
+    const agent = await poolAgent(world, hostId, pool);
     await agent.call('files.ensurePoolAbsent', { poolId: pool.id, root: rootOf(pool) });
   },
   // Only a host that sees the directory can work on it.

@@ -6,10 +6,12 @@ import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
 import { fileDriver } from './file.ts';
 import { rbd } from './rbd.ts';
 
-export const drivers = { rbd, sharedMount: fileDriver('sharedMount'), nfs: fileDriver('nfs') } satisfies Record<
-  PoolType,
-  StorageDriver
->;
+export const drivers = {
+  rbd,
+  local: fileDriver('local'),
+  sharedMount: fileDriver('sharedMount'),
+  nfs: fileDriver('nfs'),
+} satisfies Record<PoolType, StorageDriver>;
 
 export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
 
