@@ -5,7 +5,7 @@ import { diskSlots } from '../../model/storage/volume.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { poolsMustBeAble } from './ability.ts';
+import { onlyPoolOf, poolsMustBeAble } from './ability.ts';
 import { acceptSize, typeAllows, typeIsOffered } from './size.ts';
 import { instanceOf, relatedInstance, stillAttachedTo } from './snapshot.ts';
 
@@ -28,7 +28,9 @@ async function create(accepting: Accepting): Promise<void> {
   row.sizeGib = sizeGib;
   row.architecture = from?.architecture ?? null;
   const imageId = source.imageId ?? null;
-  const need = { id: row.id, sizeGib, poolId: null, storageClass: String(type?.storageClass), imageId };
+  const storageClass = String(type?.storageClass);
+  const onlyPoolId = source.snapshotId ? await onlyPoolOf(tx, from, storageClass, 'volumeTypeId') : null;
+  const need = { id: row.id, sizeGib, poolId: null, onlyPoolId, storageClass, imageId };
   accepting.placement = await findSpace(tx, String(input.zoneId), need);
 }
 

@@ -16,6 +16,17 @@ export interface PoolCan {
   liveMove: boolean;
 }
 
+/** What is said of a type without the ability. */
+export const inability: Record<keyof PoolCan, string> = {
+  snapshot: 'takes no snapshots',
+  snapshotInUse: 'takes no snapshots of volumes whose guest runs: stop it first',
+  clone: 'makes no volumes from images or snapshots',
+  cloneAcross: 'makes no volumes from snapshots in another pool',
+  growInUse: 'grows no volume that is in use',
+  shrink: 'takes back nothing that a volume has grown',
+  liveMove: 'is not there for a running guest on another host',
+};
+
 const files: PoolCan = {
   snapshot: true,
   snapshotInUse: false,

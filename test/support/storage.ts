@@ -113,6 +113,13 @@ export function storageSuite({ admin, cloud, bodies, standsFor = {}, ...place }:
       expect((await volume(id)).sizeGib).toBe(1);
       const clone = await newVolume('clone', { source: { snapshotId: snapshot.id } });
       expect((await volume(clone.id)).poolId).toBe(pool.id);
+      const elsewhere = { volumeTypeId: cloud.volumeTypes[0]?.id, source: { snapshotId: snapshot.id } };
+      const across = newVolume('across', elsewhere);
+      if (can.cloneAcross) await end('volumes', (await across).id);
+      else
+        await expect(across).rejects.toMatchObject({
+          problem: { code: 'INVALID_ARGUMENT', violations: [{ field: 'volumeTypeId' }] },
+        });
       await remove('volumes', clone.id);
       await act(clone.id, 'recover');
       await end('volumes', clone.id);

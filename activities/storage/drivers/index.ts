@@ -1,5 +1,5 @@
 /** The driver of each type of pool, and what is asked of all of them. */
-import { type PoolCan, type PoolType, poolTypeNames, poolTypes } from '../../../model/storage/poolTypes.ts';
+import { inability, type PoolCan, type PoolType, poolTypeNames, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
@@ -18,7 +18,7 @@ export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
 /** The same as acceptance asks: what waited for its turn may find another pool than was expected. @throws NOT_SUPPORTED */
 export function mustBeAble(pool: Pool, ability: keyof PoolCan): void {
   if (!poolTypes[pool.type].can[ability])
-    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which has no ${ability}`);
+    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${inability[ability]}`);
 }
 
 type HostOfZone = { id: string; zoneId: string | null };
