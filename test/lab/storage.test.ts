@@ -23,10 +23,10 @@ let inventory: Inventory;
 beforeAll(async () => {
   lab = await attachLab(home);
   inventory = await openInventory(home);
-  await lab.execHost(1, ['mkdir', '-p', own, shared, exported]);
+  await lab.execHost(1, ['mkdir', '-p', ...Object.values(directory)]);
 });
 afterAll(async () => {
-  await lab?.execHost(1, ['rmdir', own, shared, exported]);
+  await lab?.execHost(1, ['rmdir', ...Object.values(directory)]);
   await inventory?.close();
 });
 
@@ -51,18 +51,17 @@ const deploy = (name: string, more: Record<string, unknown> = {}): Promise<Resou
 const booted = (id: string): Promise<string> => serialUntil(tenant, id, /READY .*(?=\r?\n)/, 180_000);
 
 const numberOf = (hostId: unknown): number => cloud.hosts.findIndex((host) => host.id === hostId) + 1;
-const own = '/srv/suite';
-const shared = `${sharedDirectory}/suite`;
-const exported = `${sharedDirectory}/export`;
+/** Where the files of a pool are, as host 1 sees them. */
+const directory = { local: '/srv/suite', sharedMount: `${sharedDirectory}/suite`, nfs: `${sharedDirectory}/export` };
 
 storageSuite({
   admin,
   cloud,
   bodies: {
     rbd: { pool: 'suite', replicas: 1, failureDomain: 'osd', storageClusterId: cloud.storageCluster.id },
-    local: { source: { path: own }, hostId: cloud.hosts[0]?.id },
-    sharedMount: { source: { path: shared } },
-    nfs: { source: { server: 'server.example.net', path: exported } },
+    local: { source: { path: directory.local }, hostId: cloud.hosts[0]?.id },
+    sharedMount: { source: { path: directory.sharedMount } },
+    nfs: { source: { server: 'server.example.net', path: directory.nfs } },
   },
   standsFor: { nfs: 'a bind mount in place of the mount of an export' },
   booted: (id, times) =>
@@ -75,7 +74,7 @@ storageSuite({
   },
   async left(type) {
     if (type === 'rbd') return Object.keys((await inventory.read()).ceph.pools).filter((name) => name === 'suite');
-    const { stdout } = await lab.execHost(1, ['find', own, shared, exported, '-mindepth', '1']);
+    const { stdout } = await lab.execHost(1, ['find', directory[type], '-mindepth', '1']);
     return stdout.split('\n').filter((path) => path !== '');
   },
 });
