@@ -668,7 +668,7 @@ const onFiles: Subject[] = [
   },
   {
     type: 'instance.migrate',
-    prepare: (name) => onInstance('migrate', {}, undefined, rootInFiles())(name),
+    prepare: (name: string) => onInstance('migrate', {}, undefined, rootInFiles())(name),
     again: asItWas,
     clean: removeInstance,
     of: ['hypervisor.migrate'],
