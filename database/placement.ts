@@ -22,6 +22,8 @@ export interface Pool {
   id: string;
   storageClass: string;
   clusterIds: string[];
+  /** The only host that reaches it; null where all of the clusters do. */
+  hostId: string | null;
   freeGib: number;
   /** Whether new volumes may go there. What lies in it already stays in use, as in one that is full. */
   open: boolean;
@@ -41,9 +43,10 @@ export interface VolumeNeed {
   imageId?: string | null;
 }
 
-/** Hosts that come into question at all: those of the clusters, only that one, all but that one. */
+/** Hosts that come into question at all: those of the clusters, and these besides; only that one, all but that one. */
 export interface Eligible {
   clusterIds: string[];
+  hostIds: string[];
   only: string | null;
   except: string | null;
 }
@@ -70,8 +73,8 @@ export const takingBack = <T>(database: Database, body: (tx: Client) => Promise<
 export const promisableGib = `(p."totalGib" * p.overprovision)`;
 
 const poolsWith = written<Pool, { zoneId: string; imageIds: string[] }>(
-  `SELECT p.id, p."storageClass", p."clusterIds", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
-          belay_pool_is_open(p.id) AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds")) AS open,
+  `SELECT p.id, p."storageClass", p."clusterIds", p."hostId", (${promisableGib} - ${promisedGib()})::float8 AS "freeGib",
+          belay_pool_is_open(p.id) AND EXISTS (SELECT 1 FROM "hostCapacity" c WHERE c."zoneId" = p."zoneId" AND c.open AND c."clusterId" = ANY(p."clusterIds") AND c."hostId" = coalesce(p."hostId", c."hostId")) AS open,
           (SELECT coalesce(json_object_agg(i.id, CASE WHEN EXISTS (
              SELECT 1 FROM "imageCache" c WHERE c."imageId" = i.id AND c."poolId" = p.id AND (c.state = 'caching' OR (c.state = 'ready' AND ${copyIsUsed}))
            ) THEN 0 ELSE coalesce(i."minSizeGib", 0) END), '{}') FROM "image" i WHERE i.id = ANY($imageIds::uuid[])) AS "copyGib"
@@ -96,17 +99,19 @@ export const imagesOf = (volumes: VolumeNeed[]): string[] => [
   ...new Set(volumes.flatMap(({ imageId }) => imageId ?? [])),
 ];
 
+/** Any host of a cluster, or a certain one. */
+export interface Spot {
+  clusterId: string;
+  hostId: string | null;
+}
+
 /**
- * The pool of each volume, by its id: where it lies, or else the emptiest of its class that is open and has room; of those that the cluster
- * reaches. The largest chooses first, and what one takes is not there for the next. Null when one finds none.
+ * The pool of each volume, by its id: where it lies, or else the emptiest of its class that is open and has room; of those that are reached from
+ * there. The largest chooses first, and what one takes is not there for the next. Null when one finds none.
  */
-export function choosePools(
-  pools: Pool[],
-  volumes: VolumeNeed[],
-  clusterId: string | null,
-): Map<string, string> | null {
+export function choosePools(pools: Pool[], volumes: VolumeNeed[], spot: Spot | null): Map<string, string> | null {
   const left = pools
-    .filter((pool) => clusterId === null || pool.clusterIds.includes(clusterId))
+    .filter((pool) => !spot || (pool.clusterIds.includes(spot.clusterId) && [null, spot.hostId].includes(pool.hostId)))
     .map((pool) => ({ ...pool, copyGib: { ...pool.copyGib } }));
   const chosen = new Map<string, string>();
   for (const { id, poolId, onlyPoolId, sizeGib, storageClass, imageId } of volumes.toSorted(
@@ -128,11 +133,25 @@ export function choosePools(
   return chosen;
 }
 
-/** Clusters whose hosts reach pools with room for all volumes together. @throws Problem NO_CAPACITY when there is none */
-export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[] {
-  const clusters = [...new Set(pools.flatMap((pool) => pool.clusterIds))];
-  const reached = clusters.filter((cluster) => choosePools(pools, volumes, cluster));
-  if (volumes.length > 0 && reached.length === 0) {
+/** Clusters of which every host reaches a pool for each of the volumes, and single hosts that do by what is theirs alone. */
+export interface Reach {
+  clusterIds: string[];
+  hosts: { hostId: string; clusterId: string }[];
+}
+
+/** From where pools with room for all volumes together are reached. @throws Problem NO_CAPACITY where there is no such place */
+export function reachOf(pools: Pool[], volumes: VolumeNeed[]): Reach {
+  const shared = pools.filter(({ hostId }) => hostId === null);
+  const clusters = [...new Set(shared.flatMap((pool) => pool.clusterIds))];
+  const clusterIds = clusters.filter((clusterId) => choosePools(shared, volumes, { clusterId, hostId: null }));
+  const ofOne = new Map<string, Pool[]>();
+  for (const pool of pools) if (pool.hostId !== null) ofOne.set(pool.hostId, [...(ofOne.get(pool.hostId) ?? []), pool]);
+  const hosts = [...ofOne].flatMap(([hostId, own]) => {
+    const clusterId = own[0]?.clusterIds[0] ?? '';
+    if (clusterIds.includes(clusterId)) return [];
+    return choosePools([...shared, ...own], volumes, { clusterId, hostId }) ? [{ hostId, clusterId }] : [];
+  });
+  if (volumes.length > 0 && clusterIds.length + hosts.length === 0) {
     const alone = volumes.find((volume) => !choosePools(pools, [volume], null));
     const missing = alone ?? volumes[0];
     const open = pools.filter((pool) => pool.open);
@@ -143,7 +162,7 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
         ? `no pool of storage class ${missing?.storageClass} in the zone has ${missing?.sizeGib} GiB free` +
             `${missing?.imageId ? ', and room for a copy of the image besides' : ''}: ${open.length} pools are open to new volumes, ` +
             `${ofClass.length} of that class`
-        : `no cluster of the zone reaches pools that have room for these ${volumes.length} volumes together: ${open.length} pools are open to new volumes`,
+        : `no host of the zone reaches pools that have room for these ${volumes.length} volumes together: ${open.length} pools are open to new volumes`,
       {
         storageClass: missing?.storageClass,
         sizeGib: missing?.sizeGib,
@@ -151,7 +170,7 @@ export function reachingClusters(pools: Pool[], volumes: VolumeNeed[]): string[]
       },
     );
   }
-  return reached;
+  return { clusterIds, hosts };
 }
 
 const fittingClusters = statement(
@@ -164,21 +183,25 @@ const fittingClusters = statement(
       .orderBy('id'),
 );
 
-/** Those of the clusters whose processors run the guest. @throws Problem NO_CAPACITY when there is none */
-export async function runningClusters(
+/** Those of the hosts whose processors run the guest. @throws Problem NO_CAPACITY where there is none */
+export async function runningHosts(
   tx: Client,
   { zoneId, architecture }: Need,
-  clusterIds: string[],
-): Promise<string[]> {
-  if (!architecture) return clusterIds;
-  const fitting = await fittingClusters(tx, { clusterIds, architecture });
-  if (fitting.length === 0)
+  { clusterIds, hosts }: Reach,
+): Promise<Pick<Eligible, 'clusterIds' | 'hostIds'>> {
+  if (!architecture) return { clusterIds, hostIds: hosts.map(({ hostId }) => hostId) };
+  const reached = [...new Set([...clusterIds, ...hosts.map(({ clusterId }) => clusterId)])];
+  const fitting = new Set((await fittingClusters(tx, { clusterIds: reached, architecture })).map(({ id }) => id));
+  if (fitting.size === 0)
     throw new Problem(
       'NO_CAPACITY',
       `no host of zone ${zoneId} that reaches the storage runs guests made for ${architecture}`,
       { architecture },
     );
-  return fitting.map(({ id }) => id);
+  return {
+    clusterIds: clusterIds.filter((id) => fitting.has(id)),
+    hostIds: hosts.flatMap(({ hostId, clusterId }) => (fitting.has(clusterId) ? [hostId] : [])),
+  };
 }
 
 /** What a host has to be, and to have room for. */
@@ -187,6 +210,7 @@ export interface HostQuestion {
   vcpus: number;
   memoryMib: number;
   clusterIds: string[];
+  hostIds: string[];
   only: string | null;
   except: string | null;
 }
@@ -202,13 +226,13 @@ export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligi
 export const hostWithRoom = (lock: string): string => `
   SELECT "hostId" FROM "hostCapacity"
   WHERE "zoneId" = $zoneId AND open AND vcpus - "claimedVcpus" >= $vcpus AND "memoryMib" - "claimedMemoryMib" >= $memoryMib
-    AND "clusterId" = ANY($clusterIds) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
+    AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
   ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
 type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
 
 const lacking = written<Counted, HostQuestion>(
-  `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds))) AS unreached,
+  `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds))) AS unreached,
           count(*) FILTER (WHERE ($only::uuid IS NOT NULL AND "hostId" <> $only) OR "hostId" = $except::uuid) AS excluded,
           count(*) FILTER (WHERE vcpus - "claimedVcpus" < $vcpus) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $memoryMib) AS memory
    FROM "hostCapacity" WHERE "zoneId" = $zoneId`,
@@ -242,7 +266,7 @@ const atWork = `h.connection <> 'disconnected' AND ${serving} AND h."deletedAt" 
 const inOrder = `ORDER BY h.connection = 'connected' DESC, coalesce(c.open, false) DESC, random() LIMIT 1`;
 
 const reaching = written<{ id: string }, { poolId: string; except: string[] }>(
-  `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
+  `SELECT h.id FROM "storagePool" p JOIN "host" h ON h."clusterId" = ANY(p."clusterIds") AND h.id = coalesce(p."hostId", h.id) LEFT JOIN "hostCapacity" c ON c."hostId" = h.id
    WHERE p.id = $poolId AND ${atWork} AND h.id <> ALL($except::uuid[]) ${inOrder}`,
 );
 
@@ -300,20 +324,20 @@ export async function findPlace(
   requestedHostId: string | null,
 ): Promise<Placement> {
   const pools = await poolsOf(tx, need.zoneId, imagesOf(volumes));
-  const clusterIds = await runningClusters(tx, need, reachingClusters(pools, volumes));
-  const { hostId, clusterId } = await findHost(tx, need, { clusterIds, only: requestedHostId, except: null });
-  return { hostId, pools: inPools(pools, volumes, clusterId) };
+  const eligible = await runningHosts(tx, need, reachOf(pools, volumes));
+  const spot = await findHost(tx, need, { ...eligible, only: requestedHostId, except: null });
+  return { hostId: spot.hostId, pools: inPools(pools, volumes, spot) };
 }
 
 /** A pool for a volume that stands alone. @throws Problem NO_CAPACITY */
 export async function findSpace(tx: Client, zoneId: string, volume: VolumeNeed): Promise<Placement> {
   const pools = await poolsOf(tx, zoneId, imagesOf([volume]));
-  reachingClusters(pools, [volume]);
+  reachOf(pools, [volume]);
   return { hostId: null, pools: inPools(pools, [volume], null) };
 }
 
-const inPools = (pools: Pool[], volumes: VolumeNeed[], clusterId: string | null): Placement['pools'] =>
-  [...(choosePools(pools, volumes, clusterId) ?? [])].map(([volumeId, poolId]) => ({ volumeId, poolId }));
+const inPools = (pools: Pool[], volumes: VolumeNeed[], spot: Spot | null): Placement['pools'] =>
+  [...(choosePools(pools, volumes, spot) ?? [])].map(([volumeId, poolId]) => ({ volumeId, poolId }));
 
 /** Takes the room of a host for an instance. `lock` is how the host is locked. */
 const claiming = (lock: string) =>

@@ -70,3 +70,10 @@ export const placeSnapshot = written<never, { id: string; frozen: boolean }>(
 export const passSnapshot = written<never, { id: string }>(
   `UPDATE "snapshot" s SET "parentId" = gone."parentId" FROM "snapshot" gone WHERE gone.id = $id AND s."parentId" = gone.id`,
 );
+
+/** Answers a row when a volume is on the disks of one host, and the instance on another host, or bound to it by another volume. */
+export const liveApart = written<unknown, { volumeId: string; instanceId: string }>(
+  `SELECT 1 FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" WHERE v.id = $volumeId AND p."hostId" IS NOT NULL AND (
+     EXISTS (SELECT 1 FROM "instance" i WHERE i.id = $instanceId AND i."hostId" <> p."hostId")
+     OR EXISTS (SELECT 1 FROM "volume" o JOIN "storagePool" q ON q.id = o."poolId" WHERE o."instanceId" = $instanceId AND o."deletedAt" IS NULL AND q."hostId" <> p."hostId"))`,
+);

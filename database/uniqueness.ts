@@ -9,6 +9,9 @@ const broken = new Set(['23505', '23P01']);
 /** The rule that a storage pool promises no more than it may. */
 const room = 'storagePool_room';
 
+/** The rule that what is on the disks of one host is of use there alone. */
+const home = 'volume_home';
+
 /** Whether a statement was refused because others have the room of the pool by now. */
 export const isOutOfRoom = (error: unknown): boolean => (error as { constraint?: string }).constraint === room;
 
@@ -16,6 +19,7 @@ export const isOutOfRoom = (error: unknown): boolean => (error as { constraint?:
 export function problemOfRule(error: unknown): Problem | null {
   const { code, constraint, message } = error as { code?: string; constraint?: string; message?: string };
   if (isOutOfRoom(error)) return new Problem('NO_CAPACITY', String(message));
+  if (constraint === home) return new Problem('INVALID_STATE', String(message));
   if (!code || !constraint || !broken.has(code)) return null;
   const uniqueness = uniquenesses.get(constraint);
   if (uniqueness) {

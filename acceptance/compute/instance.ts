@@ -19,7 +19,7 @@ import {
 import { loadedOf, unprotected } from '../holds.ts';
 import { contains } from '../network/cidr.ts';
 import { enforce } from '../quota.ts';
-import { poolsOfInstanceMustBeAble } from '../storage/ability.ts';
+import { onlyPoolOf, poolsOfInstanceMustBeAble } from '../storage/ability.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
 import { invalid } from '../violation.ts';
 
@@ -142,6 +142,9 @@ async function accept(accepting: Accepting): Promise<void> {
     typeAllows(wanted, Number(volume.sizeGib), `${at}.sizeGib`);
   }
 
+  const storageClass = types.get(volumeTypeId)?.storageClass;
+  const onlyPoolId = await onlyPoolOf(tx, snapshot, storageClass, 'rootVolume.volumeTypeId');
+
   const interfaces: Row[] = [];
   for (const [index, wanted] of input.networkInterfaces.entries()) {
     const subnet = loaded.get(`subnet/${wanted.subnetId}`);
@@ -198,7 +201,7 @@ async function accept(accepting: Accepting): Promise<void> {
       memoryMib: Number(type?.memoryMib),
       architecture: (source?.architecture as ValueOf<'cluster', 'architecture'> | undefined) ?? null,
     },
-    needsOf(volumes, types),
+    needsOf(volumes, types).map((need, index) => (index === 0 ? { ...need, onlyPoolId } : need)),
     input.requestedHostId ?? null,
   );
   accepting.to = startOnCreate ? 'running' : 'stopped';
@@ -257,7 +260,7 @@ async function findMove({ tx, row, input }: Accepting): Promise<Accepting['place
   const need = { zoneId: String(row.zoneId), vcpus: Number(row.vcpus), memoryMib: Number(row.memoryMib) };
   const only = typeof input.hostId === 'string' ? input.hostId : null;
   const clusterIds = home ? [home.clusterId] : [];
-  const { hostId } = await findHost(tx, need, { clusterIds, only, except: String(row.hostId) });
+  const { hostId } = await findHost(tx, need, { clusterIds, hostIds: [], only, except: String(row.hostId) });
   return { hostId, pools: [] };
 }
 

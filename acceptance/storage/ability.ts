@@ -1,19 +1,10 @@
 /** What a pool can not do by its type is refused here, before anything waits for it. */
 import type { Client } from '../../database/database.ts';
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
-import { type PoolCan, type PoolType, poolTypesWithout } from '../../model/storage/poolTypes.ts';
+import { inability, type PoolCan, type PoolType, poolTypesWithout } from '../../model/storage/poolTypes.ts';
 import { Problem } from '../../runtime/problem.ts';
-
-/** What is refused, in words, by what it would need. */
-const refusal: Record<keyof PoolCan, string> = {
-  snapshot: 'takes no snapshots',
-  snapshotInUse: 'takes no snapshots of volumes whose guest runs: stop it first',
-  clone: 'makes no volumes from images or snapshots',
-  cloneAcross: 'makes no volumes from snapshots in another pool',
-  growInUse: 'grows no volume that is in use',
-  shrink: 'takes back nothing that a volume has grown',
-  liveMove: 'is not there for a running guest on another host',
-};
+import type { Row } from '../change.ts';
+import { invalid } from '../violation.ts';
 
 const ofType = statement((p: Values<{ poolIds: string[]; types: PoolType[] }>) =>
   from
@@ -40,7 +31,7 @@ export async function poolsMustBeAble(tx: Client, poolIds: unknown[], ability: k
   const among = poolIds.flatMap((id) => (typeof id === 'string' ? [id] : []));
   const [pool] = await ofType(tx, { poolIds: among, types: unable });
   if (pool)
-    throw new Problem('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${refusal[ability]}`, {
+    throw new Problem('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${inability[ability]}`, {
       resource: { kind: 'storagePool', id: pool.id },
     });
 }
@@ -54,4 +45,35 @@ export async function poolsOfInstanceMustBeAble(tx: Client, instanceId: string, 
     volumes.map(({ poolId }) => poolId),
     ability,
   );
+}
+
+const poolById = statement((p: Values<{ poolId: string; types: PoolType[] }>) =>
+  from
+    .selectFrom('storagePool as p')
+    .select(['p.id', 'p.storageClass'])
+    .where('p.id', '=', p.poolId)
+    .where((eb) => isAmong(eb.ref('p.type'), p.types)),
+);
+
+/**
+ * The only pool that a volume from that snapshot can be made in; null where it may be any. `field` is what the caller named the class by.
+ *
+ * @throws Problem INVALID_ARGUMENT when that pool is of another class
+ */
+export async function onlyPoolOf(
+  tx: Client,
+  snapshot: Row | undefined,
+  storageClass: unknown,
+  field: string,
+): Promise<string | null> {
+  const types = poolTypesWithout('cloneAcross');
+  if (!snapshot?.poolId || types.length === 0) return null;
+  const [pool] = await poolById(tx, { poolId: String(snapshot.poolId), types });
+  if (!pool) return null;
+  if (pool.storageClass !== storageClass)
+    throw invalid(
+      field,
+      `is of storage class ${String(storageClass)}; what is made from snapshot ${snapshot.id} lies beside it, in ${pool.storageClass}`,
+    );
+  return pool.id;
 }

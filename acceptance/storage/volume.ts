@@ -1,10 +1,11 @@
 import { findSpace } from '../../database/placement.ts';
+import { liveApart } from '../../database/pools.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { diskSlots } from '../../model/storage/volume.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { poolsMustBeAble } from './ability.ts';
+import { onlyPoolOf, poolsMustBeAble } from './ability.ts';
 import { acceptSize, typeAllows, typeIsOffered } from './size.ts';
 import { instanceOf, relatedInstance, stillAttachedTo } from './snapshot.ts';
 
@@ -27,7 +28,9 @@ async function create(accepting: Accepting): Promise<void> {
   row.sizeGib = sizeGib;
   row.architecture = from?.architecture ?? null;
   const imageId = source.imageId ?? null;
-  const need = { id: row.id, sizeGib, poolId: null, storageClass: String(type?.storageClass), imageId };
+  const storageClass = String(type?.storageClass);
+  const onlyPoolId = source.snapshotId ? await onlyPoolOf(tx, from, storageClass, 'volumeTypeId') : null;
+  const need = { id: row.id, sizeGib, poolId: null, onlyPoolId, storageClass, imageId };
   accepting.placement = await findSpace(tx, String(input.zoneId), need);
 }
 
@@ -69,6 +72,16 @@ async function refuseFullSlots(tx: Accepting['tx'], instanceId: string): Promise
     });
 }
 
+/** One that came to be so meanwhile is refused by the database. */
+async function refuseApart(tx: Accepting['tx'], volumeId: string, instanceId: string): Promise<void> {
+  if ((await liveApart(tx, { volumeId, instanceId })).length > 0)
+    throw new Problem(
+      'INVALID_STATE',
+      `volume ${volumeId} is on the disks of one host, and instance ${instanceId} is on another host, or has a volume there`,
+      { resource: { kind: 'instance', id: instanceId } },
+    );
+}
+
 export const volumeHooks: Hooks = {
   'volume.create': {
     references(input) {
@@ -88,6 +101,7 @@ export const volumeHooks: Hooks = {
       const instance = references.get(`instance/${String(input.instanceId)}`);
       await refuseFullSlots(tx, String(input.instanceId));
       if (instance?.zoneId !== row.zoneId) throw invalid('instanceId', 'is in another zone');
+      await refuseApart(tx, row.id, String(input.instanceId));
     },
   },
   'volume.detach': {

@@ -7,6 +7,7 @@ import { refuse, tryAgain } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { holdsNothing, isDead, isUnreachable, noteReached, unlessDead } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
+import type { DiskAccess } from '../storage/drivers/driver.ts';
 import { diskAccess } from '../storage/drivers/index.ts';
 import { diskOf, seedOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
@@ -116,6 +117,14 @@ const reasonOf = ({ state, reason }: DomainStatus): string =>
 const isUndecided = (here: DomainStatus, there: DomainStatus): boolean =>
   (alive(here) && there.state === 'running') ||
   (!alive(here) && there.state === 'paused' && there.reason === 'migration');
+
+/** How a host opens the disks of an instance that is on its way to it. */
+const accessTo = async (world: World, instanceId: string, hostId: string): Promise<DiskAccess> =>
+  diskAccess(
+    world,
+    hostId,
+    (await volumesOf(world, instanceId)).map((volume) => volume.pool),
+  );
 
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
@@ -231,7 +240,7 @@ export const hypervisor = (world: World) => ({
         instanceId,
         {
           targetAddress: peerAddress(host.address),
-          access: await diskAccess(world, targetHostId),
+          access: await accessTo(world, instanceId, targetHostId),
           bandwidthBytesPerSec: bandwidthBytesPerSec ?? limits.bandwidthBytesPerSec,
           autoConverge: limits.autoConverge,
         },
@@ -275,7 +284,7 @@ export const hypervisor = (world: World) => ({
           instanceId,
           {
             targetAddress: peerAddress(home.address),
-            access: await diskAccess(world, hostId),
+            access: await accessTo(world, instanceId, hostId),
             bandwidthBytesPerSec: null,
             autoConverge: true,
           },

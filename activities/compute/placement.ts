@@ -27,8 +27,8 @@ import {
   imagesOf,
   noCapacity,
   poolsOf,
-  reachingClusters,
-  runningClusters,
+  reachOf,
+  runningHosts,
 } from '../../database/placement.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isOutOfRoom } from '../../database/uniqueness.ts';
@@ -36,6 +36,8 @@ import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { mustAnswer } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
+import { mustBeAble } from '../storage/drivers/index.ts';
+import { poolOf } from '../storage/pool.ts';
 import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
 
@@ -106,7 +108,7 @@ async function placing<T>(database: Database, context: StepContext, body: (tx: C
   }
 }
 
-export const placement = ({ database }: World) => ({
+export const placement = (world: World, { database } = world) => ({
   /** A host for the instance and a pool for each of its volumes that has none yet. */
   reserve: step({
     system: 'placement',
@@ -122,15 +124,13 @@ export const placement = ({ database }: World) => ({
         if (!hostId) {
           const pools = await poolsOf(tx, need.zoneId, imagesOf(volumes));
           const only = requestedHostId ?? null;
-          const clusterIds = await runningClusters(tx, need, reachingClusters(pools, volumes));
-          const eligible = { clusterIds, only, except: null };
+          const eligible = { ...(await runningHosts(tx, need, reachOf(pools, volumes))), only, except: null };
           const preferred = only ?? need.lastHostId;
           let host = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
           if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
           if (!host) return noCapacity(tx, need, eligible);
-          const { clusterId } = host;
           hostId = host.hostId;
-          const chosen = choosePools(pools, volumes, clusterId);
+          const chosen = choosePools(pools, volumes, host);
           const unplaced = volumes.filter((volume) => !volume.poolId);
           await place(tx, {
             instanceId,
@@ -201,10 +201,16 @@ export const placement = ({ database }: World) => ({
         await mustAnswer(tx, source);
         if (hostId === source)
           throw refuse('INVALID_ARGUMENT', `instance ${instanceId} already runs on host ${hostId}`);
+        for (const { poolId } of need.volumes) mustBeAble(await poolOf(world, poolId), 'liveMove');
         const [claimed] = await otherClaimOf(tx, { instanceId, operationId, hostId: source });
         if (claimed) return { sourceHostId: source, targetHostId: claimed.hostId };
         const [home] = await machineOf(tx, { hostId: source });
-        const eligible = { clusterIds: home ? [home.clusterId] : [], only: hostId ?? null, except: source };
+        const eligible = {
+          clusterIds: home ? [home.clusterId] : [],
+          hostIds: [],
+          only: hostId ?? null,
+          except: source,
+        };
         const target = (await takeHost(tx, operationId, need, eligible))?.hostId;
         if (!target) return noCapacity(tx, need, eligible);
         const [there] = await machineOf(tx, { hostId: target });
@@ -256,7 +262,7 @@ export const placement = ({ database }: World) => ({
         const [volume] = await lockPlacedVolume(tx, { volumeId });
         if (!volume) throw refuse('NOT_FOUND', `volume ${volumeId} is gone`);
         const pools = await poolsOf(tx, volume.zoneId, imagesOf([volume]));
-        reachingClusters(pools, [volume]);
+        reachOf(pools, [volume]);
         const poolId = choosePools(pools, [volume], null)?.get(volumeId);
         if (!poolId)
           throw refuse('NO_CAPACITY', `no pool of storage class ${volume.storageClass} has ${volume.sizeGib} GiB free`);

@@ -168,7 +168,7 @@ export const images = (world: World) => ({
         },
       } as const;
       const pool = await poolOf(world, poolId);
-      const agent = await poolAgent(world, hostId, poolId);
+      const agent = await poolAgent(world, hostId, pool);
       await driverOf(pool).importImage(agent, pool, imageId, { id: importTask(operationId, input), source, signal });
       await importedCopy(world.database.pool, { imageId, poolId, operationId });
     },
@@ -179,7 +179,7 @@ export const images = (world: World) => ({
       const [caching] = await isCaching(world.database.pool, own);
       if (!caching) return;
       const pool = await poolOf(world, poolId);
-      const agent = await poolAgent(world, hostId, poolId);
+      const agent = await poolAgent(world, hostId, pool);
       const task = { id: importTask(operationId, input), operationId };
       // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
       if (await driverOf(pool).cancelImport(agent, pool, imageId, task)) {

@@ -54,7 +54,7 @@ async function removeOwn(
   const own = { imageId, poolId, operationId };
   try {
     const pool = await poolOf(world, poolId);
-    const agent = await poolAgent(world, hostId, poolId);
+    const agent = await poolAgent(world, hostId, pool);
     await driverOf(pool).ensureAbsent(agent, pool, { of: 'image', id: imageId }, { signal, timeoutMs: 600_000 });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'INVALID_STATE') throw error;

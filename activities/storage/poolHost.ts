@@ -11,9 +11,10 @@ async function firstThatAnswers(
   hostId: string,
   another: (tried: string[]) => Promise<string | null>,
   what: string,
+  first: string = hostId,
 ): Promise<HostInStep> {
   const tried: string[] = [];
-  for (let next = hostId; ; ) {
+  for (let next = first; ; ) {
     try {
       return await world.anyHost(next, hostId);
     } catch (error) {
@@ -26,13 +27,21 @@ async function firstThatAnswers(
   }
 }
 
-/** The host at hand while it answers, else any other that reaches the pool. Asked anew at each attempt of a step, and by its undo. */
-export const poolAgent = (world: World, hostId: string, poolId: string): Promise<HostInStep> =>
+/**
+ * The host at hand while it answers, else any other that reaches the pool; of one on the disks of a single host, that one. Asked anew at each
+ * attempt of a step, and by its undo.
+ */
+export const poolAgent = (
+  world: World,
+  hostId: string,
+  pool: { id: string; hostId: string | null },
+): Promise<HostInStep> =>
   firstThatAnswers(
     world,
     hostId,
-    (tried) => hostReaching(world.database.pool, poolId, tried),
-    `storage pool ${poolId}`,
+    (tried) => hostReaching(world.database.pool, pool.id, tried),
+    `storage pool ${pool.id}`,
+    pool.hostId ?? hostId,
   );
 
 /** The same for the administration of a storage cluster, which any host of its zone can do. */

@@ -47,13 +47,13 @@ export async function takeSnapshot(
   if (running) mustBeAble(pool, 'snapshotInUse');
   const { id, projectId, revision, volumeId } = snapshot;
   const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
-  const agent = await poolAgent(world, hostId, pool.id);
+  const agent = await poolAgent(world, hostId, pool);
   await driverOf(pool).ensureSnapshot(agent, pool, volumeId, { name: snapshotName(id), tags });
 }
 
 export async function removeSnapshot(world: World, { snapshotId, hostId }: OnHost): Promise<void> {
   const { snapshot, pool } = await find(world, snapshotId);
-  const agent = await poolAgent(world, hostId, pool.id);
+  const agent = await poolAgent(world, hostId, pool);
   await driverOf(pool).ensureSnapshotAbsent(agent, pool, snapshot.volumeId, snapshotName(snapshotId));
 }
 

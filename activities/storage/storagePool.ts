@@ -30,11 +30,12 @@ const livingWhereItGoes = statement((p: Values<{ id: string }>) =>
     .limit(1),
 );
 
-const reachingHosts = statement((p: Values<{ clusterIds: string[] }>) =>
+const reachingHosts = statement((p: Values<{ clusterIds: string[]; hostId: string | null }>) =>
   from
     .selectFrom('host')
     .select('id')
     .where((eb) => isAmong(eb.ref('clusterId'), p.clusterIds))
+    .where((eb) => eb.or([eb(eb.cast<string | null>(eb.val(p.hostId), 'uuid'), 'is', null), eb('id', '=', p.hostId)]))
     .where('connection', '=', 'connected')
     .where('state', 'in', servingStates)
     .where('deletedAt', 'is', null)
@@ -80,7 +81,7 @@ export const storagePools = (world: World) => {
             blockers: [{ kind: 'volume', id: volume.id }],
           });
         const record = await find(storagePoolId);
-        const hosts = await reachingHosts(pool, { clusterIds: record.clusterIds });
+        const hosts = await reachingHosts(pool, { clusterIds: record.clusterIds, hostId: record.hostId });
         const hostId = hosts[0]?.id ?? (await driverOf(record).administrator(world, record));
         if (!hostId)
           throw refuse('PRECONDITION_FAILED', 'no host of the zone is connected: one must work on the storage pool');
@@ -142,7 +143,7 @@ export const storagePools = (world: World) => {
         const { cancellationSignal: signal } = Context.current();
         const record = await find(storagePoolId);
         const driver = driverOf(record);
-        const agent = await poolAgent(world, hostId, storagePoolId);
+        const agent = await poolAgent(world, hostId, record);
         for (const id of await driver.cachedImages(agent, record))
           await driver.ensureAbsent(agent, record, { of: 'image', id }, { signal, timeoutMs: 600_000 });
         await forgetCopies(pool, { poolId: storagePoolId });

@@ -68,7 +68,7 @@ export async function oneOf(world: World, volumeId: string): Promise<VolumeRow> 
 
 /** A volume's driver, and whoever does the work on its pool. */
 async function workOn(world: World, hostId: string, { pool }: VolumeRow): Promise<[StorageDriver, HostInStep]> {
-  return [driverOf(pool), await poolAgent(world, hostId, pool.id)];
+  return [driverOf(pool), await poolAgent(world, hostId, pool)];
 }
 
 async function originOf(world: World, { source }: VolumeRow): Promise<Origin | null> {

@@ -17,7 +17,7 @@
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, statfs } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Problem } from '../problem.ts';
-import type { FileAddress, FileInventory, FileRoot } from '../protocol/files.ts';
+import { type FileAddress, type FileInventory, type FileRoot, LAYERS_MAX } from '../protocol/files.ts';
 import type { Calls, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { importInto, makeSeed } from './images.ts';
@@ -75,6 +75,23 @@ export async function backingName(path: string): Promise<string | undefined> {
   } finally {
     await file.close();
   }
+}
+
+/** Refuses another layer above a file that has as many below it as there may be. */
+async function refuseHigher(path: string, what: string): Promise<void> {
+  let layers = 1;
+  for (let at = path; ; layers++) {
+    const below = await backingName(at);
+    if (below === undefined) break;
+    // Volumes are cloned from images, and images from nothing.
+    const beside = join(at, '..', below);
+    at = (await exists(beside)) ? beside : join(at, '../../images', below);
+  }
+  if (layers > LAYERS_MAX)
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `${what} would have more than ${LAYERS_MAX} layers below it, snapshots and what it was cloned from: delete snapshots that are not needed any more`,
+    );
 }
 
 const virtualBytes = async (path: string): Promise<number> =>
@@ -287,6 +304,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       : { path: join(await inFolder(poolId, folderOf[of]), `${id}.qcow2`), format: 'qcow2' };
 
   return {
+    directory,
     /** Where a guest's disk is, and what is in it. */
     pathOf,
 
@@ -350,6 +368,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       const path = join(folder, '..', below.folder, below.name);
       if (!(await isFile(path)) || !(await tagsOf(path)))
         throw new Problem('NOT_FOUND', `storage pool ${poolId} has no ${below.folder}/${below.name}`);
+      await refuseHigher(path, `volume ${id}`);
       const least = await virtualBytes(path);
       if (sizeGib * GIB < least)
         throw new Problem('INVALID_ARGUMENT', `${sizeGib} GiB is less than the ${least} bytes of ${below.name}`);
@@ -382,6 +401,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       if (!(await isFile(below))) {
         if (!(await isFile(own))) throw new Problem('NOT_FOUND', `storage pool ${poolId} has no volume ${id}`);
         await refuseOpen(own);
+        if (snapshot.startsWith('snap-')) await refuseHigher(own, `volume ${id}`);
         await claim(below, tags);
         await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(own));
         await rename(own, below);

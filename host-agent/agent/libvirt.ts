@@ -96,6 +96,7 @@ export const MIGRATE = {
   peerToPeer: 2,
   persistDestination: 8,
   undefineSource: 16,
+  unsafe: 512,
   abortOnError: 4096,
   autoConverge: 8192,
   tls: 65536,

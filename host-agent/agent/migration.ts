@@ -2,7 +2,7 @@ import { isIPv6 } from 'node:net';
 import { Problem } from '../problem.ts';
 import type { DomainStatus, Tasks } from '../protocol.ts';
 import { type DomainContext, findOwn, requireOwn, statusOf } from './domains.ts';
-import { withCephUsers } from './domainXml.ts';
+import { parseDisks, withCephUsers } from './domainXml.ts';
 import { PKI } from './hypervisor.ts';
 import { type Domain, isNoDomain, LIBVIRT_CODE, LibvirtError, type LibvirtSession, MIGRATE } from './libvirt.ts';
 import { exists } from './paths.ts';
@@ -22,7 +22,7 @@ const OPERATION_MIGRATION_OUT = 5;
 const NO_JOB = 0;
 
 /**
- * Moves a running domain to another host, memory only: its disks are in Ceph. libvirtd talks to libvirtd over TLS, and so does
+ * Moves a running domain to another host, memory only: its disks stay where they are, and both hosts reach them. libvirtd talks to libvirtd over TLS, and so does
  * QEMU to QEMU. Post-copy is never used: a cut would lose the guest.
  */
 export async function migrate(context: DomainContext, input: Input, task: TaskContext): Promise<Result> {
@@ -99,7 +99,7 @@ function completedJob(context: DomainContext, id: string) {
 }
 
 async function perform(context: DomainContext, domain: Domain, input: Input, task: TaskContext): Promise<void> {
-  const { targetAddress, cephUsers, bandwidthBytesPerSec, autoConverge } = input;
+  const { targetAddress, cephUsers, sharedPools = [], bandwidthBytesPerSec, autoConverge } = input;
   const target = isIPv6(targetAddress) ? `[${targetAddress}]` : targetAddress;
   const session = await context.libvirt.session();
   const [running, kept] = await Promise.all([session.xml(domain, 'movingNow'), session.xml(domain, 'movingConfig')]);
@@ -119,7 +119,8 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     MIGRATE.undefineSource |
     MIGRATE.abortOnError |
     MIGRATE.tls |
-    (autoConverge ? MIGRATE.autoConverge : 0);
+    (autoConverge ? MIGRATE.autoConverge : 0) |
+    ((await hasOnlySharedDisks(context, running, sharedPools)) ? MIGRATE.unsafe : 0);
   const uri = `qemu+tls://${target}/system?pkipath=${PKI}`;
   task.signal.throwIfAborted();
   try {
@@ -131,6 +132,21 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     }
     throw error;
   }
+}
+
+/**
+ * Whether the guest has files, and the target has all of them. libvirt lets a guest with files go only where it knows the file system for a shared
+ * one: NFS, CephFS and some more, but neither a bind mount nor a name that is new to it. So it is told not to look (VIR_MIGRATE_UNSAFE), where it is
+ * known better: whoever asked has made sure that the pool's mark is in the target's directory, and here it is in this one. The other thing that libvirt
+ * would look at, a cache that the target does not see, no disk has (`diskXml`). Of a guest with any other disk libvirt decides, and refuses.
+ */
+async function hasOnlySharedDisks({ files }: DomainContext, xml: string, poolIds: string[]): Promise<boolean> {
+  const roots = await Promise.all(poolIds.map((id) => files.directory(id)));
+  const written = parseDisks(xml).filter((disk) => !/<readonly\s*\/>/.test(disk.xml));
+  const ofType = (type: string) =>
+    written.filter((disk) => new RegExp(`^<disk [^>]*\\btype=['"]${type}['"]`).test(disk.xml));
+  const shared = ofType('file').filter(({ source }) => roots.some((root) => source.startsWith(`${root}/`)));
+  return shared.length > 0 && shared.length + ofType('network').length === written.length;
 }
 
 /** The target's QEMU opens the disks with the target's rights. */

@@ -27,6 +27,12 @@ const count = Type.Integer({ minimum: 0 });
 
 const room = { totalBytes: count, usedBytes: count };
 
+/**
+ * As many files lie below one at most, snapshots and what it was cloned from. A guest opens all of them, and reads what it has not written from
+ * the first that has it: each costs memory and time. libvirt follows no more than 200.
+ */
+export const LAYERS_MAX = 64;
+
 /** All that a pool holds, for the auditor and the tests. */
 const inventory = {
   files: Type.Array(
@@ -53,7 +59,7 @@ export const calls = {
   'files.status': question(pool, room),
 
   'files.ensureVolume': change({ ...volume, sizeGib, tags }),
-  /** Reads what it does not have from the image or the snapshot, which stays as long as it does. */
+  /** Reads what it does not have from the image or the snapshot, which stays as long as it does. NOT_SUPPORTED above LAYERS_MAX others. */
   'files.ensureClone': change({
     ...volume,
     from: Type.Union([object({ image: uuid }), object({ volume: uuid, snapshot })]),
@@ -64,6 +70,7 @@ export const calls = {
   'files.ensureAbsent': change({ ...file, onlyOperation: Type.Optional(word) }, {}, everyCluster),
   /** INVALID_STATE while a guest, on whatever host, has it open; so do all that follow. */
   'files.ensureSize': change({ ...volume, sizeGib, allowShrink: Type.Boolean() }),
+  /** NOT_SUPPORTED above LAYERS_MAX others; one that is for safety alone may be above them. */
   'files.ensureSnapshot': change({ ...volume, snapshot, tags }),
   /** Its layer is joined with what came after it as soon as nothing else lives on it and no guest has it open. */
   'files.ensureSnapshotAbsent': change({ ...volume, snapshot }, {}, everyCluster),

@@ -1,6 +1,6 @@
 import * as Type from 'typebox';
 import { change } from './call.ts';
-import { byId, domain, domainStatus, ipAddress, name, orNull } from './fields.ts';
+import { byId, domain, domainStatus, ipAddress, name, orNull, uuid } from './fields.ts';
 
 const count = Type.Integer({ minimum: 0 });
 
@@ -16,13 +16,14 @@ export const calls = {
 export const tasks = {
   /**
    * Live migration over libvirt's TLS to another agent's host; cancelling it leaves the guest running here. `cephUsers` are the
-   * target's own, by storage cluster: each host opens images as itself.
+   * target's own, by storage cluster: each host opens images as itself. `sharedPools` are pools of files whose directory the target has, too.
    */
   'domain.migrate': change(
     {
       ...domain,
       targetAddress: ipAddress,
       cephUsers: byId(name),
+      sharedPools: Type.Optional(Type.Array(uuid)),
       bandwidthBytesPerSec: orNull(Type.Integer({ minimum: 1 })),
       autoConverge: Type.Boolean(),
     },

@@ -56,6 +56,9 @@ const ownLayers = ['/etc', '/var', '/usr/local', '/opt', '/srv'] as const;
 /** Directories of the host that show nothing of the machine's. Plain ones, unlike the layers: tests may remove a log from outside. */
 const ownDirectories = ['/root', '/var/log'] as const;
 
+/** The same directory on every host. */
+export const sharedDirectory = '/srv/shared';
+
 /** The lab's SSH key, once per home. Each host lets it in as root. */
 export async function ensureSshKey(paths: LabPaths): Promise<void> {
   if (existsSync(`${paths.privateKey}.pub`)) return;
@@ -197,6 +200,7 @@ async function prepareFiles(paths: LabPaths, host: HostNumber): Promise<void> {
     mkdirSync(layer(own), { recursive: true });
     mkdirSync(layer(`work${own}`), { recursive: true });
   }
+  mkdirSync(join(paths.root, 'shared'), { recursive: true });
   mkdirSync(layer('own/root/.ssh'), { recursive: true, mode: 0o700 });
   mkdirSync(layer('own/var/log'), { recursive: true });
   if (!existsSync(layer('etc/machine-id'))) write('etc/machine-id', `${randomUUID().replaceAll('-', '')}\n`);
@@ -343,6 +347,9 @@ done
 for own in ${ownDirectories.join(' ')}; do mount --bind "$root/own$own" "$own"; done
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+# What several hosts see at the same path, as they would a file system of a cluster.
+mkdir -p ${sharedDirectory}
+mount --bind "$root/../../shared" ${sharedDirectory}
 mkdir -p /run/lock /run/libvirt /run/openvswitch /run/ovn /run/ceph
 # A /dev/kvm without the processor's own virtualization accepts guests and then hangs them. It has to look inaccessible: with /dev/null in
 # its place libvirt takes its cached capabilities for stale and probes QEMU for seconds at every call.

@@ -16,6 +16,17 @@ export interface PoolCan {
   liveMove: boolean;
 }
 
+/** What is said of a type without the ability. */
+export const inability: Record<keyof PoolCan, string> = {
+  snapshot: 'takes no snapshots',
+  snapshotInUse: 'takes no snapshots of volumes whose guest runs: stop it first',
+  clone: 'makes no volumes from images or snapshots',
+  cloneAcross: 'makes no volumes from snapshots in another pool',
+  growInUse: 'grows no volume that is in use',
+  shrink: 'takes back nothing that a volume has grown',
+  liveMove: 'is not there for a running guest on another host',
+};
+
 const files: PoolCan = {
   snapshot: true,
   snapshotInUse: false,
@@ -40,6 +51,8 @@ export const poolTypes = {
       liveMove: true,
     } as PoolCan,
   },
+  /** Files in a directory of one host, on its own disks. */
+  local: { can: { ...files, liveMove: false } },
   /** Files in a directory that every host of the clusters has at the same path, mounted by whoever runs the hosts. */
   sharedMount: { can: files },
   /** Files on an export of NFS, which the hosts mount themselves. */

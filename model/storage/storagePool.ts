@@ -19,6 +19,9 @@ export const storagePool = kind({
     storageClusterId: ref('storageCluster', 'create', { description: 'Of a pool of type rbd, where it is needed' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     clusterIds: refs('cluster', 'create!'),
+    hostId: ref('host', 'create', {
+      description: 'Of a pool of type local, where it is needed: what lies in it is of use on this host alone',
+    }),
     pool: field(
       Type.String({
         pattern: pattern(
@@ -49,11 +52,11 @@ export const storagePool = kind({
             'must be an absolute path of letters, digits, underscores, dots and hyphens, in which no name begins with a dot',
           ),
           maxLength: 1024,
-          description: 'The directory: on every host, or as the server exports it',
+          description: 'The directory: on the host, on every host, or as the server exports it',
         }),
       }),
       'create',
-      { description: 'Where the files of a pool of type sharedMount or nfs are' },
+      { description: 'Where the files of a pool of type local, sharedMount or nfs are' },
     ),
     storageClass: field(Type.String({ pattern: className }), 'create!', {
       description: 'fast, flow, bulk, or your own',

@@ -7,6 +7,7 @@ import { claimCopy } from '../../activities/storage/imageCache.ts';
 import { storagePools } from '../../activities/storage/storagePool.ts';
 import { volumeRecords } from '../../activities/storage/volume.ts';
 import type { World } from '../../activities/world.ts';
+import { transaction } from '../../database/database.ts';
 import { choosePools, type Pool } from '../../database/placement.ts';
 import { type Scene, setScene } from '../support/scene.ts';
 
@@ -244,11 +245,67 @@ test('of several that want the room of hosts at once, as many get it as hosts ha
   }
 });
 
+/** A pool on the disks of each of the two hosts. */
+async function localPools(): Promise<string[]> {
+  const own = { type: 'local', storageClusterId: null, pool: null, source: { path: '/srv' } };
+  const pools = [];
+  for (const hostId of [scene.ids.host, scene.ids.otherHost])
+    pools.push(...(await copies('storagePool', scene.ids.storagePool, { ...own, hostId }, 1)));
+  return pools;
+}
+
+test('of several that bring volumes on the disks of two hosts to one instance at once, those of one host do', async () => {
+  for (let round = 0; round < rounds; round++) {
+    await scene.reset();
+    const free = { instanceId: null, deviceIndex: null };
+    const ids: (string | undefined)[] = [];
+    const pools = await localPools();
+    for (const poolId of pools)
+      ids.push(...(await copies('volume', scene.ids.volume, { ...free, poolId }, atOnce / 2)));
+    await scene.stage.query(`UPDATE "instance" SET "hostId" = NULL WHERE id = $1`, [scene.ids.instance]);
+    const attach = (index: number) =>
+      transaction(scene.database, async (tx) => {
+        await tx.query(`SELECT set_config('belay.operation', 'migration', true)`);
+        await tx.query(`UPDATE "volume" SET "instanceId" = $2, "deviceIndex" = $3 WHERE id = $1`, [
+          ids[index],
+          scene.ids.instance,
+          index + 2,
+        ]);
+      });
+    expect(await race(attach)).toEqual({ done: atOnce / 2, INVALID_STATE: atOnce / 2 });
+    const { rows } = await scene.stage.query(
+      `SELECT DISTINCT "poolId" FROM "volume" WHERE "instanceId" = $1 AND "poolId" = ANY($2)`,
+      [scene.ids.instance, pools],
+    );
+    expect(rows.length).toBe(1);
+  }
+});
+
+test('an instance with a volume on the disks of a host comes to that host, and to no other', async () => {
+  await scene.reset();
+  const [here, there] = await localPools();
+  await scene.stage.query(`UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [scene.ids.attached, here]);
+  await scene.stage.query(`DELETE FROM "hostClaim"`);
+  await scene.stage.query(`UPDATE "instance" SET "hostId" = NULL, "lastHostId" = $2 WHERE id = $1`, [
+    scene.ids.instance,
+    scene.ids.otherHost,
+  ]);
+  const instanceId = String(scene.ids.instance);
+  const asked = { instanceId, requestedHostId: String(scene.ids.otherHost) };
+  expect(await ended(does(placement(world).reserve, asked))).toBe('NO_CAPACITY');
+  expect(await does(placement(world).reserve, { instanceId })).toMatchObject({ hostId: scene.ids.host });
+  expect(await ended(does(placement(world).reserveMove, { instanceId }))).toBe('NOT_SUPPORTED');
+  await scene.stage.query(`UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [scene.ids.volume, there]);
+  const volumeId = String(scene.ids.volume);
+  expect(await ended(does(volumeRecords(world).reserveSlot, { volumeId, instanceId }))).toBe('INVALID_STATE');
+});
+
 test('volumes of one instance are placed with the room that those before them take', () => {
   const pool = (id: string, freeGib: number, copyGib: Record<string, number> = {}): Pool => ({
     id,
     storageClass: 'ssd',
     clusterIds: ['c'],
+    hostId: null,
     freeGib,
     open: true,
     copyGib,
@@ -261,7 +318,7 @@ test('volumes of one instance are placed with the room that those before them ta
     imageId,
   });
   const chosen = (pools: Pool[], ...volumes: ReturnType<typeof volume>[]) => {
-    const found = choosePools(pools, volumes, 'c');
+    const found = choosePools(pools, volumes, { clusterId: 'c', hostId: null });
     return found && Object.fromEntries(found);
   };
   expect(chosen([pool('a', 10)], volume('x', 5), volume('y', 5))).toEqual({ x: 'a', y: 'a' });

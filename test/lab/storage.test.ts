@@ -1,4 +1,4 @@
-/** What only a real Ceph and a real machine can show: chains of snapshots and clones, many disks, a raw image on its way. */
+/** Every type of pool under real guests; and what only a real Ceph can show: chains of snapshots and clones, many disks, a raw image on its way. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,9 +6,11 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type ApiError, type OperationView, openApi, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
+import { sharedDirectory } from '../../lab/real/host.ts';
 import { type Inventory, openInventory } from '../../lab/real/inventory.ts';
 import { attachLab, type Lab } from '../../lab/real/lab.ts';
 import { serialUntil } from '../../lab/serial.ts';
+import { storageSuite } from '../support/storage.ts';
 import { inGuest } from './guest.ts';
 
 const { home, apiUrl, token, cloud: provisioned } = inject('lab');
@@ -21,8 +23,12 @@ let inventory: Inventory;
 beforeAll(async () => {
   lab = await attachLab(home);
   inventory = await openInventory(home);
+  await lab.execHost(1, ['mkdir', '-p', ...Object.values(directory)]);
 });
-afterAll(() => inventory?.close());
+afterAll(async () => {
+  await lab?.execHost(1, ['rmdir', ...Object.values(directory)]);
+  await inventory?.close();
+});
 
 const act = (plural: string, id: string, verb: string, body: unknown = {}): Promise<OperationView> =>
   tenant.done('POST', `/v1/${plural}/${id}/actions/${verb}`, body);
@@ -43,6 +49,35 @@ const inCeph = async (): Promise<string[]> => {
 const deploy = (name: string, more: Record<string, unknown> = {}): Promise<Resource> =>
   make(tenant, 'instances', instanceBody(cloud, name, more));
 const booted = (id: string): Promise<string> => serialUntil(tenant, id, /READY .*(?=\r?\n)/, 180_000);
+
+const numberOf = (hostId: unknown): number => cloud.hosts.findIndex((host) => host.id === hostId) + 1;
+/** Where the files of a pool are, as host 1 sees them. */
+const directory = { local: '/srv/suite', sharedMount: `${sharedDirectory}/suite`, nfs: `${sharedDirectory}/export` };
+
+storageSuite({
+  admin,
+  cloud,
+  bodies: {
+    rbd: { pool: 'suite', replicas: 1, failureDomain: 'osd', storageClusterId: cloud.storageCluster.id },
+    local: { source: { path: directory.local }, hostId: cloud.hosts[0]?.id },
+    sharedMount: { source: { path: directory.sharedMount } },
+    nfs: { source: { server: 'server.example.net', path: directory.nfs } },
+  },
+  standsFor: { nfs: 'a bind mount in place of the mount of an export' },
+  booted: (id, times) =>
+    serialUntil(tenant, id, (text) => text.match(/READY .*(?=\r?\n)/g)?.[times - 1] ?? null, 180_000),
+  async inside(id, command) {
+    const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
+    const { code, output } = await inGuest(lab, numberOf(hostId), id, command);
+    if (code !== 0) throw new Error(`${command}: ${output}`);
+    return output;
+  },
+  async left(type) {
+    if (type === 'rbd') return Object.keys((await inventory.read()).ceph.pools).filter((name) => name === 'suite');
+    const { stdout } = await lab.execHost(1, ['find', directory[type], '-mindepth', '1']);
+    return stdout.split('\n').filter((path) => path !== '');
+  },
+});
 
 test('chains of snapshots and clones can be taken down in any order that is accepted, and leave nothing in Ceph', async () => {
   const before = await inCeph();
@@ -85,8 +120,8 @@ test('a guest has 26 disks, attached while it runs, and finds each', async () =>
   const disks: Resource[] = [];
   for (let count = 0; count < 25; count++) disks.push(await volume({ sizeGib: 1 }));
   for (const disk of disks) await act('volumes', disk.id, 'attach', { instanceId: id });
-  const number = cloud.hosts.findIndex((host) => host.id === hostId) + 1;
-  const seen = async (): Promise<string> => (await inGuest(lab, number, id, 'cat /sys/block/*/serial; true')).output;
+  const seen = async (): Promise<string> =>
+    (await inGuest(lab, numberOf(hostId), id, 'cat /sys/block/*/serial; true')).output;
   const serials = disks.map((disk) => disk.id.replaceAll('-', '').slice(0, 20));
   const missing = async (): Promise<string[]> => {
     const output = await seen();

@@ -26,8 +26,12 @@ async function removeVolume(id: string): Promise<void> {
   await tenant.done('POST', `/v1/volumes/${id}/actions/expunge`, {});
 }
 
-const volume = (name: string): Promise<{ id: string }> =>
-  make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId: cloud.volumeTypes[1]?.id, sizeGib: 2 });
+/** Of which type a volume is: in a pool of Ceph, or in one of files. */
+type VolumeType = () => string | undefined;
+const inCeph: VolumeType = () => cloud.volumeTypes[1]?.id;
+
+const volume = (name: string, type = inCeph): Promise<{ id: string }> =>
+  make(tenant, 'volumes', { name, zoneId: cloud.zone.id, volumeTypeId: type(), sizeGib: 2 });
 
 /** A create whose target's id is chosen here, so that a fault can be laid for it beforehand. */
 const creation =
@@ -63,9 +67,10 @@ const onVolume =
     verb: string,
     body: (id: string) => Promise<Record<string, unknown>> = async () => ({}),
     before: (id: string) => Promise<unknown> = async () => {},
+    type = inCeph,
   ) =>
   async (name: string) => {
-    const { id } = await volume(name);
+    const { id } = await volume(name, type);
     await before(id);
     const input = await body(id);
     return verb === 'delete'
@@ -151,6 +156,15 @@ const pool = (name: string): Record<string, unknown> => ({
   storageClusterId: cloud.storageCluster.id,
   clusterIds: [cloud.cluster.id],
 });
+const poolOfFiles = (name: string): Record<string, unknown> => ({
+  name,
+  type: 'sharedMount',
+  storageClass: 'files',
+  source: { path: `/srv/${name.replace(/\W+/g, '-')}` },
+  clusterIds: [cloud.cluster.id],
+});
+let filesTypeId: string | undefined;
+const inFiles: VolumeType = () => filesTypeId;
 /** With the copy of an image that nothing lives on any more. */
 async function poolWithCopy(name: string): Promise<{ id: string }> {
   const storageClass = `copy${spare++}`;
@@ -624,10 +638,97 @@ const variants: Subject[] = [
   },
 ];
 
+const rootInFiles = () => ({ rootVolume: { volumeTypeId: inFiles() } });
+const throwAway = (id: string): Promise<unknown> => tenant.done('DELETE', `/v1/volumes/${id}`);
+
+/** The steps that are another driver's where the pool is one of files. */
+const onFiles: Subject[] = [
+  {
+    type: 'storagePool.create',
+    operator: true,
+    prepare: creation('storage-pools', poolOfFiles),
+    clean: removeByOperator('storage-pools'),
+    of: ['storagePools.make', 'storagePools.connectHost'],
+  },
+  {
+    type: 'storagePool.delete',
+    operator: true,
+    prepare: deletion('storage-pools', (name) => make(admin, 'storage-pools', poolOfFiles(name))),
+    clean: removeIfThere('storage-pools'),
+    of: ['storagePools.remove', 'storagePools.disconnectHost'],
+  },
+  {
+    type: 'instance.create',
+    prepare: creation('instances', async (name) =>
+      instanceBody(cloud, name, { ...rootInFiles(), source: { imageId: await uncachedImage(name) } }),
+    ),
+    clean: removeInstance,
+    keeps: true,
+    of: ['images.cache', 'volumes.make'],
+  },
+  {
+    type: 'instance.migrate',
+    prepare: (name: string) => onInstance('migrate', {}, undefined, rootInFiles())(name),
+    again: asItWas,
+    clean: removeInstance,
+    of: ['hypervisor.migrate'],
+  },
+  {
+    type: 'volume.resize',
+    prepare: onVolume('resize', async () => ({ sizeGib: 4 }), undefined, inFiles),
+    clean: removeVolume,
+    of: ['volumes.grow'],
+  },
+  {
+    type: 'volume.revert',
+    prepare: onVolume('revert', async (id) => ({ snapshotId: (await snapshotOf(id)).id }), undefined, inFiles),
+    again: asItWas,
+    clean: removeWithSnapshots,
+    of: ['volumes.takeSafetySnapshot', 'volumes.rollBack', 'volumes.dropSafetySnapshot'],
+  },
+  {
+    type: 'volume.delete',
+    prepare: onVolume('delete', undefined, undefined, inFiles),
+    clean: removeVolume,
+    of: ['volumes.trash'],
+  },
+  {
+    type: 'volume.recover',
+    prepare: onVolume('recover', undefined, throwAway, inFiles),
+    clean: removeVolume,
+    of: ['volumes.restore'],
+  },
+  {
+    type: 'volume.expunge',
+    prepare: onVolume('expunge', undefined, throwAway, inFiles),
+    clean: gone,
+    of: ['volumes.expunge'],
+  },
+  {
+    type: 'snapshot.create',
+    prepare: creation('snapshots', async (name) => ({ name, volumeId: (await volume('snapshots', inFiles)).id })),
+    clean: remove('snapshots'),
+    keeps: true,
+    of: ['snapshots.take'],
+  },
+  {
+    type: 'snapshot.delete',
+    async prepare() {
+      const { id } = await snapshotOf((await volume('snapshots', inFiles)).id);
+      return { targetId: id, method: 'DELETE', path: `/v1/snapshots/${id}` };
+    },
+    clean: gone,
+    of: ['snapshots.remove'],
+  },
+].map((subject) => ({ ...subject, variant: 'in a pool of files' }));
+
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
   await removeInstance((await instance('first')).id);
   await sharedVolume();
+  const { storageClass } = await make(admin, 'storage-pools', { ...poolOfFiles('files'), storageClass: 'proof' });
+  filesTypeId = (await admin.call('POST', '/v1/volume-types', { name: 'files', storageClass, visibility: 'public' }))
+    .id;
 });
 
 test('every action that is an operation has its place in this proof', () => {
@@ -651,7 +752,7 @@ function see(type: string, steps: Iterable<string>): void {
 }
 
 describe('every step of every workflow, under every fault', () => {
-  for (const subject of [...subjects, ...variants])
+  for (const subject of [...subjects, ...variants, ...onFiles])
     test(`${[subject.type, subject.variant].filter(Boolean).join(' ')} leaves the world as it was, or finishes`, async () => {
       const cases = casesOf(subject.type, subject.absent).filter(({ step }) => subject.of?.includes(step) ?? true);
       const wholly = subject.type.endsWith('.create') && !subject.keeps;

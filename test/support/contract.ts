@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AgentError, HostConnection, HostInStep } from '../../host-agent/connection.ts';
 import { misfit } from '../../host-agent/protocol/call.ts';
+import { LAYERS_MAX } from '../../host-agent/protocol/files.ts';
 import { CALLS, type CallName, type Calls, TASKS, type TaskName, type Tasks } from '../../host-agent/protocol.ts';
 import { type Inputs, rightInputs, type Subject, wrongInputs } from './protocolInputs.ts';
 
@@ -278,6 +279,17 @@ export function contract(open: () => Promise<Place>): void {
         tags: right['files.ensureVolume'].tags,
       });
       expect(parts).toEqual([]);
+
+      const high = { poolId: connecting.poolId, id: randomUUID() };
+      await here.call('files.ensureVolume', { ...right['files.ensureVolume'], ...high });
+      const layers = Array.from({ length: LAYERS_MAX + 1 }, () => ({ ...high, snapshot: `snap-${randomUUID()}` }));
+      const [over, ...allowed] = layers;
+      const { tags } = right['files.ensureSnapshot'];
+      for (const layer of allowed) await here.call('files.ensureSnapshot', { ...layer, tags });
+      const beyond = over && here.call('files.ensureSnapshot', { ...over, tags });
+      expect(await codeOf(Promise.resolve(beyond)), 'above as many as there may be').toBe('NOT_SUPPORTED');
+      for (const layer of allowed) await here.call('files.ensureSnapshotAbsent', layer);
+      await here.call('files.ensureExpunged', high);
 
       expect(await codeOf(here.call('files.ensurePoolAbsent', right['files.ensurePoolAbsent']))).toBe('INVALID_STATE');
       await twice('files.ensureSnapshotAbsent');

@@ -154,6 +154,7 @@ export function rightInputs({
       ...domain,
       targetAddress,
       cephUsers: { [storageClusterId]: user },
+      sharedPools: [],
       bandwidthBytesPerSec: null,
       autoConverge: true,
     },
@@ -164,9 +165,15 @@ export function rightInputs({
 }
 
 /** May be left out. */
-const optional = new Set(['projectId', 'onlyOperation', 'qos', 'readIops', 'writeIops', 'readBytesPerSec']).add(
-  'writeBytesPerSec',
-);
+const optional = new Set([
+  'projectId',
+  'onlyOperation',
+  'sharedPools',
+  'qos',
+  'readIops',
+  'writeIops',
+  'readBytesPerSec',
+]).add('writeBytesPerSec');
 /** What a guest or a tenant says, as it is: any text at all, up to a length. */
 const anyText = new Set(['text', 'userData']);
 /** Of several lines. */

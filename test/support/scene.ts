@@ -86,6 +86,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
   'storagePool.create': (ids) => ({
     clusterIds: [ids.cluster],
     storageClusterId: ids.storageCluster,
+    hostId: undefined,
     pool: `pool${++count}`,
   }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
@@ -122,6 +123,7 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
         type: 'rbd',
         storageClusterId: ids.storageCluster,
         pool: 'pool',
+        hostId: null,
         clusterIds: [ids.cluster],
         totalGib: 10_000,
         overprovision: 1,

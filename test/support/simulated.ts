@@ -28,7 +28,7 @@ export function realityOf(inventory: SimulatorInventory): Reality {
       if (domain.state === 'running') add(reality.running, id, name);
     }
   }
-  for (const [pool, { images, trash }] of Object.entries(inventory.ceph.pools)) {
+  for (const [pool, { images, trash }] of Object.entries({ ...inventory.ceph.pools, ...inventory.files })) {
     for (const image of Object.keys(images)) if (!image.startsWith('image-')) reality.images.add(`${pool}/${image}`);
     for (const image of Object.keys(trash)) reality.trashed.add(`${pool}/${image}`);
   }

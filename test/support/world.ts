@@ -134,7 +134,8 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
     for (const id of reality.defined.keys()) if (!known.has(id)) found.push(`a domain ${id} has no record`);
     const volumes = (
       await client.query<{ id: string; state: string; pool: string; role: string; instanceId: string | null }>(
-        `SELECT v.id, v.state, p.pool, v.role, v."instanceId" FROM "volume" v LEFT JOIN "storagePool" p ON p.id = v."poolId" WHERE v."deletedAt" IS NULL`,
+        `SELECT v.id, v.state, coalesce(p.pool, concat_ws(':', p.source->>'server', h.name, p.source->>'path')) AS pool, v.role, v."instanceId"
+         FROM "volume" v LEFT JOIN "storagePool" p ON p.id = v."poolId" LEFT JOIN "host" h ON h.id = p."hostId" WHERE v."deletedAt" IS NULL`,
       )
     ).rows;
     const expected = new Set<string>();

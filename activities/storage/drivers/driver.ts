@@ -12,6 +12,8 @@ export interface Pool {
   state: string;
   zoneId: string | null;
   clusterIds: string[];
+  /** Of a pool on the disks of one host: no other one reaches it. */
+  hostId: string | null;
   madeByPlatform: boolean;
   /** Of type rbd. */
   storageClusterId: string | null;
@@ -47,7 +49,7 @@ export type Seed = Pick<
 export type ImageSource = Pick<Tasks['image.import']['input'], 'url' | 'format' | 'sha256' | 'tags'>;
 
 /** What a host must know to open a guest's disks as itself. */
-export type DiskAccess = Pick<Tasks['domain.migrate']['input'], 'cephUsers'>;
+export type DiskAccess = Pick<Tasks['domain.migrate']['input'], 'cephUsers' | 'sharedPools'>;
 
 interface Patience {
   signal?: AbortSignal;
@@ -131,5 +133,6 @@ export interface StorageDriver {
   disconnectHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
   /** Takes it from a host that is lost, from outside. */
   disownHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
-  diskAccess(world: World, hostId: string): Promise<Partial<DiskAccess>>;
+  /** To disks in these pools, all of this type. */
+  diskAccess(world: World, hostId: string, pools: Pool[]): Promise<Partial<DiskAccess>>;
 }

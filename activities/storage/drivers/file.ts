@@ -3,13 +3,14 @@ import { from, statement, type Values } from '../../../database/statement.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
 import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { FileRoot } from '../../../host-agent/protocol.ts';
+import { type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
 import { isUnreachable } from '../../silence.ts';
 import type { World } from '../../world.ts';
 import { poolAgent } from '../poolHost.ts';
 import type { Pool, StorageDriver } from './driver.ts';
 
-type FilePoolType = FileRoot['type'];
+type FilePoolType = Exclude<PoolType, 'rbd'>;
 
 const reached = statement((p: Values<{ hostId: string }>) =>
   from
@@ -17,6 +18,7 @@ const reached = statement((p: Values<{ hostId: string }>) =>
     .innerJoin('host as h', (join) => join.on((eb) => eb('h.clusterId', '=', eb.fn.any('p.clusterIds'))))
     .select(['p.id', 'p.type', 'p.source'])
     .where('h.id', '=', p.hostId)
+    .where((eb) => eb.or([eb('p.hostId', 'is', null), eb('p.hostId', '=', p.hostId)]))
     .where('p.capacity', 'is not', null)
     .where('p.deletedAt', 'is', null)
     .orderBy('p.id'),
@@ -112,12 +114,12 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   },
 
   async ensurePool(world, pool, hostId) {
-    const agent = await poolAgent(world, hostId, pool.id);
+    const agent = await poolAgent(world, hostId, pool);
     const room = await agent.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: true });
     return { made: true, ...room };
   },
   async ensurePoolAbsent(world, pool, hostId) {
-    const agent = await poolAgent(world, hostId, pool.id);
+    const agent = await poolAgent(world, hostId, pool);
     await agent.call('files.ensurePoolAbsent', { poolId: pool.id, root: rootOf(pool) });
   },
   // Only a host that sees the directory can work on it.
@@ -142,5 +144,11 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   },
   // Who may mount is the file server's to say.
   disownHost: async () => {},
-  diskAccess: async () => ({}),
+  async diskAccess(world, hostId, pools) {
+    if (!poolTypes[type].can.liveMove || pools.length === 0) return {};
+    const agent = await world.host(hostId);
+    // It refuses where the pool's directory is not mounted.
+    for (const { id: poolId } of pools) await agent.call('files.status', { poolId });
+    return { sharedPools: pools.map(({ id }) => id) };
+  },
 });

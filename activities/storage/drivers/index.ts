@@ -1,22 +1,24 @@
 /** The driver of each type of pool, and what is asked of all of them. */
-import { type PoolCan, type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
+import { inability, type PoolCan, type PoolType, poolTypeNames, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
 import { fileDriver } from './file.ts';
 import { rbd } from './rbd.ts';
 
-export const drivers = { rbd, sharedMount: fileDriver('sharedMount'), nfs: fileDriver('nfs') } satisfies Record<
-  PoolType,
-  StorageDriver
->;
+export const drivers = {
+  rbd,
+  local: fileDriver('local'),
+  sharedMount: fileDriver('sharedMount'),
+  nfs: fileDriver('nfs'),
+} satisfies Record<PoolType, StorageDriver>;
 
 export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
 
 /** The same as acceptance asks: what waited for its turn may find another pool than was expected. @throws NOT_SUPPORTED */
 export function mustBeAble(pool: Pool, ability: keyof PoolCan): void {
   if (!poolTypes[pool.type].can[ability])
-    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which has no ${ability}`);
+    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${inability[ability]}`);
 }
 
 type HostOfZone = { id: string; zoneId: string | null };
@@ -32,12 +34,19 @@ export const disconnectStorage = (world: World, host: HostOfZone) =>
 /** Of a host that is lost, from outside. */
 export const disownStorage = (world: World, host: HostOfZone) => each((driver) => driver.disownHost(world, host));
 
-/** What a host needs to open the disks of a guest that comes to it. */
-export async function diskAccess(world: World, hostId: string): Promise<DiskAccess> {
+/** What a host needs to open disks, in these pools, of a guest that comes to it. */
+export async function diskAccess(world: World, hostId: string, pools: Pool[]): Promise<DiskAccess> {
   const all = await Promise.all(
-    Object.values<StorageDriver>(drivers).map((driver) => driver.diskAccess(world, hostId)),
+    poolTypeNames.map((type) =>
+      drivers[type].diskAccess(
+        world,
+        hostId,
+        pools.filter((pool) => pool.type === type),
+      ),
+    ),
   );
-  return Object.assign({ ...noAccess }, ...all);
+  const sharedPools = [...new Set(all.flatMap((access) => access.sharedPools ?? []))];
+  return { ...Object.assign({ ...noAccess }, ...all), ...(sharedPools.length > 0 ? { sharedPools } : {}) };
 }
 
 /** Where nothing is to be opened. */

@@ -1,5 +1,6 @@
 /** Pools of files. What lies in one is kept as an image of Ceph's is: the rules of clones, snapshots and trash are the same to whoever asks. */
 import type * as protocol from '../../../host-agent/protocol/files.ts';
+import { LAYERS_MAX } from '../../../host-agent/protocol/files.ts';
 import type { FileAddress, FileRoot } from '../../../host-agent/protocol.ts';
 import { contentOf, findImage, type Image, type Pool } from '../ceph.ts';
 import { refuse } from '../problem.ts';
@@ -26,6 +27,22 @@ const findVolume = (host: Host, poolId: string, id: string): Image =>
   findImage(openFilePool(host, poolId), volumeName(id));
 
 const usedBytes = (pool: Pool): number => [...pool.images.values()].reduce((sum, image) => sum + image.sizeBytes, 0);
+
+/** As many files as lie below an image: one for each snapshot, and those of what it was cloned from. */
+function layersBelow({ snapshots, parent }: Image): number {
+  return snapshots.size + (parent ? layersUpTo(parent) : 0);
+}
+
+/** The layer of a snapshot, and those below it. */
+function layersUpTo({ image, name }: NonNullable<Image['parent']>): number {
+  const before = [...image.snapshots.keys()].indexOf(name);
+  return Math.max(1, before + 1) + (image.parent ? layersUpTo(image.parent) : 0);
+}
+
+function refuseHigher(layers: number, id: string): void {
+  if (layers > LAYERS_MAX)
+    throw refuse('NOT_SUPPORTED', `volume ${id} would have more than ${LAYERS_MAX} layers below it`);
+}
 
 function refuseOpen(image: Image | undefined): void {
   if (image && image.watchers.size > 0) throw refuse('INVALID_STATE', `${image.name} is open in a guest`, true);
@@ -83,6 +100,8 @@ export const calls: CallHandlers<typeof protocol.calls> = {
       'image' in from
         ? { pool, image: imageName({ of: 'image', id: from.image }), snapshot: 'base' }
         : { pool, image: volumeName(from.volume), snapshot: from.snapshot };
+    const below = pool.images.get(source.image)?.snapshots.get(source.snapshot);
+    if (below && !pool.images.has(volumeName(id))) refuseHigher(layersUpTo(below), id);
     host.world.ceph.ensureClone(pool, volumeName(id), tags, source, sizeGib);
     return nothing;
   },
@@ -98,7 +117,10 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   },
   'files.ensureSnapshot'(host, { poolId, id, snapshot, tags }) {
     const image = findVolume(host, poolId, id);
-    if (!image.snapshots.has(snapshot)) refuseOpen(image);
+    if (!image.snapshots.has(snapshot)) {
+      refuseOpen(image);
+      if (snapshot.startsWith('snap-')) refuseHigher(layersBelow(image) + 1, id);
+    }
     host.world.ceph.ensureSnapshot(image, snapshot, tags);
     return nothing;
   },

@@ -47,7 +47,7 @@ function beginMigration(host: Host, input: Tasks['domain.migrate']['input']): Mi
 
 async function migrate(
   host: Host,
-  { id, targetAddress }: Tasks['domain.migrate']['input'],
+  { id, targetAddress, sharedPools = [] }: Tasks['domain.migrate']['input'],
   { signal, progress }: Run,
 ): Promise<Tasks['domain.migrate']['result']> {
   const target = host.world.findHostAt(targetAddress);
@@ -63,6 +63,9 @@ async function migrate(
   if (known && (known.incoming || isActive(known)))
     throw refuse('INVALID_STATE', `Domain ${id} is ${known.incoming ? 'arriving' : known.state} on ${target.name}`);
   checkRunnable(target, live);
+  for (const { source, readOnly } of live.disks)
+    if (source.type === 'file' && !readOnly && !sharedPools.includes(source.poolId))
+      throw refuse('PRECONDITION_FAILED', 'Unsafe migration: Migration without shared storage is unsafe');
 
   const startedAt = Date.now();
   const back = target.leftLogs.get(id);
