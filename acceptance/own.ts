@@ -26,7 +26,7 @@ export const acceptAs = (database: Database, caller: Caller, what: What, more: M
 
 /**
  * Begins an operation that nobody asked for; answers null when it is refused. What refuses it, such as a protection or another
- * operation at work on the target, holds for the platform too. The dispatcher starts it, unless `undispatched` is false: then whoever asks does.
+ * operation at work on the target, holds for the platform too. The dispatcher starts it, unless `leftToDispatcher` is false: then whoever asks does.
  */
 export async function acceptOwn(
   database: Database,
