@@ -98,7 +98,9 @@ export const host = kind({
           'migrate',
         ),
         maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 20 }), 4),
-        reason: Type.Optional(Type.String({ maxLength: 1024 })),
+        reason: Type.Optional(
+          Type.String({ maxLength: 1024, description: 'Told with the host until it is used again' }),
+        ),
       }),
       steps: [
         'hosts.noteMaintenance',

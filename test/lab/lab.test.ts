@@ -305,6 +305,29 @@ describe('a live migration', () => {
     await until('the guest at the source alone', async () => isDeepStrictEqual(await places(), [source]));
     await until('another answer', async () => (await beats()) > last + 5);
   });
+
+  test('empties a host for maintenance, and brings back what was there', async () => {
+    const home = client.hostId;
+    const query = `filter=${encodeURIComponent(`hostId = "${home}"`)}`;
+    const there = async (): Promise<Resource[]> =>
+      (await admin.call<{ items: Resource[] }>('GET', `/v1/instances?${query}`)).items;
+    const ids = (await there()).map(({ id }) => id).sort();
+    const last = await beats();
+    await timed('enter maintenance', admin.done('POST', `/v1/hosts/${home}/actions/enterMaintenance`, {}));
+    expect((await get('hosts', String(home))).state).toBe('maintenance');
+    expect(await there()).toEqual([]);
+    expect(hostIn(await look(), home)?.domains).toEqual([]);
+    await until('another answer', async () => (await beats()) > last + 5);
+    await timed(
+      'exit maintenance',
+      admin.done('POST', `/v1/hosts/${home}/actions/exitMaintenance`, { moveBack: true }),
+    );
+    expect((await there()).map(({ id }) => id).sort()).toEqual(ids);
+    const after = await beats();
+    await until('another answer', async () => (await beats()) > after + 5);
+    client = await get('instances', client.id);
+    server = await get('instances', server.id);
+  });
 });
 
 describe('a volume', () => {

@@ -41,6 +41,9 @@ const readers: Record<string, string> = {
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
+  'activities/platform/hostMaintenance.ts': 'host.enterMaintenance(instances) host.enterMaintenance(reason)',
+  'workflows/platform/enterMaintenanceHost.ts': 'host.enterMaintenance(maxParallel)',
+  'workflows/platform/exitMaintenanceHost.ts': 'host.exitMaintenance(maxParallel) host.exitMaintenance(moveBack)',
   'activities/platform/host.ts':
     'host.sshPort host.sshUser host.sshHostKey host.sshPrivateKey host.sshPassword host.underlayAddress host.address',
   'activities/storage/cephAccess.ts':
@@ -58,7 +61,7 @@ const readers: Record<string, string> = {
     'apiKey.expiresAt apiKey.allowedCidrs apiKey.permissions apiKey.enabled role.permissions roleBinding.subjectKind ' +
     'roleBinding.subjectId roleBinding.roleId roleBinding.expiresAt',
   'api/operations.ts': 'operation.retry(step) operation.skipStep(step)',
-  'database/placement.ts': 'storagePool.storageClass storagePool.overprovision cluster.architecture',
+  'database/placement.ts': 'storagePool.hostId storagePool.storageClass storagePool.overprovision cluster.architecture',
   'prisma/migrations/20261126005152_uniqueness/migration.sql': 'user.userName',
   'prisma/migrations/20261126005330_placement_follows_records/migration.sql':
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
