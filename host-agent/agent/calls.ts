@@ -48,11 +48,11 @@ export function callHandlers(context: AgentContext): CallHandlers {
       const address = { storageClusterId, pool, image };
       return inTurn(`image ${pool}/${image}`, () => done(storage.onPool(operation, address, args(input))));
     };
-  /** Layers of different volumes hang together: what works on a pool of files comes one after the other. */
+  /** Pools of files know themselves what comes one after the other. */
   const onFiles =
-    <Input extends { poolId: string }>(work: (input: Input) => Promise<unknown>) =>
+    <Input>(work: (input: Input) => Promise<unknown>) =>
     (input: Input) =>
-      inTurn(`files ${input.poolId}`, () => done(work(input)));
+      done(work(input));
   const onCluster = <Result>(operation: string, access: ClusterAccess, args: Record<string, unknown> = {}) =>
     inTurn(`cluster ${access.fsid}`, () => rbd.request<Result>(operation, access, args));
   const configuring = (work: () => Promise<unknown>) => inTurn('configuration', () => done(work()));
@@ -109,7 +109,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
       storage.onPool<PoolInventory>('inventory', { storageClusterId, pool }),
     'seed.ensure': (input) => inTurn(`image ${input.pool}/${input.image}`, () => done(ensureSeed(storage, input))),
 
-    'files.ensureConnected': (input) => inTurn(`files ${input.poolId}`, () => files.connect(input)),
+    'files.ensureConnected': files.connect,
     'files.ensureDisconnected': onFiles(({ poolId }) => files.disconnect(poolId)),
     'files.ensurePoolAbsent': onFiles(files.removePool),
     'files.status': ({ poolId }) => files.status(poolId),

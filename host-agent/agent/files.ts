@@ -7,20 +7,25 @@
  *     images/<image>.qcow2                  what volumes are cloned from
  *     seeds/<instance>.iso
  *     parts/                                what is being made; gets its name when it is whole
+ *     parts/<name>.removed.qcow2            what is being removed
  *
  * Beside each lies a .json with its tags. A layer without one has lost its snapshot, and goes as soon as it can. Backing names are relative, so
  * that a pool may be mounted elsewhere. No name comes from outside: all are made of ids, and nothing that is a link is followed.
  *
  * Who may write is QEMU's own business: whoever opens an image locks it, on a shared file system for all hosts. What works on a volume here asks for
  * that lock first, and refuses while a guest has it, on whatever host.
+ *
+ * A volume has one caller at a time, on whatever host: whoever holds it in the records. Other volumes of its pool may be worked on meanwhile, from
+ * here and from other hosts. So a call changes its own volume; of another one it removes no more than layers that nothing lives on any more.
  */
-import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, statfs } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { link, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Problem } from '../problem.ts';
 import { type FileAddress, type FileInventory, type FileRoot, LAYERS_MAX } from '../protocol/files.ts';
 import type { Calls, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { importInto, makeSeed } from './images.ts';
+import { keyedMutex } from './keyedMutex.ts';
 import { exists, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
 import type { TaskContext } from './tasks.ts';
 
@@ -53,12 +58,33 @@ async function qemuImg(argv: string[]): Promise<string> {
 }
 
 async function isFile(path: string): Promise<boolean> {
-  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+  const found = await unlessMissing(lstat(path));
+  if (found && !found.isFile()) throw new Problem('PRECONDITION_FAILED', `${path} is no file`);
+  return found !== undefined;
+}
+
+/** The volume that a file belongs to, when that is a layer. */
+const volumeOfLayer = (name: string | undefined): string | undefined =>
+  /^([0-9a-f-]{36})\.(?:snap|safety)-[0-9a-f-]+\.qcow2$/.exec(name ?? '')?.[1];
+
+const REMOVED = '.removed.qcow2';
+
+const unlessMissing = <Result>(looking: Promise<Result>): Promise<Result | undefined> =>
+  looking.catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (found && !found.isFile()) throw new Problem('PRECONDITION_FAILED', `${path} is no file`);
-  return found !== undefined;
+
+/** After it, what the file holds, or which names the directory has, outlasts a loss of power. */
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  await file.sync().finally(() => file.close());
+}
+
+async function move(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await sync(dirname(to));
+  await sync(dirname(from));
 }
 
 /** The name of the file that a qcow2 image reads through to; none of one that stands alone (QEMU, docs/interop/qcow2.txt). */
@@ -116,6 +142,18 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
   const directoryOf = (poolId: string, root: FileRoot): string =>
     root.type === 'nfs' ? join(mounts, poolId) : root.path;
 
+  const inTurn = keyedMutex();
+  /** Files of a pool hang together: who looks at that and changes it has the pool for itself, and copies nothing meanwhile. */
+  const alone = <Result>(poolId: string, work: () => Promise<Result>, begun?: 'begun'): Promise<Result> =>
+    inTurn(poolId, work, begun);
+  /** A caller that lost patience may ask again while its first request is still at work: on one thing one call works at a time. */
+  const copying =
+    <In extends { poolId: string; id: string }>(work: (input: In) => Promise<void>) =>
+    (input: In): Promise<void> =>
+      inTurn(`${input.poolId} ${input.id}`, () => work(input));
+  const brief = <In extends { poolId: string; id: string }>(work: (input: In) => Promise<void>) =>
+    copying((input: In) => alone(input.poolId, () => work(input)));
+
   /** The pool's directory, looked at anew each time: it may have been unmounted. @throws Problem PRECONDITION_FAILED */
   async function directory(poolId: string): Promise<string> {
     const root = await readIfExists(kept(poolId));
@@ -159,6 +197,42 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     };
   }
 
+  /**
+   * Where an agent ended while it took a snapshot, the volume's file has two names, its own and the layer's, and loses the second. Agents of before
+   * gave it the layer's name first: a volume without a file gets it back from there. `asked` is the snapshot that the call is about.
+   */
+  async function mend(poolId: string, id: string, asked?: string): Promise<void> {
+    const { folder, own, trashed, part, layer } = await volumeAt(poolId, id);
+    const found = await unlessMissing(lstat(own, { bigint: true }));
+    const inTrash = await isFile(trashed);
+    if (found || inTrash) await rm(part, { force: true });
+    if (found) {
+      if (found.nlink === 1n) return;
+      for (const name of await readdir(folder)) {
+        if (volumeOfLayer(name) !== id) continue;
+        const path = join(folder, name);
+        if ((await unlessMissing(lstat(path, { bigint: true })))?.ino !== found.ino) continue;
+        await rm(path, { force: true });
+        await sync(folder);
+      }
+      return;
+    }
+    if (inTrash || !(await tagsOf(own))) return;
+    const below = await unlessMissing(backingName(part));
+    const path = volumeOfLayer(below) === id && below ? join(folder, below) : asked && layer(asked);
+    if (!path || !(await isFile(path))) return;
+    const above = ((await dependents(poolId)).get(basename(path)) ?? []).filter((other) => other !== part);
+    // It is below another layer, and never was what the volume's file had.
+    if (above.some((other) => basename(other).startsWith(`${id}.`))) return;
+    if (above.length === 0) {
+      await move(path, own);
+      await rm(part, { force: true });
+    } else {
+      await overlay(part, { folder: 'volumes', name: basename(path) }, await virtualBytes(path));
+      await settle(part, own);
+    }
+  }
+
   const tagsBeside = (path: string): string => path.replace(/\.(qcow2|iso)$/, '.json');
 
   async function tagsOf(path: string): Promise<Partial<Tags> | undefined> {
@@ -176,9 +250,8 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
 
   /** Gives what is whole its name. */
   async function settle(part: string, path: string): Promise<void> {
-    const file = await open(part, 'r');
-    await file.sync().finally(() => file.close());
-    await rename(part, path);
+    await sync(part);
+    await move(part, path);
   }
 
   /** An empty layer above another file of the pool, which need not be there yet. */
@@ -199,70 +272,150 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     ]);
   }
 
-  /** What reads through to what: by the name of the file below. */
+  /**
+   * What reads through to what: by the name of the file below.
+   *
+   * Files get other names while this looks, and a directory that is read meanwhile may tell of neither. So it looks until it finds nothing new, and
+   * once more at what reads through to a layer that it has not found: that was joined with it.
+   */
   async function dependents(poolId: string): Promise<Map<string, string[]>> {
-    const above = new Map<string, string[]>();
-    for (const folder of ['volumes', 'parts'] as const) {
-      const path = await inFolder(poolId, folder);
-      for (const name of await readdir(path)) {
-        if (!name.endsWith('.qcow2')) continue;
-        // It may go while this looks: then it lives on nothing.
-        const below = await backingName(join(path, name)).catch((error: NodeJS.ErrnoException) => {
-          if (error.code === 'ENOENT') return undefined;
-          throw error;
-        });
-        if (below !== undefined) above.set(below, [...(above.get(below) ?? []), join(path, name)]);
+    const places = [await inFolder(poolId, 'volumes'), await inFolder(poolId, 'parts')];
+    const found = new Map<string, string | undefined>();
+    const vanished = new Set<string>();
+    for (let more = true; more; ) {
+      more = false;
+      for (const place of places)
+        for (const name of await readdir(place)) {
+          const path = join(place, name);
+          if (!name.endsWith('.qcow2') || name.endsWith(REMOVED) || found.has(path)) continue;
+          const below = await unlessMissing(backingName(path).then((name) => ({ name })));
+          if (below) found.set(path, below.name);
+          else if (vanished.has(path)) continue;
+          else vanished.add(path);
+          more = true;
+        }
+      if (more) continue;
+      const names = new Set([...found.keys()].map((path) => basename(path)));
+      for (const [path, below] of found) {
+        if (volumeOfLayer(below) === undefined || names.has(below ?? '')) continue;
+        if ((await unlessMissing(backingName(path))) === below) continue;
+        found.delete(path);
+        more = true;
       }
     }
+    const above = new Map<string, string[]>();
+    for (const [path, below] of found) if (below !== undefined) above.set(below, [...(above.get(below) ?? []), path]);
     return above;
   }
 
-  /**
-   * Removes the layers of a volume whose snapshots are gone and that nothing lives on, and joins one on which a single layer of the same volume
-   * lives with that. What a guest has open stays until the next time.
-   */
-  async function tidy(poolId: string, id: string): Promise<void> {
+  /** The layers of a volume whose snapshots are gone. */
+  async function lostLayers(poolId: string, id: string): Promise<string[]> {
     const { folder } = await volumeAt(poolId, id);
+    const lost = [];
+    for (const name of await readdir(folder))
+      if (volumeOfLayer(name) === id && (await tagsOf(join(folder, name))) === undefined) lost.push(join(folder, name));
+    return lost;
+  }
+
+  /** Removes the layers of a volume whose snapshots are gone and that nothing lives on. */
+  async function removeChildless(poolId: string, id: string): Promise<void> {
+    const { own, trashed } = await volumeAt(poolId, id);
+    await dropParts(poolId, `${id}.`, REMOVED);
     for (;;) {
+      const lost = await lostLayers(poolId, id);
+      if (lost.length === 0) return;
+      // One that is there, and has no file, has it as one of its layers.
+      if ((await tagsOf(own)) && !(await isFile(own)) && !(await isFile(trashed))) return;
       const above = await dependents(poolId);
-      const names = (await readdir(folder)).filter((name) => /\.(snap|safety)-[0-9a-f-]+\.qcow2$/.test(name));
-      const removed = [];
-      for (const name of names)
-        if (name.startsWith(id) && (await tagsOf(join(folder, name))) === undefined) removed.push(name);
-      let changed = false;
-      for (const name of removed)
-        changed = (await tidyLayer(poolId, join(folder, name), above.get(name) ?? [])) || changed;
-      if (!changed) return;
+      const childless = lost.filter((path) => !above.has(basename(path)));
+      if (childless.length === 0) return;
+      for (const path of childless) await removeFile(poolId, path);
     }
   }
 
-  /** Answers whether something has changed. */
-  async function tidyLayer(poolId: string, layer: string, above: string[]): Promise<boolean> {
-    const [only, another] = above;
-    if (only === undefined) {
-      await removeFile(poolId, layer);
-      return true;
+  /**
+   * Removes what `removeChildless` does, and joins a layer whose snapshot is gone and on which a single one of the same volume lives with that. What a
+   * guest has open stays until the next time. Only for who holds the volume: no guest must start on it meanwhile.
+   */
+  async function tidy(poolId: string, id: string): Promise<void> {
+    const inUse = new Set<string>();
+    for (;;) {
+      const next = await alone(
+        poolId,
+        async () => {
+          await removeChildless(poolId, id);
+          const lost = (await lostLayers(poolId, id)).filter((path) => !inUse.has(path));
+          if (lost.length === 0) return undefined;
+          const { folder } = await volumeAt(poolId, id);
+          const above = await dependents(poolId);
+          for (const layer of lost) {
+            const [only, another] = above.get(basename(layer)) ?? [];
+            if (only === undefined || another !== undefined) continue;
+            if (dirname(only) === folder && basename(only).startsWith(`${id}.`)) return { layer, only };
+          }
+          return undefined;
+        },
+        'begun',
+      );
+      if (next === undefined) return;
+      if (!(await joinLayers(poolId, next))) inUse.add(next.layer);
     }
-    const volume = (path: string): string => basename(path).slice(0, 36);
-    if (another !== undefined || volume(only) !== volume(layer) || basename(join(only, '..')) !== 'volumes')
-      return false;
+  }
+
+  /** Answers false when one of the two is open in a guest. */
+  async function joinLayers(poolId: string, { layer, only }: { layer: string; only: string }): Promise<boolean> {
     try {
       // Named by its layer: of two that try at once, the second finds another below and changes nothing.
       await qemuImg(['commit', '-q', '-f', 'qcow2', '-b', layer, only]);
+      return await alone(poolId, () => replace(poolId, layer, only), 'begun');
     } catch (error) {
       if (error instanceof Problem && error.code === 'INVALID_STATE') return false;
       throw error;
     }
-    await rename(layer, only);
+  }
+
+  /** Gives a layer that has all of a file above it the name of that. */
+  async function replace(poolId: string, layer: string, only: string): Promise<boolean> {
+    if ((await backingName(only)) !== basename(layer)) return false;
+    await sync(layer);
+    await refuseOpen(only);
+    const replaced = join(await inFolder(poolId, 'parts'), basename(only).replace(/\.qcow2$/, REMOVED));
+    await rm(replaced, { force: true });
+    await link(only, replaced);
+    await move(layer, only);
+    try {
+      await refuseOpen(replaced);
+    } catch (error) {
+      // A guest that began just now opened this file before: it keeps it, with the layer below.
+      await link(only, layer);
+      await move(replaced, only);
+      throw error;
+    }
+    await rm(replaced, { force: true });
     return true;
   }
 
-  /** With what it alone has kept. */
+  /** With what it alone has kept, of which it tells under its new name until that has gone too. */
   async function removeFile(poolId: string, path: string): Promise<void> {
-    const below = await backingName(path);
-    await rm(path, { force: true });
-    const [, volume] = /^([0-9a-f-]{36})\.(?:snap|safety)-/.exec(below ?? '') ?? [];
-    if (volume !== undefined && volume !== basename(path).slice(0, 36)) await tidy(poolId, volume);
+    const part = join(await inFolder(poolId, 'parts'), basename(path).replace(/\.qcow2$/, REMOVED));
+    // Another host may have removed the same layer.
+    if ((await unlessMissing(move(path, part).then(() => true))) === undefined) return;
+    await dropPart(poolId, part);
+  }
+
+  async function dropPart(poolId: string, part: string): Promise<void> {
+    const volume = part.endsWith('.qcow2') ? volumeOfLayer(await unlessMissing(backingName(part))) : undefined;
+    if (volume !== undefined && !basename(part).startsWith(`${volume}.`)) {
+      if (!part.endsWith(REMOVED)) return removeFile(poolId, part);
+      await removeChildless(poolId, volume);
+    }
+    await rm(part, { force: true });
+  }
+
+  async function dropParts(poolId: string, prefix: string, suffix = ''): Promise<void> {
+    const place = await inFolder(poolId, 'parts');
+    for (const name of await readdir(place))
+      if (name.startsWith(prefix) && name.endsWith(suffix)) await dropPart(poolId, join(place, name));
   }
 
   async function ensureSize(path: string, bytes: number, allowShrink: boolean): Promise<void> {
@@ -298,6 +451,44 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     });
   }
 
+  async function connect({ poolId, root, make }: Input<'files.ensureConnected'>) {
+    const path = await mount(poolId, root);
+    await refuseLinks(path);
+    const marker = join(path, MARKER);
+    const owner = (await readIfExists(marker))?.trim();
+    if (make && owner === undefined) {
+      const foreign = await readdir(path);
+      if (foreign.some((name) => name !== 'lost+found'))
+        throw new Problem('PRECONDITION_FAILED', `${path} is not empty, and not the directory of a storage pool`);
+      await writeFileAtomically(marker, `${poolId}\n`, 0o644);
+    } else if (make && owner !== poolId) throw new Problem('NAME_IN_USE', `${path} is the directory of pool ${owner}`);
+    await mustBe(poolId, path);
+    for (const folder of folders) await mkdir(join(path, folder), { recursive: true, mode: 0o711 });
+    await writeFileAtomically(kept(poolId), `${JSON.stringify(root)}\n`, 0o600);
+    return room(path);
+  }
+
+  async function disconnect(poolId: string) {
+    await unmount(poolId);
+    await rm(kept(poolId), { force: true });
+  }
+
+  async function removePool({ poolId, root }: Input<'files.ensurePoolAbsent'>) {
+    const path = await mount(poolId, root);
+    // What is not this pool's, or not there any more, is left alone.
+    if ((await readIfExists(join(path, MARKER)))?.trim() !== poolId) return unmount(poolId);
+    await refuseLinks(path);
+    // What was not whole when its maker ended belongs to nobody.
+    for (const folder of folders)
+      for (const name of await readdir(join(path, folder)).catch(() => []))
+        if (folder !== 'parts' && !name.endsWith('.part'))
+          throw new Problem('INVALID_STATE', `storage pool ${poolId} still holds ${folder}/${name}`);
+    for (const folder of folders) await rm(join(path, folder), { recursive: true, force: true });
+    await rm(join(path, MARKER), { force: true });
+    await unmount(poolId);
+    await rm(kept(poolId), { force: true });
+  }
+
   const pathOf = async ({ poolId, of, id }: FileAddress): Promise<{ path: string; format: 'qcow2' | 'raw' }> =>
     of === 'seed'
       ? { path: join(await inFolder(poolId, 'seeds'), `${id}.iso`), format: 'raw' }
@@ -308,40 +499,9 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     /** Where a guest's disk is, and what is in it. */
     pathOf,
 
-    async connect({ poolId, root, make }: Input<'files.ensureConnected'>) {
-      const path = await mount(poolId, root);
-      await refuseLinks(path);
-      const marker = join(path, MARKER);
-      const owner = (await readIfExists(marker))?.trim();
-      if (make && owner === undefined) {
-        const foreign = await readdir(path);
-        if (foreign.some((name) => name !== 'lost+found'))
-          throw new Problem('PRECONDITION_FAILED', `${path} is not empty, and not the directory of a storage pool`);
-        await writeFileAtomically(marker, `${poolId}\n`, 0o644);
-      } else if (make && owner !== poolId)
-        throw new Problem('NAME_IN_USE', `${path} is the directory of pool ${owner}`);
-      await mustBe(poolId, path);
-      for (const folder of folders) await mkdir(join(path, folder), { recursive: true, mode: 0o711 });
-      await writeFileAtomically(kept(poolId), `${JSON.stringify(root)}\n`, 0o600);
-      return room(path);
-    },
-    async disconnect(poolId: string) {
-      await unmount(poolId);
-      await rm(kept(poolId), { force: true });
-    },
-    async removePool({ poolId, root }: Input<'files.ensurePoolAbsent'>) {
-      const path = await mount(poolId, root);
-      // What is not this pool's, or not there any more, is left alone.
-      if ((await readIfExists(join(path, MARKER)))?.trim() !== poolId) return unmount(poolId);
-      await refuseLinks(path);
-      for (const folder of folders)
-        for (const name of await readdir(join(path, folder)).catch(() => []))
-          throw new Problem('INVALID_STATE', `storage pool ${poolId} still holds ${folder}/${name}`);
-      for (const folder of folders) await rm(join(path, folder), { recursive: true, force: true });
-      await rm(join(path, MARKER), { force: true });
-      await unmount(poolId);
-      await rm(kept(poolId), { force: true });
-    },
+    connect: (input: Input<'files.ensureConnected'>) => alone(input.poolId, () => connect(input)),
+    disconnect: (poolId: string) => alone(poolId, () => disconnect(poolId)),
+    removePool: (input: Input<'files.ensurePoolAbsent'>) => alone(input.poolId, () => removePool(input)),
     status: async (poolId: string) => room(await directory(poolId)),
     /** The ids of pools that this host is connected to. */
     async connected(): Promise<string[]> {
@@ -349,16 +509,18 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       return names.flatMap((name) => (name.endsWith('.json') ? [name.slice(0, -'.json'.length)] : []));
     },
 
-    async ensureVolume({ poolId, id, sizeGib, tags }: Input<'files.ensureVolume'>) {
+    ensureVolume: brief(async ({ poolId, id, sizeGib, tags }: Input<'files.ensureVolume'>) => {
       const { own, part } = await volumeAt(poolId, id);
+      await mend(poolId, id);
       await claim(own, tags);
       if (await isFile(own)) return ensureSize(own, Math.max(sizeGib * GIB, await virtualBytes(own)), false);
       await rm(part, { force: true });
       await qemuImg(['create', '-q', '-f', 'qcow2', part, String(sizeGib * GIB)]);
       await settle(part, own);
-    },
-    async ensureClone({ poolId, id, from, sizeGib, tags }: Input<'files.ensureClone'>) {
+    }),
+    ensureClone: brief(async ({ poolId, id, from, sizeGib, tags }: Input<'files.ensureClone'>) => {
       const { own, part, folder } = await volumeAt(poolId, id);
+      await mend(poolId, id);
       await claim(own, tags);
       if (await isFile(own)) return ensureSize(own, Math.max(sizeGib * GIB, await virtualBytes(own)), false);
       const below =
@@ -374,9 +536,14 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
         throw new Problem('INVALID_ARGUMENT', `${sizeGib} GiB is less than the ${least} bytes of ${below.name}`);
       await overlay(part, below, sizeGib * GIB);
       await settle(part, own);
-    },
-    async ensureAbsent({ poolId, of, id, onlyOperation }: Input<'files.ensureAbsent'>) {
+    }),
+    ensureAbsent: brief(async ({ poolId, of, id, onlyOperation }: Input<'files.ensureAbsent'>) => {
       const { path } = await pathOf({ poolId, of, id });
+      if (of === 'volume') await mend(poolId, id);
+      // What is not whole has no tags. Several operations may be fetching one image.
+      const whose = of === 'image' && onlyOperation !== undefined ? `${id}.${onlyOperation}.` : `${id}.`;
+      await dropParts(poolId, whose);
+      await rm(`${tagsBeside(path)}.part`, { force: true });
       const tags = await tagsOf(path);
       if (tags === undefined || (onlyOperation !== undefined && tags.operation !== onlyOperation)) return;
       if (of === 'image' && ((await dependents(poolId)).get(basename(path)) ?? []).length > 0)
@@ -387,74 +554,98 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
         else await rm(path, { force: true });
       }
       await rm(tagsBeside(path), { force: true });
-    },
-    async ensureSize({ poolId, id, sizeGib, allowShrink }: Input<'files.ensureSize'>) {
+    }),
+    ensureSize: brief(async ({ poolId, id, sizeGib, allowShrink }: Input<'files.ensureSize'>) => {
+      await mend(poolId, id);
       const { own } = await volumeAt(poolId, id);
       if (!(await isFile(own))) throw new Problem('NOT_FOUND', `storage pool ${poolId} has no volume ${id}`);
       await refuseOpen(own);
       await ensureSize(own, sizeGib * GIB, allowShrink);
-    },
+    }),
 
-    async ensureSnapshot({ poolId, id, snapshot, tags }: Input<'files.ensureSnapshot'>) {
-      const { own, part, layer } = await volumeAt(poolId, id);
+    ensureSnapshot: copying(async ({ poolId, id, snapshot, tags }: Input<'files.ensureSnapshot'>) => {
+      const { folder, own, part, layer } = await volumeAt(poolId, id);
       const below = layer(snapshot);
-      if (!(await isFile(below))) {
+      const taken = await alone(poolId, async () => {
+        await mend(poolId, id, snapshot);
+        if (await isFile(below)) {
+          await claim(below, tags);
+          return true;
+        }
         if (!(await isFile(own))) throw new Problem('NOT_FOUND', `storage pool ${poolId} has no volume ${id}`);
         await refuseOpen(own);
-        if (snapshot.startsWith('snap-')) await refuseHigher(own, `volume ${id}`);
-        await claim(below, tags);
-        await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(own));
-        await rename(own, below);
-        await settle(part, own);
-      } else {
-        await claim(below, tags);
-        if (await isFile(own)) return;
-        // The agent ended between the two names.
+        return false;
+      });
+      if (taken) return;
+      // No guest has it open: layers that had to stay while one had can go, and count no more.
+      await tidy(poolId, id);
+      await alone(
+        poolId,
+        async () => {
+          await refuseOpen(own);
+          if (snapshot.startsWith('snap-')) await refuseHigher(own, `volume ${id}`);
+          await claim(below, tags);
+          await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(own));
+          await sync(part);
+          // Under both names, until the new file has the first: at no moment is the volume without one.
+          await link(own, below);
+          await sync(folder);
+          await settle(part, own);
+        },
+        'begun',
+      );
+    }),
+    ensureSnapshotAbsent: copying(async ({ poolId, id, snapshot }: Input<'files.ensureSnapshotAbsent'>) => {
+      await alone(poolId, async () => {
+        await mend(poolId, id, snapshot);
+        const tags = tagsBeside((await volumeAt(poolId, id)).layer(snapshot));
+        for (const left of [`${tags}.part`, tags]) await rm(left, { force: true });
+      });
+      await tidy(poolId, id);
+    }),
+    rollBack: copying(async ({ poolId, id, snapshot }: Input<'files.rollBack'>) => {
+      await alone(poolId, async () => {
+        await mend(poolId, id);
+        const { own, part, layer } = await volumeAt(poolId, id);
+        const below = layer(snapshot);
+        if (!(await isFile(below)) || !(await tagsOf(below)))
+          throw new Problem('NOT_FOUND', `volume ${id} has no snapshot ${snapshot}`);
+        if (await isFile(own)) await refuseOpen(own);
         await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(below));
         await settle(part, own);
-      }
-    },
-    async ensureSnapshotAbsent({ poolId, id, snapshot }: Input<'files.ensureSnapshotAbsent'>) {
-      const { layer } = await volumeAt(poolId, id);
-      await rm(tagsBeside(layer(snapshot)), { force: true });
+      });
       await tidy(poolId, id);
-    },
-    async rollBack({ poolId, id, snapshot }: Input<'files.rollBack'>) {
-      const { own, part, layer } = await volumeAt(poolId, id);
-      const below = layer(snapshot);
-      if (!(await isFile(below)) || !(await tagsOf(below)))
-        throw new Problem('NOT_FOUND', `volume ${id} has no snapshot ${snapshot}`);
-      if (await isFile(own)) await refuseOpen(own);
-      await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(below));
-      await settle(part, own);
-      await tidy(poolId, id);
-    },
+    }),
 
-    async ensureTrashed({ poolId, id }: Input<'files.ensureTrashed'>) {
+    ensureTrashed: brief(async ({ poolId, id }: Input<'files.ensureTrashed'>) => {
+      await mend(poolId, id);
       const { own, trashed } = await volumeAt(poolId, id);
       if (!(await isFile(own))) return;
       await refuseOpen(own);
-      await rename(own, trashed);
-    },
-    async ensureRestored({ poolId, id }: Input<'files.ensureRestored'>) {
+      await move(own, trashed);
+    }),
+    ensureRestored: brief(async ({ poolId, id }: Input<'files.ensureRestored'>) => {
+      await mend(poolId, id);
       const { own, trashed } = await volumeAt(poolId, id);
       if (await isFile(own)) return;
       if (!(await isFile(trashed)))
         throw new Problem('NOT_FOUND', `neither storage pool ${poolId} nor its trash holds volume ${id}`);
-      await rename(trashed, own);
-    },
-    async ensureExpunged({ poolId, id }: Input<'files.ensureExpunged'>) {
-      const { own, trashed, part, folder } = await volumeAt(poolId, id);
-      for (const path of [own, trashed]) {
-        if (!(await isFile(path))) continue;
-        await refuseOpen(path);
-        await removeFile(poolId, path);
-      }
-      await rm(part, { force: true });
-      for (const name of await readdir(folder))
-        if (name.startsWith(id) && name.endsWith('.json')) await rm(join(folder, name), { force: true });
+      await move(trashed, own);
+    }),
+    ensureExpunged: copying(async ({ poolId, id }: Input<'files.ensureExpunged'>) => {
+      await alone(poolId, async () => {
+        const { own, trashed, folder } = await volumeAt(poolId, id);
+        for (const path of [own, trashed]) {
+          if (!(await isFile(path))) continue;
+          await refuseOpen(path);
+          await removeFile(poolId, path);
+        }
+        for (const name of await readdir(folder))
+          if (name.startsWith(`${id}.`) && /\.json(\.part)?$/.test(name)) await rm(join(folder, name), { force: true });
+        await dropParts(poolId, `${id}.`);
+      });
       await tidy(poolId, id);
-    },
+    }),
 
     async inventory(poolId: string): Promise<FileInventory> {
       const files: FileInventory['files'] = [];
@@ -480,12 +671,14 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       return { files, trash, parts: names.get('parts') ?? [] };
     },
 
-    async ensureSeed({ poolId, tags, ...seed }: Input<'files.ensureSeed'>) {
-      const { path } = await pathOf({ poolId, of: 'seed', id: seed.instanceId });
-      await claim(path, tags);
-      const part = join(await inFolder(poolId, 'parts'), basename(path));
-      await makeSeed(seed, (iso) => writeFileAtomically(part, iso, 0o600));
-      await settle(part, path);
+    ensureSeed({ poolId, tags, ...seed }: Input<'files.ensureSeed'>): Promise<void> {
+      return alone(poolId, async () => {
+        const { path } = await pathOf({ poolId, of: 'seed', id: seed.instanceId });
+        await claim(path, tags);
+        const part = join(await inFolder(poolId, 'parts'), basename(path));
+        await makeSeed(seed, (iso) => writeFileAtomically(part, iso, 0o600));
+        await settle(part, path);
+      });
     },
 
     async importImage(

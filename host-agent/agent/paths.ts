@@ -17,7 +17,7 @@ export async function writeFileAtomically(path: string, content: string | Buffer
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   const part = `${path}.part`;
   await rm(part, { force: true });
-  await writeFile(part, content, { mode });
+  await writeFile(part, content, { mode, flush: true });
   await rename(part, path);
 }
 

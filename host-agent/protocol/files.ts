@@ -44,8 +44,10 @@ const inventory = {
 };
 export type FileInventory = Of<typeof inventory>;
 
-/** Layers that are joined are copied into one another. */
-const everyCluster = { timeoutSeconds: 3_500 };
+/** For calls in which layers are joined, which copies one into another. */
+const copyTimeout = { timeoutSeconds: 3_500 };
+/** For one that removes files, of which some file systems free every extent before they answer. */
+const removeTimeout = { timeoutSeconds: 600 };
 
 export const calls = {
   /**
@@ -54,7 +56,7 @@ export const calls = {
    */
   'files.ensureConnected': change({ ...pool, root: fileRoot, make: Type.Boolean() }, room),
   'files.ensureDisconnected': change(pool),
-  /** Removes folders and file; INVALID_STATE while it holds anything. */
+  /** Removes folders and file, and what was not whole; INVALID_STATE while it holds anything else. */
   'files.ensurePoolAbsent': change({ ...pool, root: fileRoot }),
   'files.status': question(pool, room),
 
@@ -66,18 +68,24 @@ export const calls = {
     sizeGib,
     tags,
   }),
-  /** `onlyOperation`: only if it carries that operation's tag. INVALID_STATE for an image that something lives on. */
-  'files.ensureAbsent': change({ ...file, onlyOperation: Type.Optional(word) }, {}, everyCluster),
+  /**
+   * With what was not whole yet. `onlyOperation`: only if it carries that operation's tag, and of an image no other operation's part.
+   * INVALID_STATE for an image that something lives on.
+   */
+  'files.ensureAbsent': change({ ...file, onlyOperation: Type.Optional(word) }, {}, removeTimeout),
   /** INVALID_STATE while a guest, on whatever host, has it open; so do all that follow. */
   'files.ensureSize': change({ ...volume, sizeGib, allowShrink: Type.Boolean() }),
-  /** NOT_SUPPORTED above LAYERS_MAX others; one that is for safety alone may be above them. */
-  'files.ensureSnapshot': change({ ...volume, snapshot, tags }),
+  /**
+   * Joins layers first whose snapshots went while a guest had them open. NOT_SUPPORTED above LAYERS_MAX others; one that is for safety alone may be
+   * above them.
+   */
+  'files.ensureSnapshot': change({ ...volume, snapshot, tags }, {}, copyTimeout),
   /** Its layer is joined with what came after it as soon as nothing else lives on it and no guest has it open. */
-  'files.ensureSnapshotAbsent': change({ ...volume, snapshot }, {}, everyCluster),
-  'files.rollBack': change({ ...volume, snapshot }, {}, everyCluster),
+  'files.ensureSnapshotAbsent': change({ ...volume, snapshot }, {}, copyTimeout),
+  'files.rollBack': change({ ...volume, snapshot }, {}, copyTimeout),
   'files.ensureTrashed': change(volume),
   'files.ensureRestored': change(volume),
-  'files.ensureExpunged': change(volume, {}, everyCluster),
+  'files.ensureExpunged': change(volume, {}, copyTimeout),
   'files.inventory': question(pool, inventory),
   'files.ensureSeed': change({ ...pool, ...seedData, instanceId: uuid, tags }),
 };

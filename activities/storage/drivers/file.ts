@@ -5,7 +5,7 @@ import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { FileRoot } from '../../../host-agent/protocol.ts';
 import { type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
-import { isUnreachable } from '../../silence.ts';
+import { isDead, isUnreachable } from '../../silence.ts';
 import type { World } from '../../world.ts';
 import { poolAgent } from '../poolHost.ts';
 import type { Pool, StorageDriver } from './driver.ts';
@@ -116,14 +116,15 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   async ensurePool(world, pool, hostId) {
     const agent = await poolAgent(world, hostId, pool);
     const room = await agent.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: true });
-    return { made: true, ...room };
+    // Its directory is empty: what is used of the file system is others'.
+    return { made: true, totalBytes: room.totalBytes - room.usedBytes, usedBytes: 0 };
   },
   async ensurePoolAbsent(world, pool, hostId) {
     const agent = await poolAgent(world, hostId, pool);
     await agent.call('files.ensurePoolAbsent', { poolId: pool.id, root: rootOf(pool) });
   },
-  // Only a host that sees the directory can work on it.
-  administrator: async () => null,
+  // Only a host that sees the directory can work on it; of what went with a dead one nothing is left to work on.
+  administrator: async (world, { hostId }) => (hostId !== null && (await isDead(world, hostId)) ? hostId : null),
   async alignHost(world, pool, hostId) {
     const agent = await ifItAnswers(world, hostId);
     const there = (await reached(world.database.pool, { hostId })).some(({ id }) => id === pool.id);

@@ -78,7 +78,7 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   'files.ensurePoolAbsent'(host, { poolId, root }) {
     const pool = findPool(host, root);
     if (pool?.name === poolId) {
-      const held = pool.images.size + pool.trash.size;
+      const held = pool.images.size - pool.parts.size + pool.trash.size;
       if (held > 0) throw refuse('INVALID_STATE', `Storage pool ${poolId} still holds ${held} files`);
       host.world.filePools.delete(poolId);
     }

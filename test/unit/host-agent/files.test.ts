@@ -9,14 +9,61 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { acting } from '../../../host-agent/agent/acting.ts';
 import { backingName, type FilePools, filePools } from '../../../host-agent/agent/files.ts';
 import { misfit } from '../../../host-agent/protocol/call.ts';
 import { CALLS } from '../../../host-agent/protocol.ts';
+
+/** The agent as these tests have it: it may end before any of its changes, and others may act while it looks or copies. */
+const agent = vi.hoisted(() => ({
+  changesLeft: Number.POSITIVE_INFINITY,
+  beforeOpen: async (_path: string): Promise<void> => {},
+  beforeCommit: async (): Promise<void> => {},
+  beforeLink: async (): Promise<void> => {},
+}));
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  const change =
+    <Args extends unknown[], Result>(work: (...args: Args) => Promise<Result>) =>
+    async (...args: Args) => {
+      if (agent.changesLeft-- <= 0) throw new Error('the agent has ended');
+      return work(...args);
+    };
+  return {
+    ...real,
+    rename: change(real.rename),
+    link: change(async (from: string, to: string) => {
+      await agent.beforeLink();
+      await real.link(from, to);
+    }),
+    rm: change(real.rm),
+    writeFile: change(real.writeFile as (...args: unknown[]) => Promise<void>),
+    readdir: async (path: string) => (await real.readdir(path)).sort(),
+    open: async (path: string, flags: string) => {
+      await agent.beforeOpen(path);
+      return real.open(path, flags);
+    },
+  };
+});
+vi.mock('../../../host-agent/agent/command.ts', async (original) => {
+  const real = await original<typeof import('../../../host-agent/agent/command.ts')>();
+  return {
+    ...real,
+    runProgram: async (...[program, argv, options]: Parameters<typeof real.runProgram>) => {
+      if (['create', 'commit', 'resize'].includes(argv[0] ?? '') && agent.changesLeft-- <= 0)
+        throw new Error('the agent has ended');
+      if (argv[0] === 'commit') await agent.beforeCommit();
+      return real.runProgram(program, argv, options);
+    },
+  };
+});
 
 const hasQemu = spawnSync('qemu-io', ['--version']).status === 0;
 const poolId = randomUUID();
@@ -33,6 +80,10 @@ beforeEach(async () => {
   pools = filePools({ configuration: join(base, 'configuration'), mounts: join(base, 'mounts') });
 });
 afterEach(async () => {
+  agent.changesLeft = Number.POSITIVE_INFINITY;
+  agent.beforeOpen = async () => {};
+  agent.beforeCommit = async () => {};
+  agent.beforeLink = async () => {};
   for (const guest of guests.splice(0)) await endGuest(guest);
   rmSync(base, { recursive: true, force: true });
 });
@@ -66,6 +117,30 @@ async function clone(volume: string, snapshot: string, sizeGib = 1): Promise<str
   const id = randomUUID();
   await pools.ensureClone({ poolId, id, from: { volume, snapshot }, sizeGib, tags: tags(id) });
   return id;
+}
+
+const layerOf = (id: string, snapshot: string): string => fileOf(`${id}.${snapshot}`);
+const filesOf = (id: string): string[] => volumeFiles().filter((name) => name.startsWith(id));
+const partOf = (name: string): string => join(path, 'parts', name);
+const parts = (): string[] => readdirSync(join(path, 'parts'));
+const overlay = (file: string, below: string): unknown =>
+  execFileSync('qemu-img', ['create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', below, file, String(2 ** 30)]);
+
+/** Lets the agent end before each change that the work makes, one after the other, until it makes them all. */
+async function endingAnywhere(attempt: (work: (acting: Promise<unknown>) => Promise<void>) => Promise<void>) {
+  let deaths = 0;
+  for (let ended = true; ended; deaths++) {
+    ended = false;
+    await attempt(async (acting) => {
+      agent.changesLeft = deaths;
+      await acting.catch((error: Error) => {
+        if (error.message !== 'the agent has ended') throw error;
+        ended = true;
+      });
+      agent.changesLeft = Number.POSITIVE_INFINITY;
+    });
+  }
+  return deaths - 1;
 }
 
 /** Somebody who has a volume open for writing, as a guest on whatever host has. */
@@ -257,5 +332,298 @@ describe.skipIf(!hasQemu)('volumes in files', () => {
     await expect(pools.ensureSize(shrink)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await pools.ensureSize({ ...shrink, allowShrink: true });
     expect((await pools.inventory(poolId)).files[0]?.sizeBytes).toBe(2 ** 30);
+  });
+
+  test('wherever an agent ends that takes a snapshot, the undo leaves the volume as it was', async () => {
+    const deaths = await endingAnywhere(async (work) => {
+      const [id, snapshot] = [await make(), snapshotName()];
+      write(id, 5);
+      await work(pools.ensureSnapshot({ poolId, id, snapshot, tags: tags(snapshot) }));
+      await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+      expect([filesOf(id), holds(id, 5), parts()]).toEqual([[`${id}.qcow2`], true, []]);
+    });
+    expect(deaths).toBeGreaterThan(5);
+  }, 120_000);
+
+  test('wherever an agent ends that takes a snapshot or goes back to it, it can be asked again', async () => {
+    const snapshots = await endingAnywhere(async (work) => {
+      const [id, snapshot] = [await make(), snapshotName()];
+      write(id, 5);
+      const taking = { poolId, id, snapshot, tags: tags(snapshot) };
+      await work(pools.ensureSnapshot(taking));
+      expect(existsSync(fileOf(id))).toBe(true);
+      await pools.ensureSnapshot(taking);
+      write(id, 6);
+      await pools.rollBack({ poolId, id, snapshot });
+      expect([holds(id, 5), filesOf(id).length, parts()]).toEqual([true, 2, []]);
+    });
+    const returns = await endingAnywhere(async (work) => {
+      const id = await make();
+      write(id, 5);
+      const snapshot = await snap(id);
+      write(id, 6);
+      await work(pools.rollBack({ poolId, id, snapshot }));
+      await pools.rollBack({ poolId, id, snapshot });
+      await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+      expect([holds(id, 5), filesOf(id), parts()]).toEqual([true, [`${id}.qcow2`], []]);
+    });
+    expect(Math.min(snapshots, returns)).toBeGreaterThan(2);
+  }, 120_000);
+
+  test.each(['whole', 'empty', 'missing'])(
+    'a volume whose file has only the layer’s name, and whose part is %s, gets it back',
+    async (part) => {
+      const calls = {
+        undo: (id: string, snapshot: string) => pools.ensureSnapshotAbsent({ poolId, id, snapshot }),
+        again: (id: string, snapshot: string) => pools.ensureSnapshot({ poolId, id, snapshot, tags: tags(snapshot) }),
+        ...(part === 'whole' && {
+          trash: async (id: string) => {
+            await pools.ensureTrashed({ poolId, id });
+            await pools.ensureRestored({ poolId, id });
+          },
+          grow: (id: string) => pools.ensureSize({ poolId, id, sizeGib: 1, allowShrink: false }),
+        }),
+      };
+      for (const [name, call] of Object.entries(calls)) {
+        const [id, snapshot] = [await make(), snapshotName()];
+        write(id, 5);
+        renameSync(fileOf(id), layerOf(id, snapshot));
+        if (part === 'whole') overlay(partOf(`${id}.qcow2`), `../volumes/${id}.${snapshot}.qcow2`);
+        else if (part === 'empty') writeFileSync(partOf(`${id}.qcow2`), '');
+        await call(id, snapshot);
+        expect([holds(id, 5), parts()], name).toEqual([true, []]);
+        expect(filesOf(id), name).toHaveLength(name === 'again' ? 2 : 1);
+      }
+    },
+  );
+
+  test('the only layer of a volume without a file is not taken for one that nothing lives on', async () => {
+    const id = await make();
+    const first = await snap(id);
+    write(id, 5);
+    const copy = await clone(id, first);
+    const second = snapshotName();
+    renameSync(fileOf(id), layerOf(id, second));
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot: first });
+    await pools.ensureExpunged({ poolId, id: copy });
+    expect(existsSync(layerOf(id, second))).toBe(true);
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot: second });
+    expect([holds(id, 5), filesOf(id)]).toEqual([true, [`${id}.qcow2`]]);
+  });
+
+  test('a volume is not given another file because a clone of its snapshot goes', async () => {
+    const id = await make();
+    const snapshot = await snap(id);
+    const copy = await clone(id, snapshot);
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+    expect(filesOf(id)).toHaveLength(2);
+    const { ino } = statSync(fileOf(id));
+    await pools.ensureExpunged({ poolId, id: copy });
+    expect([statSync(fileOf(id)).ino, filesOf(id).length]).toEqual([ino, 2]);
+    // Who holds the volume has them joined.
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+    expect(filesOf(id)).toHaveLength(1);
+  });
+
+  test('while layers of one volume are copied, others are worked on, and that one is not', async () => {
+    const id = await make();
+    write(id, 1);
+    const snapshot = await snap(id);
+    write(id, 2, 2 ** 20);
+    let endCopy = () => {};
+    const order: string[] = [];
+    let joining: Promise<unknown> = Promise.resolve();
+    await new Promise<void>((copies) => {
+      agent.beforeCommit = () => {
+        copies();
+        return new Promise((resolve) => {
+          endCopy = resolve;
+        });
+      };
+      joining = pools.ensureSnapshotAbsent({ poolId, id, snapshot }).then(() => order.push('joined'));
+    });
+    const grown = pools.ensureSize({ poolId, id, sizeGib: 2, allowShrink: false }).then(() => order.push('grown'));
+    const another = await make();
+    await pools.ensureExpunged({ poolId, id: another });
+    order.push('another');
+    endCopy();
+    await Promise.all([joining, grown]);
+    expect(order).toEqual(['another', 'joined', 'grown']);
+    expect([holds(id, 1), holds(id, 2, 2 ** 20), filesOf(id).length]).toEqual([true, true, 1]);
+  });
+
+  test('a call that was in time goes on when it has copied for longer than it could have waited', async () => {
+    const id = await make();
+    const first = await snap(id);
+    let late = false;
+    const refuseLate = () => {
+      if (late) throw new Error('too late');
+    };
+    agent.beforeCommit = async () => {
+      late = true;
+    };
+    const timely = (work: () => Promise<void>) => acting.run({ refuseLate, leftMs: () => 0 }, work);
+    await timely(() => pools.ensureSnapshotAbsent({ poolId, id, snapshot: first }));
+    expect(filesOf(id)).toHaveLength(1);
+    await expect(timely(() => pools.ensureTrashed({ poolId, id }))).rejects.toThrow('too late');
+  });
+
+  test('layers are not joined under a guest that starts when they have been copied', async () => {
+    const id = await make();
+    const snapshot = await snap(id);
+    const { ino } = statSync(fileOf(id));
+    let begun = false;
+    agent.beforeCommit = async () => {
+      begun = true;
+    };
+    agent.beforeOpen = async (opened) => {
+      if (!begun || opened !== fileOf(id)) return;
+      begun = false;
+      await startGuest(id);
+    };
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+    expect([statSync(fileOf(id)).ino, filesOf(id).length]).toEqual([ino, 2]);
+  });
+
+  test('a guest that starts while a joined layer gets its volume’s name keeps the file that it has open', async () => {
+    const id = await make();
+    write(id, 1);
+    const snapshot = await snap(id);
+    const { ino } = statSync(fileOf(id));
+    let guest: ChildProcess | undefined;
+    agent.beforeLink = async () => {
+      guest ??= await startGuest(id);
+    };
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+    expect([statSync(fileOf(id)).ino, filesOf(id).length, parts()]).toEqual([ino, 2, []]);
+    if (guest) await endGuest(guest);
+    await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+    expect([filesOf(id).length, holds(id, 1), parts()]).toEqual([1, true, []]);
+  });
+
+  test('wherever an agent ends that joins layers, the volume has all it had', async () => {
+    const deaths = await endingAnywhere(async (work) => {
+      const id = await make();
+      write(id, 1);
+      const snapshot = await snap(id);
+      write(id, 2, 2 ** 20);
+      await work(pools.ensureSnapshotAbsent({ poolId, id, snapshot }));
+      expect([holds(id, 1), holds(id, 2, 2 ** 20)]).toEqual([true, true]);
+      await pools.ensureSnapshotAbsent({ poolId, id, snapshot });
+      expect([holds(id, 1), holds(id, 2, 2 ** 20), filesOf(id).length, parts()]).toEqual([true, true, 1, []]);
+    });
+    expect(deaths).toBeGreaterThan(4);
+  }, 120_000);
+
+  test('layers that had to stay while a guest ran go with the next snapshot', async () => {
+    const id = await make();
+    let kept = await snap(id);
+    for (let night = 1; night <= 3; night++) {
+      write(id, night, night * 2 ** 20);
+      const guest = await startGuest(id);
+      await pools.ensureSnapshotAbsent({ poolId, id, snapshot: kept });
+      await endGuest(guest);
+      kept = await snap(id);
+      expect(filesOf(id).sort()).toEqual([`${id}.qcow2`, `${id}.${kept}.qcow2`].sort());
+    }
+    for (const night of [1, 2, 3]) expect(holds(id, night, night * 2 ** 20)).toBe(true);
+  });
+
+  test('what was not whole goes with what it was to be, and pins nothing', async () => {
+    const [image, seed, id] = [randomUUID(), randomUUID(), randomUUID()];
+    await pools.ensureVolume({ poolId, id: image, sizeGib: 1, tags: tags(image) });
+    for (const end of ['qcow2', 'json'])
+      renameSync(join(path, 'volumes', `${image}.${end}`), join(path, 'images', `${image}.${end}`));
+    overlay(partOf(`${id}.qcow2`), `../images/${image}.qcow2`);
+    const others = [`${image}.op-2.download`, `${image}.op-2.qcow2`];
+    for (const name of [`${image}.op-1.download`, `${image}.op-1.qcow2`, ...others, `${seed}.iso`, `${seed}.iso.part`])
+      writeFileSync(partOf(name), '');
+    await expect(pools.ensureAbsent({ poolId, of: 'image', id: image, onlyOperation: 'op-1' })).rejects.toMatchObject({
+      code: 'INVALID_STATE',
+    });
+    await pools.ensureAbsent({ poolId, of: 'volume', id, onlyOperation: 'op-1' });
+    await pools.ensureAbsent({ poolId, of: 'seed', id: seed, onlyOperation: 'op-1' });
+    expect(parts().sort()).toEqual(others.sort());
+    await pools.ensureAbsent({ poolId, of: 'image', id: image });
+    expect([parts(), readdirSync(join(path, 'images'))]).toEqual([[], []]);
+  });
+
+  test('a pool with nothing but what was not whole goes', async () => {
+    for (const name of [`${randomUUID()}.op-1.download`, `${randomUUID()}.iso`, `${randomUUID()}.qcow2`])
+      writeFileSync(partOf(name), '');
+    writeFileSync(join(path, 'volumes', `${randomUUID()}.json.part`), '');
+    const id = await make();
+    await expect(pools.removePool({ poolId, root: root() })).rejects.toMatchObject({ code: 'INVALID_STATE' });
+    await pools.ensureExpunged({ poolId, id });
+    await pools.removePool({ poolId, root: root() });
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  test.each(['ensureExpunged', 'ensureAbsent'] as const)(
+    'wherever an agent ends in %s, the next leaves nothing of a clone and what it lived on',
+    async (name) => {
+      const deaths = await endingAnywhere(async (work) => {
+        const id = await make();
+        const middle = await clone(id, await snap(id));
+        const last = await clone(middle, await snap(middle));
+        for (const gone of [id, middle]) await pools.ensureExpunged({ poolId, id: gone });
+        expect(volumeFiles()).toHaveLength(3);
+        const remove = () => pools[name]({ poolId, of: 'volume', id: last });
+        await work(remove());
+        await remove();
+        expect([readdirSync(join(path, 'volumes')), parts()]).toEqual([[], []]);
+      });
+      expect(deaths).toBeGreaterThan(5);
+    },
+    120_000,
+  );
+
+  test('wherever an agent ends that makes a clone, the undo leaves nothing of it, and pins nothing', async () => {
+    const deaths = await endingAnywhere(async (work) => {
+      const [id, copy] = [await make(), randomUUID()];
+      const from = { volume: id, snapshot: await snap(id) };
+      await work(pools.ensureClone({ poolId, id: copy, from, sizeGib: 1, tags: tags(copy) }));
+      await pools.ensureExpunged({ poolId, id });
+      await pools.ensureAbsent({ poolId, of: 'volume', id: copy, onlyOperation: 'op-1' });
+      expect([readdirSync(join(path, 'volumes')), parts()]).toEqual([[], []]);
+    });
+    expect(deaths).toBeGreaterThan(3);
+  }, 120_000);
+
+  test('a file that gets another name while the agent looks is not overlooked', async () => {
+    const id = await make();
+    write(id, 1);
+    const snapshot = await snap(id);
+    const [gone, kept] = [await clone(id, snapshot), await clone(id, snapshot)];
+    await pools.ensureExpunged({ poolId, id });
+    // From another host.
+    agent.beforeOpen = async (opened) => {
+      if (opened === fileOf(kept) && existsSync(opened)) renameSync(opened, fileOf(`${kept}.trashed`));
+    };
+    await pools.ensureExpunged({ poolId, id: gone });
+    agent.beforeOpen = async () => {};
+    expect(existsSync(layerOf(id, snapshot))).toBe(true);
+    await pools.ensureRestored({ poolId, id: kept });
+    expect(holds(kept, 1)).toBe(true);
+  });
+
+  test('a layer that is joined with its volume while the agent looks leaves what it lived on', async () => {
+    const id = await make();
+    write(id, 1);
+    const snapshot = await snap(id);
+    const [gone, kept] = [await clone(id, snapshot), await clone(id, snapshot)];
+    const middle = layerOf(kept, await snap(kept));
+    await pools.ensureExpunged({ poolId, id });
+    let looked = false;
+    // From another host.
+    agent.beforeOpen = async (opened) => {
+      looked ||= opened === fileOf(kept);
+      if (opened !== middle || !looked || !existsSync(middle)) return;
+      execFileSync('qemu-img', ['commit', '-q', '-f', 'qcow2', '-b', middle, fileOf(kept)]);
+      renameSync(middle, fileOf(kept));
+    };
+    await pools.ensureExpunged({ poolId, id: gone });
+    agent.beforeOpen = async () => {};
+    expect([existsSync(middle), existsSync(layerOf(id, snapshot)), holds(kept, 1)]).toEqual([false, true, true]);
   });
 });
