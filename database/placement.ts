@@ -107,7 +107,8 @@ export interface Spot {
 
 /**
  * The pool of each volume, by its id: where it lies, or else the emptiest of its class that is open and has room; of those that are reached from
- * there. The largest chooses first, and what one takes is not there for the next. Null when one finds none.
+ * there. Who has no choice goes first, then the largest; what one takes is not there for the next. Without a place what is reached from everywhere
+ * comes before the disks of a host. Null when one finds none.
  */
 export function choosePools(pools: Pool[], volumes: VolumeNeed[], spot: Spot | null): Map<string, string> | null {
   const left = pools
@@ -115,7 +116,7 @@ export function choosePools(pools: Pool[], volumes: VolumeNeed[], spot: Spot | n
     .map((pool) => ({ ...pool, copyGib: { ...pool.copyGib } }));
   const chosen = new Map<string, string>();
   for (const { id, poolId, onlyPoolId, sizeGib, storageClass, imageId } of volumes.toSorted(
-    (a, b) => b.sizeGib - a.sizeGib,
+    (a, b) => Number(Boolean(b.onlyPoolId)) - Number(Boolean(a.onlyPoolId)) || b.sizeGib - a.sizeGib,
   )) {
     const roomIn = (pool: Pool): number => sizeGib + (imageId ? (pool.copyGib[imageId] ?? 0) : 0);
     const pool = poolId
@@ -123,7 +124,9 @@ export function choosePools(pools: Pool[], volumes: VolumeNeed[], spot: Spot | n
       : left
           .filter((one) => one.storageClass === storageClass && one.open && one.freeGib >= roomIn(one))
           .filter((one) => !onlyPoolId || one.id === onlyPoolId)
-          .sort((a, b) => b.freeGib - a.freeGib)[0];
+          .sort(
+            (a, b) => (spot ? 0 : Number(a.hostId !== null) - Number(b.hostId !== null)) || b.freeGib - a.freeGib,
+          )[0];
     if (!pool) return null;
     chosen.set(id, pool.id);
     if (poolId) continue;

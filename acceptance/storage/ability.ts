@@ -25,15 +25,22 @@ const poolsOfInstance = statement((p: Values<{ instanceId: string }>) =>
 );
 
 /** @throws Problem NOT_SUPPORTED when one of the pools is of a type that is not able to. A volume that is in no pool yet is asked about later, by its step. */
-export async function poolsMustBeAble(tx: Client, poolIds: unknown[], ability: keyof PoolCan): Promise<void> {
+export async function poolsMustBeAble(
+  tx: Client,
+  poolIds: unknown[],
+  ability: keyof PoolCan,
+  resource: { kind: string; id: string },
+): Promise<void> {
   const unable = poolTypesWithout(ability);
   if (unable.length === 0) return;
   const among = poolIds.flatMap((id) => (typeof id === 'string' ? [id] : []));
   const [pool] = await ofType(tx, { poolIds: among, types: unable });
   if (pool)
-    throw new Problem('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${inability[ability]}`, {
-      resource: { kind: 'storagePool', id: pool.id },
-    });
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `the storage of ${resource.kind} ${resource.id} is of type ${pool.type}, which ${inability[ability]}`,
+      { resource },
+    );
 }
 
 /** The same for all pools that an instance has volumes in. */
@@ -44,6 +51,7 @@ export async function poolsOfInstanceMustBeAble(tx: Client, instanceId: string, 
     tx,
     volumes.map(({ poolId }) => poolId),
     ability,
+    { kind: 'instance', id: instanceId },
   );
 }
 

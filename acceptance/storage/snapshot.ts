@@ -1,8 +1,19 @@
+import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { type PoolType, poolTypesWithout } from '../../model/storage/poolTypes.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
 import type { Condition, Hold, Hooks, Related, Row } from '../change.ts';
 import { poolsMustBeAble } from './ability.ts';
+
+const onLayers = statement((p: Values<{ volumeId: string; types: PoolType[] }>) =>
+  from
+    .selectFrom('volume as v')
+    .innerJoin('storagePool as p', 'p.id', 'v.poolId')
+    .select(['v.id', 'v.instanceId'])
+    .where('v.id', '=', p.volumeId)
+    .where((eb) => isAmong(eb.ref('p.type'), p.types)),
+);
 
 /** What the holds were told from must still be so when the turn has come: a volume that was attached meanwhile needs its instance held too. */
 export const stillAttachedTo = (volume: Row): Condition => ({
@@ -38,9 +49,10 @@ export const snapshotHooks: Hooks = {
     },
     async accept({ tx, row, input, references, workflowInput }) {
       const volume = references.get(`volume/${String(input.volumeId)}`);
-      await poolsMustBeAble(tx, [volume?.poolId], 'snapshot');
+      const taken = { kind: 'volume', id: String(input.volumeId) };
+      await poolsMustBeAble(tx, [volume?.poolId], 'snapshot', taken);
       const instance = volume?.instanceId ? references.get(`instance/${String(volume.instanceId)}`) : undefined;
-      if (instance?.hostId) await poolsMustBeAble(tx, [volume?.poolId], 'snapshotInUse');
+      if (instance?.hostId) await poolsMustBeAble(tx, [volume?.poolId], 'snapshotInUse', taken);
       Object.assign(row, {
         zoneId: volume?.zoneId,
         sizeGib: volume?.sizeGib,
@@ -54,6 +66,15 @@ export const snapshotHooks: Hooks = {
   'snapshot.delete': {
     related: ({ row }) => [{ kind: 'volume', id: String(row.volumeId) }],
     holds: ({ row }) => [{ kind: 'volume', id: String(row.volumeId), mode: 'X' }],
+    // Layers of files are joined under a guest that is off: it must not start meanwhile.
+    async foresee(tx, _caller, { row }) {
+      const [volume] = await onLayers(tx, { volumeId: String(row.volumeId), types: poolTypesWithout('snapshotInUse') });
+      if (!volume) return [];
+      return [
+        { kind: 'volume', id: volume.id, mode: 'X', conditions: [stillAttachedTo({ revision: 0, ...volume })] },
+        ...instanceOf({ revision: 0, ...volume }),
+      ];
+    },
     accept({ row, references, workflowInput }) {
       if (!references.has(`volume/${String(row.volumeId)}`))
         throw new Problem('INVALID_STATE', `the volume of snapshot ${row.id} is gone`);

@@ -17,7 +17,8 @@ async function create(accepting: Accepting): Promise<void> {
     throw invalid('source.imageId', 'is not offered any more');
   const from = references.get(source.imageId ? `image/${source.imageId}` : `snapshot/${source.snapshotId}`);
   if (from && from.zoneId !== input.zoneId) throw invalid('source', 'is in another zone');
-  if (source.snapshotId) await poolsMustBeAble(tx, [from?.poolId], 'clone');
+  if (source.snapshotId)
+    await poolsMustBeAble(tx, [from?.poolId], 'clone', { kind: 'snapshot', id: source.snapshotId });
   const least = Number(from?.minSizeGib ?? from?.sizeGib ?? 0);
   const sizeGib = Number(input.sizeGib ?? least);
   if (sizeGib === 0) throw invalid('sizeGib', 'is needed for an empty volume');
@@ -129,7 +130,8 @@ export const volumeHooks: Hooks = {
       const sizeGib = Number(input.sizeGib);
       if (sizeGib <= Number(row.sizeGib))
         throw invalid('sizeGib', `must be more than ${String(row.sizeGib)}: volumes only grow`);
-      if (row.instanceId) await poolsMustBeAble(accepting.tx, [row.poolId], 'growInUse');
+      if (row.instanceId)
+        await poolsMustBeAble(accepting.tx, [row.poolId], 'growInUse', { kind: 'volume', id: row.id });
       await acceptSize(accepting, sizeGib, 'sizeGib');
     },
   },
@@ -143,7 +145,7 @@ export const volumeHooks: Hooks = {
       const { row, input, references, workflowInput } = accepting;
       const snapshot = references.get(`snapshot/${String(input.snapshotId)}`);
       if (snapshot?.volumeId !== row.id) throw invalid('snapshotId', 'is of another volume');
-      await poolsMustBeAble(accepting.tx, [row.poolId], 'snapshot');
+      await poolsMustBeAble(accepting.tx, [row.poolId], 'snapshot', { kind: 'volume', id: row.id });
       workflowInput.sizeGib = Number(snapshot.sizeGib);
       await acceptSize(accepting, Number(snapshot.sizeGib), 'snapshotId');
     },

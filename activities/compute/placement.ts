@@ -130,13 +130,15 @@ export const placement = (world: World, { database } = world) => ({
           if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
           if (!host) return noCapacity(tx, need, eligible);
           hostId = host.hostId;
-          const chosen = choosePools(pools, volumes, host);
+          // With the host's own disks there is more to choose from, and so sometimes no way to fit.
+          const chosen = choosePools(pools, volumes, host) ?? choosePools(pools, volumes, { ...host, hostId: null });
+          if (!chosen) return noCapacity(tx, need, eligible);
           const unplaced = volumes.filter((volume) => !volume.poolId);
           await place(tx, {
             instanceId,
             hostId,
             volumeIds: unplaced.map(({ id }) => id),
-            poolIds: unplaced.map(({ id }) => chosen?.get(id)),
+            poolIds: unplaced.map(({ id }) => chosen.get(id)),
           });
         }
         const uncached = await uncachedOf(tx, { instanceId });

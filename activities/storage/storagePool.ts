@@ -87,6 +87,7 @@ export const storagePools = (world: World) => {
           throw refuse('PRECONDITION_FAILED', 'no host of the zone is connected: one must work on the storage pool');
         if (
           hosts.length === 0 &&
+          record.hostId === null &&
           (await world.database.prisma.imageCache.count({ where: { poolId: storagePoolId } })) > 0
         )
           throw refuse(

@@ -75,6 +75,8 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     // Its chassis in OVN is removed by whoever deletes it.
     Object.assign(host, { hypervisor: null, switch: null });
     host.clusters.clear();
+    // Its disks go with it.
+    for (const [id, { place }] of world.filePools) if (place.startsWith(`${name}:`)) world.filePools.delete(id);
   }
 
   function moveHost(name: string, to: string): void {

@@ -100,7 +100,9 @@ async function leave(gib: number): Promise<void> {
 /** Until some session waits for another's lock on a row. */
 async function untilWaiting(): Promise<void> {
   for (;;) {
-    const { rows } = await scene.stage.query(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'`);
+    const { rows } = await scene.stage.query(
+      `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+    );
     if (rows.length > 0) return;
   }
 }

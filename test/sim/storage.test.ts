@@ -1,12 +1,15 @@
 /** Every type of pool passes the suite; and what is asked of pools themselves. */
 import { expect, inject, test } from 'vitest';
-import type { ApiError } from '../../lab/api.ts';
+import type { ApiError, OperationView } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import type { PoolType } from '../../model/storage/poolTypes.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { hold } from '../support/hold.ts';
+import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
 import { storageSuite } from '../support/storage.ts';
 
-const { admin, cloud, deploy, removeInstance, wrong } = joinCloud(inject('cloud'));
+const address = inject('cloud');
+const { admin, cloud, deploy, removeInstance, wrong } = joinCloud(address);
 
 /** How a pool of each type is asked for. */
 const bodies: Record<PoolType, Record<string, unknown>> = {
@@ -65,15 +68,10 @@ test('what is on the disks of one host is of use there alone', async () => {
       visibility: 'public',
     });
   const [own, foreign] = [await typeOf(0), await typeOf(1)];
-  const refusal = (work: Promise<unknown>): Promise<string> =>
-    work.then(
-      () => 'accepted',
-      (error: ApiError) => error.problem.code,
-    );
   const rootVolume = { volumeTypeId: own.id };
   const body = instanceBody(cloud, 'bound', { rootVolume, projectId: cloud.project.id });
   expect(await refusal(admin.call('POST', '/v1/instances', { ...body, requestedHostId: there?.id }))).toBe(
-    'NO_CAPACITY',
+    '409 NO_CAPACITY',
   );
   const { id } = await deploy('bound', { rootVolume });
   expect((await admin.call('GET', `/v1/instances/${id}`)).hostId).toBe(here?.id);
@@ -84,12 +82,85 @@ test('what is on the disks of one host is of use there alone', async () => {
     sizeGib: 1,
   });
   const attach = () => tenant.call('POST', `/v1/volumes/${data.id}/actions/attach`, { instanceId: id });
-  expect(await refusal(attach())).toBe('INVALID_STATE');
+  expect(await refusal(attach())).toBe('409 INVALID_STATE');
   await tenant.done('POST', `/v1/instances/${id}/actions/stop`, {});
-  expect(await refusal(attach())).toBe('INVALID_STATE');
-  expect(await refusal(admin.call('DELETE', `/v1/hosts/${there?.id}`))).toBe('HAS_DEPENDENTS');
+  expect(await refusal(attach())).toBe('409 INVALID_STATE');
+  expect(await refusal(admin.call('DELETE', `/v1/hosts/${there?.id}`))).toBe('409 HAS_DEPENDENTS');
   await removeInstance(id);
   await tenant.done('DELETE', `/v1/volumes/${data.id}`);
   await tenant.done('POST', `/v1/volumes/${data.id}/actions/expunge`, {});
   for (const pool of pools) await admin.done('DELETE', `/v1/storage-pools/${pool.id}`);
+});
+
+test('what was on the disks of a dead host can be let go of, and is of no use otherwise', async () => {
+  const { tenant } = cloud;
+  const host = await make(admin, 'hosts', {
+    name: 'host-197',
+    clusterId: cloud.cluster.id,
+    address: `sim://${new URL(address.simulatorUrl).host}/host-197`,
+  });
+  const storageClass = 'of-host-197';
+  const pool = await make(admin, 'storage-pools', {
+    name: storageClass,
+    type: 'local',
+    storageClass,
+    clusterIds: [cloud.cluster.id],
+    hostId: host.id,
+    source: { path: '/srv/own' },
+  });
+  const type = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass, visibility: 'public' });
+  const rootVolume = { volumeTypeId: type.id };
+  const { id: instanceId } = await deploy('lost', { rootVolume });
+  expect((await admin.call('GET', `/v1/instances/${instanceId}`)).hostId).toBe(host.id);
+  const volumeBody = { name: 'lost', zoneId: cloud.zone.id, volumeTypeId: type.id, sizeGib: 1 };
+  const volume = await make(tenant, 'volumes', volumeBody);
+  const snapshot = await make(tenant, 'snapshots', { name: 'lost', volumeId: volume.id });
+  await fetch(`${address.simulatorUrl}/_sim/hosts/host-197/scrap`, { method: 'POST' });
+  await untilSeen(
+    () => admin.call('GET', `/v1/hosts/${host.id}`),
+    ({ connection }) => connection === 'disconnected',
+  );
+  await admin.done('DELETE', `/v1/hosts/${host.id}?force=true&confirmDead=true`);
+  expect((await admin.call('GET', `/v1/instances/${instanceId}`)).state).toBe('stopped');
+  const start = await tenant.call<OperationView>('POST', `/v1/instances/${instanceId}/actions/start`, {});
+  expect((await tenant.settled(start.id)).error?.code).toBe('NO_CAPACITY');
+  await tenant.done('DELETE', `/v1/snapshots/${snapshot.id}`);
+  await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
+  await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+  await removeInstance(instanceId);
+  await admin.done('DELETE', `/v1/storage-pools/${pool.id}`);
+  expect(await wrong()).toEqual([]);
+});
+
+test('a snapshot on files is deleted while nobody starts a guest on it', async () => {
+  const { tenant } = cloud;
+  const storageClass = 'layers';
+  const pool = await make(admin, 'storage-pools', {
+    name: storageClass,
+    type: 'sharedMount',
+    storageClass,
+    clusterIds: [cloud.cluster.id],
+    source: { path: '/srv/layers' },
+  });
+  const type = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass, visibility: 'public' });
+  const { id } = await deploy('layered', { rootVolume: { volumeTypeId: type.id } });
+  await tenant.done('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' });
+  const { rootVolumeId } = await tenant.call('GET', `/v1/instances/${id}`);
+  const snapshot = await make(tenant, 'snapshots', { name: 'layer', volumeId: rootVolumeId });
+  const letGo = await hold(address.simulatorUrl, 'files.ensureSnapshotAbsent');
+  try {
+    const removal = await tenant.call<OperationView>('DELETE', `/v1/snapshots/${snapshot.id}`);
+    await follower(admin)(removal.id, inStep('snapshots.remove'));
+    const start = await tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/start`, {});
+    expect(start.state).toBe('queued');
+    await letGo();
+    expect([(await tenant.settled(removal.id)).state, (await tenant.settled(start.id)).state]).toEqual([
+      'succeeded',
+      'succeeded',
+    ]);
+  } finally {
+    await letGo();
+  }
+  await removeInstance(id);
+  await admin.done('DELETE', `/v1/storage-pools/${pool.id}`);
 });

@@ -18,7 +18,7 @@ export const driverOf = ({ type }: Pool): StorageDriver => drivers[type];
 /** The same as acceptance asks: what waited for its turn may find another pool than was expected. @throws NOT_SUPPORTED */
 export function mustBeAble(pool: Pool, ability: keyof PoolCan): void {
   if (!poolTypes[pool.type].can[ability])
-    throw refuse('NOT_SUPPORTED', `storage pool ${pool.id} is of type ${pool.type}, which ${inability[ability]}`);
+    throw refuse('NOT_SUPPORTED', `its storage pool is of type ${pool.type}, which ${inability[ability]}`);
 }
 
 type HostOfZone = { id: string; zoneId: string | null };
