@@ -190,7 +190,7 @@ const ends = (action: Action, verb: string): boolean => verb === 'delete' || act
  */
 function holdsOf(
   action: Action,
-  verb: string,
+  { verb, conditions = [] }: Pick<Change, 'verb' | 'conditions'>,
   scene: Scene,
   references: Reference[],
   above: ReadonlyMap<string, string>,
@@ -203,6 +203,7 @@ function holdsOf(
     mode: action.lock ?? (verb === 'delete' ? 'D' : 'X'),
     ...(action.from ? { from: action.from } : {}),
     conditions: [
+      ...conditions,
       ...(hook?.conditions?.(scene) ?? []),
       ...(ends(action, verb) && !above.has(keyOf({ kind: scene.kind.name, id: scene.row.id }))
         ? unprotected(scene.kind, scene.row.id)
@@ -265,7 +266,7 @@ async function accept(tx: Client, change: Change, action: Action, input: Record<
   };
   let above: ReadonlyMap<string, string> = new Map();
   let foreseen: Hold[] = [];
-  const claim = (scene: Scene): Hold[] => holdsOf(action, verb, scene, references, above, foreseen);
+  const claim = (scene: Scene): Hold[] => holdsOf(action, change, scene, references, above, foreseen);
   const locksFor = (holds: Hold[]): Map<string, LockMode> =>
     strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
 

@@ -124,8 +124,10 @@ export interface Change {
   found?: Record<string, unknown>;
   /** Columns of a new row that its maker knows, and nobody else may say. */
   marks?: Record<string, unknown>;
-  /** Of a dry run only: who asks has seen to it that the caller may know. */
+  /** Who asks has seen to it that the caller may: a plan that only tells, or a part of what the caller may do as a whole. */
   permitted?: boolean;
+  /** What must be true of the target beside what its action asks. */
+  conditions?: Condition[];
   /** The dispatcher starts it, not the process that accepts it. */
   leftToDispatcher?: boolean;
   parent?: Parent;

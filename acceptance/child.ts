@@ -1,7 +1,7 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
 import { type Database, insertAll } from '../database/database.ts';
 import { from, statement, type Values } from '../database/statement.ts';
-import type { Kind } from '../model/kind.ts';
+import type { Action, Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { ChildRequest } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
@@ -33,6 +33,11 @@ const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Cal
   goesOn: true,
 });
 
+const actionOf = (type: string): Action | undefined => {
+  const [kind = '', verb = ''] = type.split('.');
+  return verb === 'cascade' ? undefined : kindOf(kind).actions[verb];
+};
+
 /** What a schedule makes says so: it is the schedule's own to let go of again. */
 const marksOf = (parent: { type: string; targetId: string }, { fields }: Kind): Record<string, unknown> =>
   parent.type === 'schedule.runNow' && fields.scheduleId ? { scheduleId: parent.targetId } : {};
@@ -45,7 +50,7 @@ export async function acceptChild(
   database: Database,
   parentId: string,
   key: string,
-  { type, targetId, input }: ChildRequest,
+  { type, targetId, input, onlyIf }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
   const [parent] = await parentOf(database.pool, { id: parentId });
@@ -67,6 +72,18 @@ export async function acceptChild(
         requestId,
         idempotencyKey: key,
         ...(verb === 'create' ? { marks: marksOf(parent, kind) } : {}),
+        ...(actionOf(parent.type)?.permitsChildren ? { permitted: true } : {}),
+        ...(onlyIf
+          ? {
+              conditions: [
+                {
+                  ...onlyIf,
+                  code: 'INVALID_STATE',
+                  message: `${kind.name} ${targetId} is not as it was when this was planned`,
+                },
+              ],
+            }
+          : {}),
         parent: { operationId: parentId, key, ...refused },
       },
     );

@@ -144,6 +144,10 @@ export const forgetCapacity = written<unknown, OfHolder>(
 export const declareDead = written<unknown, OfHolder>(
   `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $hostId AND connection = 'disconnected' AND "currentOperationId" = $operationId RETURNING 1`,
 );
+/** The same before the operation's turn has come: what it would wait for may wait for the host. */
+export const declareDeadAtOnce = written<unknown, { hostId: string }>(
+  `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $hostId AND connection = 'disconnected'`,
+);
 export const takeBackDeath = written<unknown, OfHolder>(
   `UPDATE "host" SET "deadAt" = NULL WHERE id = $hostId AND "currentOperationId" = $operationId`,
 );

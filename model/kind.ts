@@ -139,6 +139,8 @@ export interface StepDescription {
 
 export interface Action {
   summary: string;
+  /** Whoever may do it may have its children done, whatever they may do to the targets of those otherwise. */
+  permitsChildren?: boolean;
   /** What it is called once it has happened, such as `stopped`; verbs that several kinds have are in `happened.ts`. */
   happened?: string;
   mode: 'sync' | 'operation';

@@ -42,8 +42,13 @@ export const hypervisor = stepsOf<Area<typeof Hypervisor>, 'hypervisor'>('hyperv
   migrate: { deadlineSeconds: 6 * 3600 },
 });
 export const volumes = stepsOf<Area<typeof Volumes> & Area<typeof GuestVolumes>, 'volumes'>('volumes', 'host', {
+  // In a pool of files layers may be joined meanwhile, which copies one into another, or large ones removed.
+  make: { deadlineSeconds: 3600 },
+  makeOne: { deadlineSeconds: 3600 },
   expunge: { deadlineSeconds: 3600 },
+  takeSafetySnapshot: { deadlineSeconds: 3600 },
   rollBack: { deadlineSeconds: 3600 },
+  dropSafetySnapshot: { deadlineSeconds: 3600 },
 });
 export const volumeRecords = stepsOf<Area<typeof VolumeRecords>, 'volumeRecords'>('volumeRecords', 'record');
 export const snapshots = stepsOf<Area<typeof Snapshots> & Area<typeof GuestSnapshots>, 'snapshots'>(
@@ -53,6 +58,8 @@ export const snapshots = stepsOf<Area<typeof Snapshots> & Area<typeof GuestSnaps
     locate: { where: 'record' },
     describe: { where: 'record' },
     rejoin: { where: 'record' },
+    take: { deadlineSeconds: 3600 },
+    remove: { deadlineSeconds: 3600 },
   },
 );
 export const images = stepsOf<Area<typeof Images>, 'images'>('images', 'control', {
@@ -106,5 +113,4 @@ export const hosts = stepsOf<Area<typeof Hosts> & Area<typeof HostMaintenance>, 
   findLeaving: { where: 'control', deadlineSeconds: 1800 },
   reopen: { where: 'record' },
   findReturning: { where: 'control' },
-  forgetMaintenance: { where: 'record' },
 });

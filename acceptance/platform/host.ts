@@ -1,3 +1,4 @@
+import { declareDeadAtOnce } from '../../database/claims.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
 import { config } from '../../runtime/config.ts';
 import { Problem } from '../../runtime/problem.ts';
@@ -41,12 +42,14 @@ export const hostHooks: Hooks = {
       if (confirmDead && !force) throw invalid('confirmDead', 'goes with force');
       return confirmDead === true;
     },
-    accept({ row, input }) {
+    async accept({ tx, row, input }) {
       if (input.force && row.connection !== 'disconnected')
         throw new Problem(
           'PRECONDITION_FAILED',
           `host ${row.id} is ${String(row.connection)}: force is for one that has not answered for a few seconds`,
         );
+      // An operation that holds the host may be waiting for guests there: they are let go of now, or the two would wait for each other.
+      if (input.confirmDead && row.currentOperationId) await declareDeadAtOnce(tx, { hostId: row.id });
     },
   },
 };

@@ -2,6 +2,7 @@
 import { acceptOwn } from '../../acceptance/own.ts';
 import type { Database } from '../../database/database.ts';
 import { from, statement } from '../../database/statement.ts';
+import { servingStates } from '../../model/platform/host.ts';
 import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import type { Log } from '../../runtime/log.ts';
@@ -39,7 +40,7 @@ const hostsAtWork = statement(() =>
         )
         .as('busy'),
     ])
-    .where('h.state', 'in', ['active', 'maintenance'])
+    .where('h.state', 'in', servingStates)
     .where('h.deletedAt', 'is', null)
     .where('h.deadAt', 'is', null)
     .orderBy('h.id'),

@@ -34,48 +34,103 @@ const noteReason = statement((p: Values<{ hostId: string; operationId: string; r
     .where('currentOperationId', '=', p.operationId),
 );
 
-const setState = statement(
-  (
-    p: Values<{
-      hostId: string;
-      operationId: string;
-      before: 'active' | 'exitingMaintenance';
-      after: 'active' | 'exitingMaintenance';
-    }>,
-  ) =>
-    from
-      .updateTable('host')
-      .set({ state: p.after })
-      .where('id', '=', p.hostId)
-      .where('state', '=', p.before)
-      .where('currentOperationId', '=', p.operationId),
+const openHost = statement((p: Values<{ hostId: string; operationId: string }>) =>
+  from
+    .updateTable('host')
+    .set({ state: 'active', maintenanceReason: null })
+    .where('id', '=', p.hostId)
+    .where('state', '=', 'exitingMaintenance')
+    .where('currentOperationId', '=', p.operationId)
+    .returning('id'),
 );
 
-/** Whatever has a place there: what runs, what is about to, and what is coming from another host. */
-const placedOn = statement((p: Values<{ hostId: string }>) =>
+const closeHost = statement((p: Values<{ hostId: string; operationId: string }>) =>
   from
-    .selectFrom('hostClaim as c')
-    .innerJoin('instance as i', 'i.id', 'c.instanceId')
-    .select(['i.id', 'i.name', 'i.state', 'i.hostId', 'i.currentOperationId', 'i.fault'])
-    .where('c.hostId', '=', p.hostId)
-    .orderBy('i.id'),
-);
-
-/** What left for the last maintenance, and is still as it was left then. */
-const leftFor = statement((p: Values<{ hostId: string }>) =>
-  from
-    .selectFrom('operation as o')
-    .innerJoin('instance as i', 'i.id', 'o.targetId')
-    .select(['i.id', 'o.type'])
-    .where('o.parentOperationId', '=', (eb) =>
-      eb
+    .updateTable('host')
+    .set((eb) => ({
+      state: 'exitingMaintenance',
+      maintenanceReason: eb
         .selectFrom('operation as m')
-        .select('m.id')
+        .select((of) => of.cast<string | null>(of.ref('m.input', '->>').key('reason' as never), 'text').as('reason'))
         .where('m.targetId', '=', p.hostId)
         .where('m.type', '=', 'host.enterMaintenance')
         .where('m.state', '=', 'succeeded')
         .orderBy('m.createdAt', 'desc')
         .limit(1),
+    }))
+    .where('id', '=', p.hostId)
+    .where('state', '=', 'active')
+    .where('currentOperationId', '=', p.operationId)
+    .returning('id'),
+);
+
+/** In which state the operation leaves the host when it does not succeed. */
+const leaveAs = statement((p: Values<{ hostId: string; operationId: string; state: string }>) =>
+  from
+    .updateTable('operationLock')
+    .set({ fromState: p.state })
+    .where('operationId', '=', p.operationId)
+    .where('resourceKind', '=', 'host')
+    .where('resourceId', '=', p.hostId)
+    .where('entered', '=', true),
+);
+
+/** Nobody is placed there until the transaction ends. */
+const lockRoom = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('hostCapacity').select('hostId').where('hostId', '=', p.hostId).forUpdate(),
+);
+
+/**
+ * Whatever has a place there: what runs, what is about to, and what is coming from another host. `busy` is what somebody is at work on, or waits to be;
+ * of what is `doubted` it is about to be asked whether it still runs.
+ */
+const placedOn = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('hostClaim as c')
+    .innerJoin('instance as i', 'i.id', 'c.instanceId')
+    .leftJoin('operation as o', 'o.id', 'i.currentOperationId')
+    .select((eb) => [
+      'i.id',
+      'i.name',
+      'i.hostId',
+      eb.or([eb('i.fault', 'is not', null), eb('o.state', '=', 'stuck')]).as('stuck'),
+      eb('c.doubtedAt', 'is not', null).as('doubted'),
+      eb
+        .or([
+          eb('i.currentOperationId', 'is not', null),
+          eb.exists(
+            eb
+              .selectFrom('operationLock as l')
+              .select('l.operationId')
+              .where('l.resourceKind', '=', 'instance')
+              .whereRef('l.resourceId', '=', 'i.id')
+              .where('l.mode', '<>', 'S'),
+          ),
+        ])
+        .as('busy'),
+    ])
+    .where('c.hostId', '=', p.hostId)
+    .orderBy('i.id')
+    .$narrowType<{ stuck: boolean; doubted: boolean; busy: boolean }>(),
+);
+
+/** What has left for this maintenance, in however many tries, and is still as it was left then. */
+const leftFor = statement((p: Values<{ hostId: string }>) =>
+  from
+    .selectFrom('operation as m')
+    .innerJoin('operation as o', 'o.parentOperationId', 'm.id')
+    .innerJoin('instance as i', 'i.id', 'o.targetId')
+    .select(['i.id', 'o.type'])
+    .distinctOn('i.id')
+    .where('m.targetId', '=', p.hostId)
+    .where('m.type', '=', 'host.enterMaintenance')
+    .where('m.createdAt', '>', (eb) =>
+      eb
+        .selectFrom('operation as e')
+        .select((of) => of.fn.coalesce(of.fn.max('e.createdAt'), of.val(new Date(0))).as('at'))
+        .where('e.targetId', '=', p.hostId)
+        .where('e.type', '=', 'host.exitMaintenance')
+        .where('e.state', '=', 'succeeded'),
     )
     .where('o.state', '=', 'succeeded')
     .where('i.deletedAt', 'is', null)
@@ -87,6 +142,7 @@ const leftFor = statement((p: Values<{ hostId: string }>) =>
       ]),
     )
     .orderBy('i.id')
+    .orderBy('o.createdAt', 'desc')
     .$narrowType<{ type: Left['by'] }>(),
 );
 
@@ -119,12 +175,12 @@ export const hostMaintenance = (world: World) => {
     }),
 
     /**
-     * The instances that run there and that nobody is at work on; none once nothing has a place there any more. While there are only such that
-     * somebody is at work on, it waits: they come, go or end by themselves.
+     * The instances that are there, those that nobody is at work on first; none once nothing has a place there any more. While there are only such that
+     * are on their way, it waits: they come, go or end by themselves.
      */
     findLeaving: step({
       system: 'record',
-      async do({ hostId, instances }: HostRef & { instances: Leaving }): Promise<string[]> {
+      async do({ hostId, instances }: HostRef & { instances: Leaving }): Promise<{ id: string; busy: boolean }[]> {
         const { cancellationSignal: signal } = Context.current();
         for (const end = performance.now() + patienceMs; ; await setTimeout(lookMs, undefined, { signal })) {
           const placed = await placedOn(pool, { hostId });
@@ -135,16 +191,12 @@ export const hostMaintenance = (world: World) => {
               `${count(placed)} on host ${hostId}: let them migrate, or stop`,
               blockers(placed),
             );
-          const idle = placed.filter(({ currentOperationId }) => currentOperationId === null);
-          const able = idle.filter((one) => one.state === 'running' && one.hostId === hostId);
-          if (able.length > 0) return able.map(({ id }) => id);
-          if (idle.length > 0)
-            throw refuse(
-              'PRECONDITION_FAILED',
-              `${count(idle)} on host ${hostId} can neither run nor leave: see what is wrong with each`,
-              blockers(idle),
-            );
-          const stuck = placed.filter(({ fault }) => fault !== null);
+          const stuck = placed.filter((one) => one.stuck);
+          const there = placed.filter((one) => one.hostId === hostId && !one.stuck && !one.doubted);
+          if (there.length > 0)
+            return there
+              .map(({ id, busy }) => ({ id, busy }))
+              .sort((one, other) => Number(one.busy) - Number(other.busy));
           if (stuck.length > 0)
             throw refuse(
               'RESOURCE_FAULTED',
@@ -178,19 +230,26 @@ export const hostMaintenance = (world: World) => {
       },
     }),
 
-    /** Placement may use it again. Whoever comes back could not be placed there before. */
+    /**
+     * Placement may use it again: whoever comes back could not be placed there before. Once somebody is there it stays in use, whatever becomes of
+     * the operation.
+     */
     reopen: step({
       system: 'record',
       do: ({ hostId }: HostRef, context) =>
         asHolder(database, context, async (tx) => {
-          const { operationId } = context;
-          await setState(tx, { hostId, operationId, before: 'exitingMaintenance', after: 'active' });
+          const host = { hostId, operationId: context.operationId };
+          const [opened] = await openHost(tx, host);
+          if (opened) await leaveAs(tx, { ...host, state: 'active' });
         }),
-      undoText: 'close it again',
+      undoText: 'close it again while it is empty',
       undo: ({ hostId }, context) =>
         asHolder(database, context, async (tx) => {
-          const { operationId } = context;
-          await setState(tx, { hostId, operationId, before: 'active', after: 'exitingMaintenance' });
+          const host = { hostId, operationId: context.operationId };
+          await lockRoom(tx, { hostId });
+          if ((await placedOn(tx, { hostId })).length > 0) return;
+          const [closed] = await closeHost(tx, host);
+          if (closed) await leaveAs(tx, { ...host, state: 'maintenance' });
         }),
     }),
 
@@ -199,14 +258,6 @@ export const hostMaintenance = (world: World) => {
       async do({ hostId }: HostRef): Promise<Left[]> {
         return (await leftFor(pool, { hostId })).map(({ id, type }) => ({ id, by: type }));
       },
-    }),
-
-    forgetMaintenance: step({
-      system: 'record',
-      do: ({ hostId }: HostRef, context) =>
-        asHolder(database, context, async (tx) => {
-          await noteReason(tx, { hostId, operationId: context.operationId, reason: null });
-        }),
     }),
   };
 };

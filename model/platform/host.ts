@@ -82,6 +82,7 @@ export const host = kind({
     enterMaintenance: {
       summary: 'Bring everything that runs on it elsewhere, and keep it empty',
       happened: 'maintenanceEntered',
+      permitsChildren: true,
       mode: 'operation',
       operatorOnly: true,
       from: ['active'],
@@ -117,11 +118,13 @@ export const host = kind({
     exitMaintenance: {
       summary: 'Bring its agent and settings up to date, and use it again',
       happened: 'maintenanceExited',
+      permitsChildren: true,
       mode: 'operation',
       operatorOnly: true,
       from: ['maintenance'],
       via: 'exitingMaintenance',
       to: 'active',
+      cancellable: true,
       input: object({
         moveBack: Type.Optional(
           Type.Boolean({
@@ -138,15 +141,14 @@ export const host = kind({
         'hosts.renewSwitch',
         'hosts.renewStorage',
         'hosts.probe',
-        'hosts.reopen',
         { name: 'hosts.findReturning', when: 'moveBack is given' },
+        'hosts.reopen',
         {
           name: 'return',
           system: 'operation',
           undo: 'cancel it while it runs',
           when: 'moveBack is given, once for each instance',
         },
-        'hosts.forgetMaintenance',
       ],
     },
     delete: {

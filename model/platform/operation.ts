@@ -148,6 +148,8 @@ export interface ChildRequest {
   /** Null of a create. */
   targetId: string | null;
   input?: Record<string, unknown>;
+  /** What a field of its target must be for it to be begun, and still when its turn has come. */
+  onlyIf?: { field: string; is: string };
 }
 
 /** One of many, and what it is about. */

@@ -1,17 +1,24 @@
 /** A host that enters maintenance is empty, whatever happens on it meanwhile, and stays so until it leaves it. */
-import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
-import { instanceBody } from '../../lab/provision.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
+import { peopleOf } from '../support/people.ts';
+import { setRules } from '../support/rollback.ts';
 
 const address = inject('cloud');
 const { admin, cloud, wrong, deploy, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
 const until = follower(admin);
-const hostId = String(cloud.hosts[0]?.id);
-const others = cloud.hosts.slice(1).map(({ id }) => id);
+const others = cloud.hosts.map(({ id }) => id);
+/** A host of this file alone: what other tests have left behind is on the others. */
+let hostId = '';
+const newHost = async (name: string): Promise<string> => {
+  const simulator = new URL(address.simulatorUrl).host;
+  return (await make(admin, 'hosts', { name, clusterId: cloud.cluster.id, address: `sim://${simulator}/${name}` })).id;
+};
 
 const hostNow = (): Promise<Resource> => admin.call('GET', `/v1/hosts/${hostId}`);
 const instanceNow = (id: string): Promise<Resource> => admin.call('GET', `/v1/instances/${id}`);
@@ -60,7 +67,13 @@ async function onlyThisHost(): Promise<() => Promise<unknown>> {
 }
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
-beforeAll(async () => removeInstance((await deploy('first')).id));
+beforeAll(async () => {
+  await removeInstance((await deploy('first')).id);
+  hostId = await newHost('host-199');
+});
+afterAll(async () => {
+  await admin.done('DELETE', `/v1/hosts/${hostId}`);
+});
 
 test('instances leave it without stopping, nothing goes there meanwhile, and they come back when asked to', async () => {
   const ids = [await onHost('one'), await onHost('two')];
@@ -131,7 +144,7 @@ test('what is under way on an instance there ends first, and the instance leaves
   const reboot = await act(id, 'reboot', { mode: 'force' });
   await until(reboot.id, inStep('hypervisor.reboot'));
   const entering = await enter();
-  await until(entering.id, inStep('hosts.findLeaving'));
+  await until(entering.id, inStep('instance.migrate'));
   await letGo();
   expect((await admin.settled(reboot.id)).state).toBe('succeeded');
   expect((await admin.settled(entering.id)).state).toBe('succeeded');
@@ -162,7 +175,7 @@ test('an instance that its owner stops meanwhile does not keep the host from it'
   const stop = await tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/stop`, {});
   await until(stop.id, inStep('hypervisor.shutDown'));
   const entering = await enter();
-  await until(entering.id, inStep('hosts.findLeaving'));
+  await until(entering.id, inStep('instance.migrate'));
   await letGo();
   expect((await admin.settled(stop.id)).state).toBe('succeeded');
   expect((await admin.settled(entering.id)).state).toBe('succeeded');
@@ -183,6 +196,89 @@ test('a cancel ends the moves that are under way, and the host is used as before
   expect((await admin.settled(String(child?.id))).state).toBe('cancelled');
   expect(await hostNow()).toMatchObject({ state: 'active' });
   expect(await instanceNow(id)).toMatchObject({ state: 'running', hostId });
+});
+
+test('an instance that is elsewhere when its turn comes is left alone there', async () => {
+  const [first, second] = [await onHost('first'), await onHost('second')];
+  const letGo = await hold(address.simulatorUrl, 'domain.shutDown');
+  restore.push(letGo);
+  const entering = await enter({ instances: 'stop', maxParallel: 1 });
+  const { steps } = await until(entering.id, inStep('instance.stop'));
+  const stopping = await admin.call<OperationView>(
+    'GET',
+    `/v1/operations/${(steps.at(-1) as { operationId?: string }).operationId}`,
+  );
+  const moves = stopping.targetId === first ? second : first;
+  expect((await admin.settled((await act(moves, 'migrate')).id)).state).toBe('succeeded');
+  await letGo();
+  expect((await admin.settled(entering.id)).state).toBe('succeeded');
+  expect((await instanceNow(moves)).state).toBe('running');
+  expect((await instanceNow(stopping.targetId)).state).toBe('stopped');
+});
+
+test('what left in a try that failed comes back with the rest', async () => {
+  const ids = [await onHost('one'), await onHost('two')];
+  const rule = { operationType: 'host.enterMaintenance', targetId: hostId, step: 'hosts.proveEmpty', times: 1 };
+  await setRules(admin, [{ ...rule, fault: 'failBefore' }]);
+  restore.push(() => setRules(admin, []));
+  expect((await entered()).state).toBe('failed');
+  expect(await hostNow()).toMatchObject({ state: 'active', maintenanceReason: null });
+  expect(await entered()).toMatchObject({ state: 'succeeded', result: { left: 0 } });
+  expect(await exit({ moveBack: true })).toMatchObject({ result: { succeeded: 2 } });
+  for (const id of ids) expect(await instanceNow(id)).toMatchObject({ state: 'running', hostId });
+});
+
+test('an exit that is cancelled when somebody has come back leaves the host in use', async () => {
+  await onHost('one');
+  await onHost('two');
+  expect((await entered()).state).toBe('succeeded');
+  const letGo = await hold(address.simulatorUrl, 'domain.ensureAbsent');
+  restore.push(letGo);
+  const exiting = await admin.call<OperationView>('POST', `/v1/hosts/${hostId}/actions/exitMaintenance`, {
+    moveBack: true,
+    maxParallel: 1,
+  });
+  const { steps } = await until(exiting.id, inStep('instance.migrate'));
+  await until(String((steps.at(-1) as { operationId?: string }).operationId), inStep('hypervisor.leaveSource'));
+  await admin.call('POST', `/v1/operations/${exiting.id}/actions/cancel`);
+  await letGo();
+  expect((await admin.settled(exiting.id)).state).toBe('cancelled');
+  expect((await hostNow()).state).toBe('active');
+});
+
+test('who runs the infrastructure needs no rights on instances for it', async () => {
+  const id = await onHost('unseen');
+  const { newAccount, person } = peopleOf(admin);
+  const { account } = await newAccount('racks');
+  const { api } = await person('rack', account.id, 'operator', ['platform', null]);
+  expect(await refusal(api.call('GET', `/v1/instances/${id}`))).toBe('404 NOT_FOUND');
+  const path = `/v1/hosts/${hostId}/actions`;
+  expect((await api.done('POST', `${path}/enterMaintenance`, {})).result).toMatchObject({ left: 1 });
+  expect((await api.done('POST', `${path}/exitMaintenance`, { moveBack: true })).result).toMatchObject({
+    succeeded: 1,
+  });
+  expect(await instanceNow(id)).toMatchObject({ state: 'running', hostId });
+});
+
+test('a host that dies while it is emptied is declared dead, and nobody waits for it', async () => {
+  const spare = await newHost('host-198');
+  const body = { ...instanceBody(cloud, 'doomed'), projectId: cloud.project.id, requestedHostId: spare };
+  const { targetId } = (await admin.done('POST', '/v1/instances', body)) as OperationView;
+  made.add(targetId);
+  restore.push(await hold(address.simulatorUrl, 'domain.migrate'));
+  const path = `/v1/hosts/${spare}`;
+  const entering = await admin.call<OperationView>('POST', `${path}/actions/enterMaintenance`, {});
+  const { steps } = await until(entering.id, inStep('instance.migrate'));
+  await until(String((steps.at(-1) as { operationId?: string }).operationId), inStep('hypervisor.migrate'));
+  await fetch(`${address.simulatorUrl}/_sim/hosts/host-198/scrap`, { method: 'POST' });
+  await untilSeen(
+    () => admin.call('GET', path),
+    ({ connection }) => connection === 'disconnected',
+  );
+  await restore.splice(0, 1)[0]?.();
+  await admin.done('DELETE', `${path}?force=true&confirmDead=true`);
+  expect((await admin.settled(entering.id)).state).toBe('failed');
+  expect((await instanceNow(targetId)).state).toBe('stopped');
 });
 
 test('who is not an operator can neither bring a host there nor learn of it', async () => {

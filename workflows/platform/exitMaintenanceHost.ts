@@ -13,16 +13,15 @@ export const exitMaintenanceHost = workflow('host.exitMaintenance', async (step,
   await step(hosts.renewSwitch, { hostId });
   await step(hosts.renewStorage, { hostId });
   await step(hosts.probe, { hostId });
-  await step(hosts.reopen, { hostId });
   const returning = moveBack ? await step(hosts.findReturning, { hostId }) : [];
+  await step(hosts.reopen, { hostId });
   const pieces = returning.map(({ id, by }) => ({
     about: id,
-    request:
-      by === 'instance.migrate'
-        ? { type: by, targetId: id, input: { hostId } }
-        : { type: 'instance.start', targetId: id, input: {} },
+    request: {
+      ...(by === 'instance.migrate' ? { type: by, input: { hostId } } : { type: 'instance.start', input: {} }),
+      targetId: id,
+      onlyIf: { field: 'lastHostId', is: hostId },
+    },
   }));
-  const ended = await runEach(step, pieces, { maxParallel });
-  await step(hosts.forgetMaintenance, { hostId });
-  return partsOf(ended);
+  return partsOf(await runEach(step, pieces, { maxParallel }));
 });
