@@ -10,7 +10,7 @@ const onLayers = statement((p: Values<{ volumeId: string; types: PoolType[] }>) 
   from
     .selectFrom('volume as v')
     .innerJoin('storagePool as p', 'p.id', 'v.poolId')
-    .select(['v.id', 'v.instanceId'])
+    .select(['v.id', 'v.revision', 'v.instanceId'])
     .where('v.id', '=', p.volumeId)
     .where((eb) => isAmong(eb.ref('p.type'), p.types)),
 );
@@ -71,8 +71,8 @@ export const snapshotHooks: Hooks = {
       const [volume] = await onLayers(tx, { volumeId: String(row.volumeId), types: poolTypesWithout('snapshotInUse') });
       if (!volume) return [];
       return [
-        { kind: 'volume', id: volume.id, mode: 'X', conditions: [stillAttachedTo({ revision: 0, ...volume })] },
-        ...instanceOf({ revision: 0, ...volume }),
+        { kind: 'volume', id: volume.id, mode: 'X', conditions: [stillAttachedTo(volume)] },
+        ...instanceOf(volume),
       ];
     },
     accept({ row, references, workflowInput }) {

@@ -5,6 +5,16 @@ import { hostMetrics } from '../views.ts';
 /** Hosts in these states are watched, and can be given work. */
 export const servingStates = ['active', 'enteringMaintenance', 'maintenance'] as const;
 
+/** Brings the agent and the settings of a host up to date. */
+const renewal = [
+  'hosts.reach',
+  'hosts.installAgent',
+  'hosts.renewHypervisor',
+  'hosts.renewSwitch',
+  'hosts.renewStorage',
+  'hosts.probe',
+] as const;
+
 export const host = kind({
   name: 'host',
   plural: 'hosts',
@@ -70,14 +80,7 @@ export const host = kind({
       operatorOnly: true,
       from: ['active', 'maintenance'],
       via: 'connecting',
-      steps: [
-        'hosts.reach',
-        'hosts.installAgent',
-        'hosts.renewHypervisor',
-        'hosts.renewSwitch',
-        'hosts.renewStorage',
-        'hosts.probe',
-      ],
+      steps: renewal,
     },
     enterMaintenance: {
       summary: 'Bring everything that runs on it elsewhere, and keep it empty',
@@ -135,12 +138,7 @@ export const host = kind({
         maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 20 }), 4),
       }),
       steps: [
-        'hosts.reach',
-        'hosts.installAgent',
-        'hosts.renewHypervisor',
-        'hosts.renewSwitch',
-        'hosts.renewStorage',
-        'hosts.probe',
+        ...renewal,
         { name: 'hosts.findReturning', when: 'moveBack is given' },
         'hosts.reopen',
         {

@@ -92,6 +92,14 @@ test('what is on the disks of one host is of use there alone', async () => {
   for (const pool of pools) await admin.done('DELETE', `/v1/storage-pools/${pool.id}`);
 });
 
+/** A pool that is the only one of its class, and the type of volumes that lie there. */
+async function poolWithType(storageClass: string, body: Record<string, unknown>) {
+  const named = { name: storageClass, storageClass };
+  const pool = await make(admin, 'storage-pools', { ...named, clusterIds: [cloud.cluster.id], ...body });
+  const type = await admin.call('POST', '/v1/volume-types', { ...named, visibility: 'public' });
+  return { pool, type };
+}
+
 test('what was on the disks of a dead host can be let go of, and is of no use otherwise', async () => {
   const { tenant } = cloud;
   const host = await make(admin, 'hosts', {
@@ -99,16 +107,11 @@ test('what was on the disks of a dead host can be let go of, and is of no use ot
     clusterId: cloud.cluster.id,
     address: `sim://${new URL(address.simulatorUrl).host}/host-197`,
   });
-  const storageClass = 'of-host-197';
-  const pool = await make(admin, 'storage-pools', {
-    name: storageClass,
+  const { pool, type } = await poolWithType('of-host-197', {
     type: 'local',
-    storageClass,
-    clusterIds: [cloud.cluster.id],
     hostId: host.id,
     source: { path: '/srv/own' },
   });
-  const type = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass, visibility: 'public' });
   const rootVolume = { volumeTypeId: type.id };
   const { id: instanceId } = await deploy('lost', { rootVolume });
   expect((await admin.call('GET', `/v1/instances/${instanceId}`)).hostId).toBe(host.id);
@@ -134,15 +137,7 @@ test('what was on the disks of a dead host can be let go of, and is of no use ot
 
 test('a snapshot on files is deleted while nobody starts a guest on it', async () => {
   const { tenant } = cloud;
-  const storageClass = 'layers';
-  const pool = await make(admin, 'storage-pools', {
-    name: storageClass,
-    type: 'sharedMount',
-    storageClass,
-    clusterIds: [cloud.cluster.id],
-    source: { path: '/srv/layers' },
-  });
-  const type = await admin.call('POST', '/v1/volume-types', { name: storageClass, storageClass, visibility: 'public' });
+  const { pool, type } = await poolWithType('layers', { type: 'sharedMount', source: { path: '/srv/layers' } });
   const { id } = await deploy('layered', { rootVolume: { volumeTypeId: type.id } });
   await tenant.done('POST', `/v1/instances/${id}/actions/stop`, { mode: 'force' });
   const { rootVolumeId } = await tenant.call('GET', `/v1/instances/${id}`);
