@@ -54,20 +54,22 @@ const targetOf = statement((p: Values<{ id: string }>) =>
   from.selectFrom('operation').select(['type', 'targetId']).where('id', '=', p.id),
 );
 
+/** That a fault befell a step, for who wants to know whether it did; answers whether that is new. */
+async function note(database: Database, { operationId, step, undo }: StepContext, fault: Fault): Promise<boolean> {
+  const key = `${fault}/${step}/${undo ? 'undo' : 'do'}`;
+  return (await mark(database.pool, { operationId, key })).length > 0;
+}
+
 /** A process is struck at most once for an operation's step: the mark is in the database, because the process, or its successor, forgets. */
-async function strikeOnce(database: Database, context: StepContext, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
-  const marked = await mark(database.pool, {
-    operationId: context.operationId,
-    key: `${signal}/${context.step}/${context.undo ? 'undo' : 'do'}`,
-  });
-  if (marked.length > 0) process.kill(process.pid, signal);
+async function strikeOnce(database: Database, context: StepContext, fault: 'die' | 'suspend'): Promise<void> {
+  if (await note(database, context, fault)) process.kill(process.pid, fault === 'die' ? 'SIGKILL' : 'SIGSTOP');
 }
 
 /** Right before a message goes out to a host. What is sent afterwards, the worker sends when it is let go on. */
 export async function beforeMessage(database: Database, context: StepContext, message: string): Promise<void> {
   if (!config.faultInjection) return;
   const rule = await ruleFor(database, context, ({ fault, message: at }) => fault === 'suspend' && at === message);
-  if (rule) await strikeOnce(database, context, 'SIGSTOP');
+  if (rule) await strikeOnce(database, context, 'suspend');
 }
 
 const injected = (context: StepContext, when: string): ApplicationFailure =>
@@ -93,40 +95,43 @@ export async function underFaults<T>(
 ): Promise<T> {
   const context = asStep(at, input);
   if (!config.faultInjection || context.index < 0) return attempt();
-  const rule = await ruleFor(database, context, ({ fault }) => fault !== 'suspend');
+  const rule = await ruleFor(database, context, ({ fault }) => (context.undo ? ofUndo : ofDo).has(fault));
   if (!rule) return attempt();
-  const use = (): void => {
+  const strike = async (): Promise<void> => {
     const key = JSON.stringify(rule);
     used.set(key, (used.get(key) ?? 0) + 1);
+    await note(database, context, rule.fault);
   };
-  if (context.undo) {
-    if (rule.fault === 'undoFails') {
-      use();
-      throw injected(context, 'while it was undone');
-    }
-    if (rule.fault !== 'undoTwice') return attempt();
-    await attempt();
-    return attempt();
-  }
   switch (rule.fault) {
-    case 'suspend':
-      return attempt();
     case 'failBefore':
-      use();
+      await strike();
       throw injected(context, 'before it acted');
     case 'failAfter':
-    case 'undoTwice':
-    case 'undoFails':
       await attempt();
-      if (rule.fault !== 'undoFails') use();
+      await strike();
       throw injected(context, 'after it acted');
+    case 'undoFails':
+      // Of a step that failed otherwise nothing has to be undone.
+      if (!context.undo) {
+        await attempt();
+        throw injected(context, 'after it acted');
+      }
+      await strike();
+      throw injected(context, 'while it was undone');
     case 'twice':
+    case 'undoTwice':
       await attempt();
+      await strike();
       return attempt();
     case 'die': {
       const result = await attempt();
-      await strikeOnce(database, context, 'SIGKILL');
+      await strikeOnce(database, context, 'die');
       return result;
     }
+    case 'suspend':
+      return attempt();
   }
 }
+
+const ofDo: ReadonlySet<Fault> = new Set(['failBefore', 'failAfter', 'undoFails', 'twice', 'die']);
+const ofUndo: ReadonlySet<Fault> = new Set(['undoFails', 'undoTwice']);

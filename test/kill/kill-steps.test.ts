@@ -43,13 +43,13 @@ const subjects: Subject[] = [
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => removeInstance((await deploy('first')).id));
 
-/** A fault rule marks each death beforehand: `SIGKILL/<step>/do`. */
+/** A fault rule marks each death beforehand: `die/<step>/do`. */
 async function deaths(operationIds: string[]): Promise<string[]> {
   const client = new pg.Client({ connectionString: address.databaseUrl });
   await client.connect();
   try {
     const { rows } = await client.query<{ step: string }>(
-      `SELECT split_part(key, '/', 2) AS step FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[]) AND key LIKE 'SIGKILL/%' ORDER BY 1`,
+      `SELECT split_part(key, '/', 2) AS step FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[]) AND key LIKE 'die/%' ORDER BY 1`,
       [operationIds],
     );
     return rows.map(({ step }) => step);
@@ -79,7 +79,9 @@ for (const subject of subjects)
   test(`${subject.type} succeeds although its worker dies in a step`, async () => {
     const before = await picture();
     const cases = casesOf(subject.type, subject.absent, ['die']);
-    const verdicts = await runCases(admin, tenant, subject, cases, { before: async () => {} });
+    const verdicts = await runCases({ admin, tenant, databaseUrl: address.databaseUrl }, subject, cases, {
+      before: async () => {},
+    });
     console.log(`\n${table(subject.type, verdicts)}`);
     expect(
       verdicts.flatMap(({ step, problem, operation }) =>

@@ -1,7 +1,10 @@
 /**
  * The proof of rollback (X1): a workflow joins with one line, and each of its steps is made to fail before it acted, to fail after it
  * acted, to run twice, to have its undo run twice, and to lose its worker. Afterwards the world is as it was before, or as after a success.
+ * What does not end an operation is proven of all its steps by one operation.
  */
+import pg from 'pg';
+import { steps as described } from '../../generated/steps.ts';
 import type { Api, OperationView } from '../../lab/api.ts';
 import { inBatches } from '../../lab/provision.ts';
 import { nameOf } from '../../model/kind.ts';
@@ -49,7 +52,7 @@ export interface Subject {
 
 const faults: Fault[] = ['failBefore', 'failAfter', 'twice', 'undoTwice'];
 
-/** Every step of an action under every fault, with what the model says must come of it. */
+/** Every step of an action under every fault that can befall it, with what the model says must come of it. */
 export function casesOf(type: string, absent: string[] = [], kinds: readonly Fault[] = faults): Case[] {
   const [kind = '', verb = ''] = type.split('.');
   const action = kindOf(kind).actions[verb];
@@ -58,15 +61,19 @@ export function casesOf(type: string, absent: string[] = [], kinds: readonly Fau
   return steps.flatMap((step, index) =>
     absent.includes(step)
       ? []
-      : kinds.map(
-          (fault): Case => ({
-            step,
-            fault,
-            expect: fault === 'twice' || fault === 'die' || index >= forward ? 'succeeded' : 'rolledBack',
-          }),
-        ),
+      : kinds
+          .filter((fault) => fault !== 'undoTwice' || (index < forward && hasUndo(step)))
+          .map(
+            (fault): Case => ({
+              step,
+              fault,
+              expect: fault === 'twice' || fault === 'die' || index >= forward ? 'succeeded' : 'rolledBack',
+            }),
+          ),
   );
 }
+
+const hasUndo = (step: string): boolean => described[step]?.undoText !== undefined;
 
 /** Names of the steps that an action declares; all that are operations count as one, `child`. */
 export function declaredSteps(type: string): Set<string> {
@@ -85,6 +92,44 @@ export interface Verdict extends Case {
   problem: string | null;
 }
 
+/** One operation, and the cases that it proves. */
+interface Run {
+  cases: Case[];
+  expect: Case['expect'];
+  /** The step in which it fails and from which it is undone. */
+  failsIn?: string;
+}
+
+/**
+ * A step that fails before the point of no return ends its operation, so each has one of its own. The others share: in one each step runs twice;
+ * one fails in the last step that can be undone, and each undo runs twice; and behind the point of no return, where a step that failed is tried
+ * again, each step of one fails.
+ */
+function runsOf(cases: readonly Case[]): Run[] {
+  const isAlone = ({ fault, expect }: Case): boolean =>
+    fault === 'die' || (expect === 'rolledBack' && fault !== 'undoTwice');
+  const runs = cases.filter(isAlone).map((one): Run => ({ cases: [one], expect: one.expect, failsIn: one.step }));
+  for (const fault of ['undoTwice', 'twice', 'failBefore', 'failAfter'] as const) {
+    const shared = cases.filter((one) => one.fault === fault && !isAlone(one));
+    const last = shared.at(-1);
+    if (last) runs.push({ cases: shared, expect: last.expect, failsIn: last.step });
+  }
+  return runs;
+}
+
+function rulesOf({ cases, expect, failsIn }: Run, at: { operationType: string; targetId: string }): FaultRule[] {
+  const rules = cases.map(
+    ({ step, fault }): FaultRule => ({ ...at, step, fault, ...(isOnce(fault) ? { times: 1 } : {}) }),
+  );
+  // Nothing is undone unless something fails.
+  if (expect === 'rolledBack' && failsIn && cases.every(({ fault }) => fault === 'undoTwice'))
+    rules.push({ ...at, step: failsIn, fault: 'failAfter', times: 1 });
+  return rules;
+}
+
+/** Tried again, it must not fail again. */
+const isOnce = (fault: Fault): boolean => fault === 'failBefore' || fault === 'failAfter';
+
 export interface Checks {
   /** Everything is prepared, and nothing has been asked. */
   before(): Promise<void>;
@@ -92,31 +137,33 @@ export interface Checks {
   after?(verdicts: Verdict[]): Promise<void>;
 }
 
-/** How many cases run side by side: more make each slower, and need more to be prepared. */
+/** How many operations run side by side: more make each slower, and need more to be prepared. */
 const WIDTH = 8;
 
-/** Cases that run side by side, in as few rounds of the same length as the width allows. */
-function rounds<T>(cases: readonly T[]): T[][] {
-  const count = Math.ceil(cases.length / WIDTH);
-  const length = Math.ceil(cases.length / count);
-  return Array.from({ length: count }, (_, round) => cases.slice(round * length, (round + 1) * length));
+/** Those that run side by side, in as few rounds of the same length as the width allows. */
+function rounds<T>(all: readonly T[]): T[][] {
+  const count = Math.ceil(all.length / WIDTH);
+  const length = Math.ceil(all.length / count);
+  return Array.from({ length: count }, (_, round) => all.slice(round * length, (round + 1) * length));
+}
+
+/** Who asks, of which installation. */
+export interface Asking {
+  admin: Api;
+  tenant: Api;
+  databaseUrl: string;
 }
 
 /**
  * Runs all cases of a subject. What makes something is asked for all at once. What acts on something that has to be prepared takes turns on
  * it: first the cases that are undone, because what is undone is as it was prepared, and can serve the next one.
  */
-export async function runCases(
-  admin: Api,
-  tenant: Api,
-  subject: Subject,
-  cases: Case[],
-  checks: Checks,
-): Promise<Verdict[]> {
-  const undone = cases.filter(({ expect }) => expect === 'rolledBack');
-  const forward = cases.filter(({ expect }) => expect === 'succeeded');
+export async function runCases(asking: Asking, subject: Subject, cases: Case[], checks: Checks): Promise<Verdict[]> {
+  const runs = runsOf(cases);
+  const undone = runs.filter(({ expect }) => expect === 'rolledBack');
+  const forward = runs.filter(({ expect }) => expect === 'succeeded');
   const makes = subject.type.endsWith('.create');
-  const turns = makes ? [cases] : [...rounds(undone), ...(subject.again ? rounds(forward) : [forward])];
+  const turns = makes ? [runs] : [...rounds(undone), ...(subject.again ? rounds(forward) : [forward])];
   const prepared = await inBatches([...Array(Math.max(...turns.map((turn) => turn.length))).keys()], 8, (index) =>
     subject.prepare(`${subject.type} ${index}`.replaceAll('.', '-')),
   );
@@ -124,14 +171,14 @@ export async function runCases(
   const verdicts: Verdict[] = [];
   const changed = new Set<string>();
   for (const turn of turns) {
-    const asked = turn.flatMap((at, index) => {
+    const asked = turn.flatMap((run, index) => {
       const request = prepared[index];
-      return request ? [{ at, request }] : [];
+      return request ? [{ run, request }] : [];
     });
     await inBatches(asked, 8, async ({ request: { targetId } }) => {
       if (changed.delete(targetId)) await subject.again?.(targetId);
     });
-    const ended = await runTurn(admin, tenant, subject, asked);
+    const ended = await runTurn(asking, subject, asked);
     for (const { targetId, expect } of ended) if (expect === 'succeeded') changed.add(targetId);
     await checks.after?.(ended);
     verdicts.push(...ended);
@@ -140,45 +187,61 @@ export async function runCases(
 }
 
 async function runTurn(
-  admin: Api,
-  tenant: Api,
+  { admin, tenant, databaseUrl }: Asking,
   subject: Subject,
-  asked: { at: Case; request: Request }[],
+  asked: { run: Run; request: Request }[],
 ): Promise<Verdict[]> {
-  const rules = asked.map(
-    ({ at, request }): FaultRule => ({
-      operationType: subject.type,
-      targetId: request.targetId,
-      step: at.step,
-      fault: at.fault,
-      times: 1,
-    }),
+  await setRules(
+    admin,
+    asked.flatMap(({ run, request: { targetId } }) => rulesOf(run, { operationType: subject.type, targetId })),
   );
-  await setRules(admin, rules);
   try {
-    return await Promise.all(
-      asked.map(async ({ at, request }): Promise<Verdict> => {
+    const ended = await Promise.all(
+      asked.map(async ({ run, request }) => {
         const api = subject.operator ? admin : tenant;
         const accepted = request.ask
           ? await request.ask()
           : await api.call<OperationView>(request.method, request.path, request.body);
-        const operation = await admin.settled(accepted.id);
-        return { ...at, targetId: request.targetId, operation, problem: judge(at, operation) };
+        return { run, targetId: request.targetId, operation: await admin.settled(accepted.id) };
       }),
+    );
+    const struck = await faultsOf(
+      databaseUrl,
+      ended.map(({ operation }) => operation.id),
+    );
+    return ended.flatMap(({ run, targetId, operation }) =>
+      run.cases.map((at): Verdict => ({ ...at, targetId, operation, problem: judge(at, run, operation, struck) })),
     );
   } finally {
     await setRules(admin, []);
   }
 }
 
-function judge(at: Case, operation: OperationView): string | null {
+/** What befell the steps of operations, each as `<operation>/<fault>/<step>/<do or undo>`: workers note it with each fault. */
+async function faultsOf(databaseUrl: string, operationIds: string[]): Promise<Set<string>> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ struck: string }>(
+      `SELECT "callerId" || '/' || key AS struck FROM "idempotencyKey" WHERE "callerId" = ANY($1::uuid[])`,
+      [operationIds],
+    );
+    return new Set(rows.map(({ struck }) => struck));
+  } finally {
+    await client.end();
+  }
+}
+
+function judge(at: Case, run: Run, operation: OperationView, struck: ReadonlySet<string>): string | null {
   const ran = operation.steps.some((step) => step.name === at.step);
   if (!ran) return `the step ${at.step} did not run; it ran ${operation.steps.map((step) => step.name).join(', ')}`;
   const wanted = at.expect === 'succeeded' ? 'succeeded' : 'failed';
   if (operation.state !== wanted)
     return `ended ${operation.state} (${operation.error?.message ?? 'no error'}), not ${wanted}`;
-  if (wanted === 'failed' && operation.error?.step !== at.step)
-    return `failed in ${operation.error?.step}, not in ${at.step}`;
+  if (wanted === 'failed' && operation.error?.step !== run.failsIn)
+    return `failed in ${operation.error?.step}, not in ${run.failsIn}`;
+  if (!struck.has(`${operation.id}/${at.fault}/${at.step}/${at.fault === 'undoTwice' ? 'undo' : 'do'}`))
+    return 'nothing befell the step';
   return null;
 }
 
