@@ -1,8 +1,10 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
+
 import { type Database, insertAll } from '../database/database.ts';
 import { from, statement, type Values } from '../database/statement.ts';
-import type { Action, Kind } from '../model/kind.ts';
-import { kindOf } from '../model/kinds.ts';
+import type { Kind } from '../model/kind.ts';
+import { actionNamed, kindOf } from '../model/kinds.ts';
+import { partsOfType } from '../model/operationName.ts';
 import type { ChildRequest } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
 import { permissionOf } from './authorize.ts';
@@ -33,11 +35,6 @@ const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Cal
   goesOn: true,
 });
 
-const actionOf = (type: string): Action | undefined => {
-  const [kind = '', verb = ''] = type.split('.');
-  return verb === 'cascade' ? undefined : kindOf(kind).actions[verb];
-};
-
 /** What a schedule makes says so: it is the schedule's own to let go of again. */
 const marksOf = (parent: { type: string; targetId: string }, { fields }: Kind): Record<string, unknown> =>
   parent.type === 'schedule.runNow' && fields.scheduleId ? { scheduleId: parent.targetId } : {};
@@ -60,7 +57,7 @@ export async function acceptChild(
     goesOn || holder
       ? {}
       : { refused: new Problem('FORBIDDEN', 'the API key that asked for this can not be used any more') };
-  const [kindName = '', verb = ''] = type.split('.');
+  const { kindName, verb } = partsOfType(type);
   const kind = kindOf(kindName);
   const requestId = parent.requestId ?? parentId;
   try {
@@ -72,7 +69,7 @@ export async function acceptChild(
         requestId,
         idempotencyKey: key,
         ...(verb === 'create' ? { marks: marksOf(parent, kind) } : {}),
-        ...(actionOf(parent.type)?.permitsChildren ? { permitted: true } : {}),
+        ...(actionNamed(parent.type)?.action.permitsChildren ? { permitted: true } : {}),
         ...(onlyIf
           ? {
               conditions: [

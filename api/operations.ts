@@ -5,7 +5,7 @@ import { type Client as Connection, type Database, insertAll, transaction } from
 import { wakeDispatcher } from '../database/operations.ts';
 import { requestCancel } from '../database/runs.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
-import { kindOf } from '../model/kinds.ts';
+import { actionNamed } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
 
@@ -187,14 +187,13 @@ export async function askOperation(
         'REVISION_MISMATCH',
         `operation ${id} is at revision ${operation.revision}, not ${ifMatch}; read it again`,
       );
-    const [kindName = '', action = ''] = operation.type.split('.');
     let question: number | null = null;
     if (verb === 'cancel') {
       const ended = problemOfEnded(operation);
       if (ended) throw ended;
       if (operation.pointOfNoReturnPassed)
         throw new Problem('CANCEL_TOO_LATE', `operation ${id} is past its point of no return and will finish`);
-      if (kindOf(kindName).actions[action]?.cancellable !== true && operation.state !== 'queued')
+      if (actionNamed(operation.type)?.action.cancellable !== true && operation.state !== 'queued')
         throw new Problem('NOT_SUPPORTED', `${operation.type} can not be cancelled once it runs`);
     } else question = questionFor(operation, verb, input);
     if (dryRun) return null;

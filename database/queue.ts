@@ -1,7 +1,9 @@
 /** Whose turn it is. */
+
 import { columnsOf } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
+import { partsOfType } from '../model/operationName.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
 import type { Database } from './database.ts';
@@ -86,7 +88,7 @@ export async function readyOperations({ pool }: Database): Promise<{ operations:
 /** The workflow's own input is what acceptance wrote into the operation. */
 export function startOfReady(operation: ReadyOperation, names: ReadonlyMap<string, string>): StartOperation {
   const { id, type, targetKind, targetId, projectId, input } = operation;
-  const [kindName = ''] = type.split('.');
+  const { kindName } = partsOfType(type);
   return {
     id,
     type,

@@ -2,11 +2,12 @@ import { cascade } from './cascade.ts';
 import { instance } from './compute/instance.ts';
 import { instanceType } from './compute/instanceType.ts';
 import { keyPair } from './compute/keyPair.ts';
-import type { Kind } from './kind.ts';
+import type { Action, Kind } from './kind.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { securityGroup } from './network/securityGroup.ts';
 import { subnet } from './network/subnet.ts';
+import { partsOfType } from './operationName.ts';
 import { cluster } from './platform/cluster.ts';
 import { event } from './platform/event.ts';
 import { host } from './platform/host.ts';
@@ -75,6 +76,14 @@ export const allKinds: readonly Kind[] = Object.values(kinds) as unknown as read
 
 /** What can be deleted can be deleted with all that hangs on it. */
 for (const { actions } of allKinds) if (actions.delete) actions.cascade = cascade;
+
+/** The action that is called so, such as `instance.stop`, whoever wrote the name. */
+export function actionNamed(type: string): { kind: Kind; verb: string; action: Action } | undefined {
+  const { kindName, verb } = partsOfType(type);
+  const kind = allKinds.find(({ name }) => name === kindName);
+  const action = kind && Object.hasOwn(kind.actions, verb) ? kind.actions[verb] : undefined;
+  return kind && action && { kind, verb, action };
+}
 
 /** The kind of a name; throws on a name that is none, which is a defect of the caller. */
 export function kindOf(name: string): Kind {

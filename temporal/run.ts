@@ -1,4 +1,5 @@
 /** What a run of an operation is called in Temporal, and how it is found there: one answer, whoever begins it. No I/O: workflows import it. */
+import { partsOfType } from '../model/operationName.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
 import { belayOperation, belayProject, belayResource, belayTarget } from './search-attributes.ts';
 
@@ -7,9 +8,9 @@ export type WorkflowName<T extends string> = T extends `${infer K}.${infer V}` ?
 
 /** `instance.create` → `createInstance`; a cascade is the same for all kinds. */
 export function workflowName(type: string): string {
-  const [kind = '', verb = ''] = type.split('.');
+  const { kindName, verb } = partsOfType(type);
   if (verb === 'cascade') return verb;
-  return `${verb}${kind.charAt(0).toUpperCase()}${kind.slice(1)}`;
+  return `${verb}${kindName.charAt(0).toUpperCase()}${kindName.slice(1)}`;
 }
 
 /** `securityGroup.setRules` → `set rules security group`. */
@@ -17,7 +18,7 @@ const words = (text: string): string => text.replace(/[A-Z]/g, (letter) => ` ${l
 
 /** What a person reads of a run in Temporal: `create instance web-1`. Names go there, nothing else that a tenant wrote. */
 export function titleOf({ type, targetKind, targetName }: StartOperation): string {
-  const [, verb = type] = type.split('.');
+  const { verb } = partsOfType(type);
   // It is shown as Markdown.
   return `${words(verb)} ${words(targetKind)} ${targetName}`.replace(/[`*_[\]<>]/g, ' ').slice(0, 190);
 }

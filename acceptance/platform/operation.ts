@@ -3,7 +3,7 @@ import type { Client } from '../../database/database.ts';
 import { ask, identifier, raw, render, sql } from '../../database/sql.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
-import { allKinds } from '../../model/kinds.ts';
+import { actionNamed } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator } from '../caller.ts';
 import type { Hooks } from '../change.ts';
@@ -13,14 +13,12 @@ import { visibleTo } from '../visible.ts';
 
 /** What is to be done, of a kind that there is: any action on one resource, but no create. */
 export function manyOf(action: unknown): { kind: Kind; verb: string; action: Action } {
-  const [kindName = '', verb = ''] = String(action).split('.');
-  const kind = allKinds.find(({ name }) => name === kindName);
-  const found = kind && Object.hasOwn(kind.actions, verb) ? kind.actions[verb] : undefined;
+  const found = actionNamed(String(action));
   // What is asked of an operation is answered by its run, and not by a record or an operation.
   // An import is begun by its upload, which alone knows what was uploaded.
-  if (!kind || !found || verb === 'create' || found.on === 'collection' || found.asked)
+  if (!found || found.verb === 'create' || found.action.on === 'collection' || found.action.asked)
     throw invalid('action', 'must be an action on one resource, such as instance.stop or volume.delete');
-  return { kind, verb, action: found };
+  return found;
 }
 
 const idsOf = (input: Record<string, unknown>): string[] => (input.targets as { ids?: string[] }).ids ?? [];

@@ -3,7 +3,7 @@ import type { Client } from '../../database/database.ts';
 import { settingOf as setting } from '../../database/settings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import type { Kind } from '../../model/kind.ts';
-import { allKinds, kindOf } from '../../model/kinds.ts';
+import { actionNamed, kindOf } from '../../model/kinds.ts';
 import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model/platform/cron.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator, scopesOf } from '../caller.ts';
@@ -28,12 +28,11 @@ const otherwise = 'must be an action on one resource, or the create of what belo
 
 /** @throws Problem INVALID_ARGUMENT */
 export function recurringOf(action: unknown): Recurring {
-  const [kindName = '', verb = ''] = String(action).split('.');
-  const kind = allKinds.find(({ name }) => name === kindName);
-  const found = kind && Object.hasOwn(kind.actions, verb) ? kind.actions[verb] : undefined;
+  const found = actionNamed(String(action));
   // A schedule that changes schedules could not be told from who made it.
-  if (!kind || !found || found.on === 'collection' || ['operation', 'schedule'].includes(kind.name))
+  if (!found || found.action.on === 'collection' || ['operation', 'schedule'].includes(found.kind.name))
     throw invalid('action', otherwise);
+  const { kind, verb } = found;
   const permission = `${kind.name}.${verb === 'cascade' ? 'delete' : verb}`;
   if (verb !== 'create') return { kind, verb, target: kind, field: null, permission };
   const ref = kind.livesWith ? kind.fields[kind.livesWith]?.ref : undefined;

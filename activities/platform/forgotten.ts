@@ -14,10 +14,9 @@ export function restOf(
   kind: Kind,
   { state, type, ended, hostId }: Pick<Forgotten, 'state' | 'type' | 'ended' | 'hostId'>,
 ): string | null {
-  const [, verb = ''] = type.split('.');
   const passing = Object.entries(kind.actions).filter(([, { via }]) => via !== undefined && via === state);
   if (passing.length === 0) return state;
-  const [, action] = passing.find(([name]) => name === verb && type.startsWith(`${kind.name}.`)) ?? passing[0] ?? [];
+  const [, action] = passing.find(([verb]) => type === `${kind.name}.${verb}`) ?? passing[0] ?? [];
   if (ended === 'succeeded' && action?.to) return action.to;
   const from = action?.from ?? [];
   // An instance runs where its records say that it is on a host.

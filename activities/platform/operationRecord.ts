@@ -1,4 +1,5 @@
 /** The record of an operation while it is under way: locked, freed of what it holds, and concluded. */
+
 import type { Condition } from '../../acceptance/change.ts';
 import { freeAddressesOf } from '../../database/addresses.ts';
 import { type Client, insertAll } from '../../database/database.ts';
@@ -16,6 +17,7 @@ import { isLocked } from '../../model/columns.ts';
 import { happenedOf } from '../../model/happened.ts';
 import type { Kind } from '../../model/kind.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { partsOfType } from '../../model/operationName.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { OperationProblem, StepReport } from '../step.ts';
@@ -82,7 +84,7 @@ export async function conclude(
     targetId: operation.targetId,
   });
   metrics.operations.labels(operation.type, end.state).inc();
-  const verb = operation.type.split('.')[1] ?? '';
+  const { verb } = partsOfType(operation.type);
   const happened =
     end.state === 'succeeded' ? happenedOf(kind, verb) : `${verb}${end.state === 'failed' ? 'Failed' : 'Cancelled'}`;
   await insertAll(tx, {

@@ -822,7 +822,8 @@ function withParts(whole: unknown, ids: Set<string>): Set<string> {
   return new Set([...ids, ...parts]);
 }
 
-const isNamedIn = (text: string, ids: Set<string>): boolean => [...ids].some((id) => text.includes(id));
+const uuids = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
+const isNamedIn = (text: string, ids: Set<string>): boolean => (text.match(uuids) ?? []).some((id) => ids.has(id));
 
 /** The parts of a picture that mention one of the ids, by where they stand. */
 function about(whole: unknown, ids: Set<string>): Record<string, unknown> {

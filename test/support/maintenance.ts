@@ -1,5 +1,5 @@
 /** Maintenance now, as an operator triggers it in Temporal's page. */
-import { Connection, Client as TemporalClient } from '@temporalio/client';
+import { Connection, ScheduleNotFoundError, Client as TemporalClient } from '@temporalio/client';
 import { type MaintenanceName, maintenanceId } from '../../model/platform/maintenance.ts';
 import { untilSeen } from './operations.ts';
 
@@ -16,20 +16,25 @@ export async function withTemporal<T>(address: string, work: (temporal: Temporal
 /** Triggers a Temporal Schedule, whatever of it runs already, and waits until that run has ended. */
 export async function triggered(temporal: TemporalClient, scheduleId: string): Promise<{ workflowId: string }> {
   const handle = temporal.schedule.getHandle(scheduleId);
-  const runs = async (): Promise<string[]> =>
-    (await handle.describe()).info.recentActions.map(({ action }) => action.workflow.firstExecutionRunId);
-  const known = new Set(await runs());
+  const runs = async () => (await handle.describe()).info.recentActions.map(({ action }) => action.workflow);
+  const known = new Set((await runs()).map(({ firstExecutionRunId }) => firstExecutionRunId));
   await handle.trigger();
-  const [runId] = await untilSeen(
-    async () => (await runs()).filter((id) => !known.has(id)),
-    (fresh) => fresh.length > 0,
+  const run = await untilSeen(
+    () =>
+      runs().then(
+        (all) => all.find(({ firstExecutionRunId }) => !known.has(firstExecutionRunId)),
+        (error: unknown) => {
+          // A run may take away the schedule that it is of.
+          if (error instanceof ScheduleNotFoundError) return null;
+          throw error;
+        },
+      ),
+    (found) => found !== undefined,
   );
-  const { info } = await handle.describe();
-  const workflowId =
-    info.recentActions.find(({ action }) => action.workflow.firstExecutionRunId === runId)?.action.workflow
-      .workflowId ?? '';
+  if (!run) return { workflowId: '' };
+  const { workflowId, firstExecutionRunId } = run;
   await temporal.workflow
-    .getHandle(workflowId, runId)
+    .getHandle(workflowId, firstExecutionRunId)
     .result()
     .catch(() => {});
   return { workflowId };

@@ -8,7 +8,7 @@ import { steps as described } from '../../generated/steps.ts';
 import type { Api, OperationView } from '../../lab/api.ts';
 import { inBatches } from '../../lab/provision.ts';
 import { nameOf } from '../../model/kind.ts';
-import { kindOf } from '../../model/kinds.ts';
+import { actionNamed } from '../../model/kinds.ts';
 import type { Fault, FaultRule } from '../../workers/faults.ts';
 
 export interface Case {
@@ -54,8 +54,7 @@ const faults: Fault[] = ['failBefore', 'failAfter', 'twice', 'undoTwice'];
 
 /** Every step of an action under every fault that can befall it, with what the model says must come of it. */
 export function casesOf(type: string, absent: string[] = [], kinds: readonly Fault[] = faults): Case[] {
-  const [kind = '', verb = ''] = type.split('.');
-  const action = kindOf(kind).actions[verb];
+  const action = actionNamed(type)?.action;
   const steps = (action?.steps ?? []).map(nameOf);
   const forward = action?.pointOfNoReturn ? steps.indexOf(action.pointOfNoReturn) : steps.length;
   return steps.flatMap((step, index) =>
@@ -77,8 +76,7 @@ const hasUndo = (step: string): boolean => described[step]?.undoText !== undefin
 
 /** Names of the steps that an action declares; all that are operations count as one, `child`. */
 export function declaredSteps(type: string): Set<string> {
-  const [kind = '', verb = ''] = type.split('.');
-  const steps = kindOf(kind).actions[verb]?.steps ?? [];
+  const steps = actionNamed(type)?.action.steps ?? [];
   return new Set(steps.map((step) => (typeof step !== 'string' && 'system' in step ? 'child' : nameOf(step))));
 }
 

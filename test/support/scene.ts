@@ -8,7 +8,7 @@ import { ensureInstallation } from '../../database/installation.ts';
 import { wellKnown } from '../../database/wellKnown.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
-import { allKinds, kindOf } from '../../model/kinds.ts';
+import { actionNamed, allKinds, kindOf } from '../../model/kinds.ts';
 import { createSchema } from '../../model/schemas.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { ownDatabase } from './ownDatabase.ts';
@@ -33,11 +33,9 @@ export interface Scene {
 
 /** `instance.migrate` → its kind and verb. */
 export function typeOf(type: string): { kind: Kind; verb: string; action: Action } {
-  const [kindName = '', verb = ''] = type.split('.');
-  const kind = kindOf(kindName);
-  const action = kind.actions[verb];
-  if (!action) throw new Error(`there is no action ${type}`);
-  return { kind, verb, action };
+  const found = actionNamed(type);
+  if (!found) throw new Error(`there is no action ${type}`);
+  return found;
 }
 
 /** Every action that runs as an operation, from the model. */
