@@ -9,6 +9,7 @@ import { networkRecords } from './network/networkRecords.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { cascades } from './platform/cascade.ts';
+import { failover } from './platform/failover.ts';
 import { hosts } from './platform/host.ts';
 import { hostMaintenance } from './platform/hostMaintenance.ts';
 import { maintenances } from './platform/maintenance.ts';
@@ -43,7 +44,7 @@ export const areas = {
   subnets,
   securityGroups,
   networkInterfaces,
-  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world) }),
+  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world), ...failover(world) }),
 };
 
 export type Activity = (input: unknown, context: StepContext) => Promise<unknown>;

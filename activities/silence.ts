@@ -1,6 +1,7 @@
 /** Hosts that do not answer: what is refused before anything waits for them, and what is done without them. */
 import { giveUpPlace, notePlaceReached } from '../database/claims.ts';
 import type { Queryable } from '../database/database.ts';
+import { isShutOut } from '../database/fence.ts';
 import { isSilent } from '../database/placement.ts';
 import { from, statement, type Values } from '../database/statement.ts';
 import { AgentError } from '../host-agent/agentError.ts';
@@ -8,24 +9,40 @@ import { refuse } from './failure.ts';
 import type { World } from './world.ts';
 
 const deadHost = statement((p: Values<{ hostId: string }>) =>
-  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('deadAt', 'is not', null),
+  from
+    .selectFrom('host')
+    .select('id')
+    .where('id', '=', p.hostId)
+    .where('deadAt', 'is not', null)
+    .where('state', 'not in', ['fencing', 'fenced', 'reinstating']),
 );
 
 export const isUnreachable = (error: unknown): boolean =>
-  error instanceof AgentError && error.code === 'HOST_UNREACHABLE';
+  error instanceof AgentError && (error.code === 'HOST_UNREACHABLE' || error.code === 'HOST_FENCED');
 
-/** Whether an operator has confirmed that the host is dead: nothing is on it any more. */
+/** Whether an operator has confirmed that the host is dead, and nothing of it comes back: what lay on its own disks is lost. */
 export async function isDead(world: World, hostId: string): Promise<boolean> {
   const [dead] = await deadHost(world.database.pool, { hostId });
   return dead !== undefined;
 }
 
-/** Work on a guest, which has no meaning any more when its host is dead: there is no guest then. */
-export async function unlessDead(world: World, hostId: string, work: () => Promise<unknown>): Promise<void> {
+export interface GuestPlace {
+  instanceId: string;
+  hostId: string;
+}
+
+/** Whether no guest of the instance can do anything there any more: the host is dead, or shut out of all that the guest had. */
+export async function isGone(world: World, { instanceId, hostId }: GuestPlace): Promise<boolean> {
+  const [place] = await isShutOut(world.database.pool, { instanceId, hostId });
+  return place?.gone === true;
+}
+
+/** Work on a guest, which has no meaning any more when nothing of it is there. */
+export async function unlessGone(world: World, place: GuestPlace, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    if (!isUnreachable(error) || !(await isDead(world, hostId))) throw error;
+    if (!isUnreachable(error) || !(await isGone(world, place))) throw error;
   }
 }
 
@@ -35,10 +52,11 @@ const goneSilent = statement((p: Values<{ hostId: string }>) =>
     .select('h.id')
     .where('h.id', '=', p.hostId)
     .where(isSilent)
-    .where('h.deadAt', 'is', null),
+    .where('h.deadAt', 'is', null)
+    .where('h.fencedAt', 'is', null),
 );
 
-/** For work that only this host can do. Of a dead one the work may still be given up or taken back. @throws HOST_UNREACHABLE for good */
+/** For work that only this host can do. Of one that is dead, or shut out, the work may still be given up or taken back. @throws HOST_UNREACHABLE for good */
 export async function mustAnswer(client: Queryable, hostId: string | null): Promise<void> {
   if (hostId === null) return;
   const [gone] = await goneSilent(client, { hostId });
@@ -59,11 +77,11 @@ export async function noteReached(world: World, instanceId: string, hostId: stri
 }
 
 /**
- * Nothing of the instance can be on the host: the host is dead, or was never asked for anything. Then it never will be, by a try of a step
+ * Nothing of the instance can be on the host: it is gone there, or the host was never asked for anything. Then it never will be, by a try of a step
  * that comes late: the place there is given up with this answer.
  */
 export async function holdsNothing(world: World, instanceId: string, hostId: string): Promise<boolean> {
-  if (await isDead(world, hostId)) return true;
+  if (await isGone(world, { instanceId, hostId })) return true;
   const [nothing] = await giveUpPlace(world.database.pool, { instanceId, hostId });
   return nothing !== undefined;
 }

@@ -56,7 +56,7 @@ export const lockPlacedVolume = written<VolumeNeed & { zoneId: string }, { volum
 /** Its host, and the pools of those of its volumes that had none. `volumeIds` and `poolIds` go in pairs. */
 export const place = written<never, Place & { volumeIds: string[]; poolIds: (string | undefined)[] }>(
   `WITH placed AS (UPDATE "volume" v SET "poolId" = p."poolId" FROM unnest($volumeIds::uuid[], $poolIds::uuid[]) AS p(id, "poolId") WHERE v.id = p.id)
-   UPDATE "instance" SET "hostId" = $hostId, "desiredPower" = 'on', "stateReason" = NULL WHERE id = $instanceId`,
+   UPDATE "instance" SET "hostId" = $hostId, "desiredPower" = 'on', "stateReason" = NULL, "lostReason" = NULL WHERE id = $instanceId`,
 );
 
 /**
@@ -82,7 +82,9 @@ type OfOperation = { instanceId: string; operationId: string };
 
 /** Where an operation had found a place, there is none any more. */
 export const unplace = written<never, OfOperation>(
-  `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = 'off'
+  `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = CASE state WHEN 'restarting' THEN 'on' ELSE 'off' END,
+     "stateReason" = CASE state WHEN 'restarting' THEN 'hostFailed' ELSE "stateReason" END,
+     "lostReason" = CASE state WHEN 'restarting' THEN 'its host has failed, and it could not be started elsewhere; it is tried again' ELSE "lostReason" END
    WHERE id = $instanceId AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $instanceId AND c."operationId" = $operationId)`,
 );
 
@@ -148,12 +150,31 @@ export const declareDead = written<unknown, OfHolder>(
 export const declareDeadAtOnce = written<unknown, { hostId: string }>(
   `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $hostId AND connection = 'disconnected'`,
 );
+/** What was said of one that is shut out stays said. */
 export const takeBackDeath = written<unknown, OfHolder>(
-  `UPDATE "host" SET "deadAt" = NULL WHERE id = $hostId AND "currentOperationId" = $operationId`,
+  `UPDATE "host" SET "deadAt" = NULL WHERE id = $hostId AND "fencedAt" IS NULL AND "currentOperationId" = $operationId`,
+);
+export const noteFailed = written<unknown, OfHolder & { reason: string | null }>(
+  `UPDATE "host" SET "stateReason" = coalesce($reason, "stateReason", 'it does not answer') WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+);
+export const takeBackFailure = written<unknown, OfHolder>(
+  `UPDATE "host" SET "stateReason" = NULL WHERE id = $hostId AND "fencedAt" IS NULL AND "currentOperationId" = $operationId`,
+);
+export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
+  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END
+   WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+);
+export const readmit = written<unknown, OfHolder>(
+  `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+);
+/** The instance is lost from now on, whatever becomes of the operation that holds it. */
+export const loseInstance = written<never, { instanceId: string; operationId: string; reason: string }>(
+  `WITH lost AS (UPDATE "operationLock" SET "fromState" = 'lost' WHERE "operationId" = $operationId::uuid AND "resourceKind" = 'instance' AND "resourceId" = $instanceId::uuid)
+   UPDATE "instance" SET "stateReason" = 'hostFailed', "lostReason" = $reason WHERE id = $instanceId::uuid`,
 );
 
 /** The guests that have a place there, and whether each runs and nobody is at work on it. */
 export const guestsPlacedOn = written<{ id: string; idle: boolean }, { hostId: string }>(
-  `SELECT i.id, i.state = 'running' AND i."currentOperationId" IS NULL AS idle
+  `SELECT i.id, i.state IN ('running', 'lost') AND i."currentOperationId" IS NULL AS idle
    FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" WHERE c."hostId" = $hostId ORDER BY i.id`,
 );

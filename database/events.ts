@@ -39,7 +39,7 @@ export const eventRow = (event: EventInput): Record<string, unknown> => ({
 
 /** Why an instance is stopped. Answers what clients are told of it. */
 export const stopForReason = written<{ projectId: string }, { instanceId: string; reason: string }>(
-  `UPDATE "instance" SET "stateReason" = $reason WHERE id = $instanceId RETURNING ${toldColumns(kindOf('instance'))}`,
+  `UPDATE "instance" SET "stateReason" = $reason, "lostReason" = NULL WHERE id = $instanceId RETURNING ${toldColumns(kindOf('instance'))}`,
 );
 
 const oneSealer = written<{ mine: boolean }>(

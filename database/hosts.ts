@@ -9,7 +9,7 @@ import { platformOwner } from './wellKnown.ts';
 const entryOf = statement((p: Values<{ hostId: string }>) =>
   from
     .selectFrom('host as h')
-    .select(['h.address', 'h.sshPort', 'h.sshUser', 'h.sshHostKey', isSilent.as('silent')])
+    .select(['h.address', 'h.sshPort', 'h.sshUser', 'h.sshHostKey', 'h.fencedAt', isSilent.as('silent')])
     .where('h.id', '=', p.hostId),
 );
 
@@ -20,6 +20,7 @@ async function findHost(database: Database, hostId: string): Promise<KnownHost |
   const privateKey = isSimulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');
   return {
     isSilent: host.silent,
+    isFenced: host.fencedAt !== null,
     target: {
       address: host.address,
       port: host.sshPort,

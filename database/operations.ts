@@ -1,4 +1,5 @@
 /** What is asked of operations in more than the builder can say. */
+import { shutOut } from './fence.ts';
 import { written } from './statement.ts';
 
 /**
@@ -16,12 +17,12 @@ export const giveWayToForced = written<{ id: string; state: string }>(
    RETURNING soft.id, soft.state`,
 );
 
-/** Those that are stuck for a host that did not answer, and all of whose hosts do now, or are dead. */
+/** Those that are stuck for a host that did not answer, and all of whose hosts do now, or can not hold anything of theirs any more. */
 export const stuckWhereHostsAnswer = written<{ id: string }>(
-  `SELECT o.id FROM "operation" o WHERE o.state = 'stuck' AND o.error->>'code' = 'HOST_UNREACHABLE' AND o."updatedAt" < now() - interval '5 seconds'
+  `SELECT o.id FROM "operation" o WHERE o.state = 'stuck' AND o.error->>'code' IN ('HOST_UNREACHABLE', 'HOST_FENCED') AND o."updatedAt" < now() - interval '5 seconds'
      AND NOT EXISTS (
        SELECT 1 FROM "operationLock" l JOIN "hostClaim" c ON c."instanceId" = l."resourceId" JOIN "host" h ON h.id = c."hostId"
-       WHERE l."operationId" = o.id AND h.connection = 'disconnected' AND h."deadAt" IS NULL) LIMIT 100`,
+       WHERE l."operationId" = o.id AND (h.connection = 'disconnected' OR h."fencedAt" IS NOT NULL) AND NOT ${shutOut('h.id', 'c."instanceId"')}) LIMIT 100`,
 );
 
 /** Merges what steps have told into the lists of their operations. `told` is JSON: `[{id, committed, event}]`. */

@@ -49,6 +49,8 @@ export interface Eligible {
   hostIds: string[];
   only: string | null;
   except: string | null;
+  /** Also what hosts keep free for instances of hosts that fail. */
+  fromReserve?: boolean;
 }
 
 /** The pool that a volume `v` has to be made in, because its snapshot can not be cloned into another. */
@@ -216,6 +218,7 @@ export interface HostQuestion {
   hostIds: string[];
   only: string | null;
   except: string | null;
+  fromReserve: boolean;
 }
 
 export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligible): HostQuestion => ({
@@ -223,12 +226,16 @@ export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligi
   vcpus,
   memoryMib,
   ...eligible,
+  fromReserve: eligible.fromReserve ?? false,
 });
+
+const freeVcpus = `vcpus - "claimedVcpus" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedVcpus" END`;
+const freeMemoryMib = `"memoryMib" - "claimedMemoryMib" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedMemoryMib" END`;
 
 /** The host with the most free memory that has room. Values are those of a `HostQuestion`, `lock` is how its row is locked. */
 export const hostWithRoom = (lock: string): string => `
   SELECT "hostId" FROM "hostCapacity"
-  WHERE "zoneId" = $zoneId AND open AND vcpus - "claimedVcpus" >= $vcpus AND "memoryMib" - "claimedMemoryMib" >= $memoryMib
+  WHERE "zoneId" = $zoneId AND open AND ${freeVcpus} >= $vcpus AND ${freeMemoryMib} >= $memoryMib
     AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
   ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
@@ -237,7 +244,7 @@ type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 
 const lacking = written<Counted, HostQuestion>(
   `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds))) AS unreached,
           count(*) FILTER (WHERE ($only::uuid IS NOT NULL AND "hostId" <> $only) OR "hostId" = $except::uuid) AS excluded,
-          count(*) FILTER (WHERE vcpus - "claimedVcpus" < $vcpus) AS vcpus, count(*) FILTER (WHERE "memoryMib" - "claimedMemoryMib" < $memoryMib) AS memory
+          count(*) FILTER (WHERE ${freeVcpus} < $vcpus) AS vcpus, count(*) FILTER (WHERE ${freeMemoryMib} < $memoryMib) AS memory
    FROM "hostCapacity" WHERE "zoneId" = $zoneId`,
 );
 
@@ -294,10 +301,11 @@ export async function hostOfZone(
 }
 
 /**
- * Of a host `h`: nobody waits for its answer. It has not answered for a few seconds, or is dead. One that is being added, connected or
- * deleted may be about to answer, and nobody watches it.
+ * Of a host `h`: nobody waits for its answer. It has not answered for a few seconds, is dead, or has failed, whether it answers again or not. One
+ * that is being added, connected or deleted may be about to answer, and nobody watches it.
  */
-export const isSilent = sql<boolean>`(h."deadAt" IS NOT NULL OR (h.connection = 'disconnected' AND ${sql.raw(serving)}))`;
+export const isSilent = sql<boolean>`(h.state <> 'reinstating' AND (h."deadAt" IS NOT NULL OR h."fencedAt" IS NOT NULL OR h.state = 'fencing'
+  OR (h.connection = 'disconnected' AND ${sql.raw(serving)})))`;
 
 /** Where something would go if its turn were now. */
 export interface Placement {

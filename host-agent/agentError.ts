@@ -2,7 +2,7 @@ import type { AgentProblem } from './problem.ts';
 
 /** What a caller of a host gets instead of an answer. `retryable` false means that trying again can not help. */
 export class AgentError extends Error {
-  readonly code: AgentProblem['code'] | 'HOST_UNREACHABLE';
+  readonly code: AgentProblem['code'] | 'HOST_UNREACHABLE' | 'HOST_FENCED';
   readonly retryable: boolean;
   readonly host: string;
 

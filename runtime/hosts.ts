@@ -8,7 +8,7 @@ export { AgentError };
 export interface HostConnections {
   /**
    * The open connection, or a new one. Of a host that has not answered for a few seconds, as the records say, nobody waits for an answer:
-   * @throws AgentError HOST_UNREACHABLE at once, and for good
+   * @throws AgentError HOST_UNREACHABLE, or HOST_FENCED, at once, and for good
    */
   connect(hostId: string): Promise<HostConnection>;
   /** The same without asking the records: who finds out whether it answers again. */
@@ -23,6 +23,8 @@ export interface KnownHost {
   target: HostTarget;
   /** It has not answered for a few seconds. */
   isSilent: boolean;
+  /** It was shut out of its storage, and is used by nobody until it is reinstated. */
+  isFenced: boolean;
 }
 
 /** `find` answers undefined for a host that there is not. */
@@ -32,6 +34,8 @@ export function keepConnections(find: (hostId: string) => Promise<KnownHost | un
   async function dial(hostId: string, anyway: boolean): Promise<HostConnection> {
     const known = await find(hostId);
     if (!known) throw new AgentError('NOT_FOUND', `there is no host ${hostId}`, false, hostId);
+    if (known.isSilent && known.isFenced && !anyway)
+      throw new AgentError('HOST_FENCED', `host ${hostId} has failed and was shut out of its storage`, false, hostId);
     if (known.isSilent && !anyway)
       throw new AgentError('HOST_UNREACHABLE', `host ${hostId} does not answer`, false, hostId);
     return measured(await connectHost(known.target));

@@ -80,6 +80,14 @@ const projectsOn = statement((p: Values<{ hostIds: string[] }>) =>
     .where((eb) => isAmong(eb.ref('hostId'), p.hostIds)),
 );
 
+const fencedAmong = statement((p: Values<{ ids: string[] }>) =>
+  from
+    .selectFrom('host')
+    .select('id')
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .where('state', 'in', ['fencing', 'fenced']),
+);
+
 type Connection = 'connected' | 'degraded' | 'disconnected';
 
 interface Watched {
@@ -223,12 +231,13 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
         mine.has(shardOf(id)) ? [[id, `${address} ${sshPort}`] as const] : [],
       ),
     );
-    for (const [id, { controller, place }] of watched) {
-      if (wanted.get(id) === place) continue;
+    const left = [...watched].filter(([id, { place }]) => wanted.get(id) !== place);
+    const fenced = new Set((await fencedAmong(database.pool, { ids: left.map(([id]) => id) })).map(({ id }) => id));
+    for (const [id, { controller }] of left) {
       controller.abort();
       watched.delete(id);
-      // Whoever goes on with it finds it at its new address.
-      if (wanted.has(id)) void hosts.drop(id);
+      // Whoever goes on with it finds it at its new address; and nobody waits for an answer of one that was shut out.
+      if (wanted.has(id) || fenced.has(id)) void hosts.drop(id);
     }
     for (const [id, place] of wanted) {
       if (watched.has(id)) continue;

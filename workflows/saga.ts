@@ -58,9 +58,12 @@ export interface Step<Names extends string = string, Begins extends boolean = tr
   earlier<I, O>(ref: StepRef<I, O>, input: I): Promise<O>;
   /**
    * An operation as a step: answers its result once it has succeeded, and fails as it fails. What it did is undone by `inverse`, another
-   * operation; without one it stays, whatever becomes of this one.
+   * operation; without one it stays, whatever becomes of this one. Past the point of no return it has to succeed as every step does, unless it
+   * `mayFail`.
    */
-  child: Begins extends true ? (request: ChildRequest & { inverse?: ChildRequest }) => Promise<unknown> : never;
+  child: Begins extends true
+    ? (request: ChildRequest & { inverse?: ChildRequest; mayFail?: boolean }) => Promise<unknown>
+    : never;
   /** What a failure of a step is told as. */
   problemOf(error: unknown): OperationProblem;
   /** The point of no return: from here on the workflow only goes forward. */
@@ -382,10 +385,12 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     report: StepReport,
     attempt: () => Promise<unknown>,
     undo?: () => Promise<unknown>,
+    mayFail = false,
   ): Promise<unknown> {
     try {
       let result: unknown;
-      if (committed) result = await CancellationScope.nonCancellable(() => insist(report, attempt));
+      if (committed)
+        result = await CancellationScope.nonCancellable(() => (mayFail ? attempt() : insist(report, attempt)));
       else {
         if (undo) undos.push({ report, undo });
         result = await attempt();
@@ -445,16 +450,17 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       );
     })) as Step;
   step.earlier = step;
-  step.child = ({ inverse, ...request }) =>
+  step.child = ({ inverse, mayFail, ...request }) =>
     begin(request.type, (report) => {
       const next = (of: ChildRequest): Promise<unknown> =>
         runChild(report, `${report.index}.${roundOf(report)}`, of, committed || unwinding);
-      return perform(report, async () => {
+      const run = async (): Promise<unknown> => {
         const result = await next(request);
         // A child that has not succeeded has undone itself.
         if (inverse && !committed) undos.push({ report, undo: () => next(inverse) });
         return result;
-      });
+      };
+      return perform(report, run, undefined, mayFail);
     });
   step.problemOf = (error) => problemOf(error, failedStep);
   step.commit = () => {

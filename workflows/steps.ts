@@ -9,6 +9,7 @@ import type { networkRecords as NetworkRecords } from '../activities/network/net
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
+import type { failover as Failover } from '../activities/platform/failover.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
 import type { hostMaintenance as HostMaintenance } from '../activities/platform/hostMaintenance.ts';
 import type { maintenances as Maintenances } from '../activities/platform/maintenance.ts';
@@ -88,29 +89,43 @@ export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networ
   'networkInterfaces',
   'control',
 );
-export const hosts = stepsOf<Area<typeof Hosts> & Area<typeof HostMaintenance>, 'hosts'>('hosts', 'host', {
-  // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
-  reach: { attempts: 2 },
-  install: { deadlineSeconds: 2100 },
-  configure: { deadlineSeconds: 600 },
-  installPackages: { deadlineSeconds: 1800 },
-  installAgent: { deadlineSeconds: 300 },
-  configureHypervisor: { deadlineSeconds: 120 },
-  connectStorage: { deadlineSeconds: 300 },
-  renewHypervisor: { deadlineSeconds: 120 },
-  renewStorage: { deadlineSeconds: 300 },
-  probe: { deadlineSeconds: 120 },
-  enable: { where: 'record' },
-  disable: { where: 'record' },
-  declareDead: { where: 'record' },
-  // As long as operations on its guests take to end.
-  freeGuests: { deadlineSeconds: 600 },
-  clean: { deadlineSeconds: 600 },
-  uninstall: { deadlineSeconds: 1800 },
-  forget: { where: 'record' },
-  noteMaintenance: { where: 'record' },
-  // What it answers is what operations begin with, so it goes through the history. As long as operations on its guests take to end.
-  findLeaving: { where: 'control', deadlineSeconds: 1800 },
-  reopen: { where: 'record' },
-  findReturning: { where: 'control' },
-});
+export const hosts = stepsOf<Area<typeof Hosts> & Area<typeof HostMaintenance> & Area<typeof Failover>, 'hosts'>(
+  'hosts',
+  'host',
+  {
+    // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
+    reach: { attempts: 2 },
+    install: { deadlineSeconds: 2100 },
+    configure: { deadlineSeconds: 600 },
+    installPackages: { deadlineSeconds: 1800 },
+    installAgent: { deadlineSeconds: 300 },
+    configureHypervisor: { deadlineSeconds: 120 },
+    connectStorage: { deadlineSeconds: 300 },
+    renewHypervisor: { deadlineSeconds: 120 },
+    renewStorage: { deadlineSeconds: 300 },
+    probe: { deadlineSeconds: 120 },
+    enable: { where: 'record' },
+    disable: { where: 'record' },
+    declareDead: { where: 'record' },
+    // As long as operations on its guests take to end.
+    freeGuests: { deadlineSeconds: 600 },
+    clean: { deadlineSeconds: 600 },
+    uninstall: { deadlineSeconds: 1800 },
+    forget: { where: 'record' },
+    noteMaintenance: { where: 'record' },
+    // What it answers is what operations begin with, so it goes through the history. As long as operations on its guests take to end.
+    findLeaving: { where: 'control', deadlineSeconds: 1800 },
+    reopen: { where: 'record' },
+    proveDown: { where: 'control' },
+    noteFailed: { where: 'record' },
+    fence: { deadlineSeconds: 120 },
+    noteFenced: { where: 'record' },
+    // As findLeaving.
+    findStranded: { where: 'control' },
+    clearStrays: { deadlineSeconds: 600 },
+    unfence: { deadlineSeconds: 120 },
+    proveWritable: { deadlineSeconds: 120 },
+    readmit: { where: 'record' },
+    findReturning: { where: 'control' },
+  },
+);

@@ -1,5 +1,14 @@
 import { takeAddress } from '../../database/addresses.ts';
-import { findHost, findPlace, type VolumeNeed } from '../../database/placement.ts';
+import { placedInstance } from '../../database/claims.ts';
+import {
+  findHost,
+  findPlace,
+  imagesOf,
+  poolsOf,
+  reachOf,
+  runningHosts,
+  type VolumeNeed,
+} from '../../database/placement.ts';
 import { from, isAmong, statement, type ValueOf, type Values } from '../../database/statement.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { instance } from '../../model/compute/instance.ts';
@@ -286,6 +295,16 @@ function parts(
   ];
 }
 
+/** An instance that is lost has no place; whether there is one now is asked at once. One that has just lost its host is lost in any case. */
+async function findAnew({ tx, row }: Accepting): Promise<Accepting['placement']> {
+  if (row.state !== 'lost' || row.currentOperationId) return null;
+  const [need] = await placedInstance(tx, { instanceId: row.id });
+  if (!need) return null;
+  const reach = reachOf(await poolsOf(tx, need.zoneId, imagesOf(need.volumes)), need.volumes);
+  const eligible = { ...(await runningHosts(tx, need, reach)), only: null, except: null, fromReserve: true };
+  return { hostId: (await findHost(tx, need, eligible)).hostId, pools: [] };
+}
+
 const gone = { via: 'deleting', to: 'deleted' };
 
 export const instanceHooks: Hooks = {
@@ -298,6 +317,21 @@ export const instanceHooks: Hooks = {
       if (hostId && hostId === accepting.row.hostId) throw invalid('hostId', 'is where the instance already runs');
       await poolsOfInstanceMustBeAble(accepting.tx, accepting.row.id, 'liveMove');
       accepting.placement = await findMove(accepting);
+    },
+  },
+  'instance.start': {
+    conditions: ({ row }) => [
+      {
+        field: 'hostId',
+        is: null,
+        code: 'PRECONDITION_FAILED',
+        message: `instance ${row.id} may still run on the host that has failed`,
+      },
+    ],
+  },
+  'instance.restartElsewhere': {
+    async accept(accepting) {
+      accepting.placement = await findAnew(accepting);
     },
   },
   'instance.delete': {

@@ -37,13 +37,24 @@ export const hostHooks: Hooks = {
       await forgetSecrets(tx, { kind: 'host', id: row.id }, ['migrationCertificate', 'migrationKey']);
     },
   },
+  'host.failover': {
+    async accept({ tx, row, input }) {
+      if (row.connection !== 'disconnected' && row.state !== 'fenced')
+        throw new Problem(
+          'PRECONDITION_FAILED',
+          `host ${row.id} is ${String(row.connection)}: only one that has not answered for a few seconds is shut out`,
+        );
+      // As for a delete: who holds the host may be waiting for guests there.
+      if (input.confirmDead && row.currentOperationId) await declareDeadAtOnce(tx, { hostId: row.id });
+    },
+  },
   'host.delete': {
     dependentsGo({ force, confirmDead }) {
       if (confirmDead && !force) throw invalid('confirmDead', 'goes with force');
       return confirmDead === true;
     },
     async accept({ tx, row, input }) {
-      if (input.force && row.connection !== 'disconnected')
+      if (input.force && row.connection !== 'disconnected' && row.state !== 'fenced')
         throw new Problem(
           'PRECONDITION_FAILED',
           `host ${row.id} is ${String(row.connection)}: force is for one that has not answered for a few seconds`,

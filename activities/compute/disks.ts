@@ -2,7 +2,7 @@
 import { from, statement, type Values } from '../../database/statement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
 import { refuse } from '../failure.ts';
-import { isDead, unlessDead } from '../silence.ts';
+import { isGone, unlessGone } from '../silence.ts';
 import { step } from '../step.ts';
 import { mustBeAble } from '../storage/drivers/index.ts';
 import { removeSnapshot, takeSnapshot } from '../storage/snapshot.ts';
@@ -32,7 +32,7 @@ export const guestVolumes = (world: World) => ({
     },
     undoText: 'unplug',
     undo: ({ hostId, volumeId, instanceId }) =>
-      unlessDead(world, hostId, async () =>
+      unlessGone(world, { instanceId, hostId }, async () =>
         (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, false),
       ),
   }),
@@ -44,14 +44,14 @@ export const guestVolumes = (world: World) => ({
       const [there] = await isThere(world.database.pool, { volumeId, instanceId, hostId });
       if (!there)
         throw refuse('INVALID_STATE', `instance ${instanceId} is not on host ${hostId} with volume ${volumeId}`);
-      await unlessDead(world, hostId, async () =>
+      await unlessGone(world, { instanceId, hostId }, async () =>
         (await guestsOn(world, hostId)).ensureDiskAbsent(instanceId, volumeId, true),
       );
     },
     undoText: 'plug in again',
     async undo({ hostId, volumeId, instanceId }) {
       const volume = await oneOf(world, volumeId);
-      await unlessDead(world, hostId, async () =>
+      await unlessGone(world, { instanceId, hostId }, async () =>
         (await guestsOn(world, hostId)).ensureDisk(instanceId, diskOf(volume)).catch((error: unknown) => {
           // A guest that has ended by itself has no disk to be plugged in again; that it has ended is noticed elsewhere.
           if (!(error instanceof AgentError) || error.code !== 'NOT_FOUND') throw error;
@@ -119,7 +119,7 @@ export const guestSnapshots = (world: World) => ({
     async undo({ freezeInstanceId, ...snapshot }) {
       await removeSnapshot(world, snapshot);
       // A guest that was frozen on a host that is away is thawed when that is back; on a dead one there is none.
-      if (freezeInstanceId && !(await isDead(world, snapshot.hostId)))
+      if (freezeInstanceId && !(await isGone(world, { instanceId: freezeInstanceId, hostId: snapshot.hostId })))
         await (await guestsOn(world, snapshot.hostId)).thaw(freezeInstanceId);
     },
   }),

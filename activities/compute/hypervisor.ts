@@ -5,10 +5,10 @@ import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { asHolder } from '../holder.ts';
-import { holdsNothing, isDead, isUnreachable, noteReached, unlessDead } from '../silence.ts';
+import { holdsNothing, isGone, isUnreachable, noteReached, unlessGone } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
 import type { DiskAccess } from '../storage/drivers/driver.ts';
-import { diskAccess } from '../storage/drivers/index.ts';
+import { diskAccess, isFencedInStorage } from '../storage/drivers/index.ts';
 import { diskOf, seedOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
 import type { Guests, Moved } from './drivers/driver.ts';
@@ -24,6 +24,18 @@ const guestOf = statement((p: Values<{ instanceId: string }>) =>
     .selectFrom('instance')
     .select(['projectId', 'revision', 'guestHostname', 'vcpus', 'memoryMib', 'firmware'])
     .where('id', '=', p.instanceId),
+);
+
+/** The host on which it ran, while that is shut out and nobody has confirmed that it is off. */
+const failedHostOf = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('instance as i')
+    .innerJoin('host as h', 'h.id', 'i.lastHostId')
+    .select(['h.id', 'h.zoneId'])
+    .where('i.id', '=', p.instanceId)
+    .where('h.state', 'in', ['fencing', 'fenced'])
+    .where('h.deadAt', 'is', null)
+    .where('h.deletedAt', 'is', null),
 );
 
 const interfacesOf = statement((p: Values<{ instanceId: string }>) =>
@@ -136,7 +148,7 @@ async function forgetSource(
   targetHostId: string,
   context: StepContext,
 ): Promise<void> {
-  await unlessDead(world, targetHostId, async () => {
+  await unlessGone(world, { instanceId, hostId: targetHostId }, async () => {
     const target = await guestsOn(world, targetHostId);
     if (alive(await target.status(instanceId)))
       await asHolder(world.database, context, (tx) => setHost(tx, { instanceId, hostId: targetHostId }));
@@ -172,7 +184,7 @@ export const hypervisor = (world: World) => ({
     /** A guest that did shut down, for a stop that failed afterwards, is started again. */
     undoText: 'start again',
     async undo({ instanceId, hostId }, { operationId }) {
-      await unlessDead(world, hostId, async () => {
+      await unlessGone(world, { instanceId, hostId }, async () => {
         const guests = await guestsOn(world, hostId);
         await guests.endShutDown(instanceId, `${operationId}-shutdown`);
         await guests.ensureRunning(instanceId);
@@ -184,10 +196,23 @@ export const hypervisor = (world: World) => ({
   observe: step({
     system: 'libvirt',
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
-      if (await isDead(world, hostId)) return { running: false, reason: 'hostFailed', askedAt: '' };
+      if (await isGone(world, { instanceId, hostId })) return { running: false, reason: 'hostFailed', askedAt: '' };
       const [now] = await instant(world.database.pool);
       const status = await (await guestsOn(world, hostId)).status(instanceId);
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
+    },
+  }),
+
+  /** Before its disks are opened again, the storage is asked once more: an entry there can be taken away by hand. */
+  proveShutOut: step({
+    system: 'rbd',
+    async do({ instanceId, hostId }: OnHost) {
+      const [failed] = await failedHostOf(world.database.pool, { instanceId });
+      if (failed && !(await isFencedInStorage(world, failed, hostId)))
+        throw refuse(
+          'PRECONDITION_FAILED',
+          'the host that has failed is not shut out of its storage any more: let it fail over again',
+        );
     },
   }),
 
@@ -198,7 +223,7 @@ export const hypervisor = (world: World) => ({
     system: 'libvirt',
     do: (input: OnHost) => ensureGuestAbsent(world, input),
     undoText: 'boot again',
-    undo: (input, context) => unlessDead(world, input.hostId, () => boot(world, input, context)),
+    undo: (input, context) => unlessGone(world, input, () => boot(world, input, context)),
   }),
 
   reboot: step({
@@ -255,7 +280,7 @@ export const hypervisor = (world: World) => ({
     },
     undoText: 'abort job, or bring back',
     async undo({ instanceId, hostId, targetHostId }, context) {
-      if (await isDead(world, hostId)) return forgetSource(world, instanceId, targetHostId, context);
+      if (await isGone(world, { instanceId, hostId })) return forgetSource(world, instanceId, targetHostId, context);
       const source = await guestsOn(world, hostId);
       const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.
@@ -301,7 +326,7 @@ export const hypervisor = (world: World) => ({
     system: 'libvirt',
     async do({ instanceId, hostId, targetHostId }: OnHost & { targetHostId: string }) {
       // A source that is dead leaves nothing, and has nothing more to say.
-      await unlessDead(world, hostId, async () => {
+      await unlessGone(world, { instanceId, hostId }, async () => {
         const source = await guestsOn(world, hostId);
         const here = await source.status(instanceId);
         // What runs there is no leftover: it may be the only guest.

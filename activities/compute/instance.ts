@@ -1,10 +1,11 @@
-import { trustPlace } from '../../database/claims.ts';
+import { loseInstance, trustPlace } from '../../database/claims.ts';
 import { insertAll } from '../../database/database.ts';
 import { eventRow, stopForReason } from '../../database/events.ts';
+import { openVolumes } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
-import { mustAnswer } from '../silence.ts';
+import { isGone, mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
 import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
@@ -37,7 +38,46 @@ const letGoOfData = statement((p: Values<{ instanceId: string }>) =>
     .where('role', '=', 'data'),
 );
 
+const standingOf = statement((p: Values<{ instanceId: string; operationId: string }>) =>
+  from
+    .selectFrom('instance as i')
+    .innerJoin('operationLock as l', 'l.resourceId', 'i.id')
+    .leftJoin('host as h', 'h.id', 'i.hostId')
+    .select(['i.hostId', 'h.fencedAt', 'l.fromState'])
+    .where('i.id', '=', p.instanceId)
+    .where('l.operationId', '=', p.operationId),
+);
+
+const waits = 'its host has failed; it is started elsewhere as soon as there is room';
+
 export const instances = (world: World) => ({
+  /**
+   * From now on the instance is lost, whatever becomes of the operation. Answers the host that failed while the instance has its place there; refuses to
+   * let go of that while the guest could still write.
+   */
+  lose: step({
+    system: 'record',
+    async do({ instanceId }: { instanceId: string }, context): Promise<{ hostId: string | null }> {
+      const { operationId } = context;
+      const { pool } = world.database;
+      const [standing] = await standingOf(pool, { instanceId, operationId });
+      const hostId = standing?.hostId ?? null;
+      const isFenced = standing?.fencedAt != null;
+      if (standing?.fromState === 'running' && !isFenced)
+        throw refuse('PRECONDITION_FAILED', `the host of instance ${instanceId} has not failed`);
+      const lose = (reason: string): Promise<unknown> =>
+        asHolder(world.database, context, (tx) => loseInstance(tx, { instanceId, operationId, reason }));
+      if (hostId && isFenced && !(await isGone(world, { instanceId, hostId }))) {
+        const [open] = await openVolumes(pool, { instanceId, hostId });
+        const reason = `its host has failed, and could still write to volume ${open?.id}: its pool, of type ${open?.type}, does not shut it out. It is started when the host is back, or when an operator has confirmed that the host is off`;
+        await lose(reason);
+        throw refuse('PRECONDITION_FAILED', reason);
+      }
+      await lose(waits);
+      return { hostId };
+    },
+  }),
+
   /** What the records say of where an instance and its own volumes are. Whoever asks is about to work on its host, so that has to answer. */
   locate: step({
     system: 'record',

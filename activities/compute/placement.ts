@@ -113,7 +113,11 @@ export const placement = (world: World, { database } = world) => ({
   reserve: step({
     system: 'placement',
     async do(
-      { instanceId, requestedHostId }: { instanceId: string; requestedHostId?: string | null },
+      {
+        instanceId,
+        requestedHostId,
+        fromReserve = false,
+      }: { instanceId: string; requestedHostId?: string | null; fromReserve?: boolean },
       context,
     ): Promise<{ hostId: string; uncached: { imageId: string; poolId: string }[]; volumeIds: string[] }> {
       const { operationId } = context;
@@ -124,7 +128,12 @@ export const placement = (world: World, { database } = world) => ({
         if (!hostId) {
           const pools = await poolsOf(tx, need.zoneId, imagesOf(volumes));
           const only = requestedHostId ?? null;
-          const eligible = { ...(await runningHosts(tx, need, reachOf(pools, volumes))), only, except: null };
+          const eligible = {
+            ...(await runningHosts(tx, need, reachOf(pools, volumes))),
+            only,
+            except: null,
+            fromReserve,
+          };
           const preferred = only ?? need.lastHostId;
           let host = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
           if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
@@ -184,6 +193,17 @@ export const placement = (world: World, { database } = world) => ({
         await setHost(tx, { instanceId, hostId });
         const [taken] = await insertClaim(tx, { instanceId, hostId, operationId, vcpus, memoryMib });
         if (taken) await takeRoom(tx, { hostId, vcpus, memoryMib });
+      });
+    },
+  }),
+
+  /** Its place on a host that has failed is nobody's any more. What it wants to be stays. */
+  abandon: step({
+    system: 'placement',
+    async do({ instanceId }: { instanceId: string }, context) {
+      await asHolder(database, context, async (tx) => {
+        await vacateHost(tx, { instanceId });
+        await dropClaims(tx, { instanceId });
       });
     },
   }),

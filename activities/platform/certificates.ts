@@ -43,6 +43,7 @@ const hostsAtWork = statement(() =>
     .where('h.state', 'in', servingStates)
     .where('h.deletedAt', 'is', null)
     .where('h.deadAt', 'is', null)
+    .where('h.fencedAt', 'is', null)
     .orderBy('h.id'),
 );
 

@@ -26,7 +26,7 @@ import { config } from '../../runtime/config.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { joined, type StepContext, step } from '../step.ts';
-import { connectStorage, disconnectStorage, disownStorage } from '../storage/drivers/index.ts';
+import { connectStorage, disconnectStorage, disownStorage, unfenceStorage } from '../storage/drivers/index.ts';
 import type { World } from '../world.ts';
 import { hostCertificate, isHostname, platformSshKey } from './credentials.ts';
 import { freeTunnelAddress, removeChassis } from './southbound.ts';
@@ -342,6 +342,11 @@ export const hosts = (world: World) => {
       },
     },
 
+    /** A machine whose address was shut out when it was another host, of which it has kept nothing. */
+    openStorage: {
+      do: async ({ hostId }: HostRef) => unfenceStorage(world, await find(hostId)),
+    },
+
     /** What the host is and can do, found out by trying. */
     probe: {
       async do({ hostId }: HostRef, { operationId }: StepContext) {
@@ -549,6 +554,7 @@ export const hosts = (world: World) => {
         parts.configureHypervisor,
         parts.configureSwitch,
         parts.connectStorage,
+        parts.openStorage,
         parts.probe,
       ),
       undoText: 'leave storage and network, delete chassis, restore files',

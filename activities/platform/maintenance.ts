@@ -13,6 +13,7 @@ import type { World } from '../world.ts';
 import { archiveOld } from './archive.ts';
 import { renewHostCertificates } from './certificates.ts';
 import { releaseForgotten } from './forgotten.ts';
+import { restartLost } from './lost.ts';
 import { forgetOldAnswers, forgetTombstones } from './old.ts';
 import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
 import { endAbandonedUploads } from './uploads.ts';
@@ -32,6 +33,7 @@ export const maintenances = ({ database, log, temporalSchedules }: World) => ({
       endOverdue(database, kind, after),
   }),
   certificates: step({ system: 'record', do: (_: object) => renewHostCertificates(database, log) }),
+  lost: step({ system: 'record', do: (_: object) => restartLost(database) }),
   uploads: step({ system: 'rgw', do: (_: object) => endAbandonedUploads(database, log) }),
   forgotten: step({
     system: 'record',

@@ -1,4 +1,5 @@
 /** Who may do what in a Ceph cluster: the administrator's key stays in the control plane, every host has a user of its own. */
+import { noteClients } from '../../database/fence.ts';
 import { hostOfZone } from '../../database/placement.ts';
 import { readSecret } from '../../database/secrets.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
@@ -55,7 +56,7 @@ export async function adminAccess(world: World, storageClusterId: string): Promi
 }
 
 /** The pools of a storage cluster that exist and that a host's cluster reaches. */
-async function poolsOf(world: World, hostId: string, storageClusterId: string): Promise<string[]> {
+export async function poolsOf(world: World, hostId: string, storageClusterId: string): Promise<string[]> {
   const rows = await reachedPools(world.database.pool, { hostId, storageClusterId });
   return rows.flatMap(({ pool }) => pool ?? []);
 }
@@ -97,7 +98,14 @@ export async function alignAccess(
       await agent.call('ceph.ensureUserAbsent', { access: admin, user });
     } else {
       const { key } = await agent.call('ceph.ensureUser', { access: admin, user, pools });
-      await own?.call('storage.ensureConnected', { ...admin, user, key });
+      const known = await own?.call('storage.ensureConnected', { ...admin, user, key });
+      // An agent of an older version does not say.
+      if (known?.addresses?.length)
+        await noteClients(world.database.pool, {
+          hostId,
+          storageClusterId,
+          addresses: JSON.stringify(known.addresses),
+        });
     }
     const now = await poolsOf(world, hostId, storageClusterId);
     if (now.join() === pools.join()) return;

@@ -14,7 +14,8 @@ const deadHome = statement((p: Values<{ poolId: string }>) =>
     .innerJoin('host as h', 'h.id', 'p.hostId')
     .select('h.id')
     .where('p.id', '=', p.poolId)
-    .where('h.deadAt', 'is not', null),
+    .where('h.deadAt', 'is not', null)
+    .where('h.state', 'not in', ['fencing', 'fenced', 'reinstating']),
 );
 
 async function firstThatAnswers(

@@ -76,7 +76,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'hypervisor.ensureUnconfigured': () => configuring(() => hypervisor.ensureUnconfigured(libvirt)),
     'switch.ensureConfigured': (input) => configuring(() => localSwitch.ensureConfigured(db, input)),
     'switch.ensureUnconfigured': () => configuring(() => localSwitch.ensureUnconfigured(db)),
-    'storage.ensureConnected': (input) => configuring(() => storage.connect(input)),
+    'storage.ensureConnected': (input) => inTurn('configuration', () => storage.connect(input)),
     'storage.ensureDisconnected': ({ storageClusterId }) => configuring(() => storage.disconnect(storageClusterId)),
 
     'ceph.status': ({ access }) => rbd.request('ceph_status', access, {}),
@@ -89,6 +89,10 @@ export function callHandlers(context: AgentContext): CallHandlers {
       refuseOwnUser(access, user);
       return onCluster('ensure_user_absent', access, { user });
     },
+    'ceph.ensureFenced': ({ access, addresses }) => onCluster('ensure_fenced', access, { addresses }),
+    'ceph.ensureUnfenced': ({ access, addresses }) => onCluster('ensure_unfenced', access, { addresses }),
+    'ceph.fenced': ({ access }) => rbd.request('fenced', access, {}),
+    'rbd.proveWritable': (address) => done(storage.onPool('prove_writable', address)),
     'ceph.ensurePool': ({ access, ...args }) => onCluster('ensure_pool', access, args),
     'ceph.ensurePoolAbsent': ({ access, pool, tags }) => onCluster('ensure_pool_absent', access, { pool, tags }),
 

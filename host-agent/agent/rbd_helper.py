@@ -15,9 +15,11 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import threading
 import time
+import uuid
 
 # Answers go out on a private copy of stdout: librados prints warnings on its own whenever it likes.
 ANSWERS = os.fdopen(os.dup(1), 'w', buffering=1)
@@ -310,7 +312,13 @@ def op_check(cluster):
     that its user had when it was made, and knows nothing of pools that were granted since.
     """
     CLUSTERS.forget(cluster)
-    return {}
+    return {'addresses': own_addresses(cluster)}
+
+
+def own_addresses(cluster):
+    """Under which the cluster knows this client, and so every other one of this host: `v2:10.0.0.5:0/123` or `[v2:[fd00::5]:0/123,v1:…]`."""
+    found = re.findall(r'\[([0-9a-fA-F:]+)\]:\d+/\d+|(\d+\.\d+\.\d+\.\d+):\d+/\d+', cluster.get_addrs())
+    return sorted({six or four for six, four in found})
 
 
 def op_ensure_image(cluster, pool, image, sizeGib, tags):
@@ -643,6 +651,49 @@ def op_ensure_user_absent(cluster, user):
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
+    return {}
+
+
+# Ceph ends an entry by itself; this one is taken away by whoever knows that the host runs nothing any more.
+FENCE_SECONDS = 10 * 365 * 86400
+WHOLE_HOST = ':0/0'
+
+
+def whole_host(address):
+    return ('[%s]' if ':' in address else '%s') % address + WHOLE_HOST
+
+
+def op_fenced(cluster):
+    entries = command(cluster, 'osd dump')['blocklist']
+    return {'addresses': sorted(entry[:-len(WHOLE_HOST)].strip('[]') for entry in entries if entry.endswith(WHOLE_HOST))}
+
+
+def op_ensure_fenced(cluster, addresses):
+    for address in addresses:
+        command(cluster, 'osd blocklist', blocklistop='add', addr=whole_host(address), expire=float(FENCE_SECONDS))
+    missing = set(addresses) - set(op_fenced(cluster)['addresses'])
+    if missing:
+        raise Problem('BACKEND_UNAVAILABLE', 'the storage cluster does not shut out %s' % ', '.join(sorted(missing)), True)
+    return {}
+
+
+def op_ensure_unfenced(cluster, addresses):
+    for address in addresses:
+        try:
+            command(cluster, 'osd blocklist', blocklistop='rm', addr=whole_host(address))
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return {}
+
+
+def op_prove_writable(cluster, pool):
+    # A host that was shut out a moment ago must know that it is not any more.
+    cluster.wait_for_latest_osdmap()
+    name = 'belay-writable-%s' % uuid.uuid4()
+    with open_pool(cluster, pool) as io:
+        io.write_full(name, b'belay')
+        io.remove_object(name)
     return {}
 
 

@@ -12,7 +12,8 @@ import type { RbdHelper } from './rbd.ts';
  * restarts goes on without asking; libvirt has the key a second time as a secret, for QEMU.
  */
 export interface Storage {
-  connect(access: CephAccess): Promise<void>;
+  /** Answers the addresses under which the cluster knows this host. */
+  connect(access: CephAccess): Promise<{ addresses: string[] }>;
   disconnect(storageClusterId: string): Promise<void>;
   /** @throws Problem PRECONDITION_FAILED when this host is not connected to that cluster. */
   access(storageClusterId: string): Promise<CephAccess>;
@@ -85,13 +86,14 @@ export function storage(libvirt: Libvirt, rbd: RbdHelper): Storage {
       const { storageClusterId, key, ...rest } = wanted;
       const paths = files(storageClusterId);
       await ownSecret(storageClusterId);
-      await rbd.request('check', wanted, {});
+      const { addresses } = await rbd.request<{ addresses: string[] }>('check', wanted, {});
       await writeFileAtomically(paths.keyring, `[client.${wanted.user}]\n\tkey = ${key}\n`, 0o600);
       await writeFileAtomically(paths.configuration, cephConfiguration(wanted, paths.keyring), 0o644);
       await writeFileAtomically(paths.access, `${JSON.stringify({ storageClusterId, ...rest })}\n`, 0o600);
       const xml = `<secret ephemeral='no' private='yes'><uuid>${escapeXml(storageClusterId)}</uuid><usage type='ceph'><name>${usageOf(storageClusterId)}</name></usage></secret>`;
       await (await libvirt.session()).defineSecret(xml, Buffer.from(key, 'base64'));
       known.set(storageClusterId, wanted);
+      return { addresses };
     },
     async disconnect(storageClusterId) {
       if (await ownSecret(storageClusterId)) await (await libvirt.session()).undefineSecret(storageClusterId);

@@ -76,6 +76,8 @@ interface ImageRecord {
 }
 
 export interface CephRecord {
+  /** Addresses that are shut out. */
+  fenced: string[];
   users: Record<string, string[]>;
   pools: Record<string, PoolRecord>;
 }
@@ -102,6 +104,7 @@ export function createCeph(identity: string) {
     [adminUser, { key: keyOf(identity, adminUser), administrator: true, pools: new Set() }],
   ]);
   const pools = new Map<string, Pool>();
+  const fenced = new Set<string>();
   let lastImageId = 0;
   let lastUserId = 0;
 
@@ -120,6 +123,21 @@ export function createCeph(identity: string) {
   function administrate(access: CephAccess): void {
     if (!authenticate(access).administrator)
       throw refuse('PRECONDITION_FAILED', `client.${access.user} may not administrate the cluster`);
+  }
+
+  function ensureFenced(access: CephAccess, addresses: string[]): void {
+    administrate(access);
+    for (const address of addresses) fenced.add(address);
+  }
+
+  function ensureUnfenced(access: CephAccess, addresses: string[]): void {
+    administrate(access);
+    for (const address of addresses) fenced.delete(address);
+  }
+
+  function fencedAddresses(access: CephAccess): string[] {
+    administrate(access);
+    return [...fenced].sort();
   }
 
   function openPool(access: CephAccess, name: string): Pool {
@@ -402,6 +420,7 @@ export function createCeph(identity: string) {
 
   function record(): CephRecord {
     return {
+      fenced: [...fenced].sort(),
       users: Object.fromEntries(
         [...users.entries()].sort(([a], [b]) => compare(a, b)).map(([name, user]) => [name, [...user.pools].sort()]),
       ),
@@ -419,6 +438,10 @@ export function createCeph(identity: string) {
     authenticate,
     openPool,
     status,
+    ensureFenced,
+    ensureUnfenced,
+    fencedAddresses,
+    isFenced: (address: string) => fenced.has(address),
     ensureUser,
     ensureUserAbsent,
     ensurePool,

@@ -21,6 +21,7 @@ import { instanceMetrics } from '../views.ts';
 const cacheImage = { name: 'images.cache', when: 'the pool has no copy of the image yet' } as const;
 const started = { when: 'startOnCreate is true' } as const;
 const ifRunning = { when: 'the instance runs' } as const;
+const ifPlaced = { when: 'it still has its place on the host that failed' } as const;
 
 export const instance = kind({
   name: 'instance',
@@ -97,10 +98,19 @@ export const instance = kind({
       description: 'Of what it was made from; only hosts of this architecture run it',
     }),
     deleteProtection: boolean('patch', { default: false }),
+    ha: json(
+      object({
+        enabled: Type.Boolean({ description: 'It is started elsewhere when its host fails' }),
+        priority: Type.Integer({ minimum: 0, maximum: 100, description: 'Who has the higher one is started first' }),
+      }),
+      'patch',
+      { default: { enabled: true, priority: 50 } },
+    ),
     keepRootVolume: boolean('system', { default: false }),
     startOnCreate: boolean('create', { default: true }),
     desiredPower: choice(['on', 'off'], 'system', { default: 'on' }),
     stateReason: text(64, 'system'),
+    lostReason: text(1024, 'system', { description: 'Why it is lost, and what it waits for' }),
     observed: json(Type.Unknown(), 'system'),
     destroyedAt: field(Type.String({ format: 'date-time' }), 'system'),
   },
@@ -112,6 +122,8 @@ export const instance = kind({
     'stopping',
     'rebooting',
     'migrating',
+    'restarting',
+    'lost',
     'destroying',
     'destroyed',
     'recovering',
@@ -151,7 +163,7 @@ export const instance = kind({
       happened: 'started',
       starts: true,
       mode: 'operation',
-      from: ['stopped'],
+      from: ['stopped', 'lost'],
       via: 'starting',
       to: 'running',
       cancellable: true,
@@ -183,7 +195,7 @@ export const instance = kind({
       happened: 'settled',
       mode: 'operation',
       operatorOnly: true,
-      from: ['running'],
+      from: ['running', 'lost'],
       pointOfNoReturn: 'networkInterfaces.unbind',
       steps: [
         'instances.locate',
@@ -229,11 +241,31 @@ export const instance = kind({
         'placement.settleMove',
       ],
     },
+    restartElsewhere: {
+      summary: 'Start an instance whose host has failed on another one',
+      happened: 'restartedElsewhere',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['running', 'lost'],
+      via: 'restarting',
+      to: 'running',
+      steps: [
+        'instances.lose',
+        { name: 'hypervisor.turnOff', ...ifPlaced },
+        { name: 'networkInterfaces.unbind', ...ifPlaced },
+        { name: 'placement.abandon', ...ifPlaced },
+        'placement.reserve',
+        'hypervisor.proveShutOut',
+        'networkInterfaces.bind',
+        'hypervisor.boot',
+        'networkInterfaces.awaitUp',
+      ],
+    },
     delete: {
       summary: 'Destroy an instance; it can be recovered until the recovery window ends',
       mode: 'operation',
       lock: 'D',
-      from: ['running', 'stopped'],
+      from: ['running', 'stopped', 'lost'],
       via: 'destroying',
       to: 'destroyed',
       steps: [

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, choice, field, json, kind, object, ref } from '../kind.ts';
+import { boolean, choice, field, integer, json, kind, object, ref } from '../kind.ts';
 import { hypervisors } from './hypervisors.ts';
 
 export const cluster = kind({
@@ -28,6 +28,21 @@ export const cluster = kind({
       'patch',
       { default: { bandwidthBytesPerSec: null, autoConverge: true } },
     ),
+    ha: json(
+      object({
+        enabled: Type.Boolean({ description: 'Instances of a host that has failed are started elsewhere' }),
+        requireFence: Type.Boolean({
+          description:
+            'false: also those whose disks lie where no host can be shut out; were it still running, two guests would write to one disk',
+        }),
+      }),
+      'patch',
+      { default: { enabled: true, requireFence: true } },
+    ),
+    failoverReservePercent: integer(0, 90, 'patch', {
+      default: 0,
+      description: 'So much of each host is kept free for instances of hosts that fail',
+    }),
     enabled: boolean('patch', { default: true, description: 'false: nothing new is placed on its hosts' }),
   },
   actions: {

@@ -28,6 +28,12 @@ export const maintenance = {
     overlap: 'skip',
     catchupSeconds: minute,
   },
+  restartLost: {
+    summary: 'Starts instances of hosts that have failed as soon as there is room for them',
+    everySeconds: 15,
+    overlap: 'skip',
+    catchupSeconds: 15,
+  },
   endAbandonedUploads: {
     summary: 'Throws away what uploads of dead servers left',
     everySeconds: 15,

@@ -14,6 +14,8 @@ export interface PoolCan {
   shrink: boolean;
   /** A running guest moves to another host, and its volumes stay where they are. */
   liveMove: boolean;
+  /** A host can be shut out of it: what it still sends is refused. */
+  fence: boolean;
 }
 
 /** What is said of a type without the ability. */
@@ -25,6 +27,7 @@ export const inability: Record<keyof PoolCan, string> = {
   growInUse: 'grows no volume that is in use',
   shrink: 'takes back nothing that a volume has grown',
   liveMove: 'is not there for a running guest on another host',
+  fence: 'shuts no host out',
 };
 
 const files: PoolCan = {
@@ -35,6 +38,7 @@ const files: PoolCan = {
   growInUse: true,
   shrink: true,
   liveMove: true,
+  fence: false,
 };
 
 /** The types of pool that there are. For each there is a driver in `activities/storage/drivers/`. */
@@ -49,6 +53,7 @@ export const poolTypes = {
       growInUse: true,
       shrink: true,
       liveMove: true,
+      fence: true,
     } as PoolCan,
   },
   /** Files in a directory of one host, on its own disks. */

@@ -77,6 +77,10 @@ export function rightInputs({
     'ceph.status': { access },
     'ceph.ensureUser': { access, user, pools: [pool] },
     'ceph.ensureUserAbsent': { access, user },
+    'ceph.ensureFenced': { access, addresses: ['192.0.2.77'] },
+    'ceph.ensureUnfenced': { access, addresses: ['192.0.2.77'] },
+    'ceph.fenced': { access },
+    'rbd.proveWritable': { storageClusterId, pool },
     'ceph.ensurePool': {
       access,
       pool,

@@ -28,14 +28,21 @@ export async function sideBySide<T>(
 export async function runEach(
   { child, problemOf }: Pick<Step, 'child' | 'problemOf'>,
   pieces: readonly Piece[],
-  { maxParallel, stopOnFailure = false }: { maxParallel: number; stopOnFailure?: boolean },
+  {
+    maxParallel,
+    stopOnFailure = false,
+    mayFail = false,
+    onSuccess = () => {},
+  }: { maxParallel: number; stopOnFailure?: boolean; mayFail?: boolean; onSuccess?: (piece: Piece) => void },
 ): Promise<{ succeeded: number; failed: Failed[]; notRun: number }> {
   const failed: Failed[] = [];
   let succeeded = 0;
-  await sideBySide(pieces, maxParallel, async ({ about, request }, endEarly) => {
+  await sideBySide(pieces, maxParallel, async (piece, endEarly) => {
+    const { about, request } = piece;
     try {
-      await child(request);
+      await child({ ...request, mayFail });
       succeeded += 1;
+      onSuccess(piece);
     } catch (error) {
       const { code, message } = problemOf(error);
       failed.push({ targetId: about, code, message });

@@ -133,6 +133,13 @@ export interface StorageDriver {
   disconnectHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
   /** Takes it from a host that is lost, from outside. */
   disownHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
+  /** From outside: when this answers, whatever the host still sends to pools of this type is refused, as far as they can refuse it. */
+  fenceHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
+  unfenceHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
+  /** Whether that is so, as another host is told. */
+  isFenced(world: World, host: { id: string; zoneId: string | null }, atHand: string): Promise<boolean>;
+  /** The host writes to what it reaches. */
+  proveWritable(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
   /** To disks in these pools, all of this type. */
   diskAccess(world: World, hostId: string, pools: Pool[]): Promise<Partial<DiskAccess>>;
 }

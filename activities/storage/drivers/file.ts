@@ -145,6 +145,15 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   },
   // Who may mount is the file server's to say.
   disownHost: async () => {},
+  // Nobody is refused there: what could still be written by the host is asked of a person.
+  fenceHost: async () => {},
+  unfenceHost: async () => {},
+  isFenced: async () => true,
+  async proveWritable(world, { id: hostId }) {
+    const agent = await world.host(hostId);
+    for (const pool of await reached(world.database.pool, { hostId }))
+      if (pool.type === type) await agent.call('files.status', { poolId: pool.id });
+  },
   async diskAccess(world, hostId, pools) {
     if (!poolTypes[type].can.liveMove || pools.length === 0) return {};
     const agent = await world.host(hostId);

@@ -34,6 +34,17 @@ export const disconnectStorage = (world: World, host: HostOfZone) =>
 /** Of a host that is lost, from outside. */
 export const disownStorage = (world: World, host: HostOfZone) => each((driver) => driver.disownHost(world, host));
 
+/** Shuts a host that has failed out of whatever can shut it out. */
+export const fenceStorage = (world: World, host: HostOfZone) => each((driver) => driver.fenceHost(world, host));
+export const unfenceStorage = (world: World, host: HostOfZone) => each((driver) => driver.unfenceHost(world, host));
+export const proveStorageWritable = (world: World, host: HostOfZone) =>
+  each((driver) => driver.proveWritable(world, host));
+
+export async function isFencedInStorage(world: World, host: HostOfZone, atHand: string): Promise<boolean> {
+  const all = Object.values<StorageDriver>(drivers).map((driver) => driver.isFenced(world, host, atHand));
+  return (await Promise.all(all)).every(Boolean);
+}
+
 /** What a host needs to open disks, in these pools, of a guest that comes to it. */
 export async function diskAccess(world: World, hostId: string, pools: Pool[]): Promise<DiskAccess> {
   const all = await Promise.all(

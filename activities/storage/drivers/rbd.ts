@@ -1,11 +1,12 @@
 /** Pools of Ceph: volumes are RBD images, snapshots are Ceph's, and what is made from one is a copy-on-write clone. */
+import { clientsOf } from '../../../database/fence.ts';
 import { from, statement, type Values } from '../../../database/statement.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
 import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../../failure.ts';
 import type { World } from '../../world.ts';
-import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, revokeAccess } from '../cephAccess.ts';
+import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, poolsOf, revokeAccess } from '../cephAccess.ts';
 import { zoneAgent } from '../poolHost.ts';
 import type { Pool, PoolObject, StorageDriver } from './driver.ts';
 
@@ -33,6 +34,18 @@ const readyClusters = statement((p: Values<{ zoneId: string | null }>) =>
 /** Storage clusters that hosts of a zone may be connected to. A host without a zone has none. */
 const clustersOfZone = async (world: World, zoneId: string | null): Promise<string[]> =>
   (await readyClusters(world.database.pool, { zoneId })).map(({ id }) => id);
+
+/** Tells every storage cluster that knows a host, through a host that answers, about the addresses of that host. */
+async function ofClients(
+  world: World,
+  { id: hostId, zoneId }: { id: string; zoneId: string | null },
+  call: 'ceph.ensureFenced' | 'ceph.ensureUnfenced',
+): Promise<void> {
+  for (const { storageClusterId, addresses } of await clientsOf(world.database.pool, { hostId })) {
+    const access = await adminAccess(world, storageClusterId);
+    await (await zoneAgent(world, hostId, zoneId)).call(call, { access, addresses });
+  }
+}
 
 /** Cancels the import and waits for its end. Answers whether it had succeeded before. */
 async function endImport(agent: HostInStep, taskId: string, address: ImageAddress): Promise<boolean> {
@@ -158,6 +171,22 @@ export const rbd: StorageDriver = {
       const access = await adminAccess(world, id);
       await (await world.anyHost(other, host.id)).call('ceph.ensureUserAbsent', { access, user: cephUser(host.id) });
     }
+  },
+  fenceHost: (world, host) => ofClients(world, host, 'ceph.ensureFenced'),
+  unfenceHost: (world, host) => ofClients(world, host, 'ceph.ensureUnfenced'),
+  async isFenced(world, { id: hostId, zoneId }, atHand) {
+    for (const { storageClusterId, addresses } of await clientsOf(world.database.pool, { hostId })) {
+      const access = await adminAccess(world, storageClusterId);
+      const fenced = await (await zoneAgent(world, atHand, zoneId)).call('ceph.fenced', { access });
+      if (!addresses.every((address) => fenced.addresses.includes(address))) return false;
+    }
+    return true;
+  },
+  async proveWritable(world, { id: hostId }) {
+    const agent = await world.host(hostId);
+    for (const { storageClusterId } of await clientsOf(world.database.pool, { hostId }))
+      for (const pool of await poolsOf(world, hostId, storageClusterId))
+        await agent.call('rbd.proveWritable', { storageClusterId, pool });
   },
   diskAccess: async (world, hostId) => ({ cephUsers: await cephUsers(world, hostId) }),
 };

@@ -9,6 +9,8 @@ export function openPool(host: Host, { storageClusterId, pool }: PoolAddress): P
   const access = host.clusters.get(storageClusterId);
   if (!access)
     throw refuse('PRECONDITION_FAILED', `${host.name} is not connected to storage cluster ${storageClusterId}`);
+  if (host.world.ceph.isFenced(host.ip))
+    throw refuse('BACKEND_UNAVAILABLE', `The storage cluster has fenced ${host.name}`, true);
   return host.world.ceph.openPool(access, pool);
 }
 
@@ -40,6 +42,20 @@ export function sourcesOf(spec: DomainSpec): DiskSource[] {
   return spec.seed ? [...disks, spec.seed] : disks;
 }
 
+/** Writes of guests on a host that is shut out are refused: QEMU holds them, and Ceph knows nothing of them any more. */
+function stallGuests(host: Host): void {
+  for (const domain of host.domains.values()) {
+    const { live, spec } = domain;
+    if (!live || domain.incoming || !sourcesOf(live).some(({ type }) => type === 'rbd')) continue;
+    domain.state = 'paused';
+    domain.reason = 'ioerror';
+    for (const { source } of live.disks)
+      if (source.type === 'rbd')
+        host.world.ceph.pools.get(source.pool)?.images.get(source.image)?.watchers.delete(`${host.name}/${spec.id}`);
+    if (host.world.running.get(spec.id) === host) host.world.running.delete(spec.id);
+  }
+}
+
 /** Simulated hosts have no block device of their own. */
 export function openSource(host: Host, source: DiskSource): Image {
   if (source.type === 'rbd') return openImage(host, source);
@@ -51,7 +67,7 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   'storage.ensureConnected'(host, access) {
     host.world.ceph.authenticate(access);
     host.clusters.set(access.storageClusterId, access);
-    return nothing;
+    return { addresses: [host.ip] };
   },
   'storage.ensureDisconnected'(host, { storageClusterId }) {
     for (const { live } of host.domains.values())
@@ -65,6 +81,21 @@ export const calls: CallHandlers<typeof protocol.calls> = {
   'ceph.ensureUser': (host, { access, user, pools }) => host.world.ceph.ensureUser(access, user, pools),
   'ceph.ensureUserAbsent'(host, { access, user }) {
     host.world.ceph.ensureUserAbsent(access, user);
+    return nothing;
+  },
+  'ceph.ensureFenced'(host, { access, addresses }) {
+    const { world } = host;
+    world.ceph.ensureFenced(access, addresses);
+    for (const other of world.hosts.values()) if (addresses.includes(other.ip)) stallGuests(other);
+    return nothing;
+  },
+  'ceph.ensureUnfenced'(host, { access, addresses }) {
+    host.world.ceph.ensureUnfenced(access, addresses);
+    return nothing;
+  },
+  'ceph.fenced': (host, { access }) => ({ addresses: host.world.ceph.fencedAddresses(access) }),
+  'rbd.proveWritable'(host, address) {
+    openPool(host, address);
     return nothing;
   },
   'ceph.ensurePool': (host, { access, ...wanted }) => host.world.ceph.ensurePool(access, wanted),

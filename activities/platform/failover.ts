@@ -1,0 +1,117 @@
+/** How a host that has failed is shut out, and how it comes back. */
+import { noteFailed, noteFenced, readmit, takeBackDeath, takeBackFailure } from '../../database/claims.ts';
+import { type Stranded, strandedOn, unknownTo } from '../../database/fence.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
+import { refuse } from '../failure.ts';
+import { asHolder } from '../holder.ts';
+import { step } from '../step.ts';
+import { fenceStorage, proveStorageWritable, unfenceStorage } from '../storage/drivers/index.ts';
+import type { World } from '../world.ts';
+import { isProvenDown } from './witnesses.ts';
+
+interface HostRef {
+  hostId: string;
+}
+
+const placeOf = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select(['id', 'zoneId']).where('id', '=', p.hostId),
+);
+
+export const failover = (world: World) => {
+  const { database } = world;
+  const find = async (hostId: string): Promise<{ id: string; zoneId: string | null }> => {
+    const [host] = await placeOf(database.pool, { hostId });
+    if (!host) throw refuse('NOT_FOUND', `there is no host ${hostId}`);
+    return host;
+  };
+
+  return {
+    /** A host that serves is not shut out, whoever asks for it; and one of which it is not known how is so only on the word of a person. */
+    proveDown: step({
+      system: 'record',
+      async do({ hostId, confirmDead }: HostRef & { confirmDead: boolean }) {
+        const { isDown, why } = await isProvenDown(world, hostId);
+        if (!isDown) throw refuse('PRECONDITION_FAILED', `host ${hostId} has not failed: ${why}`);
+        const [cluster] = confirmDead ? [] : await unknownTo(database.pool, { hostId });
+        if (cluster)
+          throw refuse(
+            'PRECONDITION_FAILED',
+            `it is not known by which addresses host ${hostId} uses storage cluster ${cluster.name}, so it can not be shut out: switch it off, and say so with confirmDead`,
+          );
+      },
+      undoText: 'take back that it is dead',
+      undo: ({ hostId }, context) =>
+        asHolder(database, context, async (tx) => {
+          await takeBackDeath(tx, { hostId, operationId: context.operationId });
+        }),
+    }),
+
+    /** Placement has not used it since its state says that it is shut out. */
+    noteFailed: step({
+      system: 'record',
+      do: ({ hostId, reason }: HostRef & { reason: string | null }, context) =>
+        asHolder(database, context, async (tx) => {
+          await noteFailed(tx, { hostId, operationId: context.operationId, reason });
+        }),
+      undoText: 'take the reason back',
+      undo: ({ hostId }, context) =>
+        asHolder(database, context, async (tx) => {
+          await takeBackFailure(tx, { hostId, operationId: context.operationId });
+        }),
+    }),
+
+    /** In every storage that can shut a host out. Once asked for it may be so, whatever is answered: so it is asked for until it is proven. */
+    fence: step({
+      system: 'rbd',
+      do: async ({ hostId }: HostRef) => fenceStorage(world, await find(hostId)),
+    }),
+
+    /** From now on nothing waits for the host, and what is under way there ends. */
+    noteFenced: step({
+      system: 'record',
+      do: ({ hostId, confirmDead }: HostRef & { confirmDead: boolean }, context) =>
+        asHolder(database, context, async (tx) => {
+          await noteFenced(tx, { hostId, operationId: context.operationId, confirmDead });
+        }),
+    }),
+
+    findStranded: step({
+      system: 'record',
+      do: ({ hostId }: HostRef): Promise<Stranded[]> => strandedOn(database.pool, { hostId }),
+    }),
+
+    /** Whatever it has kept of guests: those that were started elsewhere meanwhile, and those that wait for it. */
+    clearStrays: step({
+      system: 'libvirt',
+      async do({ hostId }: HostRef) {
+        const agent = await world.host(hostId);
+        const { domains } = await agent.call('host.inventory', {});
+        for (const { id, tags } of domains) {
+          if (tags?.kind !== 'instance') continue;
+          await agent.call('domain.ensureAbsent', { id });
+          await agent.call('domain.ensureSerialLogAbsent', { id });
+        }
+      },
+    }),
+
+    unfence: step({
+      system: 'rbd',
+      do: async ({ hostId }: HostRef) => unfenceStorage(world, await find(hostId)),
+      undoText: 'shut it out again',
+      undo: async ({ hostId }) => fenceStorage(world, await find(hostId)),
+    }),
+
+    proveWritable: step({
+      system: 'rbd',
+      do: async ({ hostId }: HostRef) => proveStorageWritable(world, await find(hostId)),
+    }),
+
+    readmit: step({
+      system: 'record',
+      do: ({ hostId }: HostRef, context) =>
+        asHolder(database, context, async (tx) => {
+          await readmit(tx, { hostId, operationId: context.operationId });
+        }),
+    }),
+  };
+};

@@ -1,0 +1,88 @@
+/** Hosts that are shut out of their storage: what nothing of theirs can do any more, and what has to be started elsewhere. */
+import { poolTypesWithout } from '../model/storage/poolTypes.ts';
+import { written } from './statement.ts';
+
+interface Place {
+  hostId: string;
+  instanceId: string;
+}
+
+const fenceless = poolTypesWithout('fence')
+  .map((type) => `'${type}'`)
+  .join(', ');
+
+/** A volume `v` that a host `h` could still write to, though it is shut out: its pool shuts nobody out, or knows the host under no address. */
+const stillOpen = `(p.type IN (${fenceless}) OR NOT jsonb_exists(coalesce(h."storageClients", '{}'), p."storageClusterId"::text))`;
+
+/**
+ * Whether nothing of an instance can act on a host any more: the host is dead, as an operator has confirmed, or it is shut out of all that the
+ * instance's volumes lie in.
+ */
+export const shutOut = (hostId: string, instanceId: string): string => `EXISTS (
+  SELECT 1 FROM "host" h JOIN "cluster" k ON k.id = h."clusterId" WHERE h.id = ${hostId} AND (h."deadAt" IS NOT NULL OR (h."fencedAt" IS NOT NULL AND (
+    k.ha->>'requireFence' = 'false' OR NOT EXISTS (SELECT 1 FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId"
+      WHERE v."instanceId" = ${instanceId} AND v."deletedAt" IS NULL AND ${stillOpen})))))`;
+
+export const isShutOut = written<{ gone: boolean }, Place>(
+  `SELECT ${shutOut('$hostId::uuid', '$instanceId::uuid')} AS gone`,
+);
+
+/** What a host could still write to though it is shut out, of an instance. */
+export const openVolumes = written<{ id: string; type: string }, Place>(
+  `SELECT v.id, p.type FROM "volume" v JOIN "storagePool" p ON p.id = v."poolId" JOIN "host" h ON h.id = $hostId
+   WHERE v."instanceId" = $instanceId AND v."deletedAt" IS NULL AND ${stillOpen} ORDER BY v."deviceIndex" LIMIT 1`,
+);
+
+/** Storage clusters with pools that a host's cluster reaches, and that know the host under no address of which the records know. */
+export const unknownTo = written<{ id: string; name: string }, { hostId: string }>(
+  `SELECT DISTINCT s.id, s.name FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds") JOIN "storageCluster" s ON s.id = p."storageClusterId"
+   WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND NOT jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text) ORDER BY s.name`,
+);
+
+export const noteClients = written<never, { hostId: string; storageClusterId: string; addresses: string }>(
+  `UPDATE "host" SET "storageClients" = coalesce("storageClients", '{}') || jsonb_build_object($storageClusterId::text, $addresses::jsonb)
+   WHERE id = $hostId AND "storageClients"->$storageClusterId::text IS DISTINCT FROM $addresses::jsonb`,
+);
+
+/** The addresses of a host by storage cluster that there still is. */
+export const clientsOf = written<{ storageClusterId: string; addresses: string[] }, { hostId: string }>(
+  `SELECT s.id AS "storageClusterId", ARRAY(SELECT jsonb_array_elements_text(h."storageClients"->s.id::text)) AS addresses
+   FROM "host" h JOIN "storageCluster" s ON jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text)
+   WHERE h.id = $hostId AND s."deletedAt" IS NULL ORDER BY s.id`,
+);
+
+const wantsToRun = `(i.ha->>'enabled' = 'true' AND k.ha->>'enabled' = 'true')`;
+
+/** By which operation an instance leaves a host that has failed. */
+const leavesBy = `CASE WHEN ${wantsToRun} OR NOT ${shutOut('i."hostId"', 'i.id')} THEN 'instance.restartElsewhere' ELSE 'instance.settle' END`;
+
+export interface Stranded {
+  id: string;
+  by: 'instance.restartElsewhere' | 'instance.settle';
+}
+
+/**
+ * Instances that have their place on a host that has failed, those with the highest priority first. What waits for a person is left out, and so is
+ * what is lost and may still run there.
+ */
+export const strandedOn = written<Stranded, { hostId: string }>(
+  `SELECT i.id, ${leavesBy} AS by FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" AND i."hostId" = c."hostId"
+     JOIN "host" at ON at.id = c."hostId" JOIN "cluster" k ON k.id = at."clusterId" LEFT JOIN "operation" o ON o.id = i."currentOperationId"
+   WHERE c."hostId" = $hostId AND i.fault IS NULL AND o.state IS DISTINCT FROM 'stuck'
+     AND (i.state <> 'lost' OR ${shutOut('i."hostId"', 'i.id')})
+   ORDER BY (i.ha->>'priority')::int DESC, i.id`,
+);
+
+/**
+ * The same wherever they are, once nobody is at work on them: those that are lost and may be started, and those that a failover has left where they
+ * were. A host that serves again is asked itself.
+ */
+export const lostOnes = written<Stranded>(
+  `SELECT i.id, CASE WHEN ${wantsToRun} THEN 'instance.restartElsewhere' ELSE 'instance.settle' END AS by
+   FROM "instance" i JOIN "host" at ON at.id = coalesce(i."hostId", i."lastHostId") JOIN "cluster" k ON k.id = at."clusterId"
+   WHERE i.state IN ('lost', 'running') AND i."deletedAt" IS NULL AND i."currentOperationId" IS NULL AND i.fault IS NULL
+     AND CASE i.state WHEN 'lost' THEN i."hostId" IS NULL OR ${shutOut('i."hostId"', 'i.id')} OR (at."fencedAt" IS NULL AND at.connection = 'connected')
+                      ELSE at.state = 'fenced' END
+     AND (i."hostId" IS NOT NULL OR ${wantsToRun})
+   ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT 500`,
+);

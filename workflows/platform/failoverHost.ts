@@ -1,0 +1,44 @@
+import { hosts } from '../steps.ts';
+import { workflow } from '../workflow.ts';
+import { type Failed, partsOf, runEach } from './many.ts';
+
+/** So many instances at a time: each is as much work as any operation. */
+const atOnce = 20;
+/** Somebody may be at work on an instance each time that its turn has come. What is left then is started as soon as it can be. */
+const triesMax = 3;
+
+/**
+ * Shuts a host out that has failed, and then starts its instances elsewhere. The order is what keeps two guests from writing to one disk: nothing is
+ * let go of before the storage has said that it takes nothing from the host any more.
+ *
+ * There is no way back once the storage was asked: it may have done so, whatever is heard of it.
+ */
+export const failoverHost = workflow('host.failover', async (step, { hostId, confirmDead, reason }) => {
+  await step(hosts.proveDown, { hostId, confirmDead });
+  await step(hosts.noteFailed, { hostId, reason });
+  step.commit();
+  await step(hosts.fence, { hostId });
+  await step(hosts.noteFenced, { hostId, confirmDead });
+  const tries = new Map<string, number>();
+  const ended = { restarted: 0, stopped: 0 };
+  let failed: Failed[] = [];
+  for (;;) {
+    const there = (await step(hosts.findStranded, { hostId })).filter(({ id }) => (tries.get(id) ?? 0) < triesMax);
+    if (there.length === 0) return partsOf({ ...ended, failed });
+    for (const { id } of there) tries.set(id, (tries.get(id) ?? 0) + 1);
+    const pieces = there.map(({ id, by }) => ({
+      about: id,
+      // When its turn comes it may be elsewhere.
+      request: { type: by, targetId: id, input: {}, onlyIf: { field: 'hostId', is: hostId } },
+    }));
+    const count = { 'instance.restartElsewhere': 'restarted', 'instance.settle': 'stopped' } as const;
+    const round = await runEach(step, pieces, {
+      maxParallel: atOnce,
+      mayFail: true,
+      onSuccess: ({ request }) => {
+        ended[count[request.type as keyof typeof count]] += 1;
+      },
+    });
+    failed = [...failed.filter(({ targetId }) => !there.some(({ id }) => id === targetId)), ...round.failed];
+  }
+});
