@@ -12,6 +12,7 @@ import { log } from '../../runtime/log.ts';
 import { type ProblemCode, problemStatus } from '../../runtime/problem.ts';
 import { openTemporal } from '../../temporal/connection.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { failing } from '../support/failing.ts';
 import { hold } from '../support/hold.ts';
 import { follower } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
@@ -39,7 +40,8 @@ const loadAnew = await vi.hoisted(async () => {
 afterAll(loadAnew);
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const joined = joinCloud(address);
+const { admin, cloud, removeInstance } = joined;
 const { tenant } = cloud;
 const nobody = '11111111-1111-4111-8111-111111111111';
 const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key';
@@ -272,6 +274,21 @@ const provoked: Record<ProblemCode, () => Promise<Told>> = {
   HOST_UNREACHABLE: () => {
     const far = { name: 'far', clusterId: cloud.cluster.id, address: '127.0.0.1', sshPort: 1, sshPassword: 'x' };
     return ended(admin.call('POST', '/v1/hosts', far));
+  },
+  async HOST_FENCED() {
+    const one = await failing(address, joined)(165);
+    const files = { type: 'sharedMount', source: { path: '/srv/fenced' }, clusterIds: [cloud.cluster.id] };
+    const { storageClass } = await make(admin, 'storage-pools', { name: 'fenced', storageClass: 'fenced', ...files });
+    const { id: volumeTypeId } = await admin.call('POST', '/v1/volume-types', { name: 'fenced', storageClass });
+    // Nobody is shut out of files, so it may still run there.
+    const id = await one.deploy('fenced', { rootVolume: { volumeTypeId } });
+    await one.fail();
+    await one.done('failover');
+    const told = await ended(admin.call('DELETE', `/v1/instances/${id}`));
+    await one.done('failover', { confirmDead: true });
+    await removeInstance(id);
+    await one.remove();
+    return told;
   },
   BACKEND_UNAVAILABLE: () => served('postgresql://127.0.0.1:1/nothing', asFirst),
   async TIMEOUT() {

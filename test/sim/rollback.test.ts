@@ -3,14 +3,18 @@ import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
+import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { failing, failingHost } from '../support/failing.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
+import { withTemporal } from '../support/maintenance.ts';
 import {
   casesOf,
   declaredSteps,
   runCases,
   type Subject,
+  setRules,
   table,
   takenSteps,
   type Verdict,
@@ -145,6 +149,61 @@ const onHost =
     await before(id);
     return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/${verb}`, body };
   };
+/** One that has failed, and whether it was shut out. */
+const newHost = failing(address, { admin, cloud });
+const knownHost = async (id: string) => {
+  const { name } = await admin.call<{ name: string; id: string }>('GET', `/v1/hosts/${id}`);
+  return failingHost(address, { admin, cloud }, { id, name });
+};
+const failed = (verb: string, before: (id: string) => Promise<unknown>) => async () => {
+  const { id } = await newHost(spare++);
+  await before(id);
+  return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/${verb}`, body: {} };
+};
+const fail = async (id: string): Promise<void> => (await knownHost(id)).fail();
+async function shutOut(id: string): Promise<void> {
+  const one = await knownHost(id);
+  await one.fail();
+  await one.done('failover');
+  await one.suffer('heal');
+}
+async function returned(id: string): Promise<void> {
+  const one = await knownHost(id);
+  await one.suffer('heal');
+  if ((await one.now()).state === 'fenced') await one.done('reinstate');
+}
+async function removeHost(id: string): Promise<void> {
+  await returned(id);
+  await (await knownHost(id)).remove();
+}
+/** The host of an instance fails, and the instance is left there. */
+async function strand(instanceId: string): Promise<void> {
+  await setRules(admin, [{ operationType: 'instance.restartElsewhere', step: 'instances.lose', fault: 'failBefore' }]);
+  const { hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
+  const one = await knownHost(String(hostId));
+  await one.fail();
+  await one.done('failover');
+}
+/** The platform starts what is lost by itself; not while that is looked at. */
+const restartsLost = (does: boolean): Promise<void> =>
+  withTemporal(address.temporalAddress, async ({ schedule }) => {
+    const handle = schedule.getHandle(maintenanceId('restartLost'));
+    await (does ? handle.unpause() : handle.pause());
+  });
+/** By instance, the host that fails under it. */
+const homes = new Map<string, string>();
+async function strandAgain(id: string): Promise<void> {
+  const home = String(homes.get(id));
+  const now = (): Promise<{ state: string; hostId: string; id: string }> =>
+    admin.call('GET', `/v1/instances/${id}`) as never;
+  await returned(home);
+  if ((await now()).state !== 'running' || (await now()).hostId === home)
+    await admin.done('POST', `/v1/instances/${id}/actions/restartElsewhere`, {});
+  const one = await knownHost(home);
+  while ((await one.now()).connection !== 'connected') await new Promise((resolve) => setTimeout(resolve, 100));
+  if ((await now()).hostId !== home) await admin.done('POST', `/v1/instances/${id}/actions/migrate`, { hostId: home });
+  await strand(id);
+}
 const intoMaintenance = (id: string): Promise<unknown> =>
   admin.done('POST', `/v1/hosts/${id}/actions/enterMaintenance`, {});
 const pool = (name: string): Record<string, unknown> => ({
@@ -239,6 +298,21 @@ const subjects: Subject[] = [
     clean: removeByOperator('hosts'),
     absent: ['return'],
   },
+  {
+    // Instances of the host are operations of their own: failover.test.ts.
+    type: 'host.failover',
+    operator: true,
+    prepare: failed('failover', fail),
+    async again(id) {
+      await returned(id);
+      const one = await knownHost(id);
+      while ((await one.now()).connection !== 'connected') await new Promise((resolve) => setTimeout(resolve, 100));
+      await one.fail();
+    },
+    clean: removeHost,
+    absent: ['restart'],
+  },
+  { type: 'host.reinstate', operator: true, prepare: failed('reinstate', shutOut), again: shutOut, clean: removeHost },
   {
     type: 'host.delete',
     operator: true,
@@ -370,6 +444,28 @@ const subjects: Subject[] = [
     again: asItWas,
     clean: removeInstance,
     absent: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
+  },
+  {
+    type: 'instance.restartElsewhere',
+    operator: true,
+    async prepare(name) {
+      await restartsLost(false);
+      const one = await newHost(spare++);
+      const id = await one.deploy(name);
+      homes.set(id, one.id);
+      await strand(id);
+      return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/restartElsewhere`, body: {} };
+    },
+    // What is undone stays lost: its place on the host that failed is not given back to it.
+    movesOn: strandAgain,
+    again: strandAgain,
+    async clean(id) {
+      await setRules(admin, []);
+      await removeInstance(id);
+      await removeHost(String(homes.get(id)));
+      homes.delete(id);
+      if (homes.size === 0) await restartsLost(true);
+    },
   },
   { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), again: asItWas, clean: removeInstance },
   { type: 'instance.migrate', prepare: onInstance('migrate'), again: asItWas, clean: removeInstance },

@@ -208,7 +208,23 @@ export function contract(open: () => Promise<Place>): void {
       const { user } = right['ceph.ensureUser'];
       for (const host of [here, there]) await twice('storage.ensureConnected', { user, key }, host);
       expect((await call('ceph.poolStatus')).totalBytes).toBeGreaterThan(0);
+      await twice('rbd.proveWritable');
       expect(await call('rbd.inventory')).toEqual({ images: [], trash: [] });
+    });
+
+    test('who is shut out of a storage cluster can write nothing there until it is let in again', async () => {
+      const { user } = right['ceph.ensureUser'];
+      const { key } = await call('ceph.ensureUser');
+      const { addresses = [] } = await call('storage.ensureConnected', { user, key }, there);
+      expect(addresses.length).toBeGreaterThan(0);
+      await twice('ceph.ensureFenced', { addresses });
+      expect((await call('ceph.fenced')).addresses).toEqual(expect.arrayContaining(addresses));
+      expect(await codeOf(there.call('rbd.proveWritable', right['rbd.proveWritable']))).toBe('BACKEND_UNAVAILABLE');
+      await call('rbd.proveWritable');
+      await twice('ceph.ensureUnfenced', { addresses });
+      expect((await call('ceph.fenced')).addresses).not.toEqual(expect.arrayContaining(addresses));
+      await call('storage.ensureConnected', { user, key }, there);
+      await call('rbd.proveWritable', {}, there);
     });
 
     test('images are made, cloned, grown, kept, taken back, thrown away and brought again', async () => {

@@ -127,9 +127,10 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
       const runs = reality.running.get(id) ?? [];
       if (state === 'running' && (runs.length !== 1 || runs[0] !== host))
         found.push(`instance ${id} is running on ${host}, really on [${runs.join(', ')}]`);
+      if (state === 'lost' && runs.length > 0) found.push(`instance ${id} is lost and runs on [${runs.join(', ')}]`);
       if (['stopped', 'destroyed'].includes(state) && (reality.defined.get(id) ?? []).length > 0)
         found.push(`instance ${id} is ${state} and still defined`);
-      if (!['running', 'stopped', 'destroyed'].includes(state)) found.push(`instance ${id} is ${state}`);
+      if (!['running', 'stopped', 'destroyed', 'lost'].includes(state)) found.push(`instance ${id} is ${state}`);
     }
     for (const id of reality.defined.keys()) if (!known.has(id)) found.push(`a domain ${id} has no record`);
     const volumes = (

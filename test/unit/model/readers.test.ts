@@ -13,7 +13,8 @@ const readers: Record<string, string> = {
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
   'acceptance/tenancy/tenancy.ts': 'domain.parentId apiKey.userId roleBinding.targetId roleBinding.targetKind',
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
-  'acceptance/platform/host.ts': 'host.clusterId host.delete(force) host.delete(confirmDead)',
+  'acceptance/platform/host.ts':
+    'host.clusterId host.delete(force) host.delete(confirmDead) host.failover(confirmDead)',
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
   'acceptance/platform/schedule.ts':
     'schedule.cron schedule.at schedule.timeZone schedule.action schedule.input schedule.targets schedule.retention schedule.enabled',
@@ -41,6 +42,8 @@ const readers: Record<string, string> = {
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
+  'activities/platform/failover.ts': 'host.failover(reason)',
+  'database/fence.ts': 'cluster.ha instance.ha',
   'activities/platform/hostMaintenance.ts': 'host.enterMaintenance(instances) host.enterMaintenance(reason)',
   'workflows/platform/enterMaintenanceHost.ts': 'host.enterMaintenance(maxParallel)',
   'workflows/platform/exitMaintenanceHost.ts': 'host.exitMaintenance(maxParallel) host.exitMaintenance(moveBack)',
@@ -66,6 +69,7 @@ const readers: Record<string, string> = {
   'prisma/migrations/20261126005330_placement_follows_records/migration.sql':
     'pod.enabled cluster.enabled cluster.vcpuOvercommit cluster.memoryOvercommit cluster.reservedHostCapacity host.enabled',
   'prisma/migrations/20261126051000_fields_that_act/migration.sql': 'storagePool.enabled',
+  'prisma/migrations/20261127014620_failover/migration.sql': 'cluster.failoverReservePercent',
   'workflows/compute/stopInstance.ts': 'instance.stop(mode) instance.stop(timeoutSeconds)',
   'workflows/compute/rebootInstance.ts': 'instance.reboot(mode)',
   'workflows/compute/migrateInstance.ts': 'instance.migrate(hostId) instance.migrate(bandwidthBytesPerSec)',
