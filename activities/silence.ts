@@ -49,21 +49,32 @@ export async function unlessGone(world: World, place: GuestPlace, work: () => Pr
 const goneSilent = statement((p: Values<{ hostId: string }>) =>
   from
     .selectFrom('host as h')
-    .select('h.id')
+    .select(['h.id', 'h.fencedAt'])
     .where('h.id', '=', p.hostId)
     .where(isSilent)
-    .where('h.deadAt', 'is', null)
-    .where('h.fencedAt', 'is', null),
+    .where('h.deadAt', 'is', null),
 );
 
-/** For work that only this host can do. Of one that is dead, or shut out, the work may still be given up or taken back. @throws HOST_UNREACHABLE for good */
-export async function mustAnswer(client: Queryable, hostId: string | null): Promise<void> {
+/**
+ * For work that only this host can do. Of one that is dead, or of what is gone there, the work may still be given up or taken back.
+ *
+ * @throws HOST_UNREACHABLE, or HOST_FENCED, for good
+ */
+export async function mustAnswer(
+  client: Queryable,
+  instance: { id: string; hostId: string | null } | null,
+): Promise<void> {
+  const { id: instanceId = '', hostId = null } = instance ?? {};
   if (hostId === null) return;
-  const [gone] = await goneSilent(client, { hostId });
-  if (gone)
+  const [silent] = await goneSilent(client, { hostId });
+  if (!silent) return;
+  if (!silent.fencedAt)
     throw refuse('HOST_UNREACHABLE', 'the host of the instance does not answer, and nothing can be done on it', {
       hostId,
     });
+  const [place] = await isShutOut(client, { instanceId, hostId });
+  if (!place?.gone)
+    throw refuse('HOST_FENCED', 'the host of the instance has failed, and nothing can be done on it', { hostId });
 }
 
 /**

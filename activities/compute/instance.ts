@@ -84,7 +84,7 @@ export const instances = (world: World) => ({
     async do({ instanceId }: { instanceId: string }): Promise<Located> {
       const { prisma, pool } = world.database;
       const instance = await prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      await mustAnswer(world.database.pool, instance.hostId);
+      await mustAnswer(world.database.pool, instance);
       const root = instance.rootVolumeId
         ? await prisma.volume.findUnique({ where: { id: instance.rootVolumeId } })
         : null;

@@ -220,7 +220,7 @@ export const placement = (world: World, { database } = world) => ({
         const need = await needOf(tx, instanceId);
         const source = need.hostId;
         if (!source) throw refuse('INVALID_STATE', `instance ${instanceId} is on no host`);
-        await mustAnswer(tx, source);
+        await mustAnswer(tx, { id: instanceId, hostId: source });
         if (hostId === source)
           throw refuse('INVALID_ARGUMENT', `instance ${instanceId} already runs on host ${hostId}`);
         for (const { poolId } of need.volumes) mustBeAble(await poolOf(world, poolId), 'liveMove');

@@ -185,7 +185,7 @@ export const networkInterfaces = (world: World) => ({
         const results = await world.northbound.transact(`are the ports of ${instanceId} up`, lookups);
         const down = ports.find((_, index) => members(results[index]?.rows?.[0]?.up)[0] !== true);
         if (!down) return;
-        await mustAnswer(world.database.pool, hostId);
+        await mustAnswer(world.database.pool, { id: instanceId, hostId });
         if (Date.now() > until) throw tryAgain('TIMEOUT', `port ${down.id} did not come up on its host within 20 s`);
         await setTimeout(100);
       }

@@ -78,7 +78,7 @@ export const snapshots = (world: World) => {
           ? await prisma.instance.findUnique({ where: { id: volume.instanceId } })
           : null;
         const freezeInstanceId = snapshot.quiesce && instance?.hostId ? instance.id : null;
-        if (freezeInstanceId) await mustAnswer(world.database.pool, instance?.hostId ?? null);
+        if (freezeInstanceId) await mustAnswer(world.database.pool, instance);
         return {
           hostId: instance?.hostId ?? (await reachingHost(pool, volume.poolId)),
           volumeId: volume.id,

@@ -288,7 +288,7 @@ export const volumeRecords = (world: World) => ({
         ? await world.database.prisma.instance.findUnique({ where: { id: volume.instanceId } })
         : null;
       const instanceHostId = instance?.hostId ?? null;
-      await mustAnswer(world.database.pool, instanceHostId);
+      await mustAnswer(world.database.pool, instance);
       return {
         hostId: instanceHostId ?? (await reachingHost(world.database.pool, volume.poolId)),
         instanceHostId,
@@ -327,7 +327,7 @@ export const volumeRecords = (world: World) => ({
       if (volume.instanceId !== instanceId)
         throw refuse('ALREADY_ATTACHED', `volume ${volumeId} is attached to instance ${volume.instanceId}`);
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      await mustAnswer(world.database.pool, instance.hostId);
+      await mustAnswer(world.database.pool, instance);
       return { hostId: instance.hostId };
     },
     undoText: 'free slot',

@@ -3,7 +3,9 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { OperationView } from '../../lab/api.ts';
 import { inBatches, instanceBody } from '../../lab/provision.ts';
+import type { FaultRule } from '../../workers/faults.ts';
 import { joinCloud, startSimulatedCloud } from '../support/cloud.ts';
+import { failing } from '../support/failing.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { casesOf, runCases, type Subject, setRules, table } from '../support/rollback.ts';
 import { plant } from '../support/tree.ts';
@@ -73,6 +75,33 @@ test('a delete with all that hangs on it succeeds although its worker dies where
   expect(await deaths([id])).toEqual([...steps].sort());
   expect(await picture()).toEqual(before);
   expect(await wrong()).toEqual([]);
+}, 600_000);
+
+test('a failover ends although its worker dies in each of its steps, and its instance runs once', async () => {
+  const before = await picture();
+  const one = await failing(address, { admin, cloud })(100);
+  const instanceId = await one.deploy('once');
+  await one.fail();
+  const rulesOf = (operationType: string, absent: string[]): FaultRule[] =>
+    casesOf(operationType, absent, ['die']).map(({ step, fault }) => ({ operationType, step, fault }));
+  const rules = [
+    ...rulesOf('host.failover', ['restart']),
+    { operationType: 'host.failover', step: 'instance.restartElsewhere', fault: 'die' } as const,
+    ...rulesOf('instance.restartElsewhere', []),
+  ];
+  await setRules(admin, rules);
+  const ended = await one.done('failover');
+  await setRules(admin, []);
+  expect(inWords(ended)).toContain(' succeeded');
+  expect(ended.result).toMatchObject({ restarted: 1, failed: [] });
+  const child = ended.steps.find(({ name }) => name === 'instance.restartElsewhere') as { operationId?: string };
+  expect(await deaths([ended.id, String(child.operationId)])).toEqual(rules.map(({ step }) => step).sort());
+  const { state, hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
+  expect([state, hostId === one.id]).toEqual(['running', false]);
+  expect(await wrong()).toEqual([]);
+  await removeInstance(instanceId);
+  await one.remove();
+  expect(await picture()).toEqual(before);
 }, 600_000);
 
 for (const subject of subjects)

@@ -76,37 +76,25 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   for (const again of restore.splice(0).reverse()) await again();
-  await Promise.all(made.map(async ({ now }) => untilSeen(now, ({ currentOperationId }) => !currentOperationId)));
-  await Promise.all(
-    [...instances].map(async (id) => {
-      const { state, hostId } = await instanceNow(id);
-      // What may still run there is let go of by the return of its host.
-      if (state !== 'lost' || !hostId) await removeInstance(id);
-      else restoreLater.push(id);
-    }),
-  );
-  for (const one of made.splice(0)) await returned(one);
-  instances.clear();
-  expect(await wrong()).toEqual([]);
-  expect(await fenced()).toEqual([]);
-});
-const restoreLater: string[] = [];
-async function returned(one: FailingHost): Promise<void> {
-  if ((await one.now().catch(() => null)) === null) return;
-  if ((await one.now()).state === 'fenced') {
+  const back = made.splice(0);
+  for (const one of back) {
+    await untilSeen(one.now, ({ currentOperationId }) => !currentOperationId);
+    if ((await one.now()).state !== 'fenced') continue;
     await one.suffer('heal');
     expect((await one.done('reinstate')).state).toBe('succeeded');
   }
-  for (const id of restoreLater.splice(0)) {
-    await maintainUntil(address.temporalAddress, 'restartLost', async () => (await instanceNow(id)).state !== 'lost');
-    await untilSeen(
-      () => instanceNow(id),
-      ({ currentOperationId }) => !currentOperationId,
-    );
-    await removeInstance(id);
-  }
-  await one.remove();
-}
+  const ids = [...instances];
+  instances.clear();
+  await maintainUntil(address.temporalAddress, 'restartLost', async () =>
+    (await Promise.all(ids.map(instanceNow))).every(
+      ({ state, currentOperationId }) => state !== 'lost' && !currentOperationId,
+    ),
+  );
+  await Promise.all(ids.map(removeInstance));
+  for (const one of back) await one.remove();
+  expect(await wrong()).toEqual([]);
+  expect(await fenced()).toEqual([]);
+});
 afterAll(async () => {
   await setRules(admin, []);
 });
