@@ -14,7 +14,6 @@ import {
   declaredSteps,
   runCases,
   type Subject,
-  setRules,
   table,
   takenSteps,
   type Verdict,
@@ -176,9 +175,11 @@ async function removeHost(id: string): Promise<void> {
   await returned(id);
   await (await knownHost(id)).remove();
 }
-/** The host of an instance fails, and the instance is left there. */
+const requireFence = (requireFence: boolean): Promise<unknown> =>
+  admin.call('PATCH', `/v1/clusters/${cloud.cluster.id}`, { ha: { enabled: true, requireFence } });
+/** The host of an instance fails, and the instance is lost there: nobody can be shut out of its disk. */
 async function strand(instanceId: string): Promise<void> {
-  await setRules(admin, [{ operationType: 'instance.restartElsewhere', step: 'instances.lose', fault: 'failBefore' }]);
+  await requireFence(true);
   const { hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
   const one = await knownHost(String(hostId));
   await one.fail();
@@ -197,8 +198,7 @@ async function strandAgain(id: string): Promise<void> {
   const now = (): Promise<{ state: string; hostId: string; id: string }> =>
     admin.call('GET', `/v1/instances/${id}`) as never;
   await returned(home);
-  if ((await now()).state !== 'running' || (await now()).hostId === home)
-    await admin.done('POST', `/v1/instances/${id}/actions/restartElsewhere`, {});
+  if ((await now()).state !== 'running') await admin.done('POST', `/v1/instances/${id}/actions/restartElsewhere`, {});
   const one = await knownHost(home);
   while ((await one.now()).connection !== 'connected') await new Promise((resolve) => setTimeout(resolve, 100));
   if ((await now()).hostId !== home) await admin.done('POST', `/v1/instances/${id}/actions/migrate`, { hostId: home });
@@ -451,16 +451,21 @@ const subjects: Subject[] = [
     async prepare(name) {
       await restartsLost(false);
       const one = await newHost(spare++);
-      const id = await one.deploy(name);
+      const id = await one.deploy(name, rootInFiles());
       homes.set(id, one.id);
       await strand(id);
-      return { targetId: id, method: 'POST', path: `/v1/instances/${id}/actions/restartElsewhere`, body: {} };
+      const path = `/v1/instances/${id}/actions/restartElsewhere`;
+      const ask = async (): Promise<OperationView> => {
+        await requireFence(false);
+        return admin.call('POST', path, {});
+      };
+      return { targetId: id, method: 'POST', path, ask };
     },
     // What is undone stays lost: its place on the host that failed is not given back to it.
     movesOn: strandAgain,
     again: strandAgain,
     async clean(id) {
-      await setRules(admin, []);
+      await requireFence(true);
       await removeInstance(id);
       await removeHost(String(homes.get(id)));
       homes.delete(id);
