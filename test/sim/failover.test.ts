@@ -118,7 +118,7 @@ test('instances of a host that lost its power run elsewhere, those without HA ar
   expect(await one.now()).toMatchObject({ state: 'active', fencedAt: null, stateReason: null });
   expect(await fenced()).toEqual([]);
   for (const id of ids) await runsAlone(id);
-  await untilSeen(one.now, ({ connection }) => connection === 'connected');
+  await one.connected();
   await on(one, 'again');
 });
 

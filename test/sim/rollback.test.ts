@@ -200,7 +200,7 @@ async function strandAgain(id: string): Promise<void> {
   await returned(home);
   if ((await now()).state !== 'running') await admin.done('POST', `/v1/instances/${id}/actions/restartElsewhere`, {});
   const one = await knownHost(home);
-  while ((await one.now()).connection !== 'connected') await new Promise((resolve) => setTimeout(resolve, 100));
+  await one.connected();
   if ((await now()).hostId !== home) await admin.done('POST', `/v1/instances/${id}/actions/migrate`, { hostId: home });
   await strand(id);
 }
@@ -306,7 +306,7 @@ const subjects: Subject[] = [
     async again(id) {
       await returned(id);
       const one = await knownHost(id);
-      while ((await one.now()).connection !== 'connected') await new Promise((resolve) => setTimeout(resolve, 100));
+      await one.connected();
       await one.fail();
     },
     clean: removeHost,
@@ -465,11 +465,15 @@ const subjects: Subject[] = [
     movesOn: strandAgain,
     again: strandAgain,
     async clean(id) {
-      await requireFence(true);
+      const home = String(homes.get(id));
+      await returned(home);
+      await (await knownHost(home)).connected();
       await removeInstance(id);
-      await removeHost(String(homes.get(id)));
+      await removeHost(home);
       homes.delete(id);
-      if (homes.size === 0) await restartsLost(true);
+      if (homes.size > 0) return;
+      await requireFence(true);
+      await restartsLost(true);
     },
   },
   { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), again: asItWas, clean: removeInstance },

@@ -12,6 +12,8 @@ export interface FailingHost {
   suffer(what: 'crash' | 'partition' | 'heal'): Promise<void>;
   /** The same, until the platform has seen that it does not answer. */
   fail(how?: 'crash' | 'partition'): Promise<void>;
+  /** Until it answers. */
+  connected(): Promise<unknown>;
   ask(verb: string, body?: Record<string, unknown>): Promise<OperationView>;
   /** Answers how it has ended. */
   done(verb: string, body?: Record<string, unknown>): Promise<OperationView>;
@@ -43,10 +45,12 @@ export function failingHost(
     admin.call('POST', `${path}/actions/${verb}`, body);
   const done = async (verb: string, body?: Record<string, unknown>): Promise<OperationView> =>
     admin.settled((await ask(verb, body)).id);
+  const connected = (): Promise<unknown> => untilSeen(now, ({ connection }) => connection === 'connected');
   return {
     id,
     name,
     now,
+    connected,
     suffer,
     ask,
     done,
@@ -65,7 +69,7 @@ export function failingHost(
         await suffer('heal');
         await done('reinstate');
       }
-      await untilSeen(now, ({ connection }) => connection === 'connected');
+      await connected();
       await admin.done('DELETE', path);
     },
   };
