@@ -95,6 +95,12 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
   }),
 };
 
+/** What else must be so of the target. */
+const beforehand: Record<string, string> = {
+  'instance.start': 'UPDATE "instance" SET "hostId" = NULL WHERE id = $1',
+  'host.failover': `UPDATE "host" SET connection = 'disconnected' WHERE id = $1`,
+};
+
 function bodyOf(type: string, ids: Record<string, string>): Json {
   const { kind, verb, action } = typeOf(type);
   const schema = verb === 'create' ? createSchema(kind) : ((action.input as unknown as Json | undefined) ?? {});
@@ -275,6 +281,8 @@ export async function setScene(): Promise<Scene> {
       made.push([text, values]);
       await stage.query(text, values);
     };
+    const first = beforehand[type];
+    if (first) await change(first, [targetOf(type)]);
     for (let n = 0; n < tries; n++) {
       try {
         await accept(type, { dryRun: true });
