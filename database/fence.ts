@@ -86,3 +86,7 @@ export const lostOnes = written<Stranded>(
      AND (i."hostId" IS NOT NULL OR ${wantsToRun})
    ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT 500`,
 );
+
+export const countLost = written<{ lost: string }>(
+  `SELECT count(*) AS lost FROM "instance" WHERE state = 'lost' AND "deletedAt" IS NULL`,
+);

@@ -178,7 +178,7 @@ function connectError(
   if (keyRefused) {
     return new AgentError(
       'PRECONDITION_FAILED',
-      `${host} presented another host key than the one pinned at first contact; nothing was sent. If the machine was really reinstalled, clear its pinned key`,
+      `${host} presented another host key than the one pinned at first contact; nothing was sent. If the machine was really reinstalled, delete the host with force, and add it as a new one`,
       false,
       host,
     );

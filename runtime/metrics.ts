@@ -83,6 +83,10 @@ export const metrics = {
     name: 'belay_host_certificates_ending',
     help: 'Hosts with a certificate in the last third of its life',
   }),
+  instancesLost: new Gauge({
+    name: 'belay_instances_lost',
+    help: 'Instances of failed hosts that could not be started elsewhere yet',
+  }),
   shards: new Gauge({ name: 'belay_shard_leases', help: 'Shards this process carries' }),
   agentCalls: new Histogram({
     name: 'belay_agent_call_duration_seconds',

@@ -333,7 +333,10 @@ export const hypervisor = (world: World) => ({
         if (here.state === 'running')
           throw refuse('INVALID_STATE', `instance ${instanceId} still runs on the host that it was to leave`);
         await ensureGuestAbsent(world, { instanceId, hostId });
-        await wherePossible(carrySerialLog(source, await guestsOn(world, targetHostId), instanceId));
+        // A target that has failed meanwhile takes nothing; its guest is started elsewhere once this has ended.
+        await unlessGone(world, { instanceId, hostId: targetHostId }, async () =>
+          wherePossible(carrySerialLog(source, await guestsOn(world, targetHostId), instanceId)),
+        );
       });
     },
   }),

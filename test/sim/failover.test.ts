@@ -255,6 +255,25 @@ test('operations that are under way on the host end, and what they have done is 
   await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
 });
 
+test('a host that dies while it is emptied is failed over once an operator has said that it is off', async () => {
+  const one = await host();
+  const id = await on(one, 'was leaving');
+  restore.push(await hold(address.simulatorUrl, 'domain.migrate'));
+  const entering = await one.ask('enterMaintenance');
+  const { steps } = await until(entering.id, inStep('instance.migrate'));
+  await until(String((steps.at(-1) as { operationId?: string }).operationId), inStep('hypervisor.migrate'));
+  await one.fail();
+  await restore.pop()?.();
+  expect(await one.done('failover', { confirmDead: true })).toMatchObject({ state: 'succeeded' });
+  expect((await admin.settled(entering.id)).state).toBe('failed');
+  await maintainUntil(
+    address.temporalAddress,
+    'restartLost',
+    async () => (await instanceNow(id)).state === 'running' && !(await instanceNow(id)).currentOperationId,
+  );
+  await runsAlone(id);
+});
+
 test('two failovers of one host at the same moment start each instance once', async () => {
   const one = await host();
   const id = await on(one, 'once');
