@@ -54,7 +54,7 @@ export function widthOf(text: string): number {
 }
 
 const good = ['running', 'ready', 'active', 'succeeded', 'up', 'available', 'connected', 'enabled', 'done', 'attached'];
-const bad = ['failed', 'error', 'stuck', 'down', 'disconnected', 'unreachable'];
+const bad = ['failed', 'error', 'stuck', 'down', 'disconnected', 'unreachable', 'lost', 'fenced'];
 
 function styleOf(column: string, text: string): Style | null {
   if (column !== 'state' && column !== 'severity') return null;

@@ -167,12 +167,6 @@ export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
 export const readmit = written<unknown, OfHolder>(
   `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
-/** The instance is lost from now on, whatever becomes of the operation that holds it. */
-export const loseInstance = written<never, { instanceId: string; operationId: string; reason: string }>(
-  `WITH lost AS (UPDATE "operationLock" SET "fromState" = 'lost' WHERE "operationId" = $operationId::uuid AND "resourceKind" = 'instance' AND "resourceId" = $instanceId::uuid)
-   UPDATE "instance" SET "stateReason" = 'hostFailed', "lostReason" = $reason WHERE id = $instanceId::uuid`,
-);
-
 /** The guests that have a place there, and whether each runs and nobody is at work on it. */
 export const guestsPlacedOn = written<{ id: string; idle: boolean }, { hostId: string }>(
   `SELECT i.id, i.state IN ('running', 'lost') AND i."currentOperationId" IS NULL AS idle

@@ -42,6 +42,12 @@ export const stopForReason = written<{ projectId: string }, { instanceId: string
   `UPDATE "instance" SET "stateReason" = $reason, "lostReason" = NULL WHERE id = $instanceId RETURNING ${toldColumns(kindOf('instance'))}`,
 );
 
+/** The instance is lost from now on, whatever becomes of the operation that holds it. Answers what clients are told of it. */
+export const loseInstance = written<{ projectId: string }, { instanceId: string; operationId: string; reason: string }>(
+  `WITH lost AS (UPDATE "operationLock" SET "fromState" = 'lost' WHERE "operationId" = $operationId::uuid AND "resourceKind" = 'instance' AND "resourceId" = $instanceId::uuid)
+   UPDATE "instance" SET "stateReason" = 'hostFailed', "lostReason" = $reason WHERE id = $instanceId::uuid RETURNING ${toldColumns(kindOf('instance'))}`,
+);
+
 const oneSealer = written<{ mine: boolean }>(
   `SELECT pg_try_advisory_xact_lock(hashtextextended('seal events', 0)) AS mine`,
 );

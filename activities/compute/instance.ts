@@ -1,6 +1,6 @@
-import { loseInstance, trustPlace } from '../../database/claims.ts';
-import { insertAll } from '../../database/database.ts';
-import { eventRow, stopForReason } from '../../database/events.ts';
+import { trustPlace } from '../../database/claims.ts';
+import { type Client, insertAll } from '../../database/database.ts';
+import { eventRow, loseInstance, stopForReason } from '../../database/events.ts';
 import { openVolumes } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
@@ -48,6 +48,24 @@ const standingOf = statement((p: Values<{ instanceId: string; operationId: strin
     .where('l.operationId', '=', p.operationId),
 );
 
+/** Those who follow instances learn in which state an operation leaves one that it was not asked to bring there. */
+const tell = (
+  tx: Client,
+  of: { instanceId: string; operationId: string; state: 'stopped' | 'lost'; row: { projectId: string } },
+): Promise<void> =>
+  insertAll(tx, {
+    event: [
+      eventRow({
+        type: `instance.${of.state}`,
+        resourceKind: 'instance',
+        resourceId: of.instanceId,
+        projectId: of.row.projectId,
+        operationId: of.operationId,
+        payload: { ...of.row, state: of.state },
+      }),
+    ],
+  });
+
 const waits = 'its host has failed; it is started elsewhere as soon as there is room';
 
 export const instances = (world: World) => ({
@@ -65,8 +83,11 @@ export const instances = (world: World) => ({
       const isFenced = standing?.fencedAt != null;
       if (standing?.fromState === 'running' && !isFenced)
         throw refuse('PRECONDITION_FAILED', `the host of instance ${instanceId} has not failed`);
-      const lose = (reason: string): Promise<unknown> =>
-        asHolder(world.database, context, (tx) => loseInstance(tx, { instanceId, operationId, reason }));
+      const lose = (reason: string): Promise<void> =>
+        asHolder(world.database, context, async (tx) => {
+          const [row] = await loseInstance(tx, { instanceId, operationId, reason });
+          if (row && standing?.fromState !== 'lost') await tell(tx, { instanceId, operationId, state: 'lost', row });
+        });
       if (hostId && isFenced && !(await isGone(world, { instanceId, hostId }))) {
         const [open] = await openVolumes(pool, { instanceId, hostId });
         const reason = `its host has failed, and could still write to volume ${open?.id}: its pool, of type ${open?.type}, does not shut it out. It is started when the host is back, or when an operator has confirmed that the host is off`;
@@ -114,19 +135,7 @@ export const instances = (world: World) => ({
         const [first] = await leaveStopped(tx, { operationId, instanceId });
         if (!first) return;
         const [row] = await stopForReason(tx, { instanceId, reason });
-        if (!row) return;
-        await insertAll(tx, {
-          event: [
-            eventRow({
-              type: 'instance.stopped',
-              resourceKind: 'instance',
-              resourceId: instanceId,
-              projectId: row.projectId,
-              operationId,
-              payload: { ...row, state: 'stopped' },
-            }),
-          ],
-        });
+        if (row) await tell(tx, { instanceId, operationId, state: 'stopped', row });
       });
     },
   }),

@@ -22,7 +22,7 @@ const guestsOn = statement((p: Values<{ networkId: string }>) =>
     .where('n.networkId', '=', p.networkId)
     .where('n.deletedAt', 'is', null)
     .where('i.deletedAt', 'is', null)
-    .where('i.state', 'in', ['running', 'stopped'])
+    .where('i.state', 'in', ['running', 'stopped', 'lost'])
     .orderBy('i.id'),
 );
 

@@ -25,6 +25,7 @@ import {
 } from './layout.ts';
 import { removeHostTaps, setPlugged } from './network.ts';
 import {
+  beside,
   endProcesses,
   labProcesses,
   must,
@@ -120,6 +121,13 @@ export async function stopHost(paths: LabPaths, host: HostNumber): Promise<void>
     'SIGKILL',
   );
   await removeHostTaps(host);
+}
+
+/** All processes of a host are stopped where they are, or go on there. Its cables stay plugged in: it answers to nothing but a ping. */
+export function freezeHost(paths: LabPaths, host: HostNumber, frozen: boolean): void {
+  const init = hostInit(paths, host);
+  if (init === undefined) throw new Error(`${hostName(host)} is not running`);
+  for (const pid of beside(init)) process.kill(pid, frozen ? 'SIGSTOP' : 'SIGCONT');
 }
 
 /** Runs a command inside a host without SSH: for tests, which need to look into a host that does not answer. */

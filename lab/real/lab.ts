@@ -8,6 +8,7 @@ import {
   crashHost,
   ensureSshKey,
   execHost,
+  freezeHost,
   hostAccess,
   hostFile,
   hostInit,
@@ -52,6 +53,9 @@ export interface Lab {
   /** Both cables pulled; the host and its guests live on. */
   unplugHost(host: number): Promise<void>;
   plugHost(host: number): Promise<void>;
+  /** A host that hangs, with all that runs on it; and that goes on as if nothing had been. */
+  freezeHost(host: number): void;
+  thawHost(host: number): void;
   /** The file, seen from the machine, that a host keeps at `path`, such as a guest's serial log in /var/log/libvirt. */
   hostFile(host: number, path: string): string;
 }
@@ -166,6 +170,8 @@ function labOf(paths: LabPaths): Lab {
     startHost: (host) => startHost(paths, checked(host)),
     unplugHost: (host) => setPlugged(checked(host), false),
     plugHost: (host) => setPlugged(checked(host), true),
+    freezeHost: (host) => freezeHost(paths, checked(host), true),
+    thawHost: (host) => freezeHost(paths, checked(host), false),
     hostFile: (host, path) => hostFile(paths, checked(host), path),
   };
 }

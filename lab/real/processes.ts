@@ -135,6 +135,19 @@ export function partPids(lab: string, part: string): number[] {
     .map((process) => process.pid);
 }
 
+/** Every living process that sees the processes which this one sees: of a host's init, all of the host. */
+export function beside(pid: number): number[] {
+  const namespaceOf = (of: number): string | null => {
+    try {
+      return readlinkSync(`/proc/${of}/ns/pid`);
+    } catch {
+      return null; // it ended while we looked
+    }
+  };
+  const wanted = namespaceOf(pid);
+  return wanted === null ? [] : allPids().filter((other) => namespaceOf(other) === wanted && isAlive(other));
+}
+
 /** Every living process in one of the lab's network namespaces: what a guest, an SSH session or a test left running there. */
 export function namespaceProcesses(): number[] {
   const namespaceIds = new Set<string>();

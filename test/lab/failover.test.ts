@@ -121,34 +121,37 @@ for (let round = 1; round <= rounds; round++) {
     limitMs,
   );
 
-  test(
-    `the guest of a host that is cut off, and lives, is shut out before it runs elsewhere, round ${round}`,
-    async () => {
-      const hostId = String(cloud.hosts[1]?.id);
-      const id = await deployOn(hostId, 'cut-off');
-      const acknowledged = await count(id, 20);
-      const started = performance.now();
-      await lab.unplugHost(2);
-      await until(async () => (await hostNow(hostId)).connection === 'disconnected');
-      const ended = await timed('failed over', act(hostId, 'failover'));
-      expect(ended.result).toMatchObject({ restarted: 1, failed: [] });
-      expect(await stateOn(hostId, id)).toMatch(/^(running|paused)/);
-      await booted(id, 2);
-      figures.push(`cut to READY ${((performance.now() - started) / 1000).toFixed(1)} s`);
-      const onNew = await count(id, acknowledged + 20);
-      // The old one is heard again while the new one writes.
-      await lab.plugHost(2);
-      await timed(
-        'old guest stopped',
-        until(async () => /paused \(I\/O error\)/.test(await stateOn(hostId, id))),
-      );
-      await until(async () => Number(await sh(id, 'cat /run/acknowledged')) > onNew + 20);
-      await checkLog(id, onNew + 20);
-      expect((await hostNow(hostId)).state).toBe('fenced');
-      await useAgain(hostId, id);
-      await checkLog(id, onNew + 20);
-      await remove(id);
-    },
-    limitMs,
-  );
+  for (const [what, fail, recover] of [
+    ['is cut off, and lives', () => lab.unplugHost(2), () => lab.plugHost(2)],
+    ['hangs, and goes on', () => lab.freezeHost(2), () => lab.thawHost(2)],
+  ] as const)
+    test(
+      `the guest of a host that ${what}, is shut out before it runs elsewhere, round ${round}`,
+      async () => {
+        const hostId = String(cloud.hosts[1]?.id);
+        const id = await deployOn(hostId, 'shut-out');
+        const acknowledged = await count(id, 20);
+        const started = performance.now();
+        await fail();
+        await until(async () => (await hostNow(hostId)).connection === 'disconnected');
+        const ended = await timed('failed over', act(hostId, 'failover'));
+        expect(ended.result).toMatchObject({ restarted: 1, failed: [] });
+        await booted(id, 2);
+        figures.push(`${what}: to READY ${((performance.now() - started) / 1000).toFixed(1)} s`);
+        const onNew = await count(id, acknowledged + 20);
+        // The old one is heard again while the new one writes.
+        await recover();
+        await timed(
+          'old guest stopped',
+          until(async () => /paused \(I\/O error\)/.test(await stateOn(hostId, id))),
+        );
+        await until(async () => Number(await sh(id, 'cat /run/acknowledged')) > onNew + 20);
+        await checkLog(id, onNew + 20);
+        expect((await hostNow(hostId)).state).toBe('fenced');
+        await useAgain(hostId, id);
+        await checkLog(id, onNew + 20);
+        await remove(id);
+      },
+      limitMs,
+    );
 }

@@ -175,6 +175,11 @@ test('for whom there is no room is lost, and is started as soon as there is, tho
       stateReason: 'hostFailed',
       lostReason: expect.stringContaining('as soon as there is room'),
     });
+  const { items } = await tenant.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/events?filter=${encodeURIComponent(`type = "instance.lost" AND resourceId = "${low}"`)}`,
+  );
+  expect(items).toHaveLength(1);
   expect(await refusal(tenant.call('POST', `/v1/instances/${low}/actions/start?dryRun=true`, {}))).toBe('accepted');
   await open();
   const states = async (): Promise<boolean> =>
