@@ -50,7 +50,7 @@ COMP_WORDS=(belay instances get w); COMP_CWORD=3; _belay belay; printf '<%s>' "\
 describe('candidates', () => {
   it('are commands, then verbs, then options', async () => {
     expect(await complete('inst')).toEqual(['instance-types', 'instances']);
-    expect(await complete('instances', 're')).toEqual(['reboot', 'recover']);
+    expect(await complete('instances', 're')).toEqual(['reboot', 'restart-elsewhere', 'recover']);
     expect(await complete('instances', 'create', '--root-volume.s')).toEqual(['--root-volume.size-gib']);
     expect(await complete('instances', 'create', '--no-s')).toEqual(['--no-start-on-create']);
   });
