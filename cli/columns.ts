@@ -9,6 +9,7 @@ const chosen: Record<string, readonly string[]> = {
   cluster: ['podId', 'hypervisor', 'architecture', 'vcpuOvercommit'],
   domain: ['parentId', 'enabled'],
   event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
+  finding: ['class', 'severity', 'what', 'resourceKind', 'resourceId', 'lastSeenAt'],
   host: ['address', 'clusterId', 'enabled', 'vcpus', 'memoryMib'],
   image: ['format', 'sizeBytes', 'visibility', 'architecture', 'enabled'],
   instance: ['instanceTypeId', 'hostId', 'source.imageId', 'createdAt'],
