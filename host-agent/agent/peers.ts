@@ -1,6 +1,6 @@
 import net from 'node:net';
-import type { Calls } from '../protocol.ts';
 import type { NetworkSign } from '../protocol/witness.ts';
+import type { Calls } from '../protocol.ts';
 
 type Asked = Calls['peer.probe']['input'];
 
