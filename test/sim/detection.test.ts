@@ -26,7 +26,7 @@ interface Finding extends Resource {
 /** A zone of this file alone, with one pool of files in which its six hosts leave their heartbeats. */
 let zone: Resource;
 let hosts: Resource[] = [];
-const names = [170, 171, 172, 173, 174, 175].map((n) => `host-${n}`);
+const names = [150, 151, 152, 153, 154, 155].map((n) => `host-${n}`);
 
 const sim = async (host: Resource | undefined, what: string, body: unknown = {}): Promise<void> => {
   await fetch(`${address.simulatorUrl}/_sim/hosts/${host?.name}/${what}`, {
@@ -223,7 +223,7 @@ test('a cluster that does not fail over by itself says that its host is down, an
 
 test('an instance of a host that has failed runs elsewhere, and nobody has asked for it', async () => {
   const cluster = await newCluster('guests', cloud.zone.id);
-  const made = await Promise.all(['host-176', 'host-177', 'host-178'].map((name) => addHost(name, cluster.id)));
+  const made = await Promise.all(['host-156', 'host-157', 'host-158'].map((name) => addHost(name, cluster.id)));
   const pool = await make(admin, 'storage-pools', {
     name: 'failing',
     pool: 'failing',
