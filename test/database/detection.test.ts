@@ -33,7 +33,11 @@ beforeEach(async () => {
   const [zone, pod, cluster] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
   await query(`INSERT INTO "zone" (id, name) VALUES ($1::uuid, $1::text)`, [zone]);
   await query(`INSERT INTO "pod" (id, name, "zoneId") VALUES ($1::uuid, $1::text, $2)`, [pod, zone]);
-  await query(`INSERT INTO "cluster" (id, name, "podId", "zoneId") VALUES ($1::uuid, $1::text, $2, $3)`, [cluster, pod, zone]);
+  await query(`INSERT INTO "cluster" (id, name, "podId", "zoneId") VALUES ($1::uuid, $1::text, $2, $3)`, [
+    cluster,
+    pod,
+    zone,
+  ]);
   hostIds = Array.from({ length: 10 }, () => crypto.randomUUID());
   for (const id of hostIds)
     await query(
@@ -48,8 +52,7 @@ const silence = (ids: string[]): Promise<unknown> =>
   query(`UPDATE "host" SET connection = 'disconnected' WHERE id = ANY($1)`, [ids]);
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
   (await noteHealth(database.pool, { hostId, health, reason: health, shard: shardOf(hostId), holder: by })).length > 0;
-const healthOf = async (hostId: string): Promise<unknown> =>
-  (await silentHost(database.pool, { hostId }))[0]?.health;
+const healthOf = async (hostId: string): Promise<unknown> => (await silentHost(database.pool, { hostId }))[0]?.health;
 
 test('a host is down only after it was suspect, and only from the one who carries it', async () => {
   const [id = ''] = hostIds;

@@ -59,7 +59,10 @@ test(
     const awake = suspend(pid);
     const asleepAt = performance.now();
     // Longer than any silence that means something, and than its lease.
-    await untilSeen(async () => performance.now() - asleepAt, (ms) => ms > 20_000);
+    await untilSeen(
+      async () => performance.now() - asleepAt,
+      (ms) => ms > 20_000,
+    );
     awake();
     // It is known to be awake again once it has said of all hosts that it hears them.
     const wokenAt = Date.now();

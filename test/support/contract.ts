@@ -27,7 +27,7 @@ const atOnce = 6;
 const lease = { shard: 990_001, epoch: 1 };
 
 /** As a step speaks to a host, that is still to be done. */
-const inStep = (host: HostConnection): HostInStep =>
+export const inStep = (host: HostConnection): HostInStep =>
   host.as({ lease, step: { operationId: `contract-${randomUUID()}`, index: 0, round: 1, attempt: 1 } }, async () => {});
 
 interface Refusal {
