@@ -8,6 +8,8 @@ import { from, statement, written } from './statement.ts';
 
 /** Those that are connected say so every fifteen seconds; who has missed two of them is not heard any more, whatever its record says. */
 const freshSeconds = 40;
+/** Nobody misses a host in maintenance: it may be switched off. */
+const missed = `'active', 'enteringMaintenance'`;
 const serving = servingStates.map((state) => `'${state}'`).join(', ');
 const heard = (host: string): string =>
   `${host}.connection = 'connected' AND ${host}."lastSeenAt" > now() - make_interval(secs => ${freshSeconds})`;
@@ -15,7 +17,7 @@ const heard = (host: string): string =>
 /** How many hosts a zone has in use, and how many of them are heard. */
 const zoneOf = (zoneId: string): string => `(
   SELECT count(*)::int AS hosts, count(*) FILTER (WHERE ${heard('z')})::int AS heard
-  FROM "host" z WHERE z."zoneId" = ${zoneId} AND z.state IN (${serving}) AND z."deletedAt" IS NULL)`;
+  FROM "host" z WHERE z."zoneId" = ${zoneId} AND z.state IN (${missed}) AND z."deletedAt" IS NULL)`;
 
 export interface SilentHost {
   zoneId: string;
@@ -36,7 +38,7 @@ export const silentHost = written<SilentHost, { hostId: string }>(
      ARRAY(SELECT p.id FROM "host" p WHERE p."clusterId" = h."clusterId" AND p.id <> h.id AND p."deletedAt" IS NULL
            AND p.state IN (${serving}) AND ${heard('p')} ORDER BY random() LIMIT 3) AS peers
    FROM "host" h JOIN "cluster" c ON c.id = h."clusterId", LATERAL ${zoneOf('h."zoneId"')} z
-   WHERE h.id = $hostId AND h.state IN (${serving}) AND h."deletedAt" IS NULL`,
+   WHERE h.id = $hostId AND h.state IN (${missed}) AND h."deletedAt" IS NULL`,
 );
 
 /** Hosts in these states are watched; and after how long a silence others are asked about each. */
@@ -63,7 +65,7 @@ export const noteHealth = written<
    UPDATE "host" h SET health = $health, "healthReason" = $reason, revision = revision + 1, "updatedAt" = now(),
      "healthSince" = CASE WHEN was = $health THEN h."healthSince" ELSE now() END
    FROM before, LATERAL ${zoneOf('(SELECT "zoneId" FROM "host" WHERE id = $hostId)')} z
-   WHERE h.id = before."beforeId" AND h.connection <> 'connected' AND h.state IN (${serving}) AND h."deletedAt" IS NULL
+   WHERE h.id = before."beforeId" AND h.connection <> 'connected' AND h.state IN (${missed}) AND h."deletedAt" IS NULL
      AND ($health <> 'down' OR was IN ('suspect', 'down'))
      AND ($health = 'unreachable' OR 2 * z.heard >= z.hosts)
      AND ${holds('$shard')}
@@ -89,7 +91,7 @@ const atOnceSeconds = 600;
  */
 export const failingAtOnce = written<{ failing: number; allowed: number }, { zoneId: string }>(
   `SELECT failing, greatest(1, floor(hosts * percent / 100.0))::int AS allowed FROM (
-     SELECT count(*) FILTER (WHERE h.health = 'down' AND (h.state IN (${serving}) OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
+     SELECT count(*) FILTER (WHERE h.health = 'down' AND (h.state IN (${missed}) OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
        count(*)::int AS hosts, (SELECT (s.value #>> '{}')::int FROM "setting" s WHERE s.name = 'ha.maxFailedHostsPercent') AS percent
-     FROM "host" h WHERE h."zoneId" = $zoneId AND h.state IN (${serving}, 'fencing', 'fenced') AND h."deletedAt" IS NULL) counted`,
+     FROM "host" h WHERE h."zoneId" = $zoneId AND h.state IN (${missed}, 'fencing', 'fenced') AND h."deletedAt" IS NULL) counted`,
 );

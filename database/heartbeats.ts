@@ -1,7 +1,9 @@
 /** Where hosts leave their heartbeats, as the records say. */
-import type { HeartbeatPlace } from '../host-agent/protocol.ts';
 import type { Queryable } from './database.ts';
 import { from, statement, type Values } from './statement.ts';
+
+/** As agents are told it. */
+type Place = { type: 'rbd'; storageClusterId: string; pool: string } | { type: 'file'; poolId: string };
 
 const sharedPools = statement((p: Values<{ hostId: string }>) =>
   from
@@ -20,8 +22,8 @@ const sharedPools = statement((p: Values<{ hostId: string }>) =>
 const mostPlaces = 16;
 
 /** The oldest pool in each storage cluster that a host reaches, and each pool of files. All hosts of a cluster have the same. */
-export async function heartbeatPlaces(on: Queryable, hostId: string): Promise<HeartbeatPlace[]> {
-  const places = new Map<string, HeartbeatPlace>();
+export async function heartbeatPlaces(on: Queryable, hostId: string): Promise<Place[]> {
+  const places = new Map<string, Place>();
   for (const { id, storageClusterId, pool } of await sharedPools(on, { hostId })) {
     if (storageClusterId === null || pool === null) places.set(id, { type: 'file', poolId: id });
     else if (!places.has(storageClusterId)) places.set(storageClusterId, { type: 'rbd', storageClusterId, pool });

@@ -50,6 +50,12 @@ beforeEach(async () => {
 
 const silence = (ids: string[]): Promise<unknown> =>
   query(`UPDATE "host" SET connection = 'disconnected' WHERE id = ANY($1)`, [ids]);
+/** Past the guards of the table. */
+const change = (ids: string[], what: string): Promise<unknown> =>
+  transaction(database, async (tx) => {
+    await tx.query('SET LOCAL session_replication_role = replica');
+    await tx.query(`UPDATE "host" SET ${what} WHERE id = ANY($1)`, [ids]);
+  });
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
   (await noteHealth(database.pool, { hostId, health, reason: health, shard: shardOf(hostId), holder: by })).length > 0;
 const healthOf = async (hostId: string): Promise<unknown> => (await silentHost(database.pool, { hostId }))[0]?.health;
@@ -71,6 +77,15 @@ test('a host is down only after it was suspect, and only from the one who carrie
   expect(await healthOf(id)).toBe('well');
 });
 
+test('a host in maintenance is missed by nobody, and its silence counts for nothing in its zone', async () => {
+  const [id = '', other = ''] = hostIds;
+  await silence([id, other]);
+  await change([id], `state = 'maintenance'`);
+  expect(await silentHost(database.pool, { hostId: id })).toEqual([]);
+  expect(await note(id, 'suspect')).toBe(false);
+  expect((await silentHost(database.pool, { hostId: other }))[0]).toMatchObject({ hosts: 9, heard: 8 });
+});
+
 test('while most of its zone is silent a host is neither suspect nor down', async () => {
   const [id = ''] = hostIds;
   await silence(hostIds.slice(0, 6));
@@ -85,12 +100,7 @@ test('while most of its zone is silent a host is neither suspect nor down', asyn
 
 test('what fails at once is counted, with what was shut out just now, and not with what was long ago', async () => {
   const counted = async (): Promise<unknown> => (await failingAtOnce(database.pool, { zoneId }))[0];
-  const fail = async (ids: string[], more: string): Promise<unknown> =>
-    transaction(database, async (tx) => {
-      // Past the guards of the table.
-      await tx.query('SET LOCAL session_replication_role = replica');
-      await tx.query(`UPDATE "host" SET health = 'down', ${more} WHERE id = ANY($1)`, [ids]);
-    });
+  const fail = (ids: string[], more: string): Promise<unknown> => change(ids, `health = 'down', ${more}`);
   expect(await counted()).toEqual({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(0, 1), `"healthSince" = now() - interval '1 day'`);
   expect(await counted(), 'one that was never shut out').toEqual({ failing: 1, allowed: 2 });
