@@ -10,7 +10,7 @@ const chosen: Record<string, readonly string[]> = {
   domain: ['parentId', 'enabled'],
   event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
   finding: ['class', 'severity', 'what', 'resourceKind', 'resourceId', 'lastSeenAt'],
-  host: ['address', 'clusterId', 'enabled', 'vcpus', 'memoryMib'],
+  host: ['address', 'clusterId', 'enabled', 'health', 'vcpus', 'memoryMib'],
   image: ['format', 'sizeBytes', 'visibility', 'architecture', 'enabled'],
   instance: ['instanceTypeId', 'hostId', 'source.imageId', 'createdAt'],
   instanceType: ['vcpus', 'memoryMib', 'rootSizeGib', 'enabled'],

@@ -62,7 +62,9 @@ export const noteHealth = written<
   { hostId: string; health: string; reason: string; shard: number; holder: string }
 >(
   `WITH before AS (SELECT b.id AS "beforeId", b.health AS was FROM "host" b WHERE b.id = $hostId FOR UPDATE)
-   UPDATE "host" h SET health = $health, "healthReason" = $reason, revision = revision + 1, "updatedAt" = now(),
+   UPDATE "host" h SET health = $health, "healthReason" = $reason,
+     revision = revision + CASE WHEN was = $health AND h."healthReason" = $reason THEN 0 ELSE 1 END,
+     "updatedAt" = CASE WHEN was = $health AND h."healthReason" = $reason THEN h."updatedAt" ELSE now() END,
      "healthSince" = CASE WHEN was = $health THEN h."healthSince" ELSE now() END
    FROM before, LATERAL ${zoneOf('(SELECT "zoneId" FROM "host" WHERE id = $hostId)')} z
    WHERE h.id = before."beforeId" AND h.connection <> 'connected' AND h.state IN (${missed}) AND h."deletedAt" IS NULL

@@ -25,7 +25,7 @@ const severities = { well: 'info', unreachable: 'warning', suspect: 'warning', d
 
 export interface Detection {
   /** Finds out why nothing is heard of a host. Answers whether it is worth asking again at once. */
-  look(hostId: string, silentSeconds: number): Promise<boolean>;
+  look(hostId: string, silentSince: Date): Promise<boolean>;
   /** Which hosts say that they write their heartbeats, and which that they can not. */
   storageOf(hosts: { reaching: string[]; cut: string[] }): Promise<void>;
   /** It is heard again. */
@@ -119,7 +119,7 @@ export function detection(
   }
 
   return {
-    async look(hostId, silentSeconds) {
+    async look(hostId, silentSince) {
       const [before] = await silentHost(database.pool, { hostId });
       if (!before) return false;
       const wasSuspect = before.health === 'suspect' || before.health === 'down';
@@ -131,10 +131,10 @@ export function detection(
         : ({ peers: 'unknown', storage: 'unknown' } as const);
       const [silent] = await silentHost(database.pool, { hostId });
       if (!silent) return false;
-      const verdict = decide({ silentSeconds, zone: zoneOf(silent), witnesses, wasSuspect });
+      const verdict = decide({ silentSince, zone: zoneOf(silent), witnesses, wasSuspect });
       const holds = await note(hostId, silent, verdict);
       log.info(
-        { hostId, silentSeconds, ...witnesses, ...zoneOf(silent), health: verdict.health, holds },
+        { hostId, silentSince, ...witnesses, ...zoneOf(silent), health: verdict.health, holds },
         'looked for a silent host',
       );
       if (holds && verdict.health === 'down') await act(hostId, silent, verdict);

@@ -229,7 +229,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       [...watched].map(async ([hostId, host]) => {
         const silentMs = now - Math.max(host.heardAt, awakeAt);
         if (host.isOpen && !host.beats) return;
-        if (silentMs >= host.suspectMs) lookFor(hostId, host, silentMs);
+        if (silentMs >= host.suspectMs) lookFor(hostId, host, new Date(now - silentMs));
         if (silentMs < silenceMs || host.said === 'disconnected') return;
         log.warn({ hostId, silentMs }, 'a host does not answer');
         await say(hostId, host, 'disconnected');
@@ -240,12 +240,12 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   let looks = 0;
   /** Asks others about a host, and at once again while that may change what follows. What is not recorded yet is soon. */
-  function lookFor(hostId: string, host: Watched, silentMs: number): void {
+  function lookFor(hostId: string, host: Watched, silentSince: Date): void {
     if (host.lookAt === null || Date.now() < host.lookAt || looks >= looksAtOnce) return;
     host.lookAt = null;
     looks += 1;
     void detector
-      .look(hostId, Math.round(silentMs / 1_000))
+      .look(hostId, silentSince)
       .catch((error: unknown) => {
         log.warn({ hostId, error: String(error) }, 'could not find out about a silent host');
         return false;

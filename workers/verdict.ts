@@ -12,8 +12,8 @@ export interface Witnesses {
 }
 
 export interface Observations {
-  /** Since anything was heard of it; null while it is heard. */
-  silentSeconds: number | null;
+  /** When it was heard last; null while it is heard. */
+  silentSince: Date | null;
   /** Hosts in use in its zone, and how many of them are heard. */
   zone: { hosts: number; heard: number };
   witnesses: Witnesses;
@@ -53,9 +53,9 @@ const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${tex
  * - One witness sees it, or fewer than two can tell: unreachable. Its guests are left alone.
  * - All who can tell miss it, and they are two at least: suspect, and down when it was suspect before.
  */
-export function decide({ silentSeconds, zone, witnesses, wasSuspect }: Observations): Verdict {
-  if (silentSeconds === null) return { health: 'well', reason: 'It answers.', blames: null };
-  const silence = `The control plane has heard nothing of it for ${silentSeconds} s`;
+export function decide({ silentSince, zone, witnesses, wasSuspect }: Observations): Verdict {
+  if (silentSince === null) return { health: 'well', reason: 'It answers.', blames: null };
+  const silence = `The control plane has heard nothing of it since ${silentSince.toISOString().slice(0, 19)}Z`;
   if (2 * zone.heard < zone.hosts)
     return {
       health: 'unreachable',
