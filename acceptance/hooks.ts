@@ -7,6 +7,7 @@ import { keyPairHooks } from './compute/keyPair.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
+import { findingHooks } from './platform/finding.ts';
 import { hostHooks } from './platform/host.ts';
 import { operationHooks } from './platform/operation.ts';
 import { scheduleHooks } from './platform/schedule.ts';
@@ -24,6 +25,7 @@ const hooks: Hooks = {
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,
+  ...findingHooks,
   ...hostHooks,
   ...operationHooks,
   ...scheduleHooks,

@@ -5,6 +5,7 @@ import { isShutOut } from '../database/fence.ts';
 import { isSilent } from '../database/placement.ts';
 import { from, statement, type Values } from '../database/statement.ts';
 import { AgentError } from '../host-agent/agentError.ts';
+import type { HostInStep } from '../host-agent/connection.ts';
 import { refuse } from './failure.ts';
 import type { World } from './world.ts';
 
@@ -19,6 +20,13 @@ const deadHost = statement((p: Values<{ hostId: string }>) =>
 
 export const isUnreachable = (error: unknown): boolean =>
   error instanceof AgentError && (error.code === 'HOST_UNREACHABLE' || error.code === 'HOST_FENCED');
+
+/** The host itself, or null when it does not answer: what it keeps is renewed when it is connected. */
+export const ifItAnswers = (world: World, hostId: string): Promise<HostInStep | null> =>
+  world.anyHost(hostId, hostId).catch((error: unknown) => {
+    if (isUnreachable(error)) return null;
+    throw error;
+  });
 
 /** Whether an operator has confirmed that the host is dead, and nothing of it comes back: what lay on its own disks is lost. */
 export async function isDead(world: World, hostId: string): Promise<boolean> {

@@ -32,7 +32,7 @@ export const giveShardsBack = statement((p: Values<{ holder: string }>) =>
 );
 
 /** Whether a process holds a share. One that was suspended believes in its lease; only the database knows. */
-const holds = (shard: string): string =>
+export const holds = (shard: string): string =>
   `EXISTS (SELECT 1 FROM "shardLease" WHERE shard = ${shard} AND holder = $holder AND "expiresAt" > now())`;
 
 export const isHeld = written<{ mine: boolean }, { shard: number; holder: string }>(

@@ -23,6 +23,12 @@ export const deleteTombstones = writtenOfKind<unknown>(
     SELECT t.id FROM "${name}" t WHERE ${olderThan('t."deletedAt"', 'record.tombstoneSeconds')} LIMIT ${forgottenAtOnce}) RETURNING 1`,
 );
 
+/** Deletes some of the findings that have been over for long. */
+export const deleteOldFindings = written<unknown>(
+  `DELETE FROM "finding" WHERE id IN (
+     SELECT f.id FROM "finding" f WHERE f.state IN ('gone', 'repaired') AND ${olderThan('f."updatedAt"', 'finding.keepSeconds')} LIMIT ${forgottenAtOnce}) RETURNING 1`,
+);
+
 /** A resource that is held by an operation which has ended. */
 export interface Forgotten {
   id: string;

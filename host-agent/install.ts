@@ -463,7 +463,7 @@ if [ -e ${INIT_SCRIPT} ]; then
   turns=0
   while [ -S ${AGENT_SOCKET} ] && [ $turns -lt 100 ]; do sleep 0.1; turns=$((turns + 1)); done
 fi
-rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/imports ${FENCE} ${FENCE}.part ${FENCE}.unreadable
+rm -rf ${LIBRARY} /run/belay ${STATE}/kvm.json ${STATE}/heartbeat.json ${STATE}/imports ${FENCE} ${FENCE}.part ${FENCE}.unreadable
 for directory in ${CONFIGURATION} ${STATE}; do
   [ ! -d $directory ] || find $directory -depth -type d -empty -delete 2>/dev/null || true
 done

@@ -41,6 +41,7 @@ import * as power from './protocol/power.ts';
 import * as serial from './protocol/serial.ts';
 import * as storage from './protocol/storage.ts';
 import * as localSwitch from './protocol/switch.ts';
+import * as witness from './protocol/witness.ts';
 
 export type { Nothing } from './protocol/call.ts';
 export type { DiskSpec, DomainSpec, InterfaceSpec } from './protocol/domains.ts';
@@ -49,6 +50,7 @@ export type { DiskSource, DomainState, DomainStatus, ImageAddress, PoolAddress, 
 export type { FileAddress, FileInventory, FileRoot } from './protocol/files.ts';
 export type { PoolInventory } from './protocol/images.ts';
 export type { CephAccess } from './protocol/storage.ts';
+export type { HeartbeatPlace, NetworkSign } from './protocol/witness.ts';
 
 /** One request, one answer; each well under its caller's step deadline. */
 export const CALLS = {
@@ -62,6 +64,7 @@ export const CALLS = {
   ...power.calls,
   ...migration.calls,
   ...serial.calls,
+  ...witness.calls,
 };
 
 /** Long work with an id of the caller's: a retried request attaches to the running one. */

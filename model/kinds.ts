@@ -10,6 +10,7 @@ import { subnet } from './network/subnet.ts';
 import { partsOfType } from './operationName.ts';
 import { cluster } from './platform/cluster.ts';
 import { event } from './platform/event.ts';
+import { finding } from './platform/finding.ts';
 import { host } from './platform/host.ts';
 import { operation } from './platform/operation.ts';
 import { operationType } from './platform/operationType.ts';
@@ -63,6 +64,7 @@ export const kinds = {
   snapshot,
   image,
   schedule,
+  finding,
   operation,
   operationType,
   event,

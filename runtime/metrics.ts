@@ -72,6 +72,11 @@ export const metrics = {
     help: 'Resources that were held by an operation that had ended',
     labelNames: ['kind'],
   }),
+  findings: new Gauge({
+    name: 'belay_findings_open',
+    help: 'Findings that are open',
+    labelNames: ['class', 'severity'],
+  }),
   stuck: new Gauge({ name: 'belay_operations_stuck', help: 'Operations that wait for a person' }),
   queueDepth: new Gauge({ name: 'belay_operations_queued', help: 'Operations that wait for their turn' }),
   lockWait: new Histogram({

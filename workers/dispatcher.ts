@@ -12,6 +12,7 @@ import { reconcileMaintenance } from '../temporal/schedules.ts';
 import { callbackDelivery } from './callbacks.ts';
 import { giveWayToForce, repeatCancels } from './cancels.ts';
 import { dispatch, listen } from './dispatch.ts';
+import { countFindings } from './findings.ts';
 import { type Loop, repeat, sleepers } from './loop.ts';
 import { sealers } from './sealers.ts';
 import { stopRequested } from './stop.ts';
@@ -50,6 +51,7 @@ const loops: Loop[] = [
     work: () => retryWhereHostsAnswer(database, temporal()),
     pauseMs: () => 3_000,
   },
+  { what: 'counting findings', work: () => countFindings(database), pauseMs: () => 10_000 },
   ...sealers(database, log),
   {
     what: 'delivering callbacks',

@@ -1,13 +1,15 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
 import { askToSettle } from '../acceptance/compute/settle.ts';
+import { watchedHosts } from '../database/detection.ts';
 import { hostConnections } from '../database/hosts.ts';
 import { isHeld, noteConnected, noteConnection } from '../database/leases.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
-import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
+import { BEAT_SECONDS, type HostEvent } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
-import { servingStates } from '../model/platform/host.ts';
 import { shardOf } from '../model/shards.ts';
 import { metrics } from '../runtime/metrics.ts';
+import { detection } from './detection.ts';
+import { forgetInstances, recordMeasured } from './measured.ts';
 import type { WorkerProcess } from './worker.ts';
 
 const lookMs = 2_000;
@@ -15,6 +17,12 @@ const measureMs = 15_000;
 /** A host that was not heard for so long does not answer: three signs of life are missing. Until then it may only be restarting its agent. */
 const silenceMs = 3 * BEAT_SECONDS * 1_000;
 const listenMs = 1_000;
+/** A host that stays silent is looked for again after so long. */
+const lookAgainMs = 15_000;
+/** Whoever misses many hosts at once finds out about so many of them at a time. */
+const looksAtOnce = 50;
+/** A heartbeat in storage that is older tells that storage does not take it. */
+const heartbeatSeconds = 10;
 const askMs = 1_000;
 
 export interface Observer {
@@ -65,14 +73,6 @@ const takeDoubted = statement((p: Values<{ hostIds: string[] }>) =>
     .returning(['c.instanceId', 'c.hostId']),
 );
 
-const places = statement(() =>
-  from
-    .selectFrom('host')
-    .select(['id', 'address', 'sshPort'])
-    .where('state', 'in', [...servingStates, 'connecting', 'exitingMaintenance'])
-    .where('deletedAt', 'is', null),
-);
-
 const projectsOn = statement((p: Values<{ hostIds: string[] }>) =>
   from
     .selectFrom('instance')
@@ -99,6 +99,12 @@ interface Watched {
   /** Its agent gives signs of life, so that silence means something while the stream is open. */
   beats: boolean;
   isOpen: boolean;
+  /** After so long a silence others are asked about it. */
+  suspectMs: number;
+  /** When they may be asked; null while they are. */
+  lookAt: number | null;
+  /** Whether its last heartbeat could be written; null before it was asked. */
+  reachesStorage: boolean | null;
   /** What the records were told last. */
   said: Connection | null;
   saying: Promise<void>;
@@ -108,6 +114,7 @@ interface Watched {
 export function observeHosts(processOf: WorkerProcess, holder: string, leases: () => Lease[]): Observer {
   const { database, log } = processOf;
   const hosts = hostConnections(database);
+  const detector = detection(processOf, hosts, holder);
   const watched = new Map<string, Watched>();
   let stopped = false;
 
@@ -124,6 +131,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     host.saying = host.saying.then(async () => {
       try {
         await noteConnection(database.pool, { hostId, connection, shard: shardOf(hostId), holder });
+        if (connection === 'connected') await detector.heard(hostId);
         host.said = connection;
         metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
       } catch (error) {
@@ -134,9 +142,9 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   }
 
   /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
-  function repeatConnected(): Promise<unknown> {
+  async function repeatConnected(): Promise<void> {
     const ids = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
-    return noteConnected(database.pool, { ids, shards: ids.map(shardOf), holder });
+    await noteConnected(database.pool, { ids, shards: ids.map(shardOf), holder });
   }
 
   /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
@@ -206,26 +214,52 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   }
 
   let listenedAt = Date.now();
+  let awakeAt = listenedAt;
   /** Says which hosts have fallen silent, whether their stream is broken or only nothing comes through it any more. */
   async function listenForSilence(): Promise<void> {
     const now = Date.now();
     const late = now - listenedAt > 2 * listenMs;
     listenedAt = now;
-    // A process that was held up itself has not read yet what hosts have sent meanwhile.
-    if (late) return;
+    // A process that was held up itself has not read yet what hosts have sent meanwhile, and may have lost their streams: it begins anew.
+    if (late) {
+      awakeAt = now;
+      return;
+    }
     await Promise.all(
       [...watched].map(async ([hostId, host]) => {
-        if (now - host.heardAt < silenceMs || host.said === 'disconnected' || (host.isOpen && !host.beats)) return;
-        log.warn({ hostId, silentMs: now - host.heardAt }, 'a host does not answer');
+        const silentMs = now - Math.max(host.heardAt, awakeAt);
+        if (host.isOpen && !host.beats) return;
+        if (silentMs >= host.suspectMs) lookFor(hostId, host, new Date(now - silentMs));
+        if (silentMs < silenceMs || host.said === 'disconnected') return;
+        log.warn({ hostId, silentMs }, 'a host does not answer');
         await say(hostId, host, 'disconnected');
         void hosts.drop(hostId);
       }),
     );
   }
 
+  let looks = 0;
+  /** Asks others about a host, and at once again while that may change what follows. What is not recorded yet is soon. */
+  function lookFor(hostId: string, host: Watched, silentSince: Date): void {
+    if (host.lookAt === null || Date.now() < host.lookAt || looks >= looksAtOnce) return;
+    host.lookAt = null;
+    looks += 1;
+    void detector
+      .look(hostId, silentSince)
+      .catch((error: unknown) => {
+        log.warn({ hostId, error: String(error) }, 'could not find out about a silent host');
+        return false;
+      })
+      .then((again) => {
+        looks -= 1;
+        host.lookAt = again || host.said !== 'disconnected' ? Date.now() : Date.now() + lookAgainMs;
+      });
+  }
+
   async function look(): Promise<void> {
     const mine = new Set(leases().map(({ shard }) => shard));
-    const rows = await places(database.pool);
+    const rows = await watchedHosts(database.pool);
+    const patience = new Map(rows.map(({ id, ha }) => [id, (ha as { suspectSeconds: number }).suspectSeconds * 1_000]));
     const wanted = new Map(
       rows.flatMap(({ id, address, sshPort }) =>
         mine.has(shardOf(id)) ? [[id, `${address} ${sshPort}`] as const] : [],
@@ -240,13 +274,19 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       if (wanted.has(id) || fenced.has(id)) void hosts.drop(id);
     }
     for (const [id, place] of wanted) {
-      if (watched.has(id)) continue;
+      const suspectMs = patience.get(id) ?? silenceMs;
+      const known = watched.get(id);
+      if (known) known.suspectMs = suspectMs;
+      if (known) continue;
       const host: Watched = {
         controller: new AbortController(),
         place,
         heardAt: Date.now(),
         beats: false,
         isOpen: false,
+        suspectMs,
+        lookAt: 0,
+        reachesStorage: null,
         said: null,
         saying: Promise.resolve(),
       };
@@ -255,44 +295,34 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     }
   }
 
-  function record(hostId: string, measured: HostMetrics, projects: Map<string, string>): void {
-    metrics.hostCpu.labels(hostId).set(measured.cpuSeconds);
-    metrics.hostMemoryAvailable.labels(hostId).set(measured.memoryAvailableBytes);
-    metrics.hostMemoryTotal.labels(hostId).set(measured.memoryTotalBytes);
-    metrics.hostReceived.labels(hostId).set(measured.networkReceivedBytes);
-    metrics.hostSent.labels(hostId).set(measured.networkSentBytes);
-    for (const domain of measured.domains) {
-      const labels = [domain.id, projects.get(domain.id) ?? '', hostId] as const;
-      metrics.instanceCpu.labels(...labels).set(domain.cpuSeconds);
-      metrics.instanceMemory.labels(...labels).set(domain.memoryBytes);
-      metrics.instanceRead.labels(...labels).set(domain.readBytes);
-      metrics.instanceWritten.labels(...labels).set(domain.writtenBytes);
-      metrics.instanceReceived.labels(...labels).set(domain.receivedBytes);
-      metrics.instanceSent.labels(...labels).set(domain.sentBytes);
+  /** What hosts say of their heartbeats, where that is not what they said before. */
+  async function noteStorage(said: Map<string, boolean>): Promise<void> {
+    const changed = [...said].filter(([id, reaches]) => watched.get(id)?.reachesStorage !== reaches);
+    const idsOf = (wanted: boolean): string[] =>
+      changed.flatMap(([id, reaches]) => (reaches === wanted && leaseOf(id) ? [id] : []));
+    await detector.storageOf({ reaching: idsOf(true), cut: idsOf(false) });
+    for (const [id, reaches] of changed) {
+      const host = watched.get(id);
+      if (host) host.reachesStorage = reaches;
     }
   }
 
   async function measure(): Promise<void> {
-    await repeatConnected();
     const ids = [...watched.keys()];
     const rows = await projectsOn(database.pool, { hostIds: ids });
     const projects = new Map(rows.map(({ id, projectId }) => [id, projectId]));
-    for (const gauge of [
-      metrics.instanceCpu,
-      metrics.instanceMemory,
-      metrics.instanceRead,
-      metrics.instanceWritten,
-      metrics.instanceReceived,
-      metrics.instanceSent,
-    ])
-      gauge.reset();
+    forgetInstances();
+    const reaching = new Map<string, boolean>();
     for (const id of ids) {
       try {
-        record(id, await (await hosts.connect(id)).call('host.metrics', {}), projects);
+        const measured = await (await hosts.connect(id)).call('host.metrics', {});
+        recordMeasured(id, measured, projects);
+        reaching.set(id, (measured.heartbeatAgeSeconds ?? 0) < heartbeatSeconds);
       } catch (error) {
         log.debug({ hostId: id, error: String(error) }, 'could not measure a host');
       }
     }
+    await noteStorage(reaching);
   }
 
   async function repeat(work: () => Promise<void>, everyMs: number): Promise<void> {
@@ -304,6 +334,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   void repeat(look, lookMs);
   void repeat(measure, measureMs);
+  void repeat(repeatConnected, measureMs);
   void repeat(listenForSilence, listenMs);
   void repeat(askAboutDoubted, askMs);
   return {

@@ -30,7 +30,7 @@ export const failover = (world: World) => {
     proveDown: step({
       system: 'record',
       async do({ hostId, confirmDead }: HostRef & { confirmDead: boolean }) {
-        const { isDown, why } = await isProvenDown(world, hostId);
+        const { isDown, why } = await isProvenDown(world, hostId, { confirmDead });
         if (!isDown) throw refuse('PRECONDITION_FAILED', `host ${hostId} has not failed: ${why}`);
         const [cluster] = confirmDead ? [] : await unknownTo(database.pool, { hostId });
         if (cluster)

@@ -5,6 +5,7 @@ import { Context } from '@temporalio/activity';
 import { askToSettle } from '../../acceptance/compute/settle.ts';
 import { declareDead, forgetCapacity, guestsPlacedOn, openCapacity, takeBackDeath } from '../../database/claims.ts';
 import type { Client } from '../../database/database.ts';
+import { seenNoMore } from '../../database/findings.ts';
 import { forgetSecrets, readSecret } from '../../database/secrets.ts';
 import { from, now, statement, type Values } from '../../database/statement.ts';
 import { AgentError } from '../../host-agent/agentError.ts';
@@ -516,7 +517,10 @@ export const hosts = (world: World) => {
 
     forget: step({
       system: 'record',
-      do: ({ hostId }: HostRef, context) => closeCapacity(hostId, context),
+      async do({ hostId }: HostRef, context) {
+        await closeCapacity(hostId, context);
+        await seenNoMore(pool, { resourceKind: 'host', resourceIds: [hostId] });
+      },
     }),
 
     /** By SSH, over as few connections as it takes: the platform's key is let in, and by that key comes all that a host needs before it can be spoken to through its agent. */

@@ -6,7 +6,7 @@ import { from, statement, type Values } from '../../database/statement.ts';
 import type { HostInStep } from '../../host-agent/connection.ts';
 import type { CephAccess } from '../../host-agent/protocol.ts';
 import { refuse, tryAgain } from '../failure.ts';
-import { isUnreachable } from '../silence.ts';
+import { ifItAnswers } from '../silence.ts';
 import type { World } from '../world.ts';
 import { zoneAgent } from './poolHost.ts';
 
@@ -66,13 +66,6 @@ export async function revokeAccess(agent: HostInStep, hostId: string, admin: Cep
   await agent.call('storage.ensureDisconnected', { storageClusterId: admin.storageClusterId });
   await agent.call('ceph.ensureUserAbsent', { access: admin, user: cephUser(hostId) });
 }
-
-/** The host itself, or null when it does not answer. */
-const ifItAnswers = (world: World, hostId: string): Promise<HostInStep | null> =>
-  world.anyHost(hostId, hostId).catch((error: unknown) => {
-    if (isUnreachable(error)) return null;
-    throw error;
-  });
 
 /**
  * Makes a host's rights in a storage cluster what the records say: `profile rbd` on the pools it reaches, or none at all. One that does not

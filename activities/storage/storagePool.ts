@@ -6,6 +6,7 @@ import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { driverOf } from './drivers/index.ts';
+import { alignHeartbeats } from './heartbeats.ts';
 import { removeUnused } from './imageCache.ts';
 import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
@@ -67,6 +68,7 @@ export const storagePools = (world: World) => {
   const align = async ({ storagePoolId, hostId }: OnHost): Promise<void> => {
     const record = await find(storagePoolId);
     await driverOf(record).alignHost(world, record, hostId);
+    await alignHeartbeats(world, hostId);
   };
 
   return {

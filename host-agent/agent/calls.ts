@@ -2,10 +2,12 @@ import { Problem } from '../problem.ts';
 import type { CallName, Calls, ImageAddress, Nothing, PoolInventory } from '../protocol.ts';
 import * as domains from './domains.ts';
 import { hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
+import type { Heartbeat } from './heartbeat.ts';
 import * as hypervisor from './hypervisor.ts';
 import { ensureSeed, importImage } from './images.ts';
 import { keyedMutex } from './keyedMutex.ts';
 import { ensureNotMigrating, migrate } from './migration.ts';
+import { probePeers } from './peers.ts';
 import { reboot, shutDown } from './power.ts';
 import { probeKvm } from './probe.ts';
 import type { ClusterAccess, RbdHelper } from './rbd.ts';
@@ -21,6 +23,7 @@ export type CallHandlers = {
 export interface AgentContext extends domains.DomainContext {
   version: string;
   rbd: RbdHelper;
+  heartbeat: Heartbeat;
   runningTasks(): string[];
 }
 
@@ -29,7 +32,7 @@ export interface AgentContext extends domains.DomainContext {
  * again while its first request is still at work.
  */
 export function callHandlers(context: AgentContext): CallHandlers {
-  const { libvirt, db, storage, rbd, files } = context;
+  const { libvirt, db, storage, rbd, files, heartbeat } = context;
   const inTurn = keyedMutex();
 
   /** For calls that answer nothing. */
@@ -59,7 +62,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
 
   return {
     'host.facts': () => hostFacts(context.version, libvirt),
-    'host.metrics': () => hostMetrics(libvirt),
+    'host.metrics': async () => ({ ...(await hostMetrics(libvirt)), heartbeatAgeSeconds: heartbeat.ageSeconds() }),
     'host.inventory': async () => {
       const [found, ports, secrets, ...files] = await Promise.all([
         domains.domainInventory(libvirt),
@@ -129,6 +132,10 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'files.ensureExpunged': onFiles(files.ensureExpunged),
     'files.inventory': ({ poolId }) => files.inventory(poolId),
     'files.ensureSeed': onFiles(files.ensureSeed),
+
+    'heartbeat.ensure': (input) => configuring(() => heartbeat.ensure(input)),
+    'heartbeat.watch': heartbeat.watch,
+    'peer.probe': probePeers,
 
     'domain.ensureDefined': onDomain((input) => domains.ensureDefined(context, input)),
     'domain.ensureRunning': onDomain(({ id }) => domains.ensureRunning(context, id)),

@@ -32,6 +32,8 @@ import type { TaskContext } from './tasks.ts';
 type Input<Name extends keyof Calls> = Calls[Name]['input'];
 
 const folders = ['volumes', 'images', 'seeds', 'parts'] as const;
+/** One file for each host; pools that were made before have none. */
+export const heartbeatFolder = 'heartbeats';
 type Folder = (typeof folders)[number];
 const folderOf = { volume: 'volumes', image: 'images', seed: 'seeds' } as const;
 
@@ -483,7 +485,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       for (const name of await readdir(join(path, folder)).catch(() => []))
         if (folder !== 'parts' && !name.endsWith('.part'))
           throw new Problem('INVALID_STATE', `storage pool ${poolId} still holds ${folder}/${name}`);
-    for (const folder of folders) await rm(join(path, folder), { recursive: true, force: true });
+    for (const folder of [...folders, heartbeatFolder]) await rm(join(path, folder), { recursive: true, force: true });
     await rm(join(path, MARKER), { force: true });
     await unmount(poolId);
     await rm(kept(poolId), { force: true });

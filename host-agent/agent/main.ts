@@ -10,6 +10,7 @@ import { type AgentContext, callHandlers, taskHandlers } from './calls.ts';
 import { eventSource } from './events.ts';
 import { openFence } from './fenceFile.ts';
 import { filePools } from './files.ts';
+import { heartbeat } from './heartbeat.ts';
 import { openLibvirt } from './libvirt.ts';
 import { log } from './log.ts';
 import { ovsdb } from './ovsdb.ts';
@@ -50,14 +51,14 @@ async function main() {
   const libvirt = openLibvirt(PATHS.libvirtSocket);
   const db = ovsdb(PATHS.ovsdbSocket);
   const rbd = rbdHelper(helperPath, log);
+  const pools = { storage: storage(libvirt, rbd), files: filePools(), log };
   const context: AgentContext = {
     version,
     libvirt,
     db,
     rbd,
-    storage: storage(libvirt, rbd),
-    files: filePools(),
-    log,
+    ...pools,
+    heartbeat: heartbeat(pools, { keptAt: PATHS.heartbeat, bootId }),
     runningTasks: () => tasks.running(),
   };
   const tasks = taskRegistry(taskHandlers(context));

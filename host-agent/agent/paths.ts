@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 export const PATHS = {
   state: '/var/lib/belay',
   fence: '/var/lib/belay/fence.json',
+  heartbeat: '/var/lib/belay/heartbeat.json',
   configuration: '/etc/belay',
   run: '/run/belay',
   libvirtSocket: '/run/libvirt/libvirt-sock',

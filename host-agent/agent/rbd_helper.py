@@ -826,6 +826,34 @@ def op_pool_status(cluster, pool):
         time.sleep(0.25)
 
 
+# ---------------------------------------------------------------- heartbeats
+
+def heartbeat_name(host):
+    return 'belay.heartbeat.' + host
+
+
+def op_write_heartbeat(cluster, pool, host, text):
+    with open_pool(cluster, pool) as io:
+        io.write_full(heartbeat_name(host), text.encode())
+    return {}
+
+
+def op_remove_heartbeat(cluster, pool, host):
+    with open_pool(cluster, pool) as io:
+        with contextlib.suppress(rados.ObjectNotFound):
+            io.remove_object(heartbeat_name(host))
+    return {}
+
+
+def op_read_heartbeats(cluster, pool, hosts):
+    found = {}
+    with open_pool(cluster, pool) as io:
+        for host in hosts:
+            with contextlib.suppress(rados.ObjectNotFound):
+                found[host] = io.read(heartbeat_name(host), 256).decode()
+    return found
+
+
 OPERATIONS = {name[3:]: function for name, function in list(globals().items()) if name.startswith('op_')}
 
 

@@ -46,6 +46,8 @@ const metrics = {
   load1: amount,
   networkReceivedBytes: count,
   networkSentBytes: count,
+  /** Since its last heartbeat in storage; null where there is none to leave one in. Agents of before do not tell. */
+  heartbeatAgeSeconds: Type.Optional(orNull(count)),
   domains: Type.Array(
     object({
       id: uuid,

@@ -21,6 +21,11 @@ export interface Admin {
   crashHost(name: string): void;
   /** `quietly` drops what is sent and breaks no connection: what has come in already stays where it is held up. */
   partitionHost(name: string, quietly?: boolean): void;
+  /** Cuts it from other hosts, from storage, or both, and from nothing else; what runs there runs on. */
+  cutHost(name: string, from: ('peers' | 'storage')[]): void;
+  /** It hangs: its kernel takes connections, and nobody answers in them. */
+  freezeHost(name: string): void;
+  /** Whatever was wrong with it. */
   healHost(name: string): void;
   /** Crashes it for good: its disk is lost too. */
   scrapHost(name: string): void;
@@ -62,9 +67,23 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     if (!quietly) cutAll(host);
   }
 
+  function cutHost(name: string, from: ('peers' | 'storage')[]): void {
+    const host = declared(name);
+    for (const what of from) host.cutFrom.add(what);
+    if (from.includes('storage')) host.storageCutAt = performance.now();
+  }
+
+  function freezeHost(name: string): void {
+    declared(name).connection = 'frozen';
+  }
+
   function healHost(name: string): void {
     const host = declared(name);
+    // What it has taken meanwhile it has forgotten.
+    if (host.connection === 'frozen') cutAll(host);
     host.connection = 'up';
+    host.cutFrom.clear();
+    host.storageCutAt = null;
     world.network.chassisJoined(host);
   }
 
@@ -73,7 +92,7 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     const host = declared(name);
     for (const domain of [...host.domains.values()]) forget(host, domain);
     // Its chassis in OVN is removed by whoever deletes it.
-    Object.assign(host, { hypervisor: null, switch: null });
+    Object.assign(host, { hypervisor: null, switch: null, heartbeat: null });
     host.clusters.clear();
     // Its disks go with it.
     for (const [id, { place }] of world.filePools) if (place.startsWith(`${name}:`)) world.filePools.delete(id);
@@ -131,6 +150,8 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
   return {
     crashHost,
     partitionHost,
+    cutHost,
+    freezeHost,
     healHost,
     scrapHost,
     moveHost,
@@ -184,6 +205,12 @@ export function adminRoutes(
             return {};
           case 'partition':
             admin().partitionHost(second, body.quietly === true);
+            return {};
+          case 'cut':
+            admin().cutHost(second, body.from as ('peers' | 'storage')[]);
+            return {};
+          case 'freeze':
+            admin().freezeHost(second);
             return {};
           case 'heal':
             admin().healHost(second);

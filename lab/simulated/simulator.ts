@@ -110,6 +110,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     filePools: new Map(),
     network: ovn,
     hosts,
+    heartbeats: new Map(),
     running: new Map(),
     interfaces: new Map(),
     findHost,

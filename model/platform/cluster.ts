@@ -35,9 +35,14 @@ export const cluster = kind({
           description:
             'false: also those whose disks lie where no host can be shut out; were it still running, two guests would write to one disk',
         }),
+        suspectSeconds: Type.Integer({
+          minimum: 3,
+          maximum: 3600,
+          description: 'After so long a silence of a host other hosts and the storage are asked about it',
+        }),
       }),
       'patch',
-      { default: { enabled: true, requireFence: true } },
+      { default: { enabled: true, requireFence: true, suspectSeconds: 4 } },
     ),
     failoverReservePercent: integer(0, 90, 'patch', {
       default: 0,

@@ -111,6 +111,21 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     defaultValue: 31_536_000,
     unit: 's',
   },
+  'finding.keepSeconds': {
+    summary: 'How long findings that are over can still be read',
+    area: 'platform',
+    schema: seconds(3600, 3_153_600_000),
+    defaultValue: 7_776_000,
+    unit: 's',
+  },
+  'ha.maxFailedHostsPercent': {
+    summary:
+      'How many of the hosts of a zone may fail at once and still be failed over without a person; one always may',
+    area: 'platform',
+    schema: { type: 'integer', minimum: 0, maximum: 100 },
+    defaultValue: 25,
+    unit: '%',
+  },
   'fault.rules': {
     summary:
       'Faults that workers inject into steps, for drills and tests; read only where fault injection is switched on',

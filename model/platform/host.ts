@@ -42,6 +42,13 @@ export const host = kind({
       description:
         'degraded: the connection broke; disconnected: no answer for six seconds, nothing new is placed there',
     }),
+    health: choice(['well', 'unreachable', 'suspect', 'down'], 'system', {
+      default: 'well',
+      description:
+        'unreachable: only the control plane misses it, or nobody else can tell; suspect: other hosts and the storage miss it, too; down: they miss it still when they are asked again',
+    }),
+    healthReason: text(1024, 'system', { description: 'Why that is so, and what happens next' }),
+    healthSince: instant('system'),
     lastSeenAt: instant('system'),
     deadAt: instant('system', { description: 'When an operator confirmed that it is dead' }),
     fencedAt: instant('system', { description: 'When it was shut out of its storage; null while it is not' }),

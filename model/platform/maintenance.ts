@@ -71,7 +71,7 @@ export const maintenance = {
     catchupSeconds: 5 * minute,
   },
   forgetTombstones: {
-    summary: 'Forgets resources that were deleted long ago',
+    summary: 'Forgets resources that were deleted, and findings that were over, long ago',
     everySeconds: 5 * minute,
     overlap: 'skip',
     catchupSeconds: 5 * minute,

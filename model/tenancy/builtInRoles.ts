@@ -55,7 +55,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
     summary: "Runs the infrastructure, without tenants' data",
     boundAt: 'platform',
     permissions: allow(
-      ...everything([...infrastructure, 'schedule']),
+      ...everything([...infrastructure, 'schedule', 'finding']),
       'operation.*',
       'setting.*',
       ...read('operationType', 'event', 'auditEntry', 'role'),

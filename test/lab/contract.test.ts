@@ -5,9 +5,10 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inject } from 'vitest';
 import { connectHost } from '../../host-agent/connection.ts';
+import type { Calls } from '../../host-agent/protocol.ts';
 import { attachLab } from '../../lab/real/lab.ts';
 import { addresses } from '../../lab/real/layout.ts';
-import { contract } from '../support/contract.ts';
+import { contract, inStep } from '../support/contract.ts';
 
 const { home, cloud } = inject('lab');
 
@@ -16,6 +17,10 @@ contract(async () => {
   const [, target, source] = lab.hosts;
   if (!target || !source) throw new Error('the lab has no three hosts');
   const number = lab.hosts.indexOf(source) + 1;
+  const heartbeatOf = async (host: typeof source) => {
+    const kept = await lab.execHost(lab.hosts.indexOf(host) + 1, ['cat', '/var/lib/belay/heartbeat.json']);
+    return JSON.parse(kept.stdout) as Calls['heartbeat.ensure']['input'];
+  };
   const read = async (path: string): Promise<string> => (await lab.execHost(number, ['cat', path])).stdout;
   const pki = async (directory: string, certificate: string, privateKey: string) => ({
     caCertificate: await read(`/etc/belay/${directory}/cacert.pem`),
@@ -25,6 +30,11 @@ contract(async () => {
   const connect = ({ address, hostKey, privateKeyPath }: typeof source) =>
     connectHost({ address, hostKey, privateKey: readFileSync(privateKeyPath, 'utf8') });
   const [here, there] = await Promise.all([connect(source), connect(target)]);
+
+  const heartbeats = [
+    { host: here, kept: await heartbeatOf(source) },
+    { host: there, kept: await heartbeatOf(target) },
+  ];
 
   const filesPath = `/tmp/contract-${randomUUID()}`;
   await lab.execHost(number, ['mkdir', filesPath]);
@@ -56,6 +66,7 @@ contract(async () => {
       tls: await pki('ovn', 'cert', 'key'),
     },
     async close() {
+      for (const { host, kept } of heartbeats) await inStep(host).call('heartbeat.ensure', kept);
       await lab.execHost(number, ['rmdir', filesPath]);
       await Promise.all([here.close(), there.close()]);
       images.close();

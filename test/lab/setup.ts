@@ -54,11 +54,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
       faultInjection: true,
       log,
     });
+    const admin = openApi(stack.apiUrl, stack.token);
     const { tenant: _, ...cloud } = await provision(
-      openApi(stack.apiUrl, stack.token),
+      admin,
       realUnderlay(lab),
       timing((what, ms) => log(`${what} ${(ms / 1000).toFixed(1)} s`)),
     );
+    // Who lets a host fail says himself when it is to be found.
+    await admin.call('PATCH', `/v1/clusters/${cloud.cluster.id}`, {
+      ha: { enabled: true, requireFence: true, suspectSeconds: 3600 },
+    });
     const { apiUrl, token, databaseUrl } = stack;
     project.provide('lab', { home, apiUrl, token, databaseUrl, cloud, untouchedHost });
     return stop;

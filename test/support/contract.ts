@@ -27,7 +27,7 @@ const atOnce = 6;
 const lease = { shard: 990_001, epoch: 1 };
 
 /** As a step speaks to a host, that is still to be done. */
-const inStep = (host: HostConnection): HostInStep =>
+export const inStep = (host: HostConnection): HostInStep =>
   host.as({ lease, step: { operationId: `contract-${randomUUID()}`, index: 0, round: 1, attempt: 1 } }, async () => {});
 
 interface Refusal {
@@ -318,6 +318,38 @@ export function contract(open: () => Promise<Place>): void {
       expect(await call('files.inventory')).toEqual({ files: [], trash: [], parts: [] });
       await twice('files.ensurePoolAbsent');
       await twice('files.ensureDisconnected');
+    });
+
+    test('hosts see whether others answer, and whether they leave their heartbeats', async () => {
+      const [hostId, otherId] = right['heartbeat.watch'].hostIds;
+      if (hostId === undefined || otherId === undefined) throw new Error('two hosts are watched');
+      expect((await call('peer.probe')).signs).toEqual(['speaks']);
+      // Nobody has this address: it is of a network for documents.
+      const nowhere = { address: '192.0.2.1', port: 22 };
+      expect((await call('peer.probe', { addresses: [nowhere], withinMs: 200 })).signs).toEqual(['silent']);
+
+      // Who writes nothing itself knows nothing of others.
+      await twice('heartbeat.ensure', { hostId: otherId }, there);
+      expect(await call('heartbeat.watch', { withinMs: 100 })).toEqual({ moved: expect.anything(), still: [] });
+      await twice('heartbeat.ensure');
+      const both = await until('both heartbeats', async () => {
+        const { moved } = await call('heartbeat.watch');
+        return moved.length === 2 && moved;
+      });
+      expect([...both].sort()).toEqual([hostId, otherId].sort());
+      expect((await call('host.metrics')).heartbeatAgeSeconds).toBeLessThan(60);
+      expect(await call('heartbeat.watch', { hostIds: [randomUUID()], withinMs: 100 })).toEqual({
+        moved: [],
+        still: [],
+      });
+
+      for (const [host, id] of [
+        [here, hostId],
+        [there, otherId],
+      ] as const)
+        await twice('heartbeat.ensure', { hostId: id, places: [] }, host);
+      expect((await call('host.metrics')).heartbeatAgeSeconds).toBeNull();
+      expect(await call('heartbeat.watch', { withinMs: 100 })).toEqual({ moved: [], still: [] });
     });
 
     test('a guest is defined, runs, changes its disks, and goes to another host', async () => {

@@ -56,6 +56,8 @@ export function rightInputs({
   const filesRoot = { type: 'local', path: filesPath } as const;
   const fileVolume = { ...files, id: randomUUID() };
   const [fileClone, fileImage, snapshot] = [randomUUID(), randomUUID(), `snap-${randomUUID()}`];
+  const hosts: [string, string] = [randomUUID(), randomUUID()];
+  const places = [{ type: 'rbd' as const, storageClusterId, pool }];
   const firstBoot = {
     instanceId: id,
     hostname: 'contract',
@@ -64,6 +66,9 @@ export function rightInputs({
     userDataEncoding: 'plain' as const,
   };
   return {
+    'heartbeat.ensure': { hostId: hosts[0], places },
+    'heartbeat.watch': { hostIds: hosts, places, withinMs: 5_000 },
+    'peer.probe': { addresses: [{ address: targetAddress, port: 22 }], withinMs: 1_000 },
     'host.facts': {},
     'host.inventory': {},
     'host.metrics': {},

@@ -5,7 +5,7 @@ import { allKinds } from '../../model/kinds.ts';
 import { openClient } from './postgres.ts';
 
 /** Kinds that only ever grow, and say what happened rather than what is. */
-const histories = new Set(['operation', 'event', 'auditEntry', 'setting', 'operationType', 'apiKey']);
+const histories = new Set(['operation', 'event', 'auditEntry', 'setting', 'operationType', 'apiKey', 'finding']);
 /** What a round trip there and back may change without anything being left over. */
 const volatile = new Set([
   'revision',
@@ -15,6 +15,8 @@ const volatile = new Set([
   'connection',
   'inventory',
   'health',
+  'healthReason',
+  'healthSince',
   'capacity',
   'stateReason',
   'observed',

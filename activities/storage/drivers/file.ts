@@ -1,12 +1,10 @@
 /** Pools of files: volumes are qcow2 images whose snapshots and origins lie below them as layers. The same for each way in which hosts see a directory. */
 import { from, statement, type Values } from '../../../database/statement.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
-import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { FileRoot } from '../../../host-agent/protocol.ts';
 import { type PoolType, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
-import { isDead, isUnreachable } from '../../silence.ts';
-import type { World } from '../../world.ts';
+import { ifItAnswers, isDead } from '../../silence.ts';
 import { poolAgent } from '../poolHost.ts';
 import type { Pool, StorageDriver } from './driver.ts';
 
@@ -31,13 +29,6 @@ function rootOf({ id, type, source }: Pick<Pool, 'id' | 'type' | 'source'>): Fil
   if (!server) throw refuse('INVALID_STATE', `storage pool ${id} names no server`);
   return { type, server, path };
 }
-
-/** The host itself, or null when it does not answer: what it keeps is renewed when it is connected. */
-const ifItAnswers = (world: World, hostId: string): Promise<HostInStep | null> =>
-  world.anyHost(hostId, hostId).catch((error: unknown) => {
-    if (isUnreachable(error)) return null;
-    throw error;
-  });
 
 export const fileDriver = (type: FilePoolType): StorageDriver => ({
   source: ({ id: poolId }, { of, id }) => ({ type: 'file', poolId, of, id }),

@@ -2,6 +2,7 @@
 import { inability, type PoolCan, type PoolType, poolTypeNames, poolTypes } from '../../../model/storage/poolTypes.ts';
 import { refuse } from '../../failure.ts';
 import type { World } from '../../world.ts';
+import { alignHeartbeats, endHeartbeats } from '../heartbeats.ts';
 import type { DiskAccess, Pool, StorageDriver } from './driver.ts';
 import { fileDriver } from './file.ts';
 import { rbd } from './rbd.ts';
@@ -27,10 +28,15 @@ const each = async (work: (driver: StorageDriver) => Promise<void>): Promise<voi
   for (const driver of Object.values<StorageDriver>(drivers)) await work(driver);
 };
 
-/** A host's way to every pool that its cluster reaches. */
-export const connectStorage = (world: World, host: HostOfZone) => each((driver) => driver.connectHost(world, host));
-export const disconnectStorage = (world: World, host: HostOfZone) =>
-  each((driver) => driver.disconnectHost(world, host));
+/** A host's way to every pool that its cluster reaches, and its heartbeats there. */
+export async function connectStorage(world: World, host: HostOfZone): Promise<void> {
+  await each((driver) => driver.connectHost(world, host));
+  await alignHeartbeats(world, host.id);
+}
+export async function disconnectStorage(world: World, host: HostOfZone): Promise<void> {
+  await endHeartbeats(world, host.id);
+  await each((driver) => driver.disconnectHost(world, host));
+}
 /** Of a host that is lost, from outside. */
 export const disownStorage = (world: World, host: HostOfZone) => each((driver) => driver.disownHost(world, host));
 

@@ -11,6 +11,7 @@ import * as power from './power.ts';
 import * as serial from './serial.ts';
 import * as storage from './storage.ts';
 import * as localSwitch from './switch.ts';
+import * as witness from './witness.ts';
 
 export const calls = {
   ...facts.calls,
@@ -23,6 +24,7 @@ export const calls = {
   ...power.calls,
   ...migration.calls,
   ...serial.calls,
+  ...witness.calls,
 } satisfies CallHandlers<typeof CALLS>;
 
 export const tasks = {

@@ -3,6 +3,7 @@ import type * as protocol from '../../../host-agent/protocol/facts.ts';
 import type { HostFacts, HostInventory, HostMetrics } from '../../../host-agent/protocol.ts';
 import { contentOf } from '../ceph.ts';
 import type { CallHandlers, Host, TaskHandlers } from './host.ts';
+import { heartbeatAge } from './witness.ts';
 
 const mib = 2 ** 20;
 
@@ -104,6 +105,7 @@ function metrics(host: Host): HostMetrics {
     load1: host.claimedVcpus * 0.05,
     networkReceivedBytes: sum('receivedBytes'),
     networkSentBytes: sum('sentBytes'),
+    heartbeatAgeSeconds: heartbeatAge(host),
     domains,
   };
 }

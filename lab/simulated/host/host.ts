@@ -44,6 +44,8 @@ export interface HostWorld {
   network: NetworkControl;
   /** By name; made when first spoken to. */
   hosts: Map<string, Host>;
+  /** Which host leaves heartbeats under an id. */
+  heartbeats: Map<string, Host>;
   /** Which host runs a domain. */
   running: Map<string, Host>;
   /** Which hosts run a domain with that interface; during a migration both. */
@@ -106,7 +108,14 @@ export interface Host {
   name: string;
   ip: string;
   world: HostWorld;
-  connection: 'up' | 'partitioned' | 'crashed';
+  /** Whether the control plane gets through to it; a frozen one takes every connection and says nothing. */
+  connection: 'up' | 'partitioned' | 'crashed' | 'frozen';
+  /** What else it does not get through to. */
+  cutFrom: Set<'peers' | 'storage'>;
+  /** In this process's clock. */
+  storageCutAt: number | null;
+  /** On the host's disk, as the fence is. */
+  heartbeat: Calls['heartbeat.ensure']['input'] | null;
   bootId: string;
   clock: AgentClock;
   sequence: number;
@@ -136,6 +145,9 @@ export function createHost(world: HostWorld, name: string): Host {
     ip: simulatedIp(name),
     world,
     connection: 'up',
+    cutFrom: new Set(),
+    storageCutAt: null,
+    heartbeat: null,
     bootId,
     clock: agentClock(bootId),
     sequence: 0,

@@ -100,6 +100,8 @@ export function createHostServer(
     const host = world.findHost(path[1] ?? '');
     if (!host)
       return answer(response, problemOf(refuse('BACKEND_UNAVAILABLE', `No host ${path[1]} was declared`)), 404);
+    // It is answered never, or when the connection ends.
+    if (host.connection === 'frozen') return hold(host, response);
     if (host.connection !== 'up') return cut(response);
     hold(host, response);
     clocks.set(response, host.clock);

@@ -13,6 +13,7 @@ const readers: Record<string, string> = {
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
   'acceptance/tenancy/tenancy.ts': 'domain.parentId apiKey.userId roleBinding.targetId roleBinding.targetKind',
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
+  'acceptance/platform/finding.ts': 'finding.ignore(until) finding.ignore(reason)',
   'acceptance/platform/host.ts':
     'host.clusterId host.delete(force) host.delete(confirmDead) host.failover(confirmDead)',
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
@@ -78,7 +79,15 @@ const readers: Record<string, string> = {
 };
 
 /** Said for people, and so described: nothing follows from them. */
-const forPeople = ['network.note', 'pod.rack', 'role.note', 'user.displayName', 'user.email', 'user.type'];
+const forPeople = [
+  'finding.note',
+  'network.note',
+  'pod.rack',
+  'role.note',
+  'user.displayName',
+  'user.email',
+  'user.type',
+];
 
 /** Kept in the audit entry, with all else that was asked. */
 const forTheTrail = ['operation.skipStep(reason)'];

@@ -1,0 +1,121 @@
+/** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Database, openDatabase, transaction } from '../../database/database.ts';
+import { failingAtOnce, noteHealth, noteWell, silentHost } from '../../database/detection.ts';
+import { ensureInstallation } from '../../database/installation.ts';
+import { leaseShards, makeShards } from '../../database/leases.ts';
+import { shardOf } from '../../model/shards.ts';
+import { type OwnDatabase, ownDatabase } from '../support/ownDatabase.ts';
+
+const holder = 'worker#1';
+let own: OwnDatabase;
+let database: Database;
+let zoneId: string;
+let hostIds: string[];
+
+beforeAll(async () => {
+  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
+  own = await ownDatabase();
+  database = openDatabase(own.url, 8);
+  await ensureInstallation(database);
+  await makeShards(database.pool);
+  await leaseShards(database.pool, { holder, leaseSeconds: 3600 });
+}, 60_000);
+afterAll(async () => {
+  await database.close();
+  await own.drop();
+});
+
+const query = (text: string, values: unknown[] = []): Promise<unknown> => database.pool.query(text, values);
+
+/** A zone of its own with ten hosts that are heard. */
+beforeEach(async () => {
+  const [zone, pod, cluster] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
+  await query(`INSERT INTO "zone" (id, name) VALUES ($1::uuid, $1::text)`, [zone]);
+  await query(`INSERT INTO "pod" (id, name, "zoneId") VALUES ($1::uuid, $1::text, $2)`, [pod, zone]);
+  await query(`INSERT INTO "cluster" (id, name, "podId", "zoneId") VALUES ($1::uuid, $1::text, $2, $3)`, [
+    cluster,
+    pod,
+    zone,
+  ]);
+  hostIds = Array.from({ length: 10 }, () => crypto.randomUUID());
+  for (const id of hostIds)
+    await query(
+      `INSERT INTO "host" (id, name, "clusterId", "podId", "zoneId", address, state, connection, "lastSeenAt")
+       VALUES ($1::uuid, $1::text, $2, $3, $4, $1::text, 'active', 'connected', now())`,
+      [id, cluster, pod, zone],
+    );
+  zoneId = zone;
+});
+
+const silence = (ids: string[]): Promise<unknown> =>
+  query(`UPDATE "host" SET connection = 'disconnected' WHERE id = ANY($1)`, [ids]);
+/** Past the guards of the table. */
+const change = (ids: string[], what: string): Promise<unknown> =>
+  transaction(database, async (tx) => {
+    await tx.query('SET LOCAL session_replication_role = replica');
+    await tx.query(`UPDATE "host" SET ${what} WHERE id = ANY($1)`, [ids]);
+  });
+const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
+  (await noteHealth(database.pool, { hostId, health, reason: health, shard: shardOf(hostId), holder: by })).length > 0;
+const healthOf = async (hostId: string): Promise<unknown> => (await silentHost(database.pool, { hostId }))[0]?.health;
+
+test('a host is down only after it was suspect, and only from the one who carries it', async () => {
+  const [id = ''] = hostIds;
+  expect(await note(id, 'suspect'), 'it is heard').toBe(false);
+  await silence([id]);
+  expect(await note(id, 'down'), 'it was not suspect').toBe(false);
+  expect(await note(id, 'suspect', 'worker#late')).toBe(false);
+  expect(await note(id, 'suspect')).toBe(true);
+  expect(await note(id, 'down', 'worker#late')).toBe(false);
+  expect(await note(id, 'down')).toBe(true);
+  expect(await healthOf(id)).toBe('down');
+  expect(await noteWell(database.pool, { hostId: id }), 'it is silent still').toEqual([]);
+  await query(`UPDATE "host" SET connection = 'connected' WHERE id = $1`, [id]);
+  expect(await noteWell(database.pool, { hostId: id })).toHaveLength(1);
+  expect(await note(id, 'down'), 'it is heard again').toBe(false);
+  expect(await healthOf(id)).toBe('well');
+});
+
+test('a host in maintenance is missed by nobody, and its silence counts for nothing in its zone', async () => {
+  const [id = '', other = ''] = hostIds;
+  await silence([id, other]);
+  await change([id], `state = 'maintenance'`);
+  expect(await silentHost(database.pool, { hostId: id })).toEqual([]);
+  expect(await note(id, 'suspect')).toBe(false);
+  expect((await silentHost(database.pool, { hostId: other }))[0]).toMatchObject({ hosts: 9, heard: 8 });
+});
+
+test('while most of its zone is silent a host is neither suspect nor down', async () => {
+  const [id = ''] = hostIds;
+  await silence(hostIds.slice(0, 6));
+  expect(await note(id, 'suspect')).toBe(false);
+  expect(await note(id, 'unreachable')).toBe(true);
+  await query(`UPDATE "host" SET connection = 'connected', "lastSeenAt" = now() WHERE id = $1`, [hostIds[5]]);
+  expect(await note(id, 'suspect')).toBe(true);
+  // Their records say that they are connected, and nobody has said it again for long: whoever carried them is gone.
+  await query(`UPDATE "host" SET "lastSeenAt" = now() - interval '1 minute' WHERE "zoneId" = $1`, [zoneId]);
+  expect(await note(id, 'down')).toBe(false);
+});
+
+test('what fails at once is counted, with what was shut out just now, and not with what was long ago', async () => {
+  const counted = async (): Promise<unknown> => (await failingAtOnce(database.pool, { zoneId }))[0];
+  const fail = (ids: string[], more: string): Promise<unknown> => change(ids, `health = 'down', ${more}`);
+  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  await fail(hostIds.slice(0, 1), `"healthSince" = now() - interval '1 day'`);
+  expect(await counted(), 'one that was never shut out').toEqual({ failing: 1, allowed: 2 });
+  await fail(hostIds.slice(0, 1), `state = 'fenced', "healthSince" = now() - interval '1 day'`);
+  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  await fail(hostIds.slice(1, 3), `state = 'fenced', "healthSince" = now()`);
+  expect(await counted()).toEqual({ failing: 2, allowed: 2 });
+});
+
+test('up to three others of its cluster are asked about a host, and only such as are heard', async () => {
+  const [id = '', ...others] = hostIds;
+  await silence([id, ...others.slice(0, 3)]);
+  await query(`UPDATE "host" SET "lastSeenAt" = now() - interval '1 minute' WHERE id = $1`, [others[3]]);
+  const [silent] = await silentHost(database.pool, { hostId: id });
+  expect(silent).toMatchObject({ hosts: 10, heard: 5, failsOver: true });
+  expect(silent?.peers).toHaveLength(3);
+  for (const peer of silent?.peers ?? []) expect(others.slice(4)).toContain(peer);
+});
