@@ -50,6 +50,9 @@ export function statementName(text: string): string {
  */
 const byIndexSettings = { enable_seqscan: 'off', plan_cache_mode: 'force_generic_plan' };
 
+/** Disks read anywhere as fast as in a row. PostgreSQL takes them for four times slower, and would rather read all rows than those of one project. */
+export const plannerSettings = { random_page_cost: '1.1' };
+
 export interface DatabaseOptions {
   /** Applies to every statement of the connections, as it does in transactions anyway. Only reads with filters of users do without. */
   byIndex?: boolean;
@@ -88,6 +91,7 @@ export function openDatabase(
       timezone: 'UTC',
       statement_timeout: statementMs,
       idle_in_transaction_session_timeout: abandonedMs,
+      ...plannerSettings,
       ...(byIndex ? byIndexSettings : {}),
     })
       .map(([name, value]) => `-c ${name}=${value}`)

@@ -1,5 +1,6 @@
 /** A database with the model's tables, and nothing that guards them, for tests that need to see what statements really do. */
 import pg from 'pg';
+import { plannerSettings } from '../../database/database.ts';
 import { type Column, columnsOf, orderableOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { allKinds } from '../../model/kinds.ts';
@@ -14,6 +15,8 @@ export async function startTestDatabase(): Promise<TestDatabase> {
   const { url, drop } = await ownDatabase({ empty: true });
   const client = new pg.Client({ connectionString: url });
   await client.connect();
+  // Plans are looked at here, so they have to be those of the product.
+  for (const [name, value] of Object.entries(plannerSettings)) await client.query(`SET ${name} = ${value}`);
   for (const kind of allKinds) await client.query(tableOf(kind));
   return {
     client,
