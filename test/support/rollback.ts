@@ -47,6 +47,8 @@ export interface Subject {
   of?: string[];
   /** Steps that another variant has. */
   absent?: string[];
+  /** What is wrong on purpose, until it is cleaned. */
+  onPurpose?: RegExp;
   /** Preparing a create makes things that stay, such as the network of a subnet. */
   keeps?: boolean;
 }
