@@ -197,9 +197,9 @@ test('disks are as recorded, strays, missing, in another pool, or in the trash',
 });
 
 const states = async (): Promise<string[]> =>
-  (
-    await database.pool.query<{ told: string }>(`SELECT "resourceId" || ' ' || state AS told FROM "finding"`)
-  ).rows.map(({ told }) => told);
+  (await database.pool.query<{ told: string }>(`SELECT "resourceId" || ' ' || state AS told FROM "finding"`)).rows.map(
+    ({ told }) => told,
+  );
 const look = async (): Promise<Look> => {
   const { rows } = await database.pool.query<{ at: Date }>('SELECT clock_timestamp() AS at');
   return { system: 'libvirt', location: elsewhere, what: ['guestElsewhere'], since: rows[0]?.at ?? new Date() };
@@ -210,7 +210,12 @@ test('a look closes what it did not meet in its place, and says nothing of what 
   const [first, second, third] = [id(), id(), id()];
   const other = sighting(id(), { location: hostId });
   for (const _ of [1, 2]) {
-    await seeAll(database.pool, await look(), [first, second, third].map((of) => sighting(of)), []);
+    await seeAll(
+      database.pool,
+      await look(),
+      [first, second, third].map((of) => sighting(of)),
+      [],
+    );
     await see(database.pool, other, { needed: 2 });
   }
   await seeAll(database.pool, await look(), [sighting(first)], [second]);

@@ -9,6 +9,8 @@ import { joinCloud } from '../support/cloud.ts';
 import { failing, failingHost } from '../support/failing.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
 import { withTemporal } from '../support/maintenance.ts';
+import { openClient } from '../support/postgres.ts';
+
 import {
   casesOf,
   declaredSteps,
@@ -18,7 +20,6 @@ import {
   takenSteps,
   type Verdict,
 } from '../support/rollback.ts';
-import { openClient } from '../support/postgres.ts';
 import { byHand } from '../support/simulated.ts';
 
 const address = inject('cloud');
@@ -243,7 +244,6 @@ const plan = (name: string): Record<string, unknown> => ({
   targets: { filter: 'name = "nobody"' },
   retention: { keepLast: 1 },
 });
-const simulator = address.simulatorUrl;
 /** By the pool in which they lie. */
 const strays = new Map<string, string>();
 async function placeIn(poolId: string, volumeId: string): Promise<Record<string, unknown>> {
@@ -255,7 +255,7 @@ async function strayIn(poolId: string): Promise<string> {
   const id = crypto.randomUUID();
   strays.set(poolId, id);
   const tags = { id, kind: 'volume', operation: crypto.randomUUID(), revision: 1 };
-  await byHand(simulator, 'host-0', 'rbd.ensureImage', { ...(await placeIn(poolId, id)), sizeGib: 1, tags });
+  await byHand(address.simulatorUrl, 'host-0', 'rbd.ensureImage', { ...(await placeIn(poolId, id)), sizeGib: 1, tags });
   return id;
 }
 /** An open finding about a security group. */
@@ -469,7 +469,7 @@ const subjects: Subject[] = [
     onPurpose: /volume-.* has no record$/,
     async clean(id) {
       const place = await placeIn(id, strays.get(id) ?? '');
-      await byHand(simulator, 'host-0', 'rbd.ensureExpunged', place);
+      await byHand(address.simulatorUrl, 'host-0', 'rbd.ensureExpunged', place);
       await admin.done('DELETE', `/v1/storage-pools/${id}`);
     },
   },
