@@ -43,8 +43,8 @@ async function onHost(...argv: string[]): Promise<string> {
   return stdout;
 }
 const virsh = (...argv: string[]): Promise<string> => onHost('virsh', '-c', 'qemu:///system', ...argv);
-const nbctl = async (...argv: string[]): Promise<string> =>
-  (await must(['ovn-nbctl', `--db=unix:${northboundSocket(labPaths(home))}`, '--timeout=15', ...argv])).stdout;
+const nbctl = (...argv: string[]): Promise<string> =>
+  must(['ovn-nbctl', `--db=unix:${northboundSocket(labPaths(home))}`, '--timeout=15', ...argv]);
 
 const stateOf = async (resourceId: string, as: string): Promise<[string, string]> => {
   const { items } = await admin.call<{ items: (Resource & { class: string; what: string })[] }>(
@@ -115,7 +115,7 @@ test('a port that was removed, and a rule that was changed, with ovn-nbctl are w
   await nbctl('lsp-del', String(port?.id));
   await foundAndRepaired(String(port?.id), 'missing portRows', { scope: 'network' });
   expect(await nbctl('lsp-list', switchName(String(port?.networkId)))).toContain(String(port?.id));
-  const [groupId] = port?.securityGroupIds as string[];
+  const [groupId] = (port?.securityGroupIds ?? []) as string[];
   const rules = await nbctl('acl-list', securityGroupName(String(groupId)));
   await nbctl('acl-del', securityGroupName(String(groupId)));
   await foundAndRepaired(String(groupId), 'drifted groupRows', { scope: 'network' });
