@@ -7,7 +7,6 @@ import { shardOf } from '../../model/shards.ts';
 import { scanHost } from '../compute/audit.ts';
 import { refuse } from '../failure.ts';
 import { scanNetwork } from '../network/audit.ts';
-import { isUnreachable } from '../silence.ts';
 import { step } from '../step.ts';
 import { scanPool } from '../storage/audit.ts';
 import type { World } from '../world.ts';
@@ -28,12 +27,12 @@ export interface Looked {
   /** Where the next page begins; null when this was the last. */
   next: string | null;
   differences: number;
-  /** Hosts that did not answer. Of them nothing is said. */
+  /** Hosts that could not be asked. Of them nothing is said. */
   unanswered: number;
 }
 
 export const audits = (world: World) => {
-  const { database } = world;
+  const { database, log } = world;
   const client = database.pool;
 
   return {
@@ -65,7 +64,8 @@ export const audits = (world: World) => {
               try {
                 differences += await scanHost(world, id);
               } catch (error) {
-                if (!isUnreachable(error)) throw error;
+                // One that is ill keeps nobody from looking at the others.
+                log.warn({ hostId: id, error: String(error) }, 'could not compare a host with the records');
                 unanswered += 1;
               }
           }),

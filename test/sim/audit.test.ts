@@ -8,7 +8,7 @@ import { instanceBody, make } from '../../lab/provision.ts';
 import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
-import { maintainUntil, withTemporal } from '../support/maintenance.ts';
+import { maintainUntil, triggered, withTemporal } from '../support/maintenance.ts';
 import { follower, inStep, refusal } from '../support/operations.ts';
 import { setSetting } from '../support/settings.ts';
 import { befall, realityOf, simulatorInventory } from '../support/simulated.ts';
@@ -288,6 +288,35 @@ test('a disk without a volume goes to the trash when a person asks, and never by
     false,
   ]);
   await at(home, 'byHand', { call: 'rbd.ensureExpunged', input: place });
+});
+
+test('the platform looks by itself, and touches no guest and no disk without being asked', async () => {
+  const model = await guest('by-itself');
+  const [stray, disk] = [crypto.randomUUID(), crypto.randomUUID()];
+  await at(home, 'plantGuest', { domainId: stray, like: model });
+  const { poolId } = await admin.call<Resource & { poolId: string }>(
+    'GET',
+    `/v1/volumes/${(await admin.call('GET', `/v1/instances/${model}`)).rootVolumeId}`,
+  );
+  const { pool } = await admin.call<Resource & { pool: string }>('GET', `/v1/storage-pools/${poolId}`);
+  const place = { storageClusterId: cloud.storageCluster.id, pool, image: `volume-${disk}` };
+  const tags = { id: disk, kind: 'volume', operation: crypto.randomUUID(), revision: 1 };
+  await at(home, 'byHand', { call: 'rbd.ensureImage', input: { ...place, sizeGib: 1, tags } });
+  for (const [name, id, as] of [
+    ['scanHosts', stray, 'orphan guestStray open'],
+    ['scanPools', disk, 'orphan volumeStray open'],
+  ] as const) {
+    await maintainUntil(address.temporalAddress, name, async () => (await seen(id)).includes(as));
+    await withTemporal(address.temporalAddress, (temporal) => triggered(temporal, maintenanceId(name)));
+    expect(await seen(id)).toEqual([as]);
+  }
+  for (const [id, as] of [
+    [stray, 'orphan guestStray'],
+    [disk, 'orphan volumeStray'],
+  ] as const)
+    expect((await admin.settled((await repair((await theOne(id, as)).id)).id)).state).toBe('succeeded');
+  await at(home, 'byHand', { call: 'rbd.ensureExpunged', input: place });
+  await removeInstance(model);
 });
 
 test('a volume whose disk is gone is told, and left to a person', async () => {

@@ -5,6 +5,8 @@ import { audits } from '../steps.ts';
 export const scanPools = (): Promise<void> =>
   maintain(async () => {
     const { pools } = await ask(audits.pools, { id: null });
-    for (const pool of pools) await ask(audits.pool, pool).catch(() => {});
+    const failures: unknown[] = [];
+    for (const pool of pools) await ask(audits.pool, pool).catch((error: unknown) => failures.push(error));
     await repairFound(['rbd', 'host']);
+    if (failures.length > 0) throw failures[0];
   });
