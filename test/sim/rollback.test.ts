@@ -7,9 +7,9 @@ import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { failing, failingHost } from '../support/failing.ts';
+import { openFinding } from '../support/findings.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
 import { withTemporal } from '../support/maintenance.ts';
-import { openClient } from '../support/postgres.ts';
 
 import {
   casesOf,
@@ -258,20 +258,6 @@ async function strayIn(poolId: string): Promise<string> {
   await byHand(address.simulatorUrl, 'host-0', 'rbd.ensureImage', { ...(await placeIn(poolId, id)), sizeGib: 1, tags });
   return id;
 }
-/** An open finding about a security group. */
-async function findingOf(repair: { action: string; targetId: string; input: object }): Promise<string> {
-  const client = await openClient(address.databaseUrl);
-  try {
-    const { rows } = await client.query<{ id: string }>(
-      `INSERT INTO "finding" (id, class, what, "resourceKind", "resourceId", repair, state, "updatedAt")
-       VALUES (gen_random_uuid(), 'drifted', 'groupRows', 'securityGroup', $1, $2, 'open', now()) RETURNING id`,
-      [repair.targetId, JSON.stringify(repair)],
-    );
-    return rows[0]?.id ?? '';
-  } finally {
-    await client.end();
-  }
-}
 const { ceph, s3 } = address;
 const announce = (name: string): Promise<{ id: string }> =>
   tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
@@ -445,7 +431,7 @@ const subjects: Subject[] = [
     operator: true,
     prepare: async (name) => {
       const { id: targetId } = await make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules });
-      const id = await findingOf({ action: 'securityGroup.repair', targetId, input: {} });
+      const id = await openFinding(address.databaseUrl, { action: 'securityGroup.repair', targetId, input: {} });
       return { targetId: id, method: 'POST', path: `/v1/findings/${id}/actions/repair`, body: {} };
     },
     clean: gone,
