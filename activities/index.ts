@@ -8,13 +8,16 @@ import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
+import { audits } from './platform/audit.ts';
 import { cascades } from './platform/cascade.ts';
 import { failover } from './platform/failover.ts';
+import { findings } from './platform/finding.ts';
 import { hosts } from './platform/host.ts';
 import { hostMaintenance } from './platform/hostMaintenance.ts';
 import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
 import { schedules } from './platform/schedule.ts';
+import { strays } from './platform/strays.ts';
 import type { StepContext, StepPair } from './step.ts';
 import { backupStores } from './storage/backupStore.ts';
 import { images } from './storage/image.ts';
@@ -28,6 +31,8 @@ export const areas = {
   operations,
   cascades,
   maintenances,
+  audits,
+  findings,
   schedules,
   placement,
   instances,
@@ -44,7 +49,7 @@ export const areas = {
   subnets,
   securityGroups,
   networkInterfaces,
-  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world), ...failover(world) }),
+  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world), ...failover(world), ...strays(world) }),
 };
 
 export type Activity = (input: unknown, context: StepContext) => Promise<unknown>;

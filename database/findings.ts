@@ -2,6 +2,7 @@
 import { kindOf } from '../model/kinds.ts';
 import { insertAll, type Queryable } from './database.ts';
 import { eventRow, toldColumns } from './events.ts';
+import { settingOf } from './settings.ts';
 import { from, statement, written } from './statement.ts';
 
 const kind = kindOf('finding');
@@ -17,7 +18,8 @@ export interface Sighting {
   location?: string | null;
   expected: string;
   actual: string;
-  repair?: { action: string; input: unknown } | null;
+  /** On the resource itself, unless it says on which. */
+  repair?: { action: string; targetId?: string | null; input: Record<string, unknown> } | null;
 }
 
 /** Of which findings it is known that nothing is to be seen of them now. */
@@ -28,16 +30,34 @@ export interface Scope {
   what?: string[];
 }
 
+/** A look at all that there is of a system in one place. */
+export interface Look {
+  system: string;
+  /** Null: everywhere. */
+  location: string | null;
+  /** What it can tell of. */
+  what: string[];
+  /** As the database's clock has it. */
+  since: Date;
+}
+
 const isOver = `f.state IN ('gone', 'repaired')`;
 /** How often it has been seen since it was over last. */
 const seenBefore = `CASE WHEN ${isOver} THEN 0 ELSE f.sightings END`;
 const isOpening = `(${isOver} OR f.state = 'sighted' OR (f.state = 'ignored' AND f."ignoredUntil" <= now()))
-  AND ${seenBefore} + 1 >= $needed::int`;
+  AND ${seenBefore} + 1 >= $needed::int
+  AND ($graceSeconds::int = 0 OR (NOT ${isOver} AND f."firstSeenAt" <= now() - make_interval(secs => $graceSeconds::int)))`;
 
 /** Makes the finding, or sees it again. Answers what clients are told of it, and whether it is open since now. */
 const upsert = written<
   { isNew: boolean },
-  Omit<Sighting, 'repair'> & { id: string; repair: string | null; needed: number; location: string | null }
+  Omit<Sighting, 'repair'> & {
+    id: string;
+    repair: string | null;
+    needed: number;
+    graceSeconds: number;
+    location: string | null;
+  }
 >(
   `INSERT INTO "finding" AS f (id, class, severity, what, "resourceKind", "resourceId", system, location, expected, actual, repair,
      sightings, "firstSeenAt", "lastSeenAt", "openedAt", state, "updatedAt")
@@ -54,15 +74,27 @@ const upsert = written<
 );
 
 /** Those that are over now. Names beside those of the table are its own, so that nothing is ambiguous. */
-const close = written<{ wasSaid: boolean }, { resourceKind: string; resourceIds: string[]; what: string[] | null }>(
-  `WITH over AS (
-     SELECT f.id AS "overId", f.state <> 'sighted' AS "wasSaid" FROM "finding" f
-     WHERE f."resourceKind" = $resourceKind AND f."resourceId" = ANY($resourceIds::uuid[])
-       AND ($what::text[] IS NULL OR f.what = ANY($what::text[]))
-       AND f.state IN ('sighted', 'open', 'ignored') AND f."deletedAt" IS NULL FOR UPDATE)
-   UPDATE "finding" f SET state = 'gone', "ignoredUntil" = NULL, "ignoreReason" = NULL, "updatedAt" = now(), revision = revision + 1
-   FROM over WHERE f.id = over."overId" RETURNING over."wasSaid", ${toldColumns(kind)}`,
+const closeWhere = <Input>(condition: string) =>
+  written<{ wasSaid: boolean }, Input>(
+    `WITH over AS (
+       SELECT f.id AS "overId", f.state <> 'sighted' AS "wasSaid" FROM "finding" f
+       WHERE ${condition} AND f.state IN ('sighted', 'open', 'ignored') AND f."deletedAt" IS NULL FOR UPDATE)
+     UPDATE "finding" f SET state = 'gone', "ignoredUntil" = NULL, "ignoreReason" = NULL, "updatedAt" = now(), revision = revision + 1
+     FROM over WHERE f.id = over."overId" RETURNING over."wasSaid", ${toldColumns(kind)}`,
+  );
+
+const close = closeWhere<{ resourceKind: string; resourceIds: string[]; what: string[] | null }>(
+  `f."resourceKind" = $resourceKind AND f."resourceId" = ANY($resourceIds::uuid[])
+   AND ($what::text[] IS NULL OR f.what = ANY($what::text[]))`,
 );
+
+/** What a look at a whole place has not met since it began. Of what somebody was at work on it says nothing. */
+const closeUnmet = closeWhere<Look & { busy: string[] }>(
+  `f.system = $system AND f.what = ANY($what::text[]) AND ($location::text IS NULL OR f.location = $location)
+   AND f."lastSeenAt" < $since::timestamptz AND f."resourceId" <> ALL($busy::uuid[])`,
+);
+
+const closeThere = closeWhere<{ locations: string[] }>(`f.location = ANY($locations::text[])`);
 
 const tell = (tx: Queryable, happened: 'opened' | 'gone', found: Record<string, unknown>): Promise<void> =>
   insertAll(tx, {
@@ -80,9 +112,10 @@ const tell = (tx: Queryable, happened: 'opened' | 'gone', found: Record<string, 
 
 /**
  * Makes a finding, or sees it again; one that was over opens anew. With `needed` it is told to nobody until it was seen so often: what is just being
- * made or removed looks like a difference to whoever looks in between. It may be called in a transaction of the caller's.
+ * made or removed looks like a difference to whoever looks in between. With `graceSeconds` it must have been seen for so long, too: who looks
+ * twice at the same moment has seen it once. It may be called in a transaction of the caller's.
  */
-export async function see(tx: Queryable, sighting: Sighting, { needed = 1 } = {}): Promise<void> {
+export async function see(tx: Queryable, sighting: Sighting, { needed = 1, graceSeconds = 0 } = {}): Promise<void> {
   const { location = null, repair = null, ...rest } = sighting;
   const [row] = await upsert(tx, {
     ...rest,
@@ -90,6 +123,7 @@ export async function see(tx: Queryable, sighting: Sighting, { needed = 1 } = {}
     location,
     repair: repair && JSON.stringify(repair),
     needed,
+    graceSeconds,
   });
   if (!row) return;
   const { isNew, ...found } = row;
@@ -99,9 +133,38 @@ export async function see(tx: Queryable, sighting: Sighting, { needed = 1 } = {}
 /** Nothing of these is to be seen any more. What nobody has found changes nothing, so it may be said at any time. */
 export async function seenNoMore(tx: Queryable, { resourceKind, resourceIds, what }: Scope): Promise<void> {
   if (resourceIds.length === 0) return;
-  for (const { wasSaid, ...found } of await close(tx, { resourceKind, resourceIds, what: what ?? null }))
-    if (wasSaid) await tell(tx, 'gone', found);
+  await tellGone(tx, await close(tx, { resourceKind, resourceIds, what: what ?? null }));
 }
+
+async function tellGone(tx: Queryable, over: ({ wasSaid: boolean } & Record<string, unknown>)[]): Promise<void> {
+  for (const { wasSaid, ...found } of over) if (wasSaid) await tell(tx, 'gone', found);
+}
+
+/**
+ * What a look at a whole place has found: `sightings` is all of it, and whatever else was found there before is over. `busy` are the ids of
+ * resources that somebody is at work on, of which nothing can be said.
+ */
+export async function seeAll(tx: Queryable, look: Look, sightings: readonly Sighting[], busy: string[]): Promise<void> {
+  const [grace] = await settingOf(tx, { name: 'audit.graceSeconds' });
+  const graceSeconds = Number(grace?.value ?? 0);
+  for (const sighting of sightings) await see(tx, sighting, { needed: 2, graceSeconds });
+  await tellGone(tx, await closeUnmet(tx, { ...look, busy }));
+}
+
+/** There is nothing to be looked at any more in these places. */
+export async function closeAt(tx: Queryable, locations: string[]): Promise<void> {
+  if (locations.length > 0) await tellGone(tx, await closeThere(tx, { locations }));
+}
+
+/** What would mend it. */
+export const repairOf = written<
+  { action: string | null; targetId: string | null; input: Record<string, unknown> },
+  { id: string }
+>(
+  `SELECT f.repair->>'action' AS action, coalesce(f.repair->'input', '{}') AS input,
+     CASE WHEN f.repair ? 'targetId' THEN (f.repair->>'targetId')::uuid ELSE f."resourceId" END AS "targetId"
+   FROM "finding" f WHERE f.id = $id`,
+);
 
 /** How many are open, for the metric. */
 export const openFindings = statement(() =>

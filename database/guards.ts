@@ -50,7 +50,7 @@ const rowOf = (alias: string, columns: string[]): string =>
 
 function definitionOf(guard: string, kind: Kind): string {
   const known = definitions[guard];
-  if (known) return known(kind.name);
+  if (known) return known(kind);
   if (guard === grantsGo(kind))
     return `CREATE TRIGGER "${guard}" AFTER UPDATE ON "${kind.name}" FOR EACH ROW
       WHEN (OLD."deletedAt" IS NULL AND NEW."deletedAt" IS NOT NULL) EXECUTE FUNCTION belay_grants_go()`;
@@ -60,14 +60,16 @@ function definitionOf(guard: string, kind: Kind): string {
     EXECUTE FUNCTION belay_refuse_stranger()`;
 }
 
-const definitions: Record<string, (table: string) => string> = {
-  belay_register: (table) => `CREATE TRIGGER belay_register AFTER INSERT ON "${table}"
+const definitions: Record<string, (kind: Kind) => string> = {
+  belay_register: ({ name }) => `CREATE TRIGGER belay_register AFTER INSERT ON "${name}"
     REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION belay_register()`,
   // An operation that enters sets its id where there was none, one that leaves takes its own away; nobody but one below it pushes another out.
-  belay_state: (
-    table,
-  ) => `CREATE TRIGGER belay_state BEFORE UPDATE OF state, "currentOperationId" ON "${table}" FOR EACH ROW
-    WHEN ((OLD.state <> NEW.state AND OLD."currentOperationId" IS NULL AND NEW."currentOperationId" IS NULL)
+  // What nobody can change tells in its state what was seen of something else: as long as no operation holds it, that may be seen at any time.
+  belay_state: ({
+    name,
+    readOnly,
+  }) => `CREATE TRIGGER belay_state BEFORE UPDATE OF state, "currentOperationId" ON "${name}" FOR EACH ROW
+    WHEN ((${readOnly ? 'false' : 'OLD.state <> NEW.state'} AND OLD."currentOperationId" IS NULL AND NEW."currentOperationId" IS NULL)
        OR OLD."currentOperationId" <> NEW."currentOperationId")
     EXECUTE FUNCTION belay_refuse_state()`,
 };

@@ -41,8 +41,11 @@ export interface Served {
   domain: string | null;
 }
 
+/** Of a subnet `s` in its network `n` and its zone `z`. */
+export const servedColumns = `s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
+          coalesce(n."dnsDomain", z."domainName") AS domain`;
+
 export const servedIn = written<Served, { subnetId: string }>(
-  `SELECT s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
-          coalesce(n."dnsDomain", z."domainName") AS domain
+  `SELECT ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s.id = $subnetId`,
 );

@@ -21,3 +21,6 @@ export function idOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
+
+/** Comes before all others: where pages in the order of ids begin. */
+export const firstId = '00000000-0000-0000-0000-000000000000';

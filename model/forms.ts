@@ -69,6 +69,9 @@ export const instantAt = (moment: Date = new Date()): string => moment.toISOStri
 /** The same form, as PostgreSQL's to_char writes an instant that is in UTC. */
 export const instantFormat = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 
+/** Whether it is one, as those that are in records are written. */
+export const isUuid = (text: string): boolean => uuid.test(text);
+
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** By the name of their `format` in JSON Schema. */

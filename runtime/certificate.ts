@@ -46,11 +46,11 @@ function validity(days: number): { notBefore: Date; notAfter: Date } {
   return { notBefore: new Date(now - leewayMs), notAfter: new Date(now + days * dayMs) };
 }
 
-/** Whether it is time for the next one: a third of its life is left, or less. */
-export function endsSoon(certificate: string, nowMs = Date.now()): boolean {
+/** Whether it is time for the next one: a third of its life is left, or less, unless another part is said. */
+export function endsSoon(certificate: string, nowMs = Date.now(), part = 1 / 3): boolean {
   const { validFrom, validTo } = new X509Certificate(certificate);
   const endMs = Date.parse(validTo);
-  return endMs - nowMs <= (endMs - Date.parse(validFrom)) / 3;
+  return endMs - nowMs <= (endMs - Date.parse(validFrom)) * part;
 }
 
 /** Whether it stands for all of these names: host names and IP addresses. */

@@ -20,6 +20,8 @@ import { histories, record } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
 import { triggered } from '../test/support/maintenance.ts';
 import { setRules } from '../test/support/rollback.ts';
+import { setSetting } from '../test/support/settings.ts';
+import { byHand } from '../test/support/simulated.ts';
 
 /** Names of files by the operation whose history they hold. */
 type Recorded = Map<string, string>;
@@ -166,10 +168,36 @@ async function everyAction(
   });
   await admin.done('POST', `/v1/storage-pools/${pool.id}/actions/cleanCache`, {});
   await remove(admin, 'storage-pools', pool.id);
+  await allRepairs(admin, cloud, address);
   const store = await make(admin, 'backup-stores', { name: 'recorded', zoneId, ...address.s3, readOnly: true });
   await remove(admin, 'backup-stores', store.id);
   const cluster = await make(admin, 'storage-clusters', { name: 'recorded', zoneId, ...address.ceph });
   await remove(admin, 'storage-clusters', cluster.id);
+}
+
+/** The auditor, and what mends what it finds. */
+async function allRepairs(admin: Api, cloud: Cloud, { simulatorUrl }: CloudAddress): Promise<void> {
+  const stray = crypto.randomUUID();
+  const { items } = await admin.call<{ items: { id: string; pool: string; type: string }[] }>(
+    'GET',
+    '/v1/storage-pools',
+  );
+  const pool = items.find(({ type }) => type === 'rbd');
+  const place = { storageClusterId: cloud.storageCluster.id, pool: pool?.pool, image: `volume-${stray}` };
+  const tags = { id: stray, kind: 'volume', operation: crypto.randomUUID(), revision: 1 };
+  await byHand(simulatorUrl, 'host-0', 'rbd.ensureImage', { ...place, sizeGib: 1, tags });
+  const putBack = await setSetting(admin, 'audit.graceSeconds', 0);
+  for (const _ of [1, 2]) await admin.done('POST', '/v1/findings/actions/scan', {});
+  await putBack();
+  const { items: found } = await admin.call<{ items: { id: string }[] }>(
+    'GET',
+    `/v1/findings?filter=${encodeURIComponent(`resourceId = "${stray}"`)}`,
+  );
+  await admin.done('POST', `/v1/findings/${found[0]?.id}/actions/repair`, {});
+  await byHand(simulatorUrl, 'host-0', 'rbd.ensureExpunged', place);
+  await admin.done('POST', `/v1/hosts/${cloud.hosts[0]?.id}/actions/removeStray`, { instanceId: stray });
+  await admin.done('POST', '/v1/networks/actions/removeStray', { kind: 'network', id: stray });
+  await admin.done('POST', `/v1/security-groups/${cloud.securityGroup.id}/actions/repair`, {});
 }
 
 /** The other ways a workflow can end: undone, cancelled, and stuck before it was undone. */

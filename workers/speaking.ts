@@ -13,6 +13,7 @@ import { noteAround, overtake, refuseLate } from '../activities/holder.ts';
 import type { StepContext } from '../activities/step.ts';
 import type { Queryable } from '../database/database.ts';
 import type { HostConnection, HostInStep } from '../host-agent/connection.ts';
+import { isQuestion } from '../host-agent/protocol.ts';
 import { MESSAGE_SECONDS, type Stamp } from '../host-agent/stamp.ts';
 
 /** Whom the try of a step that runs right now speaks for; to hosts only by a stamp. */
@@ -60,6 +61,18 @@ export function asSpeaker(database: Queryable, speaker: Speaker, connection: Hos
   const host = connection.as(stamp, async () => void (await refuseLate(database, context)));
   spoken.set(connection, host);
   return host;
+}
+
+/** A host as a run of maintenance talks to it, which is no step of an operation: it has no stamp, so it may ask, and change nothing. */
+export function asAsker(connection: HostConnection): HostInStep {
+  const refused = (name: string): never => {
+    throw new Error(`${name} changes something, which only a step of an operation may`);
+  };
+  return {
+    call: async (name, input, options) =>
+      isQuestion(name) ? connection.call(name, input as never, options) : refused(name),
+    runTask: async (name) => refused(name),
+  };
 }
 
 /**

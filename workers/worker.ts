@@ -24,7 +24,7 @@ import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { ensureSchedule, ensureScheduleAbsent, standingOf } from '../temporal/schedules.ts';
 import { beforeMessage, underFaults } from './faults.ts';
-import { asSpeaker, begin, speaking, untilNothingIsUnderWay } from './speaking.ts';
+import { asAsker, asSpeaker, begin, speaking, untilNothingIsUnderWay } from './speaking.ts';
 import { type StepEvents, stepEvents } from './step-events.ts';
 import { connectWorkers } from './temporalConnection.ts';
 
@@ -87,6 +87,7 @@ async function hostInStep(
   const speaker = speaking.getStore();
   if (!speaker) throw new Error('only a step may speak to hosts');
   const connection = await hosts.connect(hostId);
+  if (speaker.context.index < 0) return asAsker(connection);
   if (atHand !== undefined) await untilNothingIsUnderWay(database.pool, speaker, hostId !== atHand);
   const host = asSpeaker(database.pool, speaker, connection);
   if (!config.faultInjection) return host;

@@ -11,9 +11,10 @@ import {
 } from '@temporalio/workflow';
 import type { StepPlace } from '../activities/step.ts';
 import type { StartOperation } from '../model/platform/operation.ts';
+import { hostQueue } from '../model/shards.ts';
 import { runOptions, workflowName } from '../temporal/run.ts';
 import type { StepRef } from './saga.ts';
-import { maintenances } from './steps.ts';
+import { audits, maintenances } from './steps.ts';
 
 type Activities = Record<string, (input: unknown, place: StepPlace) => Promise<unknown>>;
 
@@ -21,11 +22,11 @@ type Activities = Record<string, (input: unknown, place: StepPlace) => Promise<u
 const retry = { initialInterval: '500 ms', backoffCoefficient: 2, maximumInterval: '10 s', maximumAttempts: 3 };
 
 /** Asks for a piece of the work. */
-export async function ask<I, O>({ name, deadlineSeconds }: StepRef<I, O>, input: I): Promise<O> {
+export async function ask<I, O>({ name, deadlineSeconds, where }: StepRef<I, O>, input: I): Promise<O> {
   const activity = proxyActivities<Activities>({
     startToCloseTimeout: `${deadlineSeconds} s`,
     heartbeatTimeout: '10 s',
-    taskQueue: 'control',
+    taskQueue: where === 'host' ? hostQueue((input as { hostId: string }).hostId) : 'control',
     retry,
   })[name];
   if (!activity) throw new Error(`no step named ${name}`);
@@ -45,6 +46,12 @@ export async function follow(start: StartOperation): Promise<void> {
     // The dispatcher was faster.
     if (!(error instanceof Error && error.name === 'WorkflowExecutionAlreadyStartedError')) throw error;
   }
+}
+
+/** Begins the repair of what these systems differ in and is repaired without asking, and waits for it. */
+export async function repairFound(systems: string[]): Promise<void> {
+  const { begun } = await ask(audits.begin, { systems });
+  await Promise.all(begun.map(follow));
 }
 
 /** So many operations in one run: its history stays short, and the next run goes on. */

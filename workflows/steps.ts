@@ -8,12 +8,15 @@ import type { networkInterfaces as NetworkInterfaces } from '../activities/netwo
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
+import type { audits as Audits } from '../activities/platform/audit.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
 import type { failover as Failover } from '../activities/platform/failover.ts';
+import type { findings as Findings } from '../activities/platform/finding.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
 import type { hostMaintenance as HostMaintenance } from '../activities/platform/hostMaintenance.ts';
 import type { maintenances as Maintenances } from '../activities/platform/maintenance.ts';
 import type { schedules as Schedules } from '../activities/platform/schedule.ts';
+import type { strays as Strays } from '../activities/platform/strays.ts';
 import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
 import type { images as Images } from '../activities/storage/image.ts';
 import type { snapshots as Snapshots } from '../activities/storage/snapshot.ts';
@@ -29,6 +32,14 @@ export const cascades = stepsOf<Area<typeof Cascades>, 'cascades'>('cascades', '
 export const maintenances = stepsOf<Area<typeof Maintenances>, 'maintenances'>('maintenances', 'control', {
   archive: { deadlineSeconds: 600 },
 });
+/** None is undone, and each may be done twice. Asked for by operations and by runs of maintenance. */
+export const audits = stepsOf<Area<typeof Audits>, 'audits'>('audits', 'control', {
+  hosts: { where: 'host', deadlineSeconds: 600 },
+  pool: { where: 'host', deadlineSeconds: 600 },
+  network: { deadlineSeconds: 120 },
+});
+/** What it answers is what an operation begins with, so it goes through the history. */
+export const findings = stepsOf<Area<typeof Findings>, 'findings'>('findings', 'control');
 export const schedules = stepsOf<Area<typeof Schedules>, 'schedules'>('schedules', 'control', {
   plan: { where: 'record' },
   write: { where: 'record' },
@@ -73,13 +84,16 @@ export const storageClusters = stepsOf<Area<typeof StorageClusters>, 'storageClu
 });
 export const storagePools = stepsOf<Area<typeof StoragePools>, 'storagePools'>('storagePools', 'host', {
   locate: { where: 'record' },
+  findStray: { where: 'record' },
   remove: { deadlineSeconds: 3600 },
   cleanCache: { deadlineSeconds: 3600 },
 });
 export const backupStores = stepsOf<Area<typeof BackupStores>, 'backupStores'>('backupStores', 'control', {
   forget: { where: 'record' },
 });
-export const networks = stepsOf<Area<typeof Networks>, 'networks'>('networks', 'control');
+export const networks = stepsOf<Area<typeof Networks>, 'networks'>('networks', 'control', {
+  findStray: { where: 'record' },
+});
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
 export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGroups'>('securityGroups', 'control', {
@@ -89,43 +103,43 @@ export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networ
   'networkInterfaces',
   'control',
 );
-export const hosts = stepsOf<Area<typeof Hosts> & Area<typeof HostMaintenance> & Area<typeof Failover>, 'hosts'>(
-  'hosts',
-  'host',
-  {
-    // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
-    reach: { attempts: 2 },
-    install: { deadlineSeconds: 2100 },
-    configure: { deadlineSeconds: 600 },
-    installPackages: { deadlineSeconds: 1800 },
-    installAgent: { deadlineSeconds: 300 },
-    configureHypervisor: { deadlineSeconds: 120 },
-    connectStorage: { deadlineSeconds: 300 },
-    renewHypervisor: { deadlineSeconds: 120 },
-    renewStorage: { deadlineSeconds: 300 },
-    probe: { deadlineSeconds: 120 },
-    enable: { where: 'record' },
-    disable: { where: 'record' },
-    declareDead: { where: 'record' },
-    // As long as operations on its guests take to end.
-    freeGuests: { deadlineSeconds: 600 },
-    clean: { deadlineSeconds: 600 },
-    uninstall: { deadlineSeconds: 1800 },
-    forget: { where: 'record' },
-    noteMaintenance: { where: 'record' },
-    // What it answers is what operations begin with, so it goes through the history. As long as operations on its guests take to end.
-    findLeaving: { where: 'control', deadlineSeconds: 1800 },
-    reopen: { where: 'record' },
-    proveDown: { where: 'control' },
-    noteFailed: { where: 'record' },
-    fence: { deadlineSeconds: 120 },
-    noteFenced: { where: 'record' },
-    // As findLeaving.
-    findStranded: { where: 'control' },
-    clearStrays: { deadlineSeconds: 600 },
-    unfence: { deadlineSeconds: 120 },
-    proveWritable: { deadlineSeconds: 120 },
-    readmit: { where: 'record' },
-    findReturning: { where: 'control' },
-  },
-);
+export const hosts = stepsOf<
+  Area<typeof Hosts> & Area<typeof HostMaintenance> & Area<typeof Failover> & Area<typeof Strays>,
+  'hosts'
+>('hosts', 'host', {
+  // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
+  reach: { attempts: 2 },
+  install: { deadlineSeconds: 2100 },
+  configure: { deadlineSeconds: 600 },
+  installPackages: { deadlineSeconds: 1800 },
+  installAgent: { deadlineSeconds: 300 },
+  configureHypervisor: { deadlineSeconds: 120 },
+  connectStorage: { deadlineSeconds: 300 },
+  renewHypervisor: { deadlineSeconds: 120 },
+  renewStorage: { deadlineSeconds: 300 },
+  probe: { deadlineSeconds: 120 },
+  enable: { where: 'record' },
+  disable: { where: 'record' },
+  declareDead: { where: 'record' },
+  // As long as operations on its guests take to end.
+  freeGuests: { deadlineSeconds: 600 },
+  clean: { deadlineSeconds: 600 },
+  uninstall: { deadlineSeconds: 1800 },
+  forget: { where: 'record' },
+  noteMaintenance: { where: 'record' },
+  // What it answers is what operations begin with, so it goes through the history. As long as operations on its guests take to end.
+  findLeaving: { where: 'control', deadlineSeconds: 1800 },
+  reopen: { where: 'record' },
+  proveDown: { where: 'control' },
+  noteFailed: { where: 'record' },
+  fence: { deadlineSeconds: 120 },
+  noteFenced: { where: 'record' },
+  // As findLeaving.
+  findStranded: { where: 'control' },
+  clearStrays: { deadlineSeconds: 600 },
+  unfence: { deadlineSeconds: 120 },
+  proveWritable: { deadlineSeconds: 120 },
+  readmit: { where: 'record' },
+  findReturning: { where: 'control' },
+  findStray: { where: 'record' },
+});

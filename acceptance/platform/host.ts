@@ -48,6 +48,14 @@ export const hostHooks: Hooks = {
       if (input.confirmDead && row.currentOperationId) await declareDeadAtOnce(tx, { hostId: row.id });
     },
   },
+  // What was an instance may have no record any more; where it has one, nobody may bring it here meanwhile.
+  'host.removeStray': {
+    related: ({ input }) => [{ kind: 'instance', id: String(input.instanceId) }],
+    holds: ({ input, loaded }) =>
+      loaded.has(`instance/${String(input.instanceId)}`)
+        ? [{ kind: 'instance', id: String(input.instanceId), mode: 'X' }]
+        : [],
+  },
   'host.delete': {
     dependentsGo({ force, confirmDead }) {
       if (confirmDead && !force) throw invalid('confirmDead', 'goes with force');

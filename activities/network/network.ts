@@ -1,3 +1,5 @@
+import { livingOf } from '../../database/audit.ts';
+import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import {
@@ -75,6 +77,41 @@ async function write(world: World, networkId: string): Promise<void> {
   ]);
 }
 
+export interface Stray {
+  kind: keyof typeof strayTables;
+  id: string;
+}
+
+/** Where the rows of each kind are. A port goes with the last that refers to it. */
+const strayTables = {
+  network: ['Port_Group', 'Logical_Switch'],
+  subnet: ['DHCP_Options'],
+  securityGroup: ['Port_Group'],
+  networkInterface: [],
+} as const;
+
+async function removeStray(world: World, kind: Stray['kind'], id: string): Promise<void> {
+  const where = taggedWith(kind, id);
+  const comment = `remove stray ${kind} ${id}`;
+  const [found] = await world.northbound.transact(comment, [
+    { op: 'select', table: 'Logical_Switch_Port', where, columns: ['_uuid'] },
+  ]);
+  const ports = (kind === 'networkInterface' ? (found?.rows ?? []) : []).map(({ _uuid }) => _uuid);
+  await world.northbound.transact(comment, [
+    ...strayTables[kind].map((table): OvsdbOperation => ({ op: 'delete', table, where })),
+    ...ports.flatMap((port) =>
+      ['Logical_Switch', 'Port_Group'].map(
+        (table): OvsdbOperation => ({
+          op: 'mutate',
+          table,
+          where: [['ports', 'includes', set([port])]],
+          mutations: [['ports', 'delete', set([port])]],
+        }),
+      ),
+    ),
+  ]);
+}
+
 export const networks = (world: World) => ({
   /** The network's logical switch, and the port group that closes inbound traffic. */
   make: step({
@@ -90,5 +127,19 @@ export const networks = (world: World) => ({
     async do({ networkId }: { networkId: string }) {
       await world.northbound.transact(`remove network ${networkId}`, remove(networkId));
     },
+  }),
+
+  /** What has no record gets none any more: nobody can be about to need its rows. */
+  findStray: step({
+    system: 'record',
+    async do({ kind, id }: Stray) {
+      const [living] = await livingOf[kind](world.database.pool, { id });
+      if (living) throw refuse('INVALID_STATE', `there is a ${kind} ${id}: its rows are no strays`);
+    },
+  }),
+
+  removeStray: step({
+    system: 'ovn',
+    do: ({ kind, id }: Stray) => removeStray(world, kind, id),
   }),
 });

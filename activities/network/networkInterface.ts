@@ -57,6 +57,19 @@ async function request(
   );
 }
 
+/** What a port may send with, and is sent. */
+export function addressesOf(port: Pick<Port, 'mac' | 'address' | 'portSecurity'>): {
+  addresses: unknown;
+  port_security: unknown;
+} {
+  const addresses = `${port.mac} ${port.address}`;
+  return {
+    // A guest that may send with other addresses is sent what goes to addresses that nobody else has.
+    addresses: port.portSecurity ? addresses : set([addresses, 'unknown']),
+    port_security: port.portSecurity ? addresses : set([]),
+  };
+}
+
 /** Writes the ports of an instance, whether they are there or not: a port is in its switch and in all its groups, or it is not made. */
 async function plug(world: World, instanceId: string, chassis: string | null): Promise<void> {
   const ports = await living(world, instanceId);
@@ -81,11 +94,8 @@ async function plug(world: World, instanceId: string, chassis: string | null): P
     const dhcp = lookups[ports.length + index]?.rows?.[0]?._uuid;
     if (port.dhcp && !dhcp)
       throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
-    const addresses = `${port.mac} ${port.address}`;
     const row = {
-      // A guest that may send with other addresses is sent what goes to addresses that nobody else has.
-      addresses: port.portSecurity ? addresses : set([addresses, 'unknown']),
-      port_security: port.portSecurity ? addresses : set([]),
+      ...addressesOf(port),
       dhcpv4_options: port.dhcp && dhcp ? dhcp : set([]),
       ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
       external_ids: rowTags('networkInterface', port.id),

@@ -1,4 +1,4 @@
-import { servedIn } from '../../database/networks.ts';
+import { type Served, servedIn } from '../../database/networks.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -13,6 +13,24 @@ const serverMac = (subnetId: string): string =>
     .replaceAll('-', '')
     .slice(0, 10)
     .replace(/(..)(?=.)/g, '$1:')}`;
+
+/** The columns of a subnet's DHCP options that its record decides. */
+export function servedRow(subnetId: string, subnet: Served): { cidr: string; options: unknown } {
+  const dns = subnet.dnsServers.length > 0 ? subnet.dnsServers : subnet.zoneServers;
+  return {
+    cidr: subnet.cidr,
+    options: map({
+      server_id: subnet.gateway ?? '',
+      server_mac: serverMac(subnetId),
+      router: subnet.gateway ?? '',
+      lease_time: String(subnet.leaseSeconds),
+      mtu: guestMtu,
+      ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
+      // OVN takes a text in quotation marks.
+      ...(subnet.domain ? { domain_name: `"${subnet.domain}"` } : {}),
+    }),
+  };
+}
 
 async function remove(world: World, subnetId: string): Promise<void> {
   await world.northbound.transact(`remove subnet ${subnetId}`, [
@@ -31,21 +49,7 @@ export const subnets = (world: World) => ({
         { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
       ]);
       if (!subnet.dhcp) return;
-      const dns = subnet.dnsServers.length > 0 ? subnet.dnsServers : subnet.zoneServers;
-      const row = {
-        cidr: subnet.cidr,
-        options: map({
-          server_id: subnet.gateway ?? '',
-          server_mac: serverMac(subnetId),
-          router: subnet.gateway ?? '',
-          lease_time: String(subnet.leaseSeconds),
-          mtu: guestMtu,
-          ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
-          // OVN takes a text in quotation marks.
-          ...(subnet.domain ? { domain_name: `"${subnet.domain}"` } : {}),
-        }),
-        external_ids: rowTags('subnet', subnetId),
-      };
+      const row = { ...servedRow(subnetId, subnet), external_ids: rowTags('subnet', subnetId) };
       const where = taggedWith('subnet', subnetId);
       const table = 'DHCP_Options';
       await world.northbound.transact(

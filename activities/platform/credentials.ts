@@ -128,6 +128,14 @@ export async function hostCertificate(database: Database, hostId: string, addres
   return { caCertificate: authority.certificate, certificate, privateKey: migrationKey };
 }
 
+/** Whether its certificate should have been renewed long ago. */
+export async function hostCertificateIsOverdue(database: Database, hostId: string): Promise<boolean> {
+  const { migrationCertificate } = await readSecrets(database.pool, { kind: 'host', id: hostId }, [
+    'migrationCertificate',
+  ]);
+  return migrationCertificate !== undefined && endsSoon(migrationCertificate, Date.now(), 1 / 6);
+}
+
 /** Whether the host has a certificate for which it is time to be renewed. */
 export async function hostCertificateEndsSoon(database: Database, hostId: string): Promise<boolean> {
   const { migrationCertificate } = await readSecrets(database.pool, { kind: 'host', id: hostId }, [

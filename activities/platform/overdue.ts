@@ -2,9 +2,8 @@
 import { acceptOwn } from '../../acceptance/own.ts';
 import type { Database } from '../../database/database.ts';
 import { overdue } from '../../database/old.ts';
+import { firstId } from '../../database/wellKnown.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
-
-const firstId = '00000000-0000-0000-0000-000000000000';
 
 /** By which verb each goes, and how the trail names the reason. */
 const ends = {

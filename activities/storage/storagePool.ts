@@ -1,4 +1,5 @@
 import { Context } from '@temporalio/activity';
+import { livingOf } from '../../database/audit.ts';
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import type { Tags } from '../../host-agent/protocol.ts';
 import { servingStates } from '../../model/platform/host.ts';
@@ -9,7 +10,7 @@ import { driverOf } from './drivers/index.ts';
 import { alignHeartbeats } from './heartbeats.ts';
 import { removeUnused } from './imageCache.ts';
 import { poolOf } from './pool.ts';
-import { poolAgent } from './poolHost.ts';
+import { poolAgent, reachingHost } from './poolHost.ts';
 
 /** Steps that give hosts access to pools pass over a pool whose capacity is null. So access ends before the pool is removed. */
 const forgetCapacity = statement((p: Values<{ id: string }>) =>
@@ -49,6 +50,9 @@ const forgetCopies = statement((p: Values<{ poolId: string }>) =>
 
 interface StoragePoolRef {
   storagePoolId: string;
+}
+interface Stray extends StoragePoolRef {
+  volumeId: string;
 }
 interface OnHost extends StoragePoolRef {
   hostId: string;
@@ -166,6 +170,29 @@ export const storagePools = (world: World) => {
         return {
           imageIds: await removeUnused(world, { hostId, poolId: storagePoolId, operationId, unusedForSeconds }, signal),
         };
+      },
+    }),
+
+    /** There is no volume of that id, and never will be again: nobody can be about to need its disk. Answers a host that reaches the pool. */
+    findStray: step({
+      system: 'record',
+      async do({ storagePoolId, volumeId }: Stray): Promise<{ hostId: string }> {
+        const [living] = await livingOf.volume(pool, { id: volumeId });
+        if (living) throw refuse('INVALID_STATE', `there is a volume ${volumeId}: its disk is no stray`);
+        return { hostId: await reachingHost(pool, storagePoolId) };
+      },
+    }),
+
+    trashStray: step({
+      system: 'rbd',
+      async do({ storagePoolId, hostId, volumeId }: Stray & { hostId: string }) {
+        const record = await find(storagePoolId);
+        await driverOf(record).ensureTrashed(await poolAgent(world, hostId, record), record, volumeId);
+      },
+      undoText: 'restore from trash',
+      async undo({ storagePoolId, hostId, volumeId }) {
+        const record = await find(storagePoolId);
+        await driverOf(record).ensureRestored(await poolAgent(world, hostId, record), record, volumeId);
       },
     }),
 

@@ -1,9 +1,7 @@
 /** What a value of a filter, or of a page token, may be written like. Each returns null for what it is not. */
 import { forms, instantOf as instantIn } from '../../model/forms.ts';
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-export const isUuid = (text: string): boolean => UUID.test(text);
+export { isUuid } from '../../model/forms.ts';
 
 const BIGINT_MAX = 2n ** 63n - 1n;
 

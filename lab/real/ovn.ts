@@ -87,6 +87,9 @@ export async function downOvn(paths: LabPaths): Promise<void> {
   await endProcesses(['ovn-northd', 'ovn-nb', 'ovn-sb'].flatMap((part) => partPids(paths.root, part)));
 }
 
+/** Where `ovn-nbctl` on the machine reaches it. */
+export const northboundSocket = (paths: LabPaths): string => socket(paths, 'ovn-nb');
+
 function socket(paths: LabPaths, part: string): string {
   return join(paths.sockets, `${part}.sock`);
 }

@@ -3,7 +3,17 @@ import type { IncomingMessage } from 'node:http';
 import type { HostEvent, HostInventory } from '../../host-agent/protocol.ts';
 import { readJson } from '../../host-agent/requests.ts';
 import type { Faults, Rule } from './faults.ts';
-import { type DomainRecord, findDomain, forget, isActive, recordOf } from './host/domainState.ts';
+import { calls } from './host/calls.ts';
+import {
+  type DomainRecord,
+  findDomain,
+  forget,
+  isActive,
+  newDomain,
+  occupy,
+  recordOf,
+  vacate,
+} from './host/domainState.ts';
 import { hello } from './host/events.ts';
 import { inventory } from './host/facts.ts';
 import { type Domain, type Host, type HostWorld, renewAgent } from './host/host.ts';
@@ -36,6 +46,12 @@ export interface Admin {
   guestCrash(name: string, domainId: string): void;
   /** Tells those who follow the host's events something, true or not: such as what was so before, and is told late. */
   tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void;
+  /** A guest comes to be that nobody asked for: like another, without disks and ports of its own. */
+  plantGuest(name: string, domainId: string, like: string): void;
+  /** A guest vanishes, and nobody is told. */
+  dropGuest(name: string, domainId: string): void;
+  /** What somebody does at the host itself, past the agent's rules of whose turn it is. */
+  byHand(name: string, call: string, input: unknown): unknown;
   writeToImage(pool: string, image: string, content: string): void;
   inventory(): unknown;
 }
@@ -128,6 +144,29 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     halt(host, activeDomain(host, domainId), 'crashed', 'crashed');
   }
 
+  function plantGuest(name: string, domainId: string, like: string): void {
+    const model = [...world.hosts.values()].find((host) => host.domains.has(like));
+    if (!model) throw refuse('NOT_FOUND', `No host has a domain ${like}`);
+    const known = findDomain(model, like).spec;
+    const spec = { ...known, id: domainId, tags: { ...known.tags, id: domainId }, disks: [], interfaces: [] };
+    const host = declared(name);
+    host.domains.set(domainId, newDomain(spec, { live: spec, state: 'running', reason: 'booted' }));
+    occupy(host, spec);
+  }
+
+  function dropGuest(name: string, domainId: string): void {
+    const host = declared(name);
+    const domain = findDomain(host, domainId);
+    if (domain.live) vacate(host, domain.live);
+    if (world.running.get(domainId) === host) world.running.delete(domainId);
+    forget(host, domain);
+  }
+
+  function byHand(name: string, call: string, input: unknown): unknown {
+    if (!Object.hasOwn(calls, call)) throw refuse('NOT_SUPPORTED', `There is no call ${call}`);
+    return (calls as Record<string, (host: Host, input: unknown) => unknown>)[call]?.(declared(name), input);
+  }
+
   function tellEvent(name: string, event: Pick<HostEvent, 'type' | 'domainId' | 'domains' | 'reason'>): void {
     const host = declared(name);
     for (const listener of host.listeners) listener({ ...hello(host), ...event });
@@ -159,6 +198,9 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     guestPowerOff,
     guestCrash,
     tellEvent,
+    plantGuest,
+    dropGuest,
+    byHand,
     record,
   };
 }
@@ -230,6 +272,14 @@ export function adminRoutes(
           case 'guestCrash':
             admin().guestCrash(second, word('domainId'));
             return {};
+          case 'plantGuest':
+            admin().plantGuest(second, word('domainId'), word('like'));
+            return {};
+          case 'dropGuest':
+            admin().dropGuest(second, word('domainId'));
+            return {};
+          case 'byHand':
+            return admin().byHand(second, word('call'), body.input);
           case 'tellEvent':
             admin().tellEvent(second, body as unknown as HostEvent);
             return {};

@@ -1,4 +1,4 @@
-import { boolean, choice, DomainName, field, integer, kind, ref, text } from '../kind.ts';
+import { boolean, choice, DomainName, field, integer, kind, object, oneOf, ref, text, Uuid } from '../kind.ts';
 
 export const network = kind({
   name: 'network',
@@ -44,6 +44,16 @@ export const network = kind({
         { name: 'securityGroups.make', when: 'once per group that its ports carry' },
         { name: 'networkInterfaces.plug', when: 'once per instance' },
       ],
+    },
+    removeStray: {
+      summary: 'Remove what OVN has of a resource that is not there',
+      happened: 'strayRemoved',
+      mode: 'operation',
+      on: 'collection',
+      operatorOnly: true,
+      input: object({ kind: oneOf('network', 'subnet', 'securityGroup', 'networkInterface'), id: Uuid }),
+      pointOfNoReturn: 'networks.removeStray',
+      steps: ['networks.findStray', 'networks.removeStray'],
     },
     delete: {
       summary: 'Remove a network without interfaces and subnets',

@@ -79,6 +79,15 @@ export const securityGroup = kind({
       pointOfNoReturn: 'securityGroups.recordRules',
       steps: ['securityGroups.replaceRules', 'securityGroups.recordRules'],
     },
+    repair: {
+      summary: 'Write its rows anew from the records',
+      happened: 'repaired',
+      mode: 'operation',
+      from: ['ready'],
+      to: 'ready',
+      pointOfNoReturn: 'securityGroups.make',
+      steps: ['securityGroups.make'],
+    },
     delete: {
       summary: 'Remove a group that no interface carries',
       mode: 'operation',

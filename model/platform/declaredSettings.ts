@@ -1,3 +1,4 @@
+import { repairable } from './finding.ts';
 import { manyTargets } from './operation.ts';
 
 export interface DeclaredSetting {
@@ -110,6 +111,25 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     schema: seconds(3600, 3_153_600_000),
     defaultValue: 31_536_000,
     unit: 's',
+  },
+  'audit.graceSeconds': {
+    summary:
+      'How long a difference between the records and what is real must last before it is told: what is being made or removed looks like one',
+    area: 'platform',
+    schema: seconds(0, 86_400),
+    defaultValue: 30,
+    unit: 's',
+  },
+  'audit.autoRepair': {
+    summary: 'Which findings are repaired without asking: the system and the class',
+    area: 'platform',
+    schema: {
+      type: 'array',
+      maxItems: repairable.length,
+      uniqueItems: true,
+      items: { type: 'string', enum: [...repairable] },
+    },
+    defaultValue: ['ovn.missing', 'ovn.drifted'],
   },
   'finding.keepSeconds': {
     summary: 'How long findings that are over can still be read',

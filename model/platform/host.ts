@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { boolean, choice, instant, integer, json, kind, object, oneOf, ref, text, withDefault } from '../kind.ts';
+import { boolean, choice, instant, integer, json, kind, object, oneOf, ref, text, Uuid, withDefault } from '../kind.ts';
 import { hostMetrics } from '../views.ts';
 
 /** Hosts in these states are watched, and can be given work. */
@@ -217,6 +217,16 @@ export const host = kind({
         'hosts.proveWritable',
         'hosts.readmit',
       ],
+    },
+    removeStray: {
+      summary: 'End a guest on it that is not at home there, and forget it',
+      happened: 'strayRemoved',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['active', 'maintenance'],
+      input: object({ instanceId: { ...Uuid, description: 'The instance, or what was one, whose guest it is' } }),
+      pointOfNoReturn: 'hosts.removeStray',
+      steps: ['hosts.findStray', 'hosts.removeStray'],
     },
     delete: {
       summary: 'Remove an empty host and clean it',

@@ -52,6 +52,31 @@ export const maintenance = {
     overlap: 'skip',
     catchupSeconds: 10 * minute,
   },
+  scanHosts: {
+    summary: 'Compares the guests of all hosts with the records',
+    everySeconds: minute,
+    overlap: 'skip',
+    catchupSeconds: minute,
+  },
+  scanNetwork: {
+    summary: 'Compares what OVN has with the records',
+    everySeconds: minute,
+    overlap: 'skip',
+    catchupSeconds: minute,
+  },
+  scanPools: {
+    summary: 'Compares what lies in storage pools with the records',
+    everySeconds: 5 * minute,
+    overlap: 'skip',
+    catchupSeconds: 5 * minute,
+  },
+  scanRisks: {
+    summary:
+      'Looks for what may go wrong: operations that are stuck, pools that are nearly full, certificates that end',
+    everySeconds: minute,
+    overlap: 'skip',
+    catchupSeconds: minute,
+  },
   archiveOld: {
     summary: 'Moves old operations, events and audit entries to a backup store',
     everySeconds: 10 * minute,

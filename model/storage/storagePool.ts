@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, choice, field, integer, json, kind, object, ref, refs, withDefault } from '../kind.ts';
+import { boolean, choice, field, integer, json, kind, object, ref, refs, Uuid, withDefault } from '../kind.ts';
 import { poolTypeNames } from './poolTypes.ts';
 
 const className = pattern(
@@ -107,6 +107,16 @@ export const storagePool = kind({
       }),
       pointOfNoReturn: 'storagePools.cleanCache',
       steps: ['storagePools.locate', 'storagePools.cleanCache'],
+    },
+    trashStray: {
+      summary: 'Put the disk of a volume that is not there into the trash of the pool',
+      happened: 'strayTrashed',
+      mode: 'operation',
+      operatorOnly: true,
+      from: ['ready'],
+      cancellable: true,
+      input: object({ volumeId: { ...Uuid, description: 'What was the volume' } }),
+      steps: ['storagePools.findStray', 'storagePools.trashStray'],
     },
     delete: {
       summary: 'Remove an empty pool; one the platform did not make is only forgotten',

@@ -10,6 +10,7 @@ import { allKinds, kindOf } from '../../model/kinds.ts';
 import { builtInRoles } from '../../model/tenancy/builtInRoles.ts';
 import { viewsOf } from '../../model/views.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { openFinding } from '../support/findings.ts';
 import { answer, type Person, peopleOf, rootDomain } from '../support/people.ts';
 
 const address = inject('cloud');
@@ -96,6 +97,11 @@ beforeAll(async () => {
   await Promise.all((['own', 'shared', 'foreign'] as const).map(furnish));
   emptyRole = await newRole([]);
   const nobodys = new Map<string, string>();
+  await openFinding(address.databaseUrl, {
+    action: 'securityGroup.repair',
+    targetId: thing('own', 'securityGroup'),
+    input: {},
+  });
   for (const kind of allKinds.filter(isNobodys))
     nobodys.set(kind.name, (await list(admin, kind.plural, ''))[0]?.id ?? '');
   for (const side of things.values()) for (const [kind, id] of nobodys) side.set(kind, id);
@@ -246,9 +252,17 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'volume.revert': { snapshotId: thing(side, 'snapshot') },
     'securityGroup.setRules': { rules: [] },
     'operation.skipStep': { reason: 'matrix' },
+    'finding.ignore': { until: '2100-01-01T00:00:00Z', reason: 'matrix' },
+    'network.removeStray': { kind: 'network', id: crypto.randomUUID() },
+    'host.removeStray': { instanceId: crypto.randomUUID() },
+    'storagePool.trashStray': { volumeId: crypto.randomUUID() },
   };
   return bodies[`${kind}.${verb}`] ?? {};
 };
+
+/** A change of what each of its kind has. */
+const patchOf = ({ readOnly, fields }: Kind): unknown =>
+  readOnly ? ('note' in fields ? { note: 'm' } : { value: 1 }) : { description: 'm' };
 
 interface Case {
   role: RoleName;
@@ -273,6 +287,13 @@ function casesOf(role: RoleName, side: Side): Case[] {
     for (const [verb, { operatorOnly, on = 'resource' }] of Object.entries(kind.actions)) {
       const dry = kind.name === 'operation' ? '' : '?dryRun=true';
       if (verb === 'import') continue;
+      if (on === 'collection' && operatorOnly) {
+        // It has no target whose existence could be told.
+        const allowed = says(role, `${kind.name}.${verb}`) && builtInRoles[role]?.boundAt === 'platform';
+        const where = `/v1/${kind.plural}/actions/${verb}?dryRun=true`;
+        add(verb, 'POST', where, allowed ? 'done' : 403, actionBody(kind.name, verb, side));
+        continue;
+      }
       if (on === 'collection') {
         // What is done to each of many is asked of each.
         const body = { action: 'keyPair.update', input: {}, targets: { ids: [thing(side, 'keyPair')] } };
@@ -289,8 +310,7 @@ function casesOf(role: RoleName, side: Side): Case[] {
         continue;
       }
       const expected = expectedOn(role, kind, verb, side, operatorOnly);
-      if (verb === 'update')
-        add(verb, 'PATCH', `${path}${dry}`, expected, kind.readOnly ? { value: 1 } : { description: 'm' });
+      if (verb === 'update') add(verb, 'PATCH', `${path}${dry}`, expected, patchOf(kind));
       else if (verb === 'delete') add(verb, 'DELETE', `${path}${dry}`, expected);
       else if (on === 'delete') {
         const { operatorOnly: forOperators } = kind.actions.delete ?? {};

@@ -7,8 +7,10 @@ import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { failing, failingHost } from '../support/failing.ts';
+import { openFinding } from '../support/findings.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
 import { withTemporal } from '../support/maintenance.ts';
+
 import {
   casesOf,
   declaredSteps,
@@ -18,6 +20,7 @@ import {
   takenSteps,
   type Verdict,
 } from '../support/rollback.ts';
+import { byHand } from '../support/simulated.ts';
 
 const address = inject('cloud');
 const { admin, cloud, picture, wrong, deploy: instance, removeInstance } = joinCloud(address);
@@ -241,6 +244,20 @@ const plan = (name: string): Record<string, unknown> => ({
   targets: { filter: 'name = "nobody"' },
   retention: { keepLast: 1 },
 });
+/** By the pool in which they lie. */
+const strays = new Map<string, string>();
+async function placeIn(poolId: string, volumeId: string): Promise<Record<string, unknown>> {
+  const { pool: name } = await admin.call<{ pool: string }>('GET', `/v1/storage-pools/${poolId}`);
+  return { storageClusterId: cloud.storageCluster.id, pool: name, image: `volume-${volumeId}` };
+}
+/** The disk of a volume that nobody knows of. */
+async function strayIn(poolId: string): Promise<string> {
+  const id = crypto.randomUUID();
+  strays.set(poolId, id);
+  const tags = { id, kind: 'volume', operation: crypto.randomUUID(), revision: 1 };
+  await byHand(address.simulatorUrl, 'host-0', 'rbd.ensureImage', { ...(await placeIn(poolId, id)), sizeGib: 1, tags });
+  return id;
+}
 const { ceph, s3 } = address;
 const announce = (name: string): Promise<{ id: string }> =>
   tenant.call('POST', '/v1/images', { name, zoneId: cloud.zone.id });
@@ -398,6 +415,49 @@ const subjects: Subject[] = [
       }),
     ),
     clean: removeIfThere('subnets'),
+  },
+  {
+    type: 'securityGroup.repair',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules });
+      return { targetId: id, method: 'POST', path: `/v1/security-groups/${id}/actions/repair`, body: {} };
+    },
+    again: asItWas,
+    clean: remove('security-groups'),
+  },
+  {
+    // What mends it is an operation of its own: audit.test.ts.
+    type: 'finding.repair',
+    operator: true,
+    prepare: async (name) => {
+      const { id: targetId } = await make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules });
+      const id = await openFinding(address.databaseUrl, { action: 'securityGroup.repair', targetId, input: {} });
+      return { targetId: id, method: 'POST', path: `/v1/findings/${id}/actions/repair`, body: {} };
+    },
+    clean: gone,
+    absent: ['mend'],
+  },
+  {
+    type: 'host.removeStray',
+    operator: true,
+    prepare: onHost('removeStray', { instanceId: crypto.randomUUID() }),
+    again: asItWas,
+    clean: removeByOperator('hosts'),
+  },
+  {
+    type: 'storagePool.trashStray',
+    operator: true,
+    prepare: async (name) => {
+      const { id } = await make(admin, 'storage-pools', pool(name));
+      const body = { volumeId: await strayIn(id) };
+      return { targetId: id, method: 'POST', path: `/v1/storage-pools/${id}/actions/trashStray`, body };
+    },
+    onPurpose: /volume-.* has no record$/,
+    async clean(id) {
+      const place = await placeIn(id, strays.get(id) ?? '');
+      await byHand(address.simulatorUrl, 'host-0', 'rbd.ensureExpunged', place);
+      await admin.done('DELETE', `/v1/storage-pools/${id}`);
+    },
   },
   {
     type: 'network.repair',
@@ -872,7 +932,7 @@ describe('every step of every workflow, under every fault', () => {
           const undone = turn.filter(({ expect: wanted }) => wanted === 'rolledBack');
           const ids = new Set(undone.map(({ targetId }) => targetId));
           if (subject.movesOn) await inBatches([...ids], 8, async (id) => subject.movesOn?.(id));
-          expect(await wrong()).toEqual([]);
+          expect((await wrong()).filter((text) => !subject.onPurpose?.test(text))).toEqual([]);
           // What went forward has changed as it should, and is checked against the records above.
           if (wholly || subject.movesOn || undone.length === 0) return;
           const parts = withParts(before, ids);

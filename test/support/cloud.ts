@@ -18,6 +18,8 @@ export interface CloudAddress {
   databaseUrl: string;
   temporalAddress: string;
   simulatorUrl: string;
+  /** OVN's northbound database. */
+  northbound: string;
   ceph: Underlay['ceph'];
   s3: Underlay['s3'];
   cloud: Omit<Cloud, 'tenant'>;
@@ -79,6 +81,7 @@ export async function startSimulatedCloud(options: {
         databaseUrl: stack.databaseUrl,
         temporalAddress: stack.temporalAddress,
         simulatorUrl: simulator.url,
+        northbound: simulator.ovn.nbRemote,
         ceph: simulator.ceph,
         s3: simulator.s3,
         cloud,

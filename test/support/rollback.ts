@@ -10,6 +10,7 @@ import { inBatches } from '../../lab/provision.ts';
 import { nameOf } from '../../model/kind.ts';
 import { actionNamed } from '../../model/kinds.ts';
 import type { Fault, FaultRule } from '../../workers/faults.ts';
+import { setSetting } from './settings.ts';
 
 export interface Case {
   step: string;
@@ -46,6 +47,8 @@ export interface Subject {
   of?: string[];
   /** Steps that another variant has. */
   absent?: string[];
+  /** What is wrong on purpose, until it is cleaned. */
+  onPurpose?: RegExp;
   /** Preparing a create makes things that stay, such as the network of a subnet. */
   keeps?: boolean;
 }
@@ -245,11 +248,7 @@ function judge(at: Case, run: Run, operation: OperationView, struck: ReadonlySet
 
 /** Replaces the installation's fault rules. */
 export async function setRules(admin: Api, rules: FaultRule[]): Promise<void> {
-  const { items } = await admin.call<{ items: { id: string }[] }>(
-    'GET',
-    `/v1/settings?filter=${encodeURIComponent('name = "fault.rules"')}`,
-  );
-  await admin.call('PATCH', `/v1/settings/${items[0]?.id}`, { value: rules });
+  await setSetting(admin, 'fault.rules', rules);
 }
 
 /** The table that a reader wants to see: step by fault. */

@@ -6,6 +6,16 @@ export async function simulatorInventory(url: string): Promise<SimulatorInventor
   return (await (await fetch(`${url}/_sim/inventory`)).json()) as SimulatorInventory;
 }
 
+/** What befalls a simulated host. */
+export async function befall(url: string, host: string, what: string, body: Record<string, unknown>): Promise<void> {
+  const response = await fetch(`${url}/_sim/hosts/${host}/${what}`, { method: 'POST', body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(`${what} of ${host}: ${response.status} ${await response.text()}`);
+}
+
+/** What somebody does at a simulated host, past the agent's rules of whose turn it is. */
+export const byHand = (url: string, host: string, call: string, input: unknown): Promise<void> =>
+  befall(url, host, 'byHand', { call, input });
+
 /** Names of the logical switch ports in the northbound record. */
 function portNames(ovn: SimulatorInventory['ovn']): string[] {
   const rows = Object.values(ovn).flatMap((tables) => tables.Logical_Switch_Port ?? []);

@@ -33,6 +33,13 @@ export interface PoolObject {
   id: string;
 }
 
+/** What was found in a pool. Anybody may have written the tags. */
+export interface Inventory {
+  objects: (PoolObject & { trashed: boolean; operation: string | undefined })[];
+  totalBytes: number;
+  usedBytes: number;
+}
+
 export interface Content {
   sizeGib: number;
   tags: Tags;
@@ -112,6 +119,9 @@ export interface StorageDriver {
   ): Promise<boolean>;
   /** The ids of the images that the pool has copies of. */
   cachedImages(agent: HostInStep, pool: Pool): Promise<string[]>;
+
+  /** All that is ours there, and how full it is. */
+  inventory(world: World, agent: HostInStep, pool: Pool): Promise<Inventory>;
 
   /** The pool itself, made or adopted, through one host. */
   ensurePool(

@@ -104,6 +104,19 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
     return files.flatMap(({ of, id }) => (of === 'image' ? [id] : []));
   },
 
+  async inventory(_world, agent, { id: poolId }) {
+    const { totalBytes, usedBytes } = await agent.call('files.status', { poolId });
+    const { files, trash } = await agent.call('files.inventory', { poolId });
+    return {
+      objects: [
+        ...files.map(({ of, id, tags }) => ({ of, id, trashed: false, operation: tags.operation })),
+        ...trash.map((id) => ({ of: 'volume' as const, id, trashed: true, operation: undefined })),
+      ],
+      totalBytes,
+      usedBytes,
+    };
+  },
+
   async ensurePool(world, pool, hostId) {
     const agent = await poolAgent(world, hostId, pool);
     const room = await agent.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: true });

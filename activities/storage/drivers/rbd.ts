@@ -18,6 +18,11 @@ function placeOf({ id, storageClusterId, pool }: Pool): PoolAddress {
   return { storageClusterId, pool };
 }
 const nameOf = ({ of, id }: PoolObject): string => `${of}-${id}`;
+/** The other way round; undefined of what is no whole object of ours. */
+function objectNamed(image: string): PoolObject | undefined {
+  const [, of, id] = /^(volume|image|seed)-([0-9a-f-]{36})$/.exec(image) ?? [];
+  return of && id ? { of: of as PoolObject['of'], id } : undefined;
+}
 const addressOf = (pool: Pool, object: PoolObject): ImageAddress => ({ ...placeOf(pool), image: nameOf(object) });
 const volumeAt = (pool: Pool, id: string): ImageAddress => addressOf(pool, { of: 'volume', id });
 
@@ -129,6 +134,22 @@ export const rbd: StorageDriver = {
     return images
       .filter(({ name, tags }) => tags.kind === 'image' && name.startsWith(prefix))
       .map(({ name }) => name.slice(prefix.length));
+  },
+
+  async inventory(world, agent, pool) {
+    const { storageClusterId, pool: name } = placeOf(pool);
+    const access = await adminAccess(world, storageClusterId);
+    const { totalBytes, usedBytes } = await agent.call('ceph.poolStatus', { access, pool: name });
+    const { images, trash } = await agent.call('rbd.inventory', placeOf(pool));
+    const ours = images.flatMap(({ name: image, tags }) => {
+      const object = objectNamed(image);
+      return object ? [{ ...object, trashed: false, operation: tags.operation }] : [];
+    });
+    const gone = trash.flatMap(({ name: image }) => {
+      const object = objectNamed(image);
+      return object?.of === 'volume' ? [{ ...object, trashed: true, operation: undefined }] : [];
+    });
+    return { objects: [...ours, ...gone], totalBytes, usedBytes };
   },
 
   async ensurePool(world, pool, hostId, tags) {

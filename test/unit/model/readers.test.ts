@@ -13,7 +13,10 @@ const readers: Record<string, string> = {
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
   'acceptance/tenancy/tenancy.ts': 'domain.parentId apiKey.userId roleBinding.targetId roleBinding.targetKind',
   'acceptance/platform/cluster.ts': 'cluster.podId pod.zoneId',
-  'acceptance/platform/finding.ts': 'finding.ignore(until) finding.ignore(reason)',
+  'acceptance/platform/finding.ts': 'finding.ignore(until) finding.ignore(reason) finding.scan(id)',
+  'workflows/platform/scanFinding.ts': 'finding.scan(scope)',
+  'activities/platform/strays.ts': 'host.removeStray(instanceId)',
+  'activities/network/network.ts': 'network.removeStray(kind) network.removeStray(id)',
   'acceptance/platform/host.ts':
     'host.clusterId host.delete(force) host.delete(confirmDead) host.failover(confirmDead)',
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
@@ -58,7 +61,7 @@ const readers: Record<string, string> = {
   'activities/storage/drivers/rbd.ts':
     'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',
   'activities/storage/drivers/file.ts': 'storagePool.source',
-  'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds)',
+  'activities/storage/storagePool.ts': 'storagePool.cleanCache(unusedForSeconds) storagePool.trashStray(volumeId)',
   'activities/storage/volume.ts': 'instance.guestHostname instance.userData',
   'database/pools.ts': 'volumeType.qos instance.keyPairIds',
   'database/rights.ts':

@@ -1,0 +1,240 @@
+/** OVN's rows beside the records. All rows come in one answer, as they are at one moment; the records follow page by page. */
+import {
+  clock,
+  ovnPage,
+  type RecordedPort,
+  recordedGroups,
+  recordedNetworks,
+  recordedPorts,
+  recordedSubnets,
+} from '../../database/audit.ts';
+import type { Queryable } from '../../database/database.ts';
+import { type Sighting, seeAll } from '../../database/findings.ts';
+import type { Statement } from '../../database/statement.ts';
+import { firstId } from '../../database/wellKnown.ts';
+import type { World } from '../world.ts';
+import { networkAcls, networkGroup, switchName } from './network.ts';
+import { addressesOf } from './networkInterface.ts';
+import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
+import { type Acl, aclsOf, type Rule, securityGroupName } from './securityGroup.ts';
+import { servedRow } from './subnet.ts';
+
+const columns = {
+  Logical_Switch: ['name', 'ports', 'external_ids'],
+  Port_Group: ['name', 'acls', 'ports', 'external_ids'],
+  ACL: ['_uuid', 'direction', 'priority', 'match', 'action'],
+  DHCP_Options: ['_uuid', 'cidr', 'options', 'external_ids'],
+  Logical_Switch_Port: ['_uuid', 'name', 'addresses', 'port_security', 'dhcpv4_options', 'external_ids'],
+} as const;
+type Table = keyof typeof columns;
+const tables = Object.keys(columns) as Table[];
+
+type KindInOvn = 'network' | 'subnet' | 'securityGroup' | 'networkInterface';
+const kindsInOvn: readonly KindInOvn[] = ['network', 'subnet', 'securityGroup', 'networkInterface'];
+
+/** The rows of OVN that are ours, by what leads to them. */
+interface Northbound {
+  switches: Map<string, OvsdbRow>;
+  /** By their names: those of a network and of security groups. */
+  groups: Map<string, OvsdbRow>;
+  acls: Map<string, OvsdbRow>;
+  served: Map<string, OvsdbRow>;
+  ports: Map<string, OvsdbRow>;
+  /** All ids that rows are tagged with. */
+  tagged: Map<KindInOvn, Set<string>>;
+}
+
+/** A reference as text, to be compared. */
+const uuidOf = (reference: unknown): string => (Array.isArray(reference) ? String(reference[1]) : '');
+const references = (value: unknown): Set<string> => new Set(members(value).map(uuidOf));
+const texts = (value: unknown): string => JSON.stringify(members(value).map(String).sort());
+
+async function read({ northbound }: World): Promise<Northbound> {
+  const results = await northbound.transact(
+    'compare with the records',
+    tables.map((table): OvsdbOperation => ({ op: 'select', table, where: [], columns: [...columns[table]] })),
+  );
+  const rowsOf = (table: Table): OvsdbRow[] => results[tables.indexOf(table)]?.rows ?? [];
+  const tagged = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
+  const ours = (table: Table, key: (row: OvsdbRow, id: string) => string): Map<string, OvsdbRow> => {
+    const found = new Map<string, OvsdbRow>();
+    for (const row of rowsOf(table)) {
+      const { 'belay:kind': kind, 'belay:id': id } = mapOf(row.external_ids);
+      if (!kind || !id) continue;
+      tagged.get(kind as KindInOvn)?.add(id);
+      found.set(key(row, id), row);
+    }
+    return found;
+  };
+  const byId = (_: OvsdbRow, id: string): string => id;
+  const byName = (row: OvsdbRow): string => String(row.name);
+  return {
+    switches: ours('Logical_Switch', byId),
+    groups: ours('Port_Group', byName),
+    acls: new Map(rowsOf('ACL').map((row) => [uuidOf(row._uuid), row])),
+    served: ours('DHCP_Options', byId),
+    ports: ours('Logical_Switch_Port', byName),
+    tagged,
+  };
+}
+
+const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
+  `${String(direction)} ${String(priority)} ${String(match)} ${String(action)}`;
+
+/** What is wrong with a port group, or null. */
+function groupFault(found: Northbound, name: string, wanted: Acl[]): Fault | null {
+  const group = found.groups.get(name);
+  if (!group) return { class: 'missing', actual: `there is no port group ${name}` };
+  const real = [...references(group.acls)].map((uuid) => aclText(found.acls.get(uuid) ?? {})).sort();
+  const recorded = wanted.map(aclText).sort();
+  return real.join('\n') === recorded.join('\n')
+    ? null
+    : { class: 'drifted', actual: `the rules of port group ${name} are others than the recorded` };
+}
+
+interface Fault {
+  class: 'missing' | 'drifted';
+  actual: string;
+}
+
+function portFault(found: Northbound, port: RecordedPort): Fault | null {
+  const row = found.ports.get(port.id);
+  if (!row) return { class: 'missing', actual: 'there is no switch port' };
+  const uuid = uuidOf(row._uuid);
+  const wanted = addressesOf(port);
+  const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
+  if (texts(row.addresses) !== texts(wanted.addresses))
+    return drifted(`the switch port has the addresses ${texts(row.addresses)}`);
+  if (texts(row.port_security) !== texts(wanted.port_security))
+    return drifted(`the switch port may send with ${texts(row.port_security)}`);
+  const served = found.served.get(port.subnetId ?? '');
+  if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
+    return drifted('the switch port is not served by DHCP');
+  const holders = [
+    found.switches.get(port.networkId),
+    ...[networkGroup(port.networkId), ...port.securityGroupIds.map(securityGroupName)].map((name) =>
+      found.groups.get(name),
+    ),
+  ];
+  const without = holders.find((holder) => holder && !references(holder.ports).has(uuid));
+  return without ? drifted(`the switch port is not in ${String(without.name)}`) : null;
+}
+
+/** All rows of a statement that is asked page by page. */
+async function* pages<Row extends { id: string }>(
+  on: Queryable,
+  ask: Statement<{ after: string }, Row>,
+): AsyncGenerator<Row> {
+  for (let after: string | undefined = firstId; after !== undefined; ) {
+    const rows: Row[] = await ask(on, { after });
+    yield* rows;
+    after = rows.length === ovnPage ? rows.at(-1)?.id : undefined;
+  }
+}
+
+const whatOf: Record<KindInOvn, string> = {
+  network: 'networkRows',
+  subnet: 'subnetRows',
+  securityGroup: 'groupRows',
+  networkInterface: 'portRows',
+};
+
+/** Compares everything, and answers how many findings there are of it. */
+export async function scanNetwork(world: World): Promise<{ differences: number }> {
+  const { pool } = world.database;
+  const [look] = await clock(pool);
+  const found = await read(world);
+  const sightings: Sighting[] = [];
+  const busy: string[] = [];
+  const living = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
+
+  const compare = (
+    kind: KindInOvn,
+    row: { id: string; wanted: boolean; busy: boolean; zoneId: string | null },
+    faults: () => (Fault | null)[],
+    repair: { action: string; targetId: string },
+  ): void => {
+    living.get(kind)?.add(row.id);
+    if (row.busy) busy.push(row.id);
+    else if (row.wanted) {
+      const [first] = faults().filter((fault) => fault !== null);
+      if (first)
+        sightings.push({
+          class: first.class,
+          severity: 'error',
+          what: whatOf[kind],
+          resourceKind: kind,
+          resourceId: row.id,
+          system: 'ovn',
+          location: row.zoneId,
+          expected: 'the rows of OVN are as the records say',
+          actual: first.actual,
+          repair: { ...repair, input: {} },
+        });
+    } else if (found.tagged.get(kind)?.has(row.id)) sightings.push(strayOf(kind, row.id, false));
+  };
+
+  for await (const network of pages(pool, recordedNetworks)) {
+    const group = networkGroup(network.id);
+    compare(
+      'network',
+      network,
+      () => [
+        found.switches.get(network.id)?.name === switchName(network.id)
+          ? null
+          : { class: 'missing', actual: `there is no switch ${switchName(network.id)}` },
+        groupFault(found, group, Object.values(networkAcls(group))),
+      ],
+      { action: 'network.repair', targetId: network.id },
+    );
+  }
+  for await (const subnet of pages(pool, recordedSubnets)) {
+    const row = found.served.get(subnet.id);
+    const wanted = servedRow(subnet.id, subnet);
+    const isAsRecorded =
+      row &&
+      row.cidr === wanted.cidr &&
+      JSON.stringify(Object.entries(mapOf(row.options)).sort()) ===
+        JSON.stringify(Object.entries(mapOf(wanted.options)).sort());
+    compare(
+      'subnet',
+      subnet,
+      () => [
+        row ? null : { class: 'missing', actual: 'there are no DHCP options' },
+        isAsRecorded ? null : { class: 'drifted', actual: 'its DHCP options are others than the recorded' },
+      ],
+      { action: 'network.repair', targetId: subnet.networkId },
+    );
+  }
+  for await (const group of pages(pool, recordedGroups)) {
+    const name = securityGroupName(group.id);
+    compare('securityGroup', group, () => [groupFault(found, name, aclsOf(name, group.rules as Rule[]))], {
+      action: 'securityGroup.repair',
+      targetId: group.id,
+    });
+  }
+  for await (const port of pages(pool, recordedPorts))
+    compare('networkInterface', port, () => [portFault(found, port)], {
+      action: 'network.repair',
+      targetId: port.networkId,
+    });
+
+  for (const [kind, ids] of found.tagged)
+    for (const id of ids) if (!living.get(kind)?.has(id)) sightings.push(strayOf(kind, id, true));
+  const since = look?.at ?? new Date();
+  await seeAll(pool, { system: 'ovn', location: null, what: Object.values(whatOf), since }, sightings, busy);
+  return { differences: sightings.length };
+}
+
+const strayOf = (kind: KindInOvn, id: string, isGone: boolean): Sighting => ({
+  class: 'orphan',
+  severity: 'warning',
+  what: whatOf[kind],
+  resourceKind: kind,
+  resourceId: id,
+  system: 'ovn',
+  expected: isGone ? `no rows of it: there is no such ${kind}` : `no rows of it, in the state that this ${kind} is in`,
+  actual: 'OVN has rows of it',
+  // What has a record may need them again; whoever changes it next writes or removes them.
+  repair: isGone ? { action: 'network.removeStray', targetId: null, input: { kind, id } } : null,
+});

@@ -1,0 +1,192 @@
+/**
+ * Records beside what was found on the real systems. Each statement takes a page of what was found as JSON, and answers the rows of which the two
+ * do not agree, and those that somebody is at work on: of these nothing can be said.
+ */
+import { type Served, servedColumns } from './networks.ts';
+import { written } from './statement.ts';
+
+/** As the database has it; what was seen before it is not told from what was seen after by any other clock. */
+export const clock = written<{ at: Date }>(`SELECT clock_timestamp() AS at`);
+
+/** An operation that has made the thing, as its tag says, and has not ended. */
+const isBeingMade = `EXISTS (SELECT 1 FROM "operation" o WHERE o.id = r.operation AND o."endedAt" IS NULL)`;
+
+export interface GuestRow {
+  id: string;
+  /** What the host says of it; null where the host does not know it. */
+  found: string | null;
+  /** Null where there is no record. */
+  state: string | null;
+  hostId: string | null;
+  busy: boolean;
+  /** A guest of it was found on another host, too. */
+  elsewhere: string | null;
+}
+
+/** The guests that a host says it has, and those that it should have. */
+export const guestsBesideRecords = written<GuestRow, { hostId: string; guests: string }>(
+  `WITH r AS MATERIALIZED (
+     SELECT * FROM jsonb_to_recordset($guests::jsonb) AS r(id uuid, state text, operation uuid)),
+   i AS MATERIALIZED (
+     SELECT i.id, i.state, i."hostId", i."currentOperationId" FROM "instance" i
+     WHERE i."deletedAt" IS NULL AND (i."hostId" = $hostId OR i.id = ANY(ARRAY(SELECT r.id FROM r))))
+   SELECT * FROM (
+     SELECT coalesce(r.id, i.id) AS id, r.state AS found, i.state, i."hostId",
+       i."currentOperationId" IS NOT NULL OR (i.id IS NULL AND ${isBeingMade}) AS busy,
+       (SELECT f.location FROM "finding" f WHERE f.class = 'misplaced' AND f."resourceKind" = 'instance' AND f."resourceId" = i.id
+          AND f.what = 'guestElsewhere' AND f.state IN ('sighted', 'open', 'ignored', 'repairing') AND f.location <> $hostId::text
+          AND f."deletedAt" IS NULL) AS elsewhere
+     FROM r FULL JOIN i ON i.id = r.id) both_sides
+   WHERE busy OR elsewhere IS NOT NULL OR found IS NULL OR found NOT IN ('running', 'paused') OR state IS DISTINCT FROM 'running'
+     OR "hostId" IS DISTINCT FROM $hostId::uuid`,
+);
+
+export interface DiskRow {
+  of: 'volume' | 'image' | 'seed';
+  id: string;
+  found: boolean;
+  trashed: boolean;
+  state: string | null;
+  poolId: string | null;
+  busy: boolean;
+}
+
+/** What a pool says lies in it, and what should. */
+export const disksBesideRecords = written<DiskRow, { poolId: string; disks: string }>(
+  `WITH r AS MATERIALIZED (
+     SELECT * FROM jsonb_to_recordset($disks::jsonb) AS r("of" text, id uuid, trashed boolean, operation uuid)),
+   v AS MATERIALIZED (
+     SELECT v.id, v.state, v."poolId", v."currentOperationId" IS NOT NULL OR i."currentOperationId" IS NOT NULL AS busy
+     FROM "volume" v LEFT JOIN "instance" i ON i.id = v."instanceId"
+     WHERE v."deletedAt" IS NULL AND (v."poolId" = $poolId OR v.id = ANY(ARRAY(SELECT r.id FROM r WHERE r."of" = 'volume')))),
+   c AS MATERIALIZED (SELECT c."imageId" AS id, c.state FROM "imageCache" c WHERE c."poolId" = $poolId)
+   SELECT * FROM (
+     SELECT 'volume' AS "of", coalesce(r.id, v.id) AS id, r.id IS NOT NULL AS found, coalesce(r.trashed, false) AS trashed,
+       v.state, v."poolId", coalesce(v.busy, ${isBeingMade}) AS busy
+     FROM (SELECT * FROM r WHERE r."of" = 'volume') r FULL JOIN v ON v.id = r.id
+     UNION ALL
+     SELECT 'image', coalesce(r.id, c.id), r.id IS NOT NULL, false, c.state, NULL, coalesce(c.state <> 'ready', ${isBeingMade})
+     FROM (SELECT * FROM r WHERE r."of" = 'image') r FULL JOIN c ON c.id = r.id
+     UNION ALL
+     SELECT 'seed', r.id, true, false, i.state, NULL, coalesce(i."currentOperationId" IS NOT NULL, ${isBeingMade})
+     FROM r LEFT JOIN "instance" i ON i.id = r.id AND i."deletedAt" IS NULL WHERE r."of" = 'seed') both_sides
+   WHERE busy OR state IS NULL OR NOT found
+     OR ("of" = 'volume' AND ("poolId" IS DISTINCT FROM $poolId::uuid OR (state = 'destroyed') <> trashed))`,
+);
+
+/** So many rows of records are compared with OVN at a time. */
+export const ovnPage = 2_000;
+const page = (alias: string): string => `${alias}.id > $after::uuid ORDER BY ${alias}.id LIMIT ${ovnPage}`;
+
+interface Recorded {
+  id: string;
+  /** Its rows should be there. */
+  wanted: boolean;
+  busy: boolean;
+}
+
+export const recordedNetworks = written<Recorded & { zoneId: string | null }, { after: string }>(
+  `SELECT n.id, n."zoneId", n.state = 'ready' AS wanted, n."currentOperationId" IS NOT NULL AS busy
+   FROM "network" n WHERE n."deletedAt" IS NULL AND ${page('n')}`,
+);
+
+export const recordedSubnets = written<
+  Recorded & Served & { networkId: string; zoneId: string | null },
+  { after: string }
+>(
+  `SELECT s.id, s."networkId", n."zoneId", s.state = 'ready' AND s.dhcp AS wanted,
+     s."currentOperationId" IS NOT NULL OR n."currentOperationId" IS NOT NULL AS busy, ${servedColumns}
+   FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s."deletedAt" IS NULL AND ${page('s')}`,
+);
+
+export const recordedGroups = written<Recorded & { zoneId: string | null; rules: unknown }, { after: string }>(
+  `SELECT g.id, g."zoneId", g.rules, g.state = 'ready' AS wanted, g."currentOperationId" IS NOT NULL AS busy
+   FROM "securityGroup" g WHERE g."deletedAt" IS NULL AND ${page('g')}`,
+);
+
+export interface RecordedPort extends Recorded {
+  networkId: string;
+  subnetId: string | null;
+  zoneId: string | null;
+  mac: string;
+  address: string;
+  portSecurity: boolean;
+  dhcp: boolean;
+  securityGroupIds: string[];
+}
+
+export const recordedPorts = written<RecordedPort, { after: string }>(
+  `SELECT n.id, n."networkId", n."subnetId", k."zoneId", n.mac, host(n.address) AS address, coalesce(k."portSecurity", true) AS "portSecurity",
+     coalesce(s.dhcp, false) AS dhcp, n."securityGroupIds", i.state IN ('running', 'stopped') AS wanted,
+     i."currentOperationId" IS NOT NULL OR k."currentOperationId" IS NOT NULL AS busy
+   FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" JOIN "instance" i ON i.id = n."instanceId"
+     LEFT JOIN "subnet" s ON s.id = n."subnetId"
+   WHERE n."deletedAt" IS NULL AND ${page('n')}`,
+);
+
+/** Whether there is a record of it; what had one and has none any more never gets one again. */
+export const livingOf = {
+  network: written<{ id: string }, { id: string }>(`SELECT id FROM "network" WHERE id = $id AND "deletedAt" IS NULL`),
+  subnet: written<{ id: string }, { id: string }>(`SELECT id FROM "subnet" WHERE id = $id AND "deletedAt" IS NULL`),
+  securityGroup: written<{ id: string }, { id: string }>(
+    `SELECT id FROM "securityGroup" WHERE id = $id AND "deletedAt" IS NULL`,
+  ),
+  networkInterface: written<{ id: string }, { id: string }>(
+    `SELECT id FROM "networkInterface" WHERE id = $id AND "deletedAt" IS NULL`,
+  ),
+  volume: written<{ id: string }, { id: string }>(`SELECT id FROM "volume" WHERE id = $id AND "deletedAt" IS NULL`),
+};
+
+/** Whether an instance is at home on a host, or has a place there to come to. */
+export const atHomeOn = written<{ id: string }, { instanceId: string; hostId: string }>(
+  `SELECT i.id FROM "instance" i WHERE i.id = $instanceId AND i."deletedAt" IS NULL AND (i."hostId" = $hostId
+     OR EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = i.id AND c."hostId" = $hostId))`,
+);
+
+/** Hosts that can be asked, in the order of their ids. */
+export const hostsToScan = written<{ id: string }>(
+  `SELECT h.id FROM "host" h WHERE h."deletedAt" IS NULL AND h."deadAt" IS NULL AND h."fencedAt" IS NULL AND h.connection = 'connected'
+     AND h.state IN ('active', 'enteringMaintenance', 'maintenance') ORDER BY h.id`,
+);
+
+/** Pools, each with a host that reaches it. */
+export const poolsToScan = written<{ id: string }>(
+  `SELECT p.id FROM "storagePool" p WHERE p."deletedAt" IS NULL AND p.state = 'ready' ORDER BY p.id`,
+);
+
+/** Hosts and pools where findings were seen, and where nobody looks any more. */
+export const locationsGone = written<{ location: string }>(
+  `SELECT DISTINCT f.location FROM "finding" f WHERE f.system IN ('libvirt', 'rbd', 'host') AND f.state IN ('sighted', 'open', 'ignored')
+     AND f.location IS NOT NULL AND f.class <> 'risk' AND f."deletedAt" IS NULL
+     AND NOT EXISTS (SELECT 1 FROM "host" h WHERE h.id::text = f.location AND h."deletedAt" IS NULL AND h."deadAt" IS NULL)
+     AND NOT EXISTS (SELECT 1 FROM "storagePool" p WHERE p.id::text = f.location AND p."deletedAt" IS NULL)`,
+);
+
+export const stuckOperations = written<{ id: string; type: string; message: string | null }>(
+  `SELECT o.id, o.type, o.error->>'message' AS message FROM "operation" o WHERE o.state = 'stuck' LIMIT 1000`,
+);
+
+/** Pools of which nearly all is promised. */
+export const fullPools = written<{ id: string; name: string; percent: number }>(
+  `SELECT p.id, p.name, round(100 * sum(v."sizeGib") / (p."totalGib" * p.overprovision))::int AS percent
+   FROM "storagePool" p JOIN "volume" v ON v."poolId" = p.id AND v."deletedAt" IS NULL
+   WHERE p."deletedAt" IS NULL AND p.state = 'ready' AND p."totalGib" > 0 GROUP BY p.id
+   HAVING sum(v."sizeGib") >= 0.85 * p."totalGib" * p.overprovision`,
+);
+
+/** Hosts whose count of what is placed there is not the sum of it. */
+export const miscountedHosts = written<{ id: string; counted: string; summed: string }>(
+  `SELECT c."hostId" AS id, c."claimedVcpus" || ' vCPUs, ' || c."claimedMemoryMib" || ' MiB' AS counted,
+     coalesce(s.v, 0) || ' vCPUs, ' || coalesce(s.m, 0) || ' MiB' AS summed
+   FROM "hostCapacity" c LEFT JOIN (SELECT "hostId", sum(vcpus) AS v, sum("memoryMib") AS m FROM "hostClaim" GROUP BY 1) s USING ("hostId")
+   WHERE c."claimedVcpus" <> coalesce(s.v, 0) OR c."claimedMemoryMib" <> coalesce(s.m, 0)`,
+);
+
+/** What is to be repaired without asking; of those that the same would mend, one. What could not be repaired is left alone for an hour. */
+export const toRepair = written<{ id: string }, { systems: string[] }>(
+  `SELECT DISTINCT ON (f.repair->>'action', coalesce(f.repair->>'targetId', f."resourceId"::text), f.repair->'input') f.id
+   FROM "finding" f WHERE f.state = 'open' AND f.repair IS NOT NULL AND f."deletedAt" IS NULL AND f.system = ANY($systems::text[])
+     AND (SELECT s.value FROM "setting" s WHERE s.name = 'audit.autoRepair') ? (f.system || '.' || f.class)
+     AND NOT EXISTS (SELECT 1 FROM "operation" o WHERE o."targetId" = f.id AND o.type = 'finding.repair' AND o."createdAt" > now() - interval '1 hour')
+   LIMIT 50`,
+);

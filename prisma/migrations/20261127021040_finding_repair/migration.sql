@@ -1,0 +1,4 @@
+-- AlterTable
+ALTER TABLE "finding" ADD COLUMN     "currentOperationId" UUID,
+ADD COLUMN     "fault" JSONB;
+
