@@ -73,6 +73,8 @@ interface Break {
   value: unknown;
 }
 
+const codesOf: Record<string, string[]> = { deleteProtection: ['PROTECTED'], hostId: ['PRECONDITION_FAILED'] };
+
 /** Every way in which what a lock relies on may be different by then. */
 function breaksOf(lock: Lock): Break[] {
   const kind = kindOf(lock.resourceKind);
@@ -88,7 +90,7 @@ function breaksOf(lock: Lock): Break[] {
       : []),
     ...lock.conditions.map(({ field, is }) => ({
       what: `has another ${field}`,
-      codes: field === 'deleteProtection' ? ['PROTECTED'] : ['INVALID_STATE', 'ALREADY_ATTACHED', 'NOT_SUPPORTED'],
+      codes: codesOf[field] ?? ['INVALID_STATE', 'ALREADY_ATTACHED', 'NOT_SUPPORTED'],
       set: field,
       value: field === 'role' ? 'root' : is === null ? scene.ids.instance : is === false ? true : crypto.randomUUID(),
     })),
