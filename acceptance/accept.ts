@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { callbackSecretField, refuseDenied } from '../database/callbacks.ts';
-import { type Client, type Database, insertAll, transaction } from '../database/database.ts';
+import { type Database, insertAll, type Transaction, transaction } from '../database/database.ts';
 import { eventRow } from '../database/events.ts';
 import { askAgainSeconds } from '../database/queue.ts';
 import { rightsChanged } from '../database/rights.ts';
@@ -89,7 +89,7 @@ export async function acceptChange(database: Database, change: Change): Promise<
   const action = change.kind.actions[change.verb];
   if (!action) throw new Problem('NOT_FOUND', `${change.kind.name} has no action ${change.verb}`);
   const input = checked(change);
-  if (change.callbackUrl) await refuseDenied(database.pool, change.callbackUrl);
+  if (change.callbackUrl) await refuseDenied(database.connections, change.callbackUrl);
   for (let start = 1; ; start++) {
     try {
       return await transaction(database, (tx) => once(tx, change, action, structuredClone(input)));
@@ -131,7 +131,7 @@ const keepAnswer = statement((p: Values<{ callerId: string; key: string; status:
     .where('key', '=', p.key),
 );
 
-async function once(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
+async function once(tx: Transaction, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
   const replay = await replayed(tx, change);
   if (replay) return replay;
   if (change.parent?.refused) throw change.parent.refused;
@@ -158,13 +158,13 @@ function checked(change: Change): Record<string, unknown> {
 }
 
 /** Whether its answer is kept: then nothing more has to be found out about it. */
-export async function isAnswered({ pool }: Database, change: Change): Promise<boolean> {
+export async function isAnswered({ connections }: Database, change: Change): Promise<boolean> {
   if (!change.idempotencyKey || change.dryRun) return false;
-  const kept = await keptAnswer(pool, { callerId: keeperOf(change), key: change.idempotencyKey });
+  const kept = await keptAnswer(connections, { callerId: keeperOf(change), key: change.idempotencyKey });
   return kept.length > 0;
 }
 
-async function replayed(tx: Client, change: Change): Promise<Outcome | null> {
+async function replayed(tx: Transaction, change: Change): Promise<Outcome | null> {
   if (!change.idempotencyKey || change.dryRun) return null;
   const hash = createHash('sha256')
     .update(JSON.stringify([change.kind.name, change.verb, change.targetId, change.asked ?? change.body ?? null]))
@@ -227,7 +227,12 @@ function holdsOf(
     });
 }
 
-async function accept(tx: Client, change: Change, action: Action, input: Record<string, unknown>): Promise<Outcome> {
+async function accept(
+  tx: Transaction,
+  change: Change,
+  action: Action,
+  input: Record<string, unknown>,
+): Promise<Outcome> {
   const { kind, verb, caller } = change;
   const creating = verb === 'create';
   const hook = hookOf(kind.name, verb);
@@ -441,7 +446,7 @@ function auditRow(
 }
 
 async function callbackRow(
-  tx: Client,
+  tx: Transaction,
   { apiKeyId, accountId }: Caller,
   operationId: string,
   url: string,

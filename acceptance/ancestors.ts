@@ -1,5 +1,5 @@
 /** The operations above one that another has begun. */
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { from, statement, type Values } from '../database/statement.ts';
 import { Problem } from '../runtime/problem.ts';
 
@@ -31,7 +31,7 @@ const above = statement((p: Values<{ id: string }>) =>
  *
  * @throws Problem INVALID_STATE when it has ended: what it begins now, nobody would wait for
  */
-export async function ancestorsOf(tx: Client, operationId: string): Promise<string[]> {
+export async function ancestorsOf(tx: Transaction, operationId: string): Promise<string[]> {
   const [parent] = await stillOpen(tx, { id: operationId });
   if (!parent || parent.endedAt)
     throw new Problem('INVALID_STATE', `operation ${operationId} has ended: it begins nothing any more`);

@@ -2,7 +2,7 @@
  * Whether a change is allowed: the permission of the action itself where its resource lies, and for each resource that it names the permission
  * that this use of it needs.
  */
-import type { Client, Queryable } from '../database/database.ts';
+import type { Queryable, Transaction } from '../database/database.ts';
 import { suspensionAt } from '../database/rights.ts';
 import { from, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { wellKnown } from '../database/wellKnown.ts';
@@ -75,7 +75,7 @@ const projectOfHome = statementOfKind(
  * others share with it is never meant.
  */
 export async function projectOf(
-  tx: Client,
+  tx: Transaction,
   caller: Caller,
   kind: Kind,
   input: Record<string, unknown>,
@@ -192,7 +192,7 @@ export async function suspensionOf(
 }
 
 /** In a locked account, and in a disabled domain, nothing is made or started, whoever asks; the platform itself goes on with what runs. */
-export async function refuseLocked(tx: Client, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
+export async function refuseLocked(tx: Transaction, caller: Caller, row: Row, loaded: Map<string, Row>): Promise<void> {
   if (caller.userId === wellKnown.platform || caller.goesOn) return;
   const user = typeof row.userId === 'string' ? loaded.get(`user/${row.userId}`) : undefined;
   const accountId = row.accountId ?? user?.accountId;

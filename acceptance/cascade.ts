@@ -2,7 +2,7 @@
  * The delete of a resource with all that hangs on it. All of that is held from the beginning, by the operation that its deletes are children of: so
  * that what was asked when it was accepted is still so when it runs, and a blocker anywhere refuses the whole before anything is touched.
  */
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { from, isAmong, statement, type Values } from '../database/statement.ts';
 import { cascadeChildren, cascadeMax } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
@@ -29,7 +29,7 @@ function statesOf(kind: Kind): readonly string[] | undefined {
 
 const foreseeBy =
   (hookFor: HookFor) =>
-  async (tx: Client, caller: Caller, { kind, row }: { kind: Kind; row: Row }): Promise<Hold[]> => {
+  async (tx: Transaction, caller: Caller, { kind, row }: { kind: Kind; row: Row }): Promise<Hold[]> => {
     const { going } = await walkDown(tx, caller, kind, row, everything);
     const held = going.map(({ kind: of, id, onDelete }): Hold => {
       const from = id === row.id || onDelete !== 'own' ? statesOf(kindOf(of)) : undefined;
@@ -42,7 +42,7 @@ const foreseeBy =
  * What the children hold beside what goes, such as the disks that an instance only lets go of. It is held from the beginning too: who came into
  * line there later would be before the child, and wait for what goes.
  */
-async function besides(tx: Client, hookFor: HookFor, alone: readonly Dependent[]): Promise<Hold[]> {
+async function besides(tx: Transaction, hookFor: HookFor, alone: readonly Dependent[]): Promise<Hold[]> {
   const rows = await loadAll(tx, alone);
   const asked = alone.flatMap((one) => {
     const row = rows.get(keyOf(one));
@@ -163,7 +163,7 @@ const attachedElsewhere = statement((p: Values<{ volumes: string[]; instances: s
 );
 
 /** A volume that an instance keeps is in use there. */
-async function refuseAttached(tx: Client, alone: readonly Dependent[]): Promise<void> {
+async function refuseAttached(tx: Transaction, alone: readonly Dependent[]): Promise<void> {
   const of = (kind: string): string[] => alone.filter((one) => one.kind === kind).map(({ id }) => id);
   const volumes = of('volume');
   if (volumes.length === 0) return;

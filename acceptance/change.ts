@@ -1,6 +1,6 @@
 /** A change on its way: what was asked, what a command's hook reads and fills, and what comes of it. */
 
-import type { Client, Rows } from '../database/database.ts';
+import type { Rows, Transaction } from '../database/database.ts';
 import type { Placement } from '../database/placement.ts';
 import type { OperationType, Told } from '../model/actions.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
@@ -61,7 +61,7 @@ export interface Scene {
 
 /** What a command's hook reads and fills while a change is accepted. */
 export interface Accepting {
-  tx: Client;
+  tx: Transaction;
   caller: Caller;
   kind: Kind;
   verb: string;
@@ -115,7 +115,7 @@ export interface Change {
   dryRun: boolean;
   idempotencyKey: string | null;
   /** Asked in the transaction that keeps the answer to a new key; throws when no more are kept for the account. */
-  takeKey?: (tx: Client, accountId: string) => Promise<void>;
+  takeKey?: (tx: Transaction, accountId: string) => Promise<void>;
   onBusy: 'queue' | 'fail';
   ifMatch: number | null;
   /** Where its operation's end is to be told. */
@@ -156,7 +156,7 @@ export interface Hook {
    * What it holds beside all that, where that takes more than a look at rows: asked before the locks and again under them. What it holds then and
    * did not before makes the change start over.
    */
-  foresee?(tx: Client, caller: Caller, scene: Scene): Promise<Hold[]>;
+  foresee?(tx: Transaction, caller: Caller, scene: Scene): Promise<Hold[]>;
   /** What must be true of its target beside the states of the model. Pure, as `holds`. */
   conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */
@@ -172,7 +172,7 @@ export interface Hook {
   /** Whether it is for this caller and nobody else to do, wherever the permission is held. */
   mine?(row: Row, caller: Caller): boolean;
   /** Of an action on a collection, which has no target: the project that its operation lies in. */
-  project?(tx: Client, caller: Caller, input: Record<string, unknown>): Promise<string | null>;
+  project?(tx: Transaction, caller: Caller, input: Record<string, unknown>): Promise<string | null>;
   accept?(accepting: Accepting): Promise<void> | void;
 }
 

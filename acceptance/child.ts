@@ -50,9 +50,9 @@ export async function acceptChild(
   { type, targetId, input, onlyIf }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
-  const [parent] = await parentOf(database.pool, { id: parentId });
+  const [parent] = await parentOf(database.connections, { id: parentId });
   if (!parent) throw new Problem('NOT_FOUND', `there is no operation ${parentId}`);
-  const holder = goesOn ? null : await holderOf(database.pool, parent.actorApiKeyId);
+  const holder = goesOn ? null : await holderOf(database.connections, parent.actorApiKeyId);
   const refused =
     goesOn || holder
       ? {}
@@ -105,4 +105,4 @@ export async function acceptChild(
 
 /** Who is refused as a part of something larger is in the audit trail like everybody. */
 const noteRefusal = (database: Database, entry: Record<string, unknown>): Promise<void> =>
-  insertAll(database.pool, { auditEntry: [{ id: crypto.randomUUID(), outcome: 'denied', ...entry }] });
+  insertAll(database.connections, { auditEntry: [{ id: crypto.randomUUID(), outcome: 'denied', ...entry }] });

@@ -34,7 +34,7 @@ async function refusalOf(database: Database, caller: Caller, kind: Kind, id: str
 
 /** The same walk that the delete asks, told in full; and what the delete would say. */
 export async function deletePlanOf(database: Database, caller: Caller, kind: Kind, row: Row): Promise<DeletePlan> {
-  const { going, detached, blocking, complete } = await walkDown(database.pool, caller, kind, row);
+  const { going, detached, blocking, complete } = await walkDown(database.connections, caller, kind, row);
   const refusal = await refusalOf(database, caller, kind, row.id);
   const held = going.filter(({ deleteProtection, managed }) => deleteProtection || managed);
   const naming = ({ kind: of, id, name }: Dependent) => ({ kind: of, id, name });

@@ -1,5 +1,5 @@
 /** What hangs on a resource: the one walk that a delete, an expunge and the plan of a delete ask. */
-import type { Client, Database } from '../database/database.ts';
+import type { Queryable, Transaction } from '../database/database.ts';
 import { ask, identifier, join, raw, render, type Sql, sql } from '../database/sql.ts';
 import { cascadeMax } from '../model/cascade.ts';
 import { childrenOf, columnsOf, type Edge } from '../model/columns.ts';
@@ -61,7 +61,7 @@ const mayBeOwn = ({ onDelete, ownWhen }: Edge): boolean => onDelete === 'own' ||
 
 /** What refers to these resources, the oldest of each sort first; in one statement. */
 async function dependentsOf(
-  client: Client | Database['pool'],
+  client: Queryable,
   caller: Caller,
   parents: Dependent[],
   { limit, whole }: Extent,
@@ -106,7 +106,7 @@ export interface Walk {
 
 /** Walks down from a resource through all that would go along. What the caller may not see counts, and is not named. */
 export async function walkDown(
-  client: Client | Database['pool'],
+  client: Queryable,
   caller: Caller,
   kind: Kind,
   row: Row,
@@ -177,7 +177,7 @@ export const others = (them: readonly Dependent[]): { kind: string; id: string; 
  * @throws Problem PROTECTED, MANAGED, HAS_DEPENDENTS
  */
 export async function refuseEnd(
-  tx: Client,
+  tx: Transaction,
   caller: Caller,
   kind: Kind,
   row: Row,

@@ -1,5 +1,5 @@
 /** The line of operations before a resource: who stands in it, and whether what an operation holds is as it must be. */
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { holdersOf, lockKeys, modesBefore } from '../database/locks.ts';
 import type { Kind, LockMode } from '../model/kind.ts';
 import { Problem, type ProblemCode, type ProblemDetails } from '../runtime/problem.ts';
@@ -34,7 +34,7 @@ export const covers = (locked: Map<string, LockMode>, holds: readonly Hold[]): b
   });
 
 /** Locks in one order what the change touches, until its transaction ends: places in line are in the order of commits, and no two changes wait in a circle. */
-export async function lockAll(tx: Client, modes: Map<string, LockMode>): Promise<void> {
+export async function lockAll(tx: Transaction, modes: Map<string, LockMode>): Promise<void> {
   await lockKeys(tx, { keys: [...modes.keys()], alone: [...modes.values()].map((mode) => mode !== 'S') });
 }
 
@@ -45,7 +45,7 @@ export async function lockAll(tx: Client, modes: Map<string, LockMode>): Promise
  * @throws Problem INVALID_STATE when one needs more of a resource than its ancestor holds: it would wait for that, and that for it
  */
 export async function heldAbove(
-  tx: Client,
+  tx: Transaction,
   ancestors: readonly string[],
   holds: readonly Hold[],
 ): Promise<Map<string, string>> {
@@ -78,7 +78,7 @@ export interface Line {
 }
 
 /** Who stands in line before the resources; asked under their locks. */
-export async function lineOf(tx: Client, holds: readonly Hold[]): Promise<Line> {
+export async function lineOf(tx: Transaction, holds: readonly Hold[]): Promise<Line> {
   const known = holds.filter(({ fresh }) => !fresh);
   if (known.length === 0) return { busy: new Set(), ending: new Set(), waitsFor: null };
   // Those who only need it to stay may be thousands: they are asked for only where that matters.

@@ -1,10 +1,10 @@
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { livingRows } from '../database/rows.ts';
 import { kindOf } from '../model/kinds.ts';
 import type { Related, Row } from './change.ts';
 
 /** Living rows of what is wanted, in one statement: by id, or by a field that leads to an id. Keys are `<kind>/<id>`. */
-export async function loadAll(tx: Client, wanted: readonly Related[]): Promise<Map<string, Row>> {
+export async function loadAll(tx: Transaction, wanted: readonly Related[]): Promise<Map<string, Row>> {
   const idsBy = new Map<string, { kind: string; by: string; ids: string[] }>();
   for (const { kind, id, by = 'id' } of wanted) {
     const key = `${kind}.${by}`;

@@ -1,6 +1,6 @@
 /** Rows as a change makes them and changes them. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { writeRow } from '../database/rows.ts';
 import { seal } from '../database/secrets.ts';
 import { columnsOf } from '../model/columns.ts';
@@ -149,5 +149,5 @@ const own = new Set(['id', 'createdAt', 'updatedAt', 'revision']);
  * Writes the named columns of one row, if nobody has changed the row since it was read. Answers the row as it is now, or null when
  * somebody has: then the change starts over.
  */
-export const writeColumns = (tx: Client, kind: Kind, row: Row, columns: readonly string[]): Promise<Row | null> =>
+export const writeColumns = (tx: Transaction, kind: Kind, row: Row, columns: readonly string[]): Promise<Row | null> =>
   writeRow(tx, kind, row, columns);

@@ -3,7 +3,7 @@
  * what it held is somebody else's by now. So the database lets nobody but the operation that holds a resource say where that is and how large,
  * and of its steps only those whose turn it is.
  */
-import { type Client, type Database, type Queryable, transaction } from '../database/database.ts';
+import { type Database, type Queryable, type Transaction, transaction } from '../database/database.ts';
 import { goAround, takeTurn } from '../database/turns.ts';
 import { refuse } from './failure.ts';
 import type { StepContext } from './step.ts';
@@ -32,7 +32,7 @@ async function askTurn(on: Queryable, context: StepContext, registers: boolean):
 }
 
 /** From here on the transaction is that of the operation, and what it knows to have ended is closed. @throws INVALID_STATE */
-export const speakFor = (tx: Client, context: StepContext): Promise<boolean> => askTurn(tx, context, true);
+export const speakFor = (tx: Transaction, context: StepContext): Promise<boolean> => askTurn(tx, context, true);
 
 /** From here on every older try of the step is refused. Answers whether some try of the operation has gone around its host. @throws INVALID_STATE */
 export const overtake = (on: Queryable, context: StepContext): Promise<boolean> => askTurn(on, context, true);
@@ -46,7 +46,11 @@ export async function noteAround(on: Queryable, { operationId }: StepContext): P
 }
 
 /** One transaction in the name of the operation. */
-export const asHolder = <T>(database: Database, context: StepContext, body: (tx: Client) => Promise<T>): Promise<T> =>
+export const asHolder = <T>(
+  database: Database,
+  context: StepContext,
+  body: (tx: Transaction) => Promise<T>,
+): Promise<T> =>
   transaction(database, async (tx) => {
     await speakFor(tx, context);
     return body(tx);

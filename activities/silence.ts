@@ -30,7 +30,7 @@ export const ifItAnswers = (world: World, hostId: string): Promise<HostInStep | 
 
 /** Whether an operator has confirmed that the host is dead, and nothing of it comes back: what lay on its own disks is lost. */
 export async function isDead(world: World, hostId: string): Promise<boolean> {
-  const [dead] = await deadHost(world.database.pool, { hostId });
+  const [dead] = await deadHost(world.database.connections, { hostId });
   return dead !== undefined;
 }
 
@@ -41,7 +41,7 @@ export interface GuestPlace {
 
 /** Whether no guest of the instance can do anything there any more: the host is dead, or shut out of all that the guest had. */
 export async function isGone(world: World, { instanceId, hostId }: GuestPlace): Promise<boolean> {
-  const [place] = await isShutOut(world.database.pool, { instanceId, hostId });
+  const [place] = await isShutOut(world.database.connections, { instanceId, hostId });
   return place?.gone === true;
 }
 
@@ -91,7 +91,7 @@ export async function mustAnswer(
  * @throws INVALID_STATE when it has no place there any more: an undo that could not reach the host has given it up meanwhile.
  */
 export async function noteReached(world: World, instanceId: string, hostId: string): Promise<void> {
-  const [noted] = await notePlaceReached(world.database.pool, { instanceId, hostId });
+  const [noted] = await notePlaceReached(world.database.connections, { instanceId, hostId });
   if (!noted) throw refuse('INVALID_STATE', `instance ${instanceId} has no place on host ${hostId} any more`);
 }
 
@@ -101,6 +101,6 @@ export async function noteReached(world: World, instanceId: string, hostId: stri
  */
 export async function holdsNothing(world: World, instanceId: string, hostId: string): Promise<boolean> {
   if (await isGone(world, { instanceId, hostId })) return true;
-  const [nothing] = await giveUpPlace(world.database.pool, { instanceId, hostId });
+  const [nothing] = await giveUpPlace(world.database.connections, { instanceId, hostId });
   return nothing !== undefined;
 }

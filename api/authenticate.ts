@@ -37,7 +37,7 @@ export function authenticator(database: Database): Authenticator {
     const refuse = (): never => {
       throw new Problem('UNAUTHENTICATED', 'the API key is unknown, expired or switched off');
     };
-    const [key] = await keyByAccessKey(database.pool, { accessKey });
+    const [key] = await keyByAccessKey(database.connections, { accessKey });
     const given = Buffer.from(hashOf(secret));
     if (
       !key ||
@@ -47,8 +47,8 @@ export function authenticator(database: Database): Authenticator {
     )
       return refuse();
     if (key.accountState === 'disabled') throw new Problem('ACCOUNT_SUSPENDED', 'the account is disabled');
-    void noteUse(database.pool, { id: key.id }).catch(() => {});
-    return callerOf(database.pool, key);
+    void noteUse(database.connections, { id: key.id }).catch(() => {});
+    return callerOf(database.connections, key);
   }
 
   /** Remembers a caller for a while, and not beyond the end of anything that it may. */

@@ -39,8 +39,8 @@ export function resumeAfter(given: string, newest: string, oldest = '1'): string
 const atOnce = 200;
 
 /** Numbers of the oldest and of the newest event that there is. */
-async function endsOf({ pool }: Database): Promise<{ first: string; last: string }> {
-  const [row] = await endsOfEvents(pool);
+async function endsOf({ connections }: Database): Promise<{ first: string; last: string }> {
+  const [row] = await endsOfEvents(connections);
   return row ?? { first: '1', last: '0' };
 }
 
@@ -68,7 +68,7 @@ interface Told {
 async function eventsOf(api: Api, { accountId }: Caller, statementNow: () => Statement): Promise<Told[] | null> {
   const done = await readers.take(accountId);
   try {
-    return (await api.open.pool.query<Told>(statementNow())).rows;
+    return (await api.open.connections.query<Told>(statementNow())).rows;
   } catch {
     return null;
   } finally {
@@ -89,9 +89,9 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   const { first, last: newest } = await endsOf(api.open);
   let after = resumeAfter(ctx.get('Last-Event-ID'), newest, first);
   const standing = standingOf(api, ctx, 'stream', mayFollow);
-  const { pool } = api.open;
+  const { connections } = api.open;
   const statementFrom = (place: string) => eventsStatement(place, atOnce, filter, visibleTo(standing.caller, 'list'));
-  await refuseCostly(pool, { hops }, statementFrom('0'));
+  await refuseCostly(connections, { hops }, statementFrom('0'));
   ctx.respond = false;
   const { res } = ctx;
   res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });

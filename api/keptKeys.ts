@@ -1,5 +1,5 @@
 /** How many answers to Idempotency-Keys are kept for one account: each takes room in the database for as long as the setting says. */
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { keptAnswers } from '../database/settings.ts';
 import { Problem } from '../runtime/problem.ts';
 
@@ -21,7 +21,7 @@ interface Kept {
  */
 export function keptKeys(
   now: () => number = () => performance.now(),
-): (tx: Client, accountId: string) => Promise<void> {
+): (tx: Transaction, accountId: string) => Promise<void> {
   const known = new Map<string, Kept>();
   return async (tx, accountId) => {
     let kept = known.get(accountId);

@@ -1,7 +1,7 @@
 /** What can be asked of an operation itself: wait, cancel, retry, skip. */
 import { type Client, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { type Client as Connection, type Database, insertAll, transaction } from '../database/database.ts';
+import { type Transaction as Connection, type Database, insertAll, transaction } from '../database/database.ts';
 import { wakeDispatcher } from '../database/operations.ts';
 import { requestCancel } from '../database/runs.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
@@ -95,7 +95,7 @@ const answerPatienceMs = 10_000;
 export async function passOnCancel(database: Database, temporal: Client, id: string): Promise<void> {
   const refusal = await askWorkflow(database, temporal, id);
   if (!refusal) return;
-  await withdrawCancel(database.pool, { id });
+  await withdrawCancel(database.connections, { id });
   throw refusal;
 }
 
@@ -114,7 +114,7 @@ async function askWorkflow(database: Database, temporal: Client, id: string): Pr
     )
       return new Problem(refused.type, `operation ${id}: ${refused.message}`);
     if (error instanceof WorkflowNotFoundError) {
-      const [row] = await stateOf(database.pool, { id });
+      const [row] = await stateOf(database.connections, { id });
       if (row?.state === 'cancelled') return null;
       const ended = row && problemOfEnded({ id, ...row });
       if (ended) return ended;
@@ -221,11 +221,11 @@ export async function askOperation(
   if (!heard) return;
   const { waits, question } = heard;
   // Whatever still waits for its turn learns of its cancel when the dispatcher gives it that turn.
-  if (waits) return void (await wakeDispatcher(database.pool));
+  if (waits) return void (await wakeDispatcher(database.connections));
   if (verb === 'cancel') await passOnCancel(database, temporal, id);
   else await passOnAnswer(temporal, id, verb, question);
 }
 
 /** When a workflow is asked for again that was asked for now. */
 export const askAgainIn = (database: Database, operationIds: string[], seconds: number): Promise<unknown> =>
-  askAgainAt(database.pool, { ids: operationIds, seconds });
+  askAgainAt(database.connections, { ids: operationIds, seconds });

@@ -81,7 +81,7 @@ export function refusalNotes(
     const named = all
       .slice(0, namedSorts)
       .map(({ permission, code, actorApiKeyId, count }) => ({ permission, code, actorApiKeyId, count }));
-    await insertAll(database.pool, {
+    await insertAll(database.connections, {
       auditEntry: [
         {
           id: randomUUID(),
@@ -126,7 +126,7 @@ export function refusalNotes(
       }
       window.written += 1;
       const body = refusedBody(kind, verb, asked.body);
-      await insertAll(database.pool, {
+      await insertAll(database.connections, {
         auditEntry: [
           {
             id: randomUUID(),

@@ -322,6 +322,6 @@ export async function read(
   caller: Caller,
   query: { fields?: string[]; showDeleted?: boolean },
 ): Promise<string | null> {
-  const row = await readById(api.database.pool, kind, id, { visible: visibleTo(caller, 'get'), ...query });
+  const row = await readById(api.database.connections, kind, id, { visible: visibleTo(caller, 'get'), ...query });
   return row?.json ?? null;
 }

@@ -52,7 +52,7 @@ const placeOfInstance = statement((p: Values<{ id: string }>) =>
 /** Where an instance goes on whose guest has left this host; null when it is not on its way. */
 async function nextHost(api: Api, id: string, leftHostId: string, signal: AbortSignal): Promise<string | null> {
   while (!signal.aborted) {
-    const [row] = await placeOfInstance(api.database.pool, { id });
+    const [row] = await placeOfInstance(api.database.connections, { id });
     if (row?.hostId && row.hostId !== leftHostId) return row.hostId;
     if (row?.state !== 'migrating') return null;
     await new Promise((resolve) => setTimeout(resolve, lookMs));

@@ -14,7 +14,7 @@ import { manyOf } from '../acceptance/platform/operation.ts';
 import { recurringOf } from '../acceptance/platform/schedule.ts';
 import { checkAction } from '../acceptance/validate.ts';
 import { mayAsk, visibleTo } from '../acceptance/visible.ts';
-import type { Client } from '../database/database.ts';
+import type { Transaction } from '../database/database.ts';
 import { begunBy } from '../database/operations.ts';
 import { isThere } from '../database/statement.ts';
 import { instantAt } from '../model/forms.ts';
@@ -71,7 +71,10 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
       ctx.state.caller = standing.caller;
     }
   }
-  const row = await readById(api.database.pool, kind, id, { visible: visibleTo(ctx.state.caller, 'get'), ...query });
+  const row = await readById(api.database.connections, kind, id, {
+    visible: visibleTo(ctx.state.caller, 'get'),
+    ...query,
+  });
   if (!row) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id}`);
   ctx.set('ETag', `"${row.revision}"`);
   send(ctx, 200, row.json);
@@ -85,13 +88,13 @@ function mayList(caller: Caller, kind: Kind): void {
 const searches = turnsOf(Math.ceil(config.searchConnections / 2), { alone: Math.ceil(config.searchConnections / 4) });
 
 async function search<T>(
-  { search: { pool } }: Api,
+  { search: { connections } }: Api,
   { accountId }: Caller,
-  work: (on: Client) => Promise<T>,
+  work: (on: Transaction) => Promise<T>,
 ): Promise<T> {
   const done = await searches.take(accountId);
   try {
-    const client = await pool.connect();
+    const client = await connections.connect();
     try {
       return await work(client);
     } finally {
@@ -111,7 +114,7 @@ async function ask(on: Queryable, caller: Caller, kind: Kind, query: ListQuery):
 async function list(api: Api, caller: Caller, kind: Kind, raw: Record<string, unknown>): Promise<string> {
   mayList(caller, kind);
   const query = parseListQuery(kind, raw);
-  if (query.filter === null && query.count === 'none') return ask(api.database.pool, caller, kind, query);
+  if (query.filter === null && query.count === 'none') return ask(api.database.connections, caller, kind, query);
   return search(api, caller, (on) => ask(on, caller, kind, query));
 }
 
@@ -148,7 +151,7 @@ interface Wanted {
 }
 
 /** All lists together may take as long as one. */
-async function inOneSnapshot(on: Client, caller: Caller, wanted: Wanted[]): Promise<Record<string, string>> {
+async function inOneSnapshot(on: Transaction, caller: Caller, wanted: Wanted[]): Promise<Record<string, string>> {
   const until = Date.now() + config.queryMilliseconds;
   await on.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
@@ -256,7 +259,7 @@ async function namingTargets(api: Api, change: Change): Promise<Change> {
 
 /** Whether a tenant may ask this of an operation: it is its own and in no project, or it is in a project of its own, and was not begun by those who run the platform, whom to invite is everybody's. */
 async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Promise<boolean> {
-  const [row] = await begunBy(api.database.pool, {
+  const [row] = await begunBy(api.database.connections, {
     id,
     accountIds: [caller.accountId, ...scopes.accounts],
   });
@@ -302,7 +305,7 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
     ctx.body = 'ok\n';
   });
   router.get('/readyz', async (ctx) => {
-    await isThere(api.database.pool);
+    await isThere(api.database.connections);
     ctx.body = 'ok\n';
   });
   router.get('/metrics', async (ctx) => {

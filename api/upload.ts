@@ -47,7 +47,7 @@ async function answerUpload(api: Api, ctx: Context): Promise<void> {
   const kind = kinds.image as unknown as Kind;
   const id = uuidOf(ctx, kind);
   const { caller } = ctx.state;
-  const [image] = await announced(api.database.pool, { id });
+  const [image] = await announced(api.database.connections, { id });
   const place = placeOf(kind, { ...image, id });
   if (!image || !may(caller, 'image.get', place)) throw new Problem('NOT_FOUND', `there is no image ${id}`);
   if (!may(caller, 'image.import', place)) throw new Problem('FORBIDDEN', 'you need the permission image.import here');
@@ -65,8 +65,8 @@ async function answerUpload(api: Api, ctx: Context): Promise<void> {
 
 /** Whether the bytes would still be taken, so that nobody goes on sending in vain. */
 async function mayGoOn(api: Api, caller: Caller, id: string): Promise<boolean> {
-  const [image] = await announced(api.open.pool, { id });
-  const suspension = image ? await suspensionOf(api.open.pool, image) : null;
+  const [image] = await announced(api.open.connections, { id });
+  const suspension = image ? await suspensionOf(api.open.connections, image) : null;
   if (suspension) throw new Problem('ACCOUNT_SUSPENDED', `${suspension}: nothing new is made`);
   return image !== undefined && may(caller, 'image.import', placeOf(kinds.image as unknown as Kind, { ...image, id }));
 }
@@ -169,7 +169,7 @@ async function importImage(
 
 /** Throws the upload away, unless the import that takes it over is under way. */
 async function discardUnwanted(api: Api, upload: Upload): Promise<void> {
-  const [taken] = await importing(api.open.pool, { id: upload.imageId });
+  const [taken] = await importing(api.open.connections, { id: upload.imageId });
   if (!taken) await discardUpload(api.open, upload);
 }
 

@@ -84,7 +84,7 @@ async function mayView(api: Api, caller: Caller, permission: string, kind: Kind,
   if (hook?.isOwn?.(row, caller) && scopesOf(caller, permission).anywhere) return true;
   const home = hook?.livesIn?.(row);
   if (!home) return may(caller, permission, hook?.livesIn ? {} : placeOf(kind, row));
-  const [there] = await rowOf(kindOf(home.kind))(api.database.pool, { id: home.id });
+  const [there] = await rowOf(kindOf(home.kind))(api.database.connections, { id: home.id });
   return may(caller, permission, there ? placeOf(kindOf(home.kind), there) : {});
 }
 
@@ -98,9 +98,9 @@ async function answerView(api: Api, ctx: Context, kind: Kind, name: string, view
       });
   const id = uuidOf(ctx, kind);
   const { caller } = ctx.state;
-  const readAs = (by: Caller) => readById(api.database.pool, kind, id, { visible: visibleTo(by, 'get') });
+  const readAs = (by: Caller) => readById(api.database.connections, kind, id, { visible: visibleTo(by, 'get') });
   // A view is computed from all of the row, such as the host where an instance runs; its caller is told what the view says, and no more.
-  const found = (await readAs(caller)) && (await readById(api.database.pool, kind, id, { visible: everything }));
+  const found = (await readAs(caller)) && (await readById(api.database.connections, kind, id, { visible: everything }));
   if (!found) throw new Problem('NOT_FOUND', `there is no ${kind.name} ${id}`);
   const row = JSON.parse(found.json) as Row;
   const permission = `${kind.name}.${name}`;

@@ -34,7 +34,7 @@ const unsettled = statement((p: Values<{ ids: string[]; settled: readonly string
 
 async function look(database: Database, due: Wait[]): Promise<void> {
   const ids = [...new Set(due.map(({ id }) => id))];
-  const going = await unsettled(database.pool, { ids, settled });
+  const going = await unsettled(database.connections, { ids, settled });
   const known = new Set(going.map(({ id }) => id));
   const now = Date.now();
   for (const wait of due) {

@@ -166,19 +166,19 @@ export async function hostileTenant(bench: BenchCloud): Promise<Figure[]> {
   await admin.call('PATCH', `/v1/settings/${denied.id}`, { value });
   const database = openDatabase(stack.databaseUrl, 1);
   await rowsOf(
-    database.pool,
+    database.connections,
     `INSERT INTO "keyPair" (id, "projectId", name, "publicKey", fingerprint)
      SELECT gen_random_uuid(), $1, 'k' || n, 'ssh-ed25519 x', 'f' || n FROM generate_series(1, ${keyPairs}) n`,
     [hostile.project.id],
   );
   await rowsOf(
-    database.pool,
+    database.connections,
     `INSERT INTO "roleBinding" (id, name, state, "subjectKind", "subjectId", "roleId", "targetKind", "targetId")
      SELECT gen_random_uuid(), k.name, 'active', 'user', $1, r.id, 'keyPair', k.id
      FROM (SELECT id, name FROM "keyPair" WHERE "projectId" = $2 LIMIT ${bindings}) k, "role" r WHERE r.name = 'projectReader'`,
     [hostile.user.id, hostile.project.id],
   );
-  await database.pool.query('ANALYZE');
+  await database.connections.query('ANALYZE');
   await database.close();
   const port = Number(new URL(stack.apiUrl).port);
   const zoneId = cloud.zone.id;

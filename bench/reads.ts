@@ -18,7 +18,7 @@ async function fill({ stack, cloud }: BenchCloud): Promise<string[]> {
   const database = openDatabase(stack.databaseUrl, 2);
   try {
     await rowsOf(
-      database.pool,
+      database.connections,
       `INSERT INTO "instance" (id, "projectId", name, labels, state, "createdAt", "updatedAt", revision, "zoneId", "instanceTypeId", vcpus, "memoryMib", source, "guestHostname")
        SELECT md5('bench ' || n)::uuid, $1, 'read-' || n, jsonb_build_object('tier', (ARRAY['web', 'db', 'queue', 'batch'])[1 + n % 4], 'number', n::text),
          (ARRAY['running', 'running', 'running', 'stopped'])[1 + n % 4], now() - n * interval '97 seconds', now() - n * interval '31 seconds', 3, $2, $3,
@@ -26,9 +26,9 @@ async function fill({ stack, cloud }: BenchCloud): Promise<string[]> {
        FROM generate_series(1, $5::int) n ON CONFLICT DO NOTHING`,
       [cloud.project.id, cloud.zone.id, cloud.instanceType.id, cloud.image.id, instanceCount],
     );
-    await database.pool.query('VACUUM ANALYZE "instance"');
+    await database.connections.query('VACUUM ANALYZE "instance"');
     const rows = await rowsOf<{ id: string }>(
-      database.pool,
+      database.connections,
       `SELECT id FROM "instance" WHERE name LIKE 'read-%' ORDER BY md5(name) LIMIT 2000`,
     );
     return rows.map(({ id }) => id);

@@ -1,6 +1,6 @@
 /** Addresses of subnets come from free lists whose locked rows are skipped, so that deploys do not wait for each other. */
 import { Problem } from '../runtime/problem.ts';
-import type { Client } from './database.ts';
+import type { Transaction } from './database.ts';
 import { from, statement, type Values, written } from './statement.ts';
 
 /** How many addresses are written to the free list at a time. */
@@ -46,7 +46,7 @@ const giveBack = written<never, { networkInterfaceId: string }>(
 
 /** Takes a free address for an interface; `wanted` takes that very one, and `field` is where the request names it. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
 export async function takeAddress(
-  tx: Client,
+  tx: Transaction,
   subnetId: string,
   networkInterfaceId: string,
   wanted: string | null,
@@ -82,7 +82,7 @@ const deleteCursor = statement((p: Values<{ subnetId: string }>) =>
 );
 
 /** What goes with a resource of a kind when its life is over. */
-const ends: Record<string, (tx: Client, id: string) => Promise<void>> = {
+const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
   async subnet(tx, subnetId) {
     await deleteAddresses(tx, { subnetId });
     await deleteCursor(tx, { subnetId });
@@ -90,8 +90,8 @@ const ends: Record<string, (tx: Client, id: string) => Promise<void>> = {
   networkInterface: (tx, id) => freeAddress(tx, id),
 };
 
-export const freeAddressesOf = async (tx: Client, kind: string, id: string): Promise<void> => ends[kind]?.(tx, id);
+export const freeAddressesOf = async (tx: Transaction, kind: string, id: string): Promise<void> => ends[kind]?.(tx, id);
 
-export async function freeAddress(tx: Client, networkInterfaceId: string): Promise<void> {
+export async function freeAddress(tx: Transaction, networkInterfaceId: string): Promise<void> {
   await giveBack(tx, { networkInterfaceId });
 }

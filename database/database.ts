@@ -1,6 +1,6 @@
 /**
- * One pool of PostgreSQL connections for everything a process stores. Ordinary reads and writes go through Prisma's typed client,
- * hot statements are prepared and named on the same pool.
+ * The PostgreSQL connections for everything that a process stores. Ordinary reads and writes go through Prisma's typed client,
+ * hot statements are prepared and named on the same connections.
  */
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -10,12 +10,13 @@ import type { PrismaClient } from '../generated/prisma/client.ts';
 import { log } from '../runtime/log.ts';
 import { postgresConnection } from '../runtime/postgresConnection.ts';
 
-export type Client = pg.PoolClient;
+/** A connection in the middle of a transaction. */
+export type Transaction = pg.PoolClient;
 
 export interface Database {
-  pool: pg.Pool;
+  connections: pg.Pool;
   prisma: PrismaClient;
-  /** A connection of its own beside the pool, not open yet: for what is held or listened to for long. */
+  /** A connection of its own beside those, not open yet: for what is held or listened to for long. */
   connection(): pg.Client;
   close(): Promise<void>;
 }
@@ -23,11 +24,11 @@ export interface Database {
 const load = createRequire(import.meta.url);
 
 /** Prisma's client is loaded by the first that asks it something: most processes never do, and it takes 10 MiB of each. */
-function openPrisma(pool: pg.Pool): PrismaClient {
+function openPrisma(connections: pg.Pool): PrismaClient {
   const { PrismaPg } = load('@prisma/adapter-pg') as { PrismaPg: typeof Adapter };
   const client = load('../generated/prisma/client.ts') as { PrismaClient: typeof PrismaClient };
   return new client.PrismaClient({
-    adapter: new PrismaPg(pool, { statementNameGenerator: (query) => statementName(query.sql) }),
+    adapter: new PrismaPg(connections, { statementNameGenerator: (query) => statementName(query.sql) }),
   });
 }
 
@@ -71,20 +72,20 @@ const abandonedMs = 15_000;
 /** Without UTC on the session, instants without an offset would shift by the server's zone. No statement may hold others up for ever. */
 export function openDatabase(
   url: string,
-  connections: number,
+  most: number,
   { byIndex = false, statementMs = 60_000, waitMs = 30_000 }: DatabaseOptions = {},
 ): Database {
   const connection = postgresConnection(url, (why) =>
     log.warn({ why }, 'a certificate for PostgreSQL can not be used; going on with the one before'),
   );
-  const pool = new pg.Pool({
-    // Each of the pool's connections asks for its certificates anew.
+  const connections = new pg.Pool({
+    // Each connection asks for its certificates anew.
     Client: class extends pg.Client {
       constructor(options?: pg.ClientConfig) {
         super({ ...options, ...connection() });
       }
     },
-    max: connections,
+    max: most,
     maxLifetimeSeconds: connectionLifetimeSeconds,
     connectionTimeoutMillis: waitMs,
     options: Object.entries({
@@ -98,19 +99,19 @@ export function openDatabase(
       .join(' '),
     keepAlive: true,
   });
-  // A connection that breaks while idle is replaced by the pool; without a listener it would end the process.
-  pool.on('error', () => {});
+  // A connection that breaks while idle is replaced; without a listener it would end the process.
+  connections.on('error', () => {});
   let prisma: PrismaClient | undefined;
   return {
-    pool,
+    connections,
     get prisma() {
-      prisma ??= openPrisma(pool);
+      prisma ??= openPrisma(connections);
       return prisma;
     },
     connection: () => new pg.Client({ ...connection(), keepAlive: true }),
     async close() {
       await prisma?.$disconnect();
-      await pool.end().catch(() => {});
+      await connections.end().catch(() => {});
     },
   };
 }
@@ -162,9 +163,9 @@ const begin = ['BEGIN', ...Object.entries(byIndexSettings).map(([name, value]) =
 );
 
 /** Runs `body` in one transaction (READ COMMITTED), at most three times when PostgreSQL asks for it. */
-export async function transaction<T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> {
+export async function transaction<T>(database: Database, body: (tx: Transaction) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
-    const client = await database.pool.connect();
+    const client = await database.connections.connect();
     let broken: Error | undefined;
     try {
       await client.query(begin);

@@ -11,7 +11,7 @@ import { createHash } from 'node:crypto';
 import { columnsOf, isLocked, isStored } from '../model/columns.ts';
 import type { Kind } from '../model/kind.ts';
 import { allKinds } from '../model/kinds.ts';
-import type { Client } from './database.ts';
+import type { Transaction } from './database.ts';
 import { written } from './statement.ts';
 
 /**
@@ -80,7 +80,7 @@ const triggers = written<{ guard: string }>(
 );
 
 /** Makes the triggers that are missing. Those that are there are left alone: making one waits for all who use the table. */
-export async function ensureGuards(tx: Client): Promise<void> {
+export async function ensureGuards(tx: Transaction): Promise<void> {
   const present = await triggers(tx);
   const known = new Set(present.map(({ guard }) => guard));
   for (const kind of allKinds) {

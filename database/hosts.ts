@@ -14,7 +14,7 @@ const entryOf = statement((p: Values<{ hostId: string }>) =>
 );
 
 async function findHost(database: Database, hostId: string): Promise<KnownHost | undefined> {
-  const [host] = await entryOf(database.pool, { hostId });
+  const [host] = await entryOf(database.connections, { hostId });
   if (!host) return undefined;
   const isSimulated = host.address.startsWith('sim://');
   const privateKey = isSimulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');

@@ -2,7 +2,7 @@
 import { declaredSettings } from '../model/platform/declaredSettings.ts';
 import { maintenance, maintenanceAction, maintenanceNames } from '../model/platform/maintenance.ts';
 import { builtInRoles } from '../model/tenancy/builtInRoles.ts';
-import { type Client, type Database, insertAll, transaction } from './database.ts';
+import { type Database, insertAll, type Transaction, transaction } from './database.ts';
 import { ensureGuards } from './guards.ts';
 import { operationTypeRows } from './operationTypes.ts';
 import { from, isAmong, now, statement, type Values, written } from './statement.ts';
@@ -147,7 +147,7 @@ const operationTypes = (): Fixed => ({
   refreshed: ['description', 'inputSchema', 'steps', 'pointOfNoReturn', 'lockMode', 'cancellable', 'permission'],
 });
 
-async function ensureRecords(tx: Client, { table, rows, refreshed }: Fixed): Promise<void> {
+async function ensureRecords(tx: Transaction, { table, rows, refreshed }: Fixed): Promise<void> {
   if (rows.length === 0) return;
   const columns = Object.keys(rows[0] ?? {})
     .map((column) => `"${column}"`)

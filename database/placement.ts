@@ -7,7 +7,7 @@ import { sql } from 'kysely';
 import { servingStates } from '../model/platform/host.ts';
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Client, type Database, type Queryable, transaction } from './database.ts';
+import { type Database, type Queryable, type Transaction, transaction } from './database.ts';
 import { from, isAmong, statement, type ValueOf, type Values, written } from './statement.ts';
 
 export interface Need {
@@ -65,7 +65,7 @@ export const promisedGib = (exceptVolume = `NULL::uuid`): string => `belay_promi
 const takeBack = written<never>(`SELECT set_config('belay.takes_back', 'on', true)`);
 
 /** What an undo gives back to its owner is not asked for anew, though others may have been given the room meanwhile: the pool is overfull then. */
-export const takingBack = <T>(database: Database, body: (tx: Client) => Promise<T>): Promise<T> =>
+export const takingBack = <T>(database: Database, body: (tx: Transaction) => Promise<T>): Promise<T> =>
   transaction(database, async (tx) => {
     await takeBack(tx);
     return body(tx);
@@ -87,7 +87,7 @@ const poolsWith = written<Pool, { zoneId: string; imageIds: string[] }>(
  * The pools of a zone, with the free GiB of each: what it may promise less what it has promised; and with what copies of these images
  * would take besides. One is open that is enabled as its storage cluster is, and that a host reaches which is open itself.
  */
-export const poolsOf = (tx: Client, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
+export const poolsOf = (tx: Transaction, zoneId: string, imageIds: string[] = []): Promise<Pool[]> =>
   poolsWith(tx, { zoneId, imageIds });
 
 /** GiB that a pool may still promise, as if that volume were not there; none while it is closed. */
@@ -190,7 +190,7 @@ const fittingClusters = statement(
 
 /** Those of the hosts whose processors run the guest. @throws Problem NO_CAPACITY where there is none */
 export async function runningHosts(
-  tx: Client,
+  tx: Transaction,
   { zoneId, architecture }: Need,
   { clusterIds, hosts }: Reach,
 ): Promise<Pick<Eligible, 'clusterIds' | 'hostIds'>> {
@@ -249,7 +249,7 @@ const lacking = written<Counted, HostQuestion>(
 );
 
 /** Says per filter how many hosts it dropped, so that the reader knows what to add. @throws Problem NO_CAPACITY */
-export async function noCapacity(tx: Client, need: Need, eligible: Eligible): Promise<never> {
+export async function noCapacity(tx: Transaction, need: Need, eligible: Eligible): Promise<never> {
   const [count] = await lacking(tx, hostQuestion(need, eligible));
   const of = (key: keyof Counted): number => Number(count?.[key] ?? 0);
   throw new Problem(
@@ -319,7 +319,7 @@ const withRoom = written<{ hostId: string; clusterId: string }, HostQuestion>(
 
 /** A host that has room among those that are eligible. @throws Problem NO_CAPACITY */
 export async function findHost(
-  tx: Client,
+  tx: Transaction,
   need: Need,
   eligible: Eligible,
 ): Promise<{ hostId: string; clusterId: string }> {
@@ -329,7 +329,7 @@ export async function findHost(
 
 /** A host and a pool for each volume, claiming nothing. @throws Problem NO_CAPACITY */
 export async function findPlace(
-  tx: Client,
+  tx: Transaction,
   need: Need,
   volumes: VolumeNeed[],
   requestedHostId: string | null,
@@ -341,7 +341,7 @@ export async function findPlace(
 }
 
 /** A pool for a volume that stands alone. @throws Problem NO_CAPACITY */
-export async function findSpace(tx: Client, zoneId: string, volume: VolumeNeed): Promise<Placement> {
+export async function findSpace(tx: Transaction, zoneId: string, volume: VolumeNeed): Promise<Placement> {
   const pools = await poolsOf(tx, zoneId, imagesOf([volume]));
   reachOf(pools, [volume]);
   return { hostId: null, pools: inPools(pools, [volume], null) };

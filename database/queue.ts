@@ -76,8 +76,10 @@ export function inTurns<Of extends { projectId: string | null }>(inOrder: readon
  * Takes the operations whose turn it is, in their order; nobody else gets them for the next ten seconds. There may be more where some
  * project has used its whole share.
  */
-export async function readyOperations({ pool }: Database): Promise<{ operations: ReadyOperation[]; more: boolean }> {
-  const rows = await readyOnes(pool, { askAgainSeconds });
+export async function readyOperations({
+  connections,
+}: Database): Promise<{ operations: ReadyOperation[]; more: boolean }> {
+  const rows = await readyOnes(connections, { askAgainSeconds });
   const operations = inTurns(rows.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime()));
   const share = Math.max(1, Math.floor(readyAtOnce / (rows[0]?.projects ?? 1)));
   const taken = new Map<string | null, number>();
@@ -110,7 +112,7 @@ const readyById = statement((p: Values<{ id: string }>) =>
 
 /** The same of one that was accepted just now. */
 export async function startOf(database: Database, id: string): Promise<StartOperation> {
-  const [operation] = await readyById(database.pool, { id });
+  const [operation] = await readyById(database.connections, { id });
   if (!operation) throw new Problem('NOT_FOUND', `there is no operation ${id}`);
   return startOfReady(operation, await targetNames(database, [operation]));
 }
@@ -128,14 +130,14 @@ const namesOf = statementOfKind(
 
 /** What the targets of these operations are called, by id. */
 export async function targetNames(
-  { pool }: Database,
+  { connections }: Database,
   operations: readonly ReadyOperation[],
 ): Promise<Map<string, string>> {
   const names = new Map<string, string>();
   for (const kind of new Set(operations.map(({ targetKind }) => targetKind))) {
     if (!isNamed(kindOf(kind))) continue;
     const ids = operations.flatMap(({ targetKind, targetId }) => (targetKind === kind ? [targetId] : []));
-    for (const { id, name } of await namesOf(kindOf(kind))(pool, { ids })) names.set(id, name);
+    for (const { id, name } of await namesOf(kindOf(kind))(connections, { ids })) names.set(id, name);
   }
   return names;
 }

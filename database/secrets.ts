@@ -94,7 +94,7 @@ export const hasSecret = async (on: Queryable, { kind, id }: Owner, field: strin
 
 /** The secret of an owner, or null. */
 export const readSecret = async (database: Database, owner: Owner, field: string): Promise<string | null> =>
-  (await readSecrets(database.pool, owner, [field]))[field] ?? null;
+  (await readSecrets(database.connections, owner, [field]))[field] ?? null;
 
 export async function writeSecret(on: Queryable, owner: Owner, field: string, value: string): Promise<void> {
   await write(on, { ownerKind: owner.kind, ownerId: owner.id, field, ciphertext: seal(owner.id, field, value) });

@@ -62,24 +62,24 @@ const postpone = statement((p: Values<Upload>) =>
 );
 
 /** Claims an image's upload; false while another one has it. */
-export async function claimUpload({ pool }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
-  const mine = await claim(pool, { imageId, uploadId, claimSeconds });
+export async function claimUpload({ connections }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
+  const mine = await claim(connections, { imageId, uploadId, claimSeconds });
   return mine.length > 0;
 }
 
 /** Whether the bytes are still wanted: the claim is held, for longer now, and the image waits for them. */
-export async function renewUpload({ pool }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
-  const mine = await renew(pool, { imageId, uploadId, claimSeconds });
+export async function renewUpload({ connections }: Database, { imageId, uploadId }: Upload): Promise<boolean> {
+  const mine = await renew(connections, { imageId, uploadId, claimSeconds });
   return mine.length > 0;
 }
 
 /** Gives a claim back; what it stood for is in the store's final place, or nowhere. */
-export const endUpload = ({ pool }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
-  giveBack(pool, { imageId, uploadId });
+export const endUpload = ({ connections }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
+  giveBack(connections, { imageId, uploadId });
 
 /** Claims that ran out. Bytes that an import is taking over are its own to throw away: they are told once it has ended. */
-export const abandonedUploads = ({ pool }: Database): Promise<Upload[]> => abandoned(pool);
+export const abandonedUploads = ({ connections }: Database): Promise<Upload[]> => abandoned(connections);
 
 /** Puts one that could not be thrown away behind the others. */
-export const postponeUpload = ({ pool }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
-  postpone(pool, { imageId, uploadId });
+export const postponeUpload = ({ connections }: Database, { imageId, uploadId }: Upload): Promise<unknown> =>
+  postpone(connections, { imageId, uploadId });

@@ -23,7 +23,7 @@ function noteIn(line: string): Note[] {
 
 const database = openDatabase(config.databaseUrl, 2);
 try {
-  const kept = await rowsOf<{ note: Note }>(database.pool, 'SELECT note FROM "auditNote" ORDER BY sequence');
+  const kept = await rowsOf<{ note: Note }>(database.connections, 'SELECT note FROM "auditNote" ORDER BY sequence');
   const notes = [
     ...kept.map(({ note }) => note),
     ...files.flatMap((file) => readFileSync(file, 'utf8').split('\n').flatMap(noteIn)),

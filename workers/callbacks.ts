@@ -46,7 +46,7 @@ const deleteCallback = statement((p: Values<{ operationId: string }>) =>
 );
 
 const due = (database: Database, places: number, taken: ReadonlyMap<string, number>): Promise<DueCallback[]> =>
-  takeCallbacks(database.pool, {
+  takeCallbacks(database.connections, {
     finals: finalOperationStates,
     pausesSeconds,
     places,
@@ -101,7 +101,7 @@ class RightEnded extends Error {}
 
 /** Whoever asked must still be let in, and may still read the operation, or ask for another of the kind. */
 async function refuseEnded(database: Database, apiKeyId: string, operation: Told): Promise<void> {
-  const holder = await holderOf(database.pool, apiKeyId);
+  const holder = await holderOf(database.connections, apiKeyId);
   if (!holder) throw new RightEnded('the API key that asked for it is not valid any more');
   const place = { projectId: operation.projectId, resource: { kind: operation.targetKind, id: operation.targetId } };
   if (!may(holder, 'operation.get', place) && !may(holder, operation.type, place))
@@ -120,7 +120,7 @@ async function deliver(database: Database, denied: BlockList, callback: DueCallb
   const { operationId, apiKeyId, url } = callback;
   const secret = await readSecret(database, { kind: 'apiKey', id: apiKeyId }, callbackSecretField);
   if (secret === null) throw new RightEnded('the API key that asked for it is gone');
-  const operation = await readById(database.pool, kindOf('operation') as Kind, operationId, {
+  const operation = await readById(database.connections, kindOf('operation') as Kind, operationId, {
     visible: everything,
     showDeleted: true,
   });
@@ -152,7 +152,7 @@ async function tryOnce(database: Database, log: Log, denied: BlockList, callback
     );
   }
   metrics.callbacks.labels(outcome).inc();
-  if (outcome !== 'failed') await deleteCallback(database.pool, { operationId });
+  if (outcome !== 'failed') await deleteCallback(database.connections, { operationId });
 }
 
 export interface Delivery {
@@ -176,7 +176,7 @@ export function callbackDelivery(database: Database, log: Log, wake: () => void)
       if (underWay.size >= atOnce) return 0;
       const callbacks = await due(database, atOnce - underWay.size, taken);
       if (callbacks.length === 0) return 0;
-      const denied = await deniedNetworks(database.pool);
+      const denied = await deniedNetworks(database.connections);
       for (const callback of callbacks) {
         take(callback.accountId, 1);
         const tried = tryOnce(database, log, denied, callback)

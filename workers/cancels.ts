@@ -20,7 +20,7 @@ const passOnCancels = (database: Database, temporal: Client, operations: { id: s
  * sake of one by force that waits behind it. One that is a part of a delete is not what the other waits for: it would only make that fail.
  */
 export async function giveWayToForce(database: Database, temporal: Client): Promise<void> {
-  const asking = await giveWayToForced(database.pool);
+  const asking = await giveWayToForced(database.connections);
   // One that has not begun learns of it at its turn.
   await passOnCancels(
     database,
@@ -41,6 +41,6 @@ const unheard = statement(() =>
 
 /** Cancels that were written down but may not have reached their workflow. */
 export async function repeatCancels(database: Database, temporal: Client): Promise<void> {
-  const rows = await unheard(database.pool);
+  const rows = await unheard(database.connections);
   await passOnCancels(database, temporal, rows);
 }

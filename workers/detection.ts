@@ -84,7 +84,7 @@ export function detection(
   async function beginFailover(hostId: string, silent: SilentHost, { reason }: Verdict): Promise<string | null> {
     if (!silent.failsOver)
       return 'Its cluster does not fail over by itself (ha.enabled). To start its instances elsewhere: belay hosts failover <host>.';
-    const [count] = await failingAtOnce(database.pool, { zoneId: silent.zoneId });
+    const [count] = await failingAtOnce(database.connections, { zoneId: silent.zoneId });
     if (count && count.failing > count.allowed)
       return `${count.failing} hosts of its zone fail at once, and ${count.allowed} may without a person (setting ha.maxFailedHostsPercent). Find out what they have in common; to start its instances elsewhere: belay hosts failover <host>.`;
     try {
@@ -112,15 +112,15 @@ export function detection(
     const held = await beginFailover(hostId, silent, verdict);
     log.warn({ hostId, held }, held === null ? 'a host is down; its failover begins' : 'a host is down');
     if (held === null)
-      return seenNoMore(database.pool, { resourceKind: 'host', resourceIds: [hostId], what: [ofHost.down] });
+      return seenNoMore(database.connections, { resourceKind: 'host', resourceIds: [hostId], what: [ofHost.down] });
     const reason = `${verdict.reason} ${held}`;
     if (await note(hostId, silent, { ...verdict, reason }))
-      await see(database.pool, findingOf(hostId, silent, ofHost.down, reason));
+      await see(database.connections, findingOf(hostId, silent, ofHost.down, reason));
   }
 
   return {
     async look(hostId, silentSince) {
-      const [before] = await silentHost(database.pool, { hostId });
+      const [before] = await silentHost(database.connections, { hostId });
       if (!before) return false;
       const wasSuspect = before.health === 'suspect' || before.health === 'down';
       const zoneOf = ({ hosts: all, heard }: SilentHost) => ({ hosts: all, heard });
@@ -129,7 +129,7 @@ export function detection(
       const witnesses = isHeard
         ? await askWitnesses(database, hosts, hostId, before)
         : ({ peers: 'unknown', storage: 'unknown' } as const);
-      const [silent] = await silentHost(database.pool, { hostId });
+      const [silent] = await silentHost(database.connections, { hostId });
       if (!silent) return false;
       const verdict = decide({ silentSince, zone: zoneOf(silent), witnesses, wasSuspect });
       const holds = await note(hostId, silent, verdict);
@@ -142,9 +142,9 @@ export function detection(
     },
 
     async storageOf({ reaching, cut }) {
-      await seenNoMore(database.pool, { resourceKind: 'host', resourceIds: reaching, what: [ofStorage] });
+      await seenNoMore(database.connections, { resourceKind: 'host', resourceIds: reaching, what: [ofStorage] });
       for (const hostId of cut)
-        await see(database.pool, {
+        await see(database.connections, {
           class: 'risk',
           severity: 'error',
           what: ofStorage,

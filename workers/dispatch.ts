@@ -57,7 +57,7 @@ export async function dispatch(database: Database, temporal: Client, log: Log): 
   );
   if (taken.length > 0) await askAgainIn(database, taken, trustSeconds);
   if (refused.length > 0) await askAgainIn(database, refused, retrySeconds);
-  const [counts] = await waitingAndStuck(database.pool);
+  const [counts] = await waitingAndStuck(database.connections);
   metrics.queueDepth.set(Number(counts?.queued ?? 0));
   metrics.stuck.set(Number(counts?.stuck ?? 0));
   return more;

@@ -28,10 +28,10 @@ async function ruleFor(
   context: StepContext,
   kind: (rule: FaultRule) => boolean,
 ): Promise<FaultRule | null> {
-  const [setting] = await settingOf(database.pool, { name: 'fault.rules' });
+  const [setting] = await settingOf(database.connections, { name: 'fault.rules' });
   const candidates = ((setting?.value ?? []) as FaultRule[]).filter((rule) => rule.step === context.step && kind(rule));
   if (candidates.length === 0) return null;
-  const [operation] = await targetOf(database.pool, { id: context.operationId });
+  const [operation] = await targetOf(database.connections, { id: context.operationId });
   return (
     candidates.find(
       (rule) =>
@@ -57,7 +57,7 @@ const targetOf = statement((p: Values<{ id: string }>) =>
 /** That a fault befell a step, for who wants to know whether it did; answers whether that is new. */
 async function note(database: Database, { operationId, step, undo }: StepContext, fault: Fault): Promise<boolean> {
   const key = `${fault}/${step}/${undo ? 'undo' : 'do'}`;
-  return (await mark(database.pool, { operationId, key })).length > 0;
+  return (await mark(database.connections, { operationId, key })).length > 0;
 }
 
 /** A process is struck at most once for an operation's step: the mark is in the database, because the process, or its successor, forgets. */

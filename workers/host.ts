@@ -26,12 +26,12 @@ const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
 let stopping = false;
 let renewedAt = Date.now();
 
-await makeShards(database.pool);
-await takeOverShards(database.pool, { name, holder, leaseSeconds });
+await makeShards(database.connections);
+await takeOverShards(database.connections, { name, holder, leaseSeconds });
 
 /** Renews what this process has, gives back what is more than its fair share, takes what nobody has. */
 async function lease(): Promise<number[]> {
-  const rows = await leaseShards(database.pool, { holder, leaseSeconds });
+  const rows = await leaseShards(database.connections, { holder, leaseSeconds });
   renewedAt = Date.now();
   for (const { shard, epoch } of rows) leases.set(shard, { shard, epoch: Number(epoch) });
   return rows.map(({ shard }) => shard);
@@ -84,7 +84,7 @@ while (!stopping) {
 }
 observer.stop();
 await carry([]);
-await giveShardsBack(database.pool, { holder }).catch(() => {});
+await giveShardsBack(database.connections, { holder }).catch(() => {});
 await hostConnections(database).closeAll();
 await processOf.close();
 process.exit(0);

@@ -122,7 +122,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   /** What a worker saw before it was suspended says nothing of now: its successor has looked since. */
   async function isMine(hostId: string): Promise<boolean> {
-    const [row] = await isHeld(database.pool, { shard: shardOf(hostId), holder });
+    const [row] = await isHeld(database.connections, { shard: shardOf(hostId), holder });
     return row?.mine === true;
   }
 
@@ -130,7 +130,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   function say(hostId: string, host: Watched, connection: Connection): Promise<void> {
     host.saying = host.saying.then(async () => {
       try {
-        await noteConnection(database.pool, { hostId, connection, shard: shardOf(hostId), holder });
+        await noteConnection(database.connections, { hostId, connection, shard: shardOf(hostId), holder });
         if (connection === 'connected') await detector.heard(hostId);
         host.said = connection;
         metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
@@ -144,7 +144,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
   /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
   async function repeatConnected(): Promise<void> {
     const ids = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
-    await noteConnected(database.pool, { ids, shards: ids.map(shardOf), holder });
+    await noteConnected(database.connections, { ids, shards: ids.map(shardOf), holder });
   }
 
   /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
@@ -152,9 +152,9 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     if (!(await isMine(hostId))) return;
     if (event.type === 'hello') {
       const alive = (event.domains ?? []).filter(({ state }) => state === 'running' || state === 'paused');
-      await doubtAllBut(database.pool, { hostId, instanceIds: alive.map(({ id }) => id) });
+      await doubtAllBut(database.connections, { hostId, instanceIds: alive.map(({ id }) => id) });
     } else if (event.domainId && (event.type === 'domain.stopped' || event.type === 'domain.crashed'))
-      await doubt(database.pool, { hostId, instanceId: event.domainId });
+      await doubt(database.connections, { hostId, instanceId: event.domainId });
     else return;
     await askAboutDoubted();
   }
@@ -165,11 +165,11 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
    */
   async function askAboutDoubted(): Promise<void> {
     // Whoever takes one has ten seconds for it; then it is asked about again, because the host did not answer or nobody lived to ask.
-    const doubted = await takeDoubted(database.pool, { hostIds: [...watched.keys()] });
+    const doubted = await takeDoubted(database.connections, { hostIds: [...watched.keys()] });
     for (const { instanceId, hostId } of doubted) {
       if (await askToSettle(database, instanceId, `observer-${hostId}`))
         log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
-      else await askSoon(database.pool, { instanceId, hostId });
+      else await askSoon(database.connections, { instanceId, hostId });
     }
   }
 
@@ -258,7 +258,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   async function look(): Promise<void> {
     const mine = new Set(leases().map(({ shard }) => shard));
-    const rows = await watchedHosts(database.pool);
+    const rows = await watchedHosts(database.connections);
     const patience = new Map(rows.map(({ id, ha }) => [id, (ha as { suspectSeconds: number }).suspectSeconds * 1_000]));
     const wanted = new Map(
       rows.flatMap(({ id, address, sshPort }) =>
@@ -266,7 +266,9 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       ),
     );
     const left = [...watched].filter(([id, { place }]) => wanted.get(id) !== place);
-    const fenced = new Set((await fencedAmong(database.pool, { ids: left.map(([id]) => id) })).map(({ id }) => id));
+    const fenced = new Set(
+      (await fencedAmong(database.connections, { ids: left.map(([id]) => id) })).map(({ id }) => id),
+    );
     for (const [id, { controller }] of left) {
       controller.abort();
       watched.delete(id);
@@ -309,7 +311,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   async function measure(): Promise<void> {
     const ids = [...watched.keys()];
-    const rows = await projectsOn(database.pool, { hostIds: ids });
+    const rows = await projectsOn(database.connections, { hostIds: ids });
     const projects = new Map(rows.map(({ id, projectId }) => [id, projectId]));
     forgetInstances();
     const reaching = new Map<string, boolean>();

@@ -26,7 +26,7 @@ export function stepEvents(database: Database, log: Log): StepEvents {
       event: { index: context.index, name: context.step, ...report },
     }));
     try {
-      await mergeSteps(database.pool, { told: JSON.stringify(rows) });
+      await mergeSteps(database.connections, { told: JSON.stringify(rows) });
     } catch (error) {
       // The saga writes the whole list at the end; a lost batch is only seen late.
       log.warn({ error: String(error) }, 'could not write step events');

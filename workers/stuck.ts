@@ -8,7 +8,7 @@ import { Problem } from '../runtime/problem.ts';
 
 /** They go on by themselves when the host answers again, or is dead: then nothing has to be done on it. */
 export async function retryWhereHostsAnswer(database: Database, temporal: Client): Promise<void> {
-  const rows = await stuckWhereHostsAnswer(database.pool);
+  const rows = await stuckWhereHostsAnswer(database.connections);
   const { userId, apiKeyId } = systemCaller();
   for (const { id } of rows)
     await askOperation(

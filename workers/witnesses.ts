@@ -56,7 +56,7 @@ export async function askWitnesses(
   hostId: string,
   silent: SilentHost,
 ): Promise<Witnesses> {
-  const [addresses, places] = await Promise.all([addressesOf(silent), heartbeatPlaces(database.pool, hostId)]);
+  const [addresses, places] = await Promise.all([addressesOf(silent), heartbeatPlaces(database.connections, hostId)]);
   const withinMs = silent.health === 'well' || silent.health === 'unreachable' ? watchMs.first : watchMs.again;
   const ask = async (peer: string) => {
     const connection = await hosts.connect(peer);

@@ -88,8 +88,8 @@ async function hostInStep(
   if (!speaker) throw new Error('only a step may speak to hosts');
   const connection = await hosts.connect(hostId);
   if (speaker.context.index < 0) return asAsker(connection);
-  if (atHand !== undefined) await untilNothingIsUnderWay(database.pool, speaker, hostId !== atHand);
-  const host = asSpeaker(database.pool, speaker, connection);
+  if (atHand !== undefined) await untilNothingIsUnderWay(database.connections, speaker, hostId !== atHand);
+  const host = asSpeaker(database.connections, speaker, connection);
   if (!config.faultInjection) return host;
   const under = (message: string): Promise<void> => beforeMessage(database, speaker.context, message);
   return {
@@ -120,7 +120,7 @@ function interceptor(database: Database, events: StepEvents, lease?: () => Lease
             : { state: 'running', attempts: attempt, startedAt, endedAt: null, error: null },
         );
         try {
-          const speaker = await begin(database.pool, context, {
+          const speaker = await begin(database.connections, context, {
             stamp: lease ? stampOf(place, context, attempt, lease) : null,
             // What is no step of an operation may be done twice, at once too.
             mayHaveOlder: place.index >= 0 && !activity.info.isLocal && (attempt > 1 || (place.round ?? 1) > 1),
@@ -164,7 +164,7 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
     anyHost: (hostId, atHand) => hostInStep(database, hosts, hostId, atHand),
     northbound: openNorthbound(config.ovnNorthbound, tls, async () => {
       const speaker = speaking.getStore();
-      if (speaker) await refuseLate(database.pool, speaker.context);
+      if (speaker) await refuseLate(database.connections, speaker.context);
     }),
     southbound: { remotes: config.ovnSouthbound, tls },
     temporalSchedules: {
@@ -172,7 +172,8 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
       ensureAbsent: (id) => ensureScheduleAbsent(client(), id),
       standing: (id) => standingOf(client(), id),
     },
-    find: (caller, kind, filter, projectId, most) => findIds(database.pool, caller, kind, filter, { projectId, most }),
+    find: (caller, kind, filter, projectId, most) =>
+      findIds(database.connections, caller, kind, filter, { projectId, most }),
   };
   const events = stepEvents(database, log);
   const temporal = await connectWorkers();

@@ -1,5 +1,5 @@
 /** One action on many resources. */
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { ask, identifier, raw, render, sql } from '../../database/sql.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Action, Kind } from '../../model/kind.ts';
@@ -25,7 +25,7 @@ const idsOf = (input: Record<string, unknown>): string[] => (input.targets as { 
 
 /** Where the targets lie; refuses those that are not there, or that the caller may not know of. */
 export async function projectsOf(
-  tx: Client,
+  tx: Transaction,
   caller: Caller,
   kind: Kind,
   ids: readonly string[],

@@ -1,5 +1,5 @@
 /** What a schedule may be, and when a run of it may begin. */
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { settingOf as setting } from '../../database/settings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import type { Kind } from '../../model/kind.ts';
@@ -124,13 +124,13 @@ export function checkSchedule(schedule: ScheduleColumns): Recurring {
   return recurring;
 }
 
-const settingOf = async (tx: Client, name: string): Promise<number> => {
+const settingOf = async (tx: Transaction, name: string): Promise<number> => {
   const [found] = await setting(tx, { name });
   return Number(found?.value);
 };
 
 /** What the installation, and the caller's rights, say beside. */
-async function refuse(tx: Client, caller: Caller, recurring: Recurring, schedule: ScheduleColumns): Promise<void> {
+async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, schedule: ScheduleColumns): Promise<void> {
   const { cron, projectId, targets } = schedule;
   if (cron !== null && projectId !== null) {
     const least = await settingOf(tx, 'schedule.leastIntervalSeconds');

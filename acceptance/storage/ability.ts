@@ -1,5 +1,5 @@
 /** What a pool can not do by its type is refused here, before anything waits for it. */
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import { inability, type PoolCan, type PoolType, poolTypesWithout } from '../../model/storage/poolTypes.ts';
 import { Problem } from '../../runtime/problem.ts';
@@ -26,7 +26,7 @@ const poolsOfInstance = statement((p: Values<{ instanceId: string }>) =>
 
 /** @throws Problem NOT_SUPPORTED when one of the pools is of a type that is not able to. A volume that is in no pool yet is asked about later, by its step. */
 export async function poolsMustBeAble(
-  tx: Client,
+  tx: Transaction,
   poolIds: unknown[],
   ability: keyof PoolCan,
   resource: { kind: string; id: string },
@@ -44,7 +44,11 @@ export async function poolsMustBeAble(
 }
 
 /** The same for all pools that an instance has volumes in. */
-export async function poolsOfInstanceMustBeAble(tx: Client, instanceId: string, ability: keyof PoolCan): Promise<void> {
+export async function poolsOfInstanceMustBeAble(
+  tx: Transaction,
+  instanceId: string,
+  ability: keyof PoolCan,
+): Promise<void> {
   if (poolTypesWithout(ability).length === 0) return;
   const volumes = await poolsOfInstance(tx, { instanceId });
   await poolsMustBeAble(
@@ -69,7 +73,7 @@ const poolById = statement((p: Values<{ poolId: string; types: PoolType[] }>) =>
  * @throws Problem INVALID_ARGUMENT when that pool is of another class
  */
 export async function onlyPoolOf(
-  tx: Client,
+  tx: Transaction,
   snapshot: Row | undefined,
   storageClass: unknown,
   field: string,

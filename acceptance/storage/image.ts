@@ -1,4 +1,4 @@
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { instantAt } from '../../model/forms.ts';
 import type { Hooks } from '../change.ts';
@@ -22,7 +22,7 @@ const storesOf = statement((p: Values<{ zoneId: string }>) =>
 );
 
 /** The one store that an image of the zone can mean without naming it. Throws INVALID_ARGUMENT when there is not exactly one. */
-async function onlyStoreOf(tx: Client, zoneId: unknown): Promise<{ id: string }> {
+async function onlyStoreOf(tx: Transaction, zoneId: unknown): Promise<{ id: string }> {
   const [only, another] = await storesOf(tx, { zoneId: String(zoneId) });
   if (only && !another) return only;
   throw invalid(

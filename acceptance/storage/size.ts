@@ -1,5 +1,5 @@
 /** How large volumes may be: one rule for every action that makes, grows or shrinks one. */
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { roomIn } from '../../database/placement.ts';
 import { sizeToBeOf } from '../../database/quota.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
@@ -25,7 +25,7 @@ const typeById = statement((p: Values<{ id: string }>) =>
   from.selectFrom('volumeType').selectAll().where('id', '=', p.id),
 );
 
-async function refuseFullPool(tx: Client, volume: Row, sizeGib: number): Promise<void> {
+async function refuseFullPool(tx: Transaction, volume: Row, sizeGib: number): Promise<void> {
   const [pool] = await roomIn(tx, {
     poolId: (volume.poolId as string | null | undefined) ?? null,
     exceptVolumeId: volume.id,

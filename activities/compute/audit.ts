@@ -61,17 +61,17 @@ export function sightingOf(row: GuestRow, hostId: string): Sighting | null {
 
 /** Asks the host once, and the database once. @throws HOST_UNREACHABLE */
 export async function scanHost(world: World, hostId: string): Promise<number> {
-  const { pool } = world.database;
-  const [look] = await clock(pool);
+  const { connections } = world.database;
+  const [look] = await clock(connections);
   const { domains } = await (await world.host(hostId)).call('host.inventory', {});
   const guests = domains
     .filter(({ tags }) => tags?.kind === 'instance')
     // Anybody may have written a tag.
     .map(({ id, state, tags }) => ({ id, state, operation: isUuid(tags?.operation ?? '') ? tags?.operation : null }));
-  const rows = await guestsBesideRecords(pool, { hostId, guests: JSON.stringify(guests) });
+  const rows = await guestsBesideRecords(connections, { hostId, guests: JSON.stringify(guests) });
   const busy = rows.filter((row) => row.busy).map(({ id }) => id);
   const sightings = rows.flatMap((row) => (row.busy ? [] : (sightingOf(row, hostId) ?? [])));
   const since = look?.at ?? new Date();
-  await seeAll(pool, { system: 'libvirt', location: hostId, what: whats, since }, sightings, busy);
+  await seeAll(connections, { system: 'libvirt', location: hostId, what: whats, since }, sightings, busy);
   return sightings.length;
 }

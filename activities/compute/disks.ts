@@ -41,7 +41,7 @@ export const guestVolumes = (world: World) => ({
     system: 'libvirt',
     async do({ hostId, volumeId, instanceId }: OnGuest) {
       // Where the records say, and nowhere else: a guest that runs elsewhere holds the disk there.
-      const [there] = await isThere(world.database.pool, { volumeId, instanceId, hostId });
+      const [there] = await isThere(world.database.connections, { volumeId, instanceId, hostId });
       if (!there)
         throw refuse('INVALID_STATE', `instance ${instanceId} is not on host ${hostId} with volume ${volumeId}`);
       await unlessGone(world, { instanceId, hostId }, async () =>

@@ -53,11 +53,11 @@ const noteProgress = statement((p: Values<{ operationId: string; percent: number
 
 /** The instance as its host must run it, from the records alone. */
 async function specOf(world: World, instanceId: string, { operationId }: StepContext): Promise<DomainSpec> {
-  const { pool } = world.database;
+  const { connections } = world.database;
   const [[instance], volumes, interfaces] = await Promise.all([
-    guestOf(pool, { instanceId }),
+    guestOf(connections, { instanceId }),
     volumesOf(world, instanceId),
-    interfacesOf(pool, { instanceId }),
+    interfacesOf(connections, { instanceId }),
   ]);
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const root = volumes.find((volume) => volume.role === 'root');
@@ -197,7 +197,7 @@ export const hypervisor = (world: World) => ({
     system: 'libvirt',
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
       if (await isGone(world, { instanceId, hostId })) return { running: false, reason: 'hostFailed', askedAt: '' };
-      const [now] = await instant(world.database.pool);
+      const [now] = await instant(world.database.connections);
       const status = await (await guestsOn(world, hostId)).status(instanceId);
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
     },
@@ -207,7 +207,7 @@ export const hypervisor = (world: World) => ({
   proveShutOut: step({
     system: 'rbd',
     async do({ instanceId, hostId }: OnHost) {
-      const [failed] = await failedHostOf(world.database.pool, { instanceId });
+      const [failed] = await failedHostOf(world.database.connections, { instanceId });
       if (failed && !(await isFencedInStorage(world, failed, hostId)))
         throw refuse(
           'PRECONDITION_FAILED',
@@ -273,7 +273,9 @@ export const hypervisor = (world: World) => ({
           id: `${operationId}-migrate`,
           signal: cancellation(),
           onProgress: (percent) => {
-            void noteProgress(world.database.pool, { operationId, percent: Math.round(percent) }).catch(() => {});
+            void noteProgress(world.database.connections, { operationId, percent: Math.round(percent) }).catch(
+              () => {},
+            );
           },
         },
       );

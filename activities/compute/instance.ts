@@ -1,5 +1,5 @@
 import { trustPlace } from '../../database/claims.ts';
-import { type Client, insertAll } from '../../database/database.ts';
+import { insertAll, type Transaction } from '../../database/database.ts';
 import { eventRow, loseInstance, stopForReason } from '../../database/events.ts';
 import { openVolumes } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
@@ -50,7 +50,7 @@ const standingOf = statement((p: Values<{ instanceId: string; operationId: strin
 
 /** Those who follow instances learn in which state an operation leaves one that it was not asked to bring there. */
 const tell = (
-  tx: Client,
+  tx: Transaction,
   of: { instanceId: string; operationId: string; state: 'stopped' | 'lost'; row: { projectId: string } },
 ): Promise<void> =>
   insertAll(tx, {
@@ -77,8 +77,8 @@ export const instances = (world: World) => ({
     system: 'record',
     async do({ instanceId }: { instanceId: string }, context): Promise<{ hostId: string | null }> {
       const { operationId } = context;
-      const { pool } = world.database;
-      const [standing] = await standingOf(pool, { instanceId, operationId });
+      const { connections } = world.database;
+      const [standing] = await standingOf(connections, { instanceId, operationId });
       const hostId = standing?.hostId ?? null;
       const isFenced = standing?.fencedAt != null;
       if (standing?.fromState === 'running' && !isFenced)
@@ -89,7 +89,7 @@ export const instances = (world: World) => ({
           if (row && standing?.fromState !== 'lost') await tell(tx, { instanceId, operationId, state: 'lost', row });
         });
       if (hostId && isFenced && !(await isGone(world, { instanceId, hostId }))) {
-        const [open] = await openVolumes(pool, { instanceId, hostId });
+        const [open] = await openVolumes(connections, { instanceId, hostId });
         const reason = `its host has failed, and could still write to volume ${open?.id}: its pool, of type ${open?.type}, does not shut it out. It is started when the host is back, or when an operator has confirmed that the host is off`;
         await lose(reason);
         throw refuse('PRECONDITION_FAILED', reason);
@@ -103,16 +103,16 @@ export const instances = (world: World) => ({
   locate: step({
     system: 'record',
     async do({ instanceId }: { instanceId: string }): Promise<Located> {
-      const { prisma, pool } = world.database;
+      const { prisma, connections } = world.database;
       const instance = await prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      await mustAnswer(world.database.pool, instance);
+      await mustAnswer(world.database.connections, instance);
       const root = instance.rootVolumeId
         ? await prisma.volume.findUnique({ where: { id: instance.rootVolumeId } })
         : null;
       if (!root?.poolId) throw refuse('INVALID_STATE', `instance ${instanceId} has no root volume`);
       return {
         hostId: instance.hostId,
-        storageHostId: instance.hostId ?? (await reachingHost(pool, root.poolId)),
+        storageHostId: instance.hostId ?? (await reachingHost(connections, root.poolId)),
         volumeIds: instance.keepRootVolume ? [] : [root.id],
       };
     },

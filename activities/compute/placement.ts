@@ -17,7 +17,7 @@ import {
   unplace,
   vacateHost,
 } from '../../database/claims.ts';
-import type { Client, Database } from '../../database/database.ts';
+import type { Database, Transaction } from '../../database/database.ts';
 import {
   choosePools,
   claimFreeHost,
@@ -71,7 +71,7 @@ const dropPool = statement((p: Values<{ volumeId: string; operationId: string }>
     .where('currentOperationId', '=', p.operationId),
 );
 
-async function needOf(tx: Client, instanceId: string): Promise<Placed> {
+async function needOf(tx: Transaction, instanceId: string): Promise<Placed> {
   const [row] = await placedInstance(tx, { instanceId });
   if (!row) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   return row;
@@ -79,7 +79,7 @@ async function needOf(tx: Client, instanceId: string): Promise<Placed> {
 
 /** Takes room on the host with the most free memory; hosts that another placement holds right now are passed over first. */
 async function takeHost(
-  tx: Client,
+  tx: Transaction,
   operationId: string,
   need: Placed,
   eligible: Eligible,
@@ -98,7 +98,7 @@ const maxChoices = 8;
  * A placement chooses by what it sees, and the database decides when it takes: where others have taken the room of the chosen pool meanwhile, it
  * chooses again, from what is left.
  */
-async function placing<T>(database: Database, context: StepContext, body: (tx: Client) => Promise<T>): Promise<T> {
+async function placing<T>(database: Database, context: StepContext, body: (tx: Transaction) => Promise<T>): Promise<T> {
   for (let choice = 1; ; choice++) {
     try {
       return await asHolder(database, context, body);

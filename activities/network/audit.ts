@@ -141,8 +141,8 @@ const whatOf: Record<KindInOvn, string> = {
 
 /** Compares everything, and answers how many findings there are of it. */
 export async function scanNetwork(world: World): Promise<{ differences: number }> {
-  const { pool } = world.database;
-  const [look] = await clock(pool);
+  const { connections } = world.database;
+  const [look] = await clock(connections);
   const found = await read(world);
   const sightings: Sighting[] = [];
   const busy: string[] = [];
@@ -174,7 +174,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
     } else if (found.tagged.get(kind)?.has(row.id)) sightings.push(strayOf(kind, row.id, false));
   };
 
-  for await (const network of pages(pool, recordedNetworks)) {
+  for await (const network of pages(connections, recordedNetworks)) {
     const group = networkGroup(network.id);
     compare(
       'network',
@@ -188,7 +188,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       { action: 'network.repair', targetId: network.id },
     );
   }
-  for await (const subnet of pages(pool, recordedSubnets)) {
+  for await (const subnet of pages(connections, recordedSubnets)) {
     const row = found.served.get(subnet.id);
     const wanted = servedRow(subnet.id, subnet);
     const isAsRecorded =
@@ -206,14 +206,14 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       { action: 'network.repair', targetId: subnet.networkId },
     );
   }
-  for await (const group of pages(pool, recordedGroups)) {
+  for await (const group of pages(connections, recordedGroups)) {
     const name = securityGroupName(group.id);
     compare('securityGroup', group, () => [groupFault(found, name, aclsOf(name, group.rules as Rule[]))], {
       action: 'securityGroup.repair',
       targetId: group.id,
     });
   }
-  for await (const port of pages(pool, recordedPorts))
+  for await (const port of pages(connections, recordedPorts))
     compare('networkInterface', port, () => [portFault(found, port)], {
       action: 'network.repair',
       targetId: port.networkId,
@@ -222,7 +222,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
   for (const [kind, ids] of found.tagged)
     for (const id of ids) if (!living.get(kind)?.has(id)) sightings.push(strayOf(kind, id, true));
   const since = look?.at ?? new Date();
-  await seeAll(pool, { system: 'ovn', location: null, what: Object.values(whatOf), since }, sightings, busy);
+  await seeAll(connections, { system: 'ovn', location: null, what: Object.values(whatOf), since }, sightings, busy);
   return { differences: sightings.length };
 }
 

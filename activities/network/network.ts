@@ -133,7 +133,7 @@ export const networks = (world: World) => ({
   findStray: step({
     system: 'record',
     async do({ kind, id }: Stray) {
-      const [living] = await livingOf[kind](world.database.pool, { id });
+      const [living] = await livingOf[kind](world.database.connections, { id });
       if (living) throw refuse('INVALID_STATE', `there is a ${kind} ${id}: its rows are no strays`);
     },
   }),

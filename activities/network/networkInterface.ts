@@ -16,7 +16,7 @@ interface OnHost extends InstanceRef {
 }
 
 const living = (world: World, instanceId: string): Promise<Port[]> =>
-  portsOfInstance(world.database.pool, { instanceId });
+  portsOfInstance(world.database.connections, { instanceId });
 
 const portOf = (id: string): [string, string, unknown][] => [['name', '==', id]];
 
@@ -195,7 +195,7 @@ export const networkInterfaces = (world: World) => ({
         const results = await world.northbound.transact(`are the ports of ${instanceId} up`, lookups);
         const down = ports.find((_, index) => members(results[index]?.rows?.[0]?.up)[0] !== true);
         if (!down) return;
-        await mustAnswer(world.database.pool, { id: instanceId, hostId });
+        await mustAnswer(world.database.connections, { id: instanceId, hostId });
         if (Date.now() > until) throw tryAgain('TIMEOUT', `port ${down.id} did not come up on its host within 20 s`);
         await setTimeout(100);
       }

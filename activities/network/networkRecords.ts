@@ -37,9 +37,9 @@ export const networkRecords = (world: World) => ({
   contents: step({
     system: 'record',
     async do({ networkId }: { networkId: string }): Promise<NetworkContents> {
-      const subnets = await subnetsOf(world.database.pool, { networkId });
-      const groups = await groupsOnNetwork(world.database.pool, { networkId });
-      const instances = await guestsOn(world.database.pool, { networkId });
+      const subnets = await subnetsOf(world.database.connections, { networkId });
+      const groups = await groupsOnNetwork(world.database.connections, { networkId });
+      const instances = await guestsOn(world.database.connections, { networkId });
       return {
         subnetIds: subnets.map(({ id }) => id),
         securityGroupIds: groups.map(({ id }) => id),

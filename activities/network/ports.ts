@@ -17,7 +17,9 @@ const carriersOnNetwork = statement((p: Values<{ id: string }>) =>
  * anew takes them in at once: a port outside the group of its network is open to everybody.
  */
 export async function portsOf(world: World, column: 'networkId' | 'securityGroupIds', id: string): Promise<Uuid[]> {
-  const carriers = await (column === 'networkId' ? carriersOnNetwork : carriersOfGroup)(world.database.pool, { id });
+  const carriers = await (column === 'networkId' ? carriersOnNetwork : carriersOfGroup)(world.database.connections, {
+    id,
+  });
   if (carriers.length === 0) return [];
   const results = await world.northbound.transact(
     `look for ports of ${id}`,

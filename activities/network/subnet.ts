@@ -43,7 +43,7 @@ export const subnets = (world: World) => ({
   make: step({
     system: 'ovn',
     async do({ subnetId }: { subnetId: string }) {
-      const [subnet] = await servedIn(world.database.pool, { subnetId });
+      const [subnet] = await servedIn(world.database.connections, { subnetId });
       if (!subnet) throw refuse('NOT_FOUND', `subnet ${subnetId} is gone`);
       const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
         { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },

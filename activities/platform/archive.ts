@@ -45,7 +45,7 @@ export async function archiveOld(database: Database): Promise<number> {
  */
 async function archiveOldest(database: Database, store: ObjectStore, of: Archived): Promise<number> {
   const { kind } = of;
-  const rows = await of.oldest(database.pool);
+  const rows = await of.oldest(database.connections);
   const [first] = rows;
   const last = rows.at(-1);
   if (!first || !last) return 0;
@@ -74,7 +74,7 @@ async function archiveOldest(database: Database, store: ObjectStore, of: Archive
     });
   } catch (error) {
     if (!(error instanceof Moved)) throw error;
-    const [known] = await archiveAt(database.pool, { objectKey });
+    const [known] = await archiveAt(database.connections, { objectKey });
     if (!known) await discard(store, objectKey);
     return 0;
   }
@@ -83,7 +83,7 @@ async function archiveOldest(database: Database, store: ObjectStore, of: Archive
 
 /** The lines of an archive. Throws when it is gone, or not as it was written. */
 export async function readArchive(database: Database, id: string): Promise<unknown[]> {
-  const [archive] = await archiveById(database.pool, { id });
+  const [archive] = await archiveById(database.connections, { id });
   if (!archive) throw new Error(`there is no archive ${id}`);
   const bytes = await get(await openStore(database, archive.backupStoreId), archive.objectKey);
   if (!bytes) throw new Error('it is gone from its store');

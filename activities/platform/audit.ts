@@ -33,7 +33,7 @@ export interface Looked {
 
 export const audits = (world: World) => {
   const { database, log } = world;
-  const client = database.pool;
+  const client = database.connections;
 
   return {
     /** The first host of every shard that has some: from there on, whoever carries the shard goes through its hosts. */

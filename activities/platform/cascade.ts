@@ -50,20 +50,20 @@ const volumesOf = statement((p: Values<{ ids: string[] }>) =>
 /** The root volume of an instance that is asked to leave it behind: it is free when the instance has gone. */
 const isKept = ({ role, instanceId }: Volume): boolean => role === 'root' && instanceId !== null;
 
-export const cascades = ({ database: { pool } }: World) => ({
+export const cascades = ({ database: { connections } }: World) => ({
   /** What is there now: all of it is held, so that it stays so. */
   plan: step({
     system: 'record',
     async do({ kind, id, expunge }: { kind: string; id: string; expunge: boolean }): Promise<CascadePlan> {
-      const [row] = await living(kindOf(kind))(pool, { id });
+      const [row] = await living(kindOf(kind))(connections, { id });
       if (!row) throw refuse('NOT_FOUND', `${kind} ${id} is gone`);
-      const { going, blocking } = await walkDown(pool, systemCaller(), kindOf(kind), row, everything);
+      const { going, blocking } = await walkDown(connections, systemCaller(), kindOf(kind), row, everything);
       if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
       const alone = separate(going, id);
       const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));
       const [instances, volumes] = await Promise.all([
-        instancesOf(pool, { ids: idsOf('instance') }),
-        volumesOf(pool, { ids: idsOf('volume') }),
+        instancesOf(connections, { ids: idsOf('instance') }),
+        volumesOf(connections, { ids: idsOf('volume') }),
       ]);
       return {
         destroy: destroying(instances, volumes),

@@ -55,7 +55,7 @@ export async function renewHostCertificates(
   database: Database,
   log: Log,
 ): Promise<{ ending: number; begun: StartOperation[] }> {
-  const hosts = await hostsAtWork(database.pool);
+  const hosts = await hostsAtWork(database.connections);
   let ending = 0;
   const begun: StartOperation[] = [];
   for (const { id: hostId, connection, busy } of hosts) {

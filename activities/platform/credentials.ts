@@ -29,7 +29,7 @@ async function keep<Field extends string>(
     const values = await readSecrets(on, owner, fields);
     return fields.every((field) => values[field] !== undefined) ? (values as Record<Field, string>) : null;
   };
-  const known = await read(database.pool);
+  const known = await read(database.connections);
   if (known && isGood(known)) return known;
   const made = await make();
   return transaction(database, async (tx) => {
@@ -130,7 +130,7 @@ export async function hostCertificate(database: Database, hostId: string, addres
 
 /** Whether its certificate should have been renewed long ago. */
 export async function hostCertificateIsOverdue(database: Database, hostId: string): Promise<boolean> {
-  const { migrationCertificate } = await readSecrets(database.pool, { kind: 'host', id: hostId }, [
+  const { migrationCertificate } = await readSecrets(database.connections, { kind: 'host', id: hostId }, [
     'migrationCertificate',
   ]);
   return migrationCertificate !== undefined && endsSoon(migrationCertificate, Date.now(), 1 / 6);
@@ -138,7 +138,7 @@ export async function hostCertificateIsOverdue(database: Database, hostId: strin
 
 /** Whether the host has a certificate for which it is time to be renewed. */
 export async function hostCertificateEndsSoon(database: Database, hostId: string): Promise<boolean> {
-  const { migrationCertificate } = await readSecrets(database.pool, { kind: 'host', id: hostId }, [
+  const { migrationCertificate } = await readSecrets(database.connections, { kind: 'host', id: hostId }, [
     'migrationCertificate',
   ]);
   return migrationCertificate !== undefined && endsSoon(migrationCertificate);

@@ -20,7 +20,7 @@ const placeOf = statement((p: Values<{ hostId: string }>) =>
 export const failover = (world: World) => {
   const { database } = world;
   const find = async (hostId: string): Promise<{ id: string; zoneId: string | null }> => {
-    const [host] = await placeOf(database.pool, { hostId });
+    const [host] = await placeOf(database.connections, { hostId });
     if (!host) throw refuse('NOT_FOUND', `there is no host ${hostId}`);
     return host;
   };
@@ -32,7 +32,7 @@ export const failover = (world: World) => {
       async do({ hostId, confirmDead }: HostRef & { confirmDead: boolean }) {
         const { isDown, why } = await isProvenDown(world, hostId, { confirmDead });
         if (!isDown) throw refuse('PRECONDITION_FAILED', `host ${hostId} has not failed: ${why}`);
-        const [cluster] = confirmDead ? [] : await unknownTo(database.pool, { hostId });
+        const [cluster] = confirmDead ? [] : await unknownTo(database.connections, { hostId });
         if (cluster)
           throw refuse(
             'PRECONDITION_FAILED',
@@ -77,7 +77,7 @@ export const failover = (world: World) => {
 
     findStranded: step({
       system: 'record',
-      do: ({ hostId }: HostRef): Promise<Stranded[]> => strandedOn(database.pool, { hostId }),
+      do: ({ hostId }: HostRef): Promise<Stranded[]> => strandedOn(database.connections, { hostId }),
     }),
 
     /** Whatever it has kept of guests: those that were started elsewhere meanwhile, and those that wait for it. */

@@ -9,7 +9,7 @@ export const findings = ({ database }: World) => ({
   examine: step({
     system: 'record',
     async do({ findingId }: { findingId: string }): Promise<ChildRequest> {
-      const [found] = await repairOf(database.pool, { id: findingId });
+      const [found] = await repairOf(database.connections, { id: findingId });
       if (!found?.action) throw refuse('PRECONDITION_FAILED', `nothing is known that would mend finding ${findingId}`);
       const { action, targetId, input } = found;
       return { type: action, targetId, input };

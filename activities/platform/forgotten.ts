@@ -28,7 +28,7 @@ export function restOf(
 export async function releaseForgotten(database: Database, log: Log): Promise<number> {
   let count = 0;
   for (const kind of heldKinds) {
-    const rows = await forgottenOf(kind)(database.pool);
+    const rows = await forgottenOf(kind)(database.connections);
     for (const row of rows) {
       const state = restOf(kind, row);
       const freed = await transaction(database, async (tx) => {

@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { askToSettle } from '../../acceptance/compute/settle.ts';
 import { declareDead, forgetCapacity, guestsPlacedOn, openCapacity, takeBackDeath } from '../../database/claims.ts';
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { seenNoMore } from '../../database/findings.ts';
 import { forgetSecrets, readSecret } from '../../database/secrets.ts';
 import { from, now, statement, type Values } from '../../database/statement.ts';
@@ -180,9 +180,9 @@ function refuseRunning(address: string, found: HostInventory): void {
 
 export const hosts = (world: World) => {
   const { database } = world;
-  const { pool } = database;
+  const { connections } = database;
   const find = async (hostId: string): Promise<Host> => {
-    const [host] = await entryOf(pool, { hostId });
+    const [host] = await entryOf(connections, { hostId });
     if (!host) throw refuse('NOT_FOUND', `there is no host ${hostId}`);
     return host;
   };
@@ -228,7 +228,7 @@ export const hosts = (world: World) => {
   const ofHolder = (
     context: StepContext,
     hostId: string,
-    ask: (tx: Client, of: { hostId: string; operationId: string }) => Promise<unknown[]>,
+    ask: (tx: Transaction, of: { hostId: string; operationId: string }) => Promise<unknown[]>,
   ): Promise<unknown[]> => asHolder(database, context, (tx) => ask(tx, { hostId, operationId: context.operationId }));
   const closeCapacity = async (hostId: string, context: StepContext): Promise<void> => {
     await ofHolder(context, hostId, forgetCapacity);
@@ -237,14 +237,14 @@ export const hosts = (world: World) => {
   /** Whether it is a machine that its cluster can use. Its key is pinned at first contact. */
   async function meet(host: Host, connection: HostConnection): Promise<void> {
     const facts = await readFacts(connection);
-    const [cluster] = await architectureOf(pool, { clusterId: host.clusterId });
+    const [cluster] = await architectureOf(connections, { clusterId: host.clusterId });
     if (facts.architecture !== cluster?.architecture)
       throw refuse(
         'PRECONDITION_FAILED',
         `host ${host.address} is ${facts.architecture}, its cluster is ${cluster?.architecture}`,
       );
     if (isNew(host)) await refuseLivingGuests(host, facts, connection);
-    await pinKey(pool, { hostId: host.id, key: connection.hostKey });
+    await pinKey(connections, { hostId: host.id, key: connection.hostKey });
   }
 
   /** A host that can be one at all: what is wrong with its address does not get better. */
@@ -306,7 +306,7 @@ export const hosts = (world: World) => {
         const encapAddress = await tunnelAddress(host);
         const freeAddress = (): Promise<void> =>
           freeTunnelAddress(world.southbound, encapAddress, hostId, async (chassis) => {
-            const [other] = await hostOfChassis(pool, { chassis });
+            const [other] = await hostOfChassis(connections, { chassis });
             return other?.name ?? null;
           });
         await freeAddress();
@@ -356,7 +356,7 @@ export const hosts = (world: World) => {
         const facts = await agent.runTask('host.probe', `${operationId}-probe`, {}, { signal });
         const { vcpus, memoryMib, kvm, versions } = facts;
         const inventory = JSON.stringify(facts);
-        await noteFacts(pool, { hostId, vcpus, memoryMib, kvm, inventory, agentVersion: versions.agent });
+        await noteFacts(connections, { hostId, vcpus, memoryMib, kvm, inventory, agentVersion: versions.agent });
       },
     },
   };
@@ -389,7 +389,7 @@ export const hosts = (world: World) => {
         await overSsh(host, authorize);
         // Only once the new key has opened the door the old one may be thrown away.
         await overSsh(host, async () => {}, await platformCredential());
-        await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
+        await forgetSecrets(connections, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
       },
       undoText: 'remove key',
       undo: ({ hostId }) => closeDoor(hostId),
@@ -438,12 +438,12 @@ export const hosts = (world: World) => {
     disable: step({
       system: 'record',
       async do({ hostId, force }: HostRef & { force?: boolean }) {
-        const claims = await claimsOn(pool, { hostId });
+        const claims = await claimsOn(connections, { hostId });
         if (claims.length > 0)
           throw refuse('HAS_DEPENDENTS', `instances are on host ${hostId}: stop or migrate them first`, {
             blockers: claims.map((claim) => ({ kind: 'instance', ...claim })),
           });
-        const [away] = await isAway(pool, { hostId });
+        const [away] = await isAway(connections, { hostId });
         if (away && !force)
           throw refuse(
             'HOST_UNREACHABLE',
@@ -471,7 +471,7 @@ export const hosts = (world: World) => {
       async do({ hostId }: HostRef) {
         const { cancellationSignal: signal } = Context.current();
         for (;;) {
-          const guests = await guestsPlacedOn(pool, { hostId });
+          const guests = await guestsPlacedOn(connections, { hostId });
           if (guests.length === 0) return;
           for (const { id, idle } of guests) if (idle) await askToSettle(database, id, `dead-host-${hostId}`);
           await setTimeout(500, undefined, { signal });
@@ -519,7 +519,7 @@ export const hosts = (world: World) => {
       system: 'record',
       async do({ hostId }: HostRef, context) {
         await closeCapacity(hostId, context);
-        await seenNoMore(pool, { resourceKind: 'host', resourceIds: [hostId] });
+        await seenNoMore(connections, { resourceKind: 'host', resourceIds: [hostId] });
       },
     }),
 
@@ -534,7 +534,7 @@ export const hosts = (world: World) => {
           host,
           async (connection) => {
             // Only once the new key has opened the door the old one may be thrown away.
-            await forgetSecrets(pool, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
+            await forgetSecrets(connections, { kind: 'host', id: hostId }, ['sshPrivateKey', 'sshPassword']);
             await installPackages(connection, { signal });
             await installAgent(connection, { signal });
           },

@@ -157,7 +157,7 @@ const count = (placed: readonly Placed[]): string =>
 
 export const hostMaintenance = (world: World) => {
   const { database } = world;
-  const { pool } = database;
+  const { connections } = database;
 
   return {
     /** Placement has not used it since its state says that it enters maintenance. */
@@ -183,7 +183,7 @@ export const hostMaintenance = (world: World) => {
       async do({ hostId, instances }: HostRef & { instances: Leaving }): Promise<{ id: string; busy: boolean }[]> {
         const { cancellationSignal: signal } = Context.current();
         for (const end = performance.now() + patienceMs; ; await setTimeout(lookMs, undefined, { signal })) {
-          const placed = await placedOn(pool, { hostId });
+          const placed = await placedOn(connections, { hostId });
           if (placed.length === 0) return [];
           if (instances === 'refuse')
             throw refuse(
@@ -256,7 +256,7 @@ export const hostMaintenance = (world: World) => {
     findReturning: step({
       system: 'record',
       async do({ hostId }: HostRef): Promise<Left[]> {
-        return (await leftFor(pool, { hostId })).map(({ id, type }) => ({ id, by: type }));
+        return (await leftFor(connections, { hostId })).map(({ id, type }) => ({ id, by: type }));
       },
     }),
   };

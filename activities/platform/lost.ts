@@ -19,12 +19,12 @@ function tell(lost: number): void {
 /** Begins what brings them on, those with the highest priority first. For whom there is no room, has a turn another time. */
 export async function restartLost(database: Database): Promise<{ begun: StartOperation[] }> {
   const begun: StartOperation[] = [];
-  for (const { id, by } of await lostOnes(database.pool, {})) {
+  for (const { id, by } of await lostOnes(database.connections, {})) {
     const [, verb = ''] = by.split('.');
     const outcome = await acceptOwn(database, 'instance', verb, id, 'host-failed', { leftToDispatcher: false });
     if (outcome?.start) begun.push(outcome.start);
   }
-  const [count] = await countLost(database.pool, {});
+  const [count] = await countLost(database.connections, {});
   tell(Number(count?.lost ?? 0));
   return { begun };
 }

@@ -54,7 +54,7 @@ export const maintenances = ({ database, log, temporalSchedules }: World) => ({
     async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
       metrics.maintenance.labels(name, outcome).inc();
       const standing = await temporalSchedules.standing(maintenanceId(name));
-      await noteRun(database.pool, { id: idOf(`schedule/${name}`), nextRun: standing?.nextRun ?? null });
+      await noteRun(database.connections, { id: idOf(`schedule/${name}`), nextRun: standing?.nextRun ?? null });
     },
   }),
 });

@@ -5,15 +5,15 @@ import { allKinds } from '../../model/kinds.ts';
 
 /** Answers to Idempotency-Keys are kept for a while. Answers whether there may be more of them. */
 export async function forgetOldAnswers(database: Database): Promise<boolean> {
-  const gone = await deleteOldAnswers(database.pool);
+  const gone = await deleteOldAnswers(database.connections);
   return gone.length === forgottenAtOnce;
 }
 
 /** Deleted resources and findings that are over can be read for a while, and then not any more. Answers whether there may be more of them. */
 export async function forgetTombstones(database: Database): Promise<boolean> {
-  let more = (await deleteOldFindings(database.pool)).length === forgottenAtOnce;
+  let more = (await deleteOldFindings(database.connections)).length === forgottenAtOnce;
   for (const kind of allKinds) {
-    const gone = await deleteTombstones(kind)(database.pool);
+    const gone = await deleteTombstones(kind)(database.connections);
     more ||= gone.length === forgottenAtOnce;
   }
   return more;

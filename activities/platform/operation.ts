@@ -2,7 +2,7 @@
 
 import { acceptChild } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
-import type { Client } from '../../database/database.ts';
+import type { Transaction } from '../../database/database.ts';
 import { type Database, insertAll, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import { startOf } from '../../database/queue.ts';
@@ -38,7 +38,7 @@ import { conclude, finals, type LockEntry, lockOperation, type OperationRow, rel
  * the resource is not as the operation needs it any more.
  */
 async function enter(
-  tx: Client,
+  tx: Transaction,
   { id: operationId, type }: OperationRow,
   held: LockEntry,
 ): Promise<OperationProblem | null> {
@@ -64,7 +64,7 @@ export interface Begun {
  * A run that is taken up again has forgotten what it did beside its history since the last event, its end perhaps too: it is told that, and
  * ends in the same way.
  */
-async function endOf(tx: Client, { id, state }: OperationRow): Promise<Begun> {
+async function endOf(tx: Transaction, { id, state }: OperationRow): Promise<Begun> {
   const [end] = await resultOf(tx, { id });
   const error = end?.error as OperationProblem | null | undefined;
   if (state === 'succeeded') return { refused: null, ended: { result: end?.result ?? null } };
@@ -79,14 +79,14 @@ const howItEnded = (database: Database, operationId: string): Promise<Begun | un
   });
 
 /** Whoever reads the operation above learns at its step that this one waits for a person, or does not any more. */
-const showAtParent = (tx: Client, id: string, problem: OperationProblem | null): Promise<unknown> =>
+const showAtParent = (tx: Transaction, id: string, problem: OperationProblem | null): Promise<unknown> =>
   setStepError(tx, {
     id,
     error: problem && JSON.stringify({ ...problem, message: `operation ${id} is stuck: ${problem.message}` }),
   });
 
 /** What the operation is about shows a fault, or none any more. What keeps no fault, such as a project that goes with all that is in it, has none to show. */
-async function showFault(tx: Client, { id, targetKind, targetId }: OperationRow, fault: unknown): Promise<void> {
+async function showFault(tx: Transaction, { id, targetKind, targetId }: OperationRow, fault: unknown): Promise<void> {
   if (!isLocked(kindOf(targetKind))) return;
   const kind = kindOf(targetKind);
   await setFault(kind)(tx, { id: targetId, operationId: id, fault: fault ? JSON.stringify(fault) : null });
@@ -97,7 +97,7 @@ export const operations = ({ database }: World) => ({
   begin: step({
     system: 'record',
     async do({ operationId }: { operationId: string }): Promise<Begun> {
-      const [begun] = await beginEntered(database.pool, { id: operationId });
+      const [begun] = await beginEntered(database.connections, { id: operationId });
       if (begun) {
         metrics.lockWait.observe((Date.now() - begun.createdAt.getTime()) / 1000);
         return { refused: null };
@@ -168,7 +168,7 @@ export const operations = ({ database }: World) => ({
       steps: StepReport[];
       problem: OperationProblem;
     }): Promise<Begun | undefined> {
-      const [rolled] = await beginRollback(database.pool, {
+      const [rolled] = await beginRollback(database.connections, {
         id: operationId,
         steps: JSON.stringify(steps),
         problem: JSON.stringify(problem),
@@ -284,9 +284,9 @@ export const operations = ({ database }: World) => ({
       const { id } = JSON.parse(outcome.body) as { id: string };
       const told = { index: asked.stepIndex, name: asked.request.type, state: 'running', attempts: 1, operationId: id };
       const steps = JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }]);
-      await tellSteps(database.pool, { id: asked.operationId, steps });
+      await tellSteps(database.connections, { id: asked.operationId, steps });
       // A repeated try only hears what the first was answered: whether it waits is asked of the line.
-      const [line] = await waitsInLine(database.pool, { id });
+      const [line] = await waitsInLine(database.connections, { id });
       return { start: await startOf(database, id), waits: line?.waits ?? false };
     },
   }),

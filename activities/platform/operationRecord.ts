@@ -2,7 +2,7 @@
 
 import type { Condition } from '../../acceptance/change.ts';
 import { freeAddressesOf } from '../../database/addresses.ts';
-import { type Client, insertAll } from '../../database/database.ts';
+import { insertAll, type Transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
 import {
   endRunning,
@@ -28,7 +28,7 @@ export type OperationRow = Omit<RunningRow, 'held'> & { held: LockEntry[] };
 export const finals = new Set(['succeeded', 'failed', 'cancelled']);
 const ends = new Set(['deleted', 'expunged']);
 
-export async function lockOperation(tx: Client, operationId: string): Promise<OperationRow> {
+export async function lockOperation(tx: Transaction, operationId: string): Promise<OperationRow> {
   const [row] = await lockRunning(tx, { id: operationId });
   if (!row) throw new Problem('NOT_FOUND', `there is no operation ${operationId}`);
   return row as OperationRow;
@@ -39,7 +39,7 @@ export async function lockOperation(tx: Client, operationId: string): Promise<Op
  * Wakes the dispatcher when another operation waits for any of it.
  */
 export async function releaseLocks(
-  tx: Client,
+  tx: Transaction,
   operationId: string,
   held: LockEntry[],
   stateOf: (held: LockEntry) => string | null,
@@ -65,7 +65,7 @@ export async function releaseLocks(
 }
 
 export async function conclude(
-  tx: Client,
+  tx: Transaction,
   operation: OperationRow,
   end: {
     state: 'succeeded' | 'failed' | 'cancelled';

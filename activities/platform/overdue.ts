@@ -24,7 +24,7 @@ export interface Page {
 /** Begins the end of what is overdue, in the order of ids. What is refused, such as what another operation holds, has its turn another time. */
 export async function endOverdue(database: Database, kind: OverdueKind, after: string | null): Promise<Page> {
   const { verb, requestId } = ends[kind];
-  const rows = await overdue[kind](database.pool, { after: after ?? firstId });
+  const rows = await overdue[kind](database.connections, { after: after ?? firstId });
   const begun: StartOperation[] = [];
   for (const { id } of rows) {
     const outcome = await acceptOwn(database, kind, verb, id, requestId, { leftToDispatcher: false });

@@ -14,7 +14,7 @@ import { hostCertificateIsOverdue } from './credentials.ts';
 const whats = ['operationStuck', 'poolPromised', 'hostMiscounted', 'certificateEnds'];
 
 export async function scanRisks({ database }: World): Promise<{ differences: number }> {
-  const client = database.pool;
+  const client = database.connections;
   const [look] = await clock(client);
   const risk = (
     severity: Sighting['severity'],

@@ -5,7 +5,7 @@ import { acceptAs } from '../../acceptance/own.ts';
 import { patched } from '../../acceptance/patch.ts';
 import { checkSchedule, makesProducts, recurringOf, type ScheduleColumns } from '../../acceptance/platform/schedule.ts';
 import { holderOf } from '../../acceptance/rights.ts';
-import { type Client, type Database, insertAll, type Queryable, transaction } from '../../database/database.ts';
+import { type Database, insertAll, type Queryable, type Transaction, transaction } from '../../database/database.ts';
 import { startOf } from '../../database/queue.ts';
 import { activeSchedulesAfter, lockRun, productsOf, scheduleById, writeSchedule } from '../../database/schedules.ts';
 import { settingOf } from '../../database/settings.ts';
@@ -168,7 +168,7 @@ type Values = Record<string, unknown>;
 
 const valuesOf = (row: object): Values => Object.fromEntries(Object.entries(row).filter(([name]) => written.has(name)));
 
-async function write(tx: Client, scheduleId: string, values: Values): Promise<void> {
+async function write(tx: Transaction, scheduleId: string, values: Values): Promise<void> {
   const names = columnsOf(kind).flatMap(({ name }) => (name in values && written.has(name) ? [name] : []));
   await writeSchedule(tx, scheduleId, names, values);
 }
@@ -181,7 +181,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       { scheduleId, patch, takesOver }: ScheduleRef & { patch: Values; takesOver: boolean },
       { operationId },
     ): Promise<{ before: Values; after: Values; was: Timetable; wanted: Timetable }> {
-      const row = await scheduleOf(database.pool, scheduleId);
+      const row = await scheduleOf(database.connections, scheduleId);
       if (!row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
       const after = {
         ...row,
@@ -206,7 +206,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   publish: step({
     system: 'record',
     async do({ scheduleId, wanted }: ScheduleRef & { wanted: Timetable | null; was: Timetable | null }): Promise<void> {
-      const row = wanted ? null : await scheduleOf(database.pool, scheduleId);
+      const row = wanted ? null : await scheduleOf(database.connections, scheduleId);
       if (!wanted && !row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
       await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
     },
@@ -221,8 +221,8 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   lookAhead: step({
     system: 'record',
     async do({ scheduleId }: ScheduleRef): Promise<void> {
-      const row = await scheduleOf(database.pool, scheduleId);
-      if (row) await noteNext(database.pool, scheduleId, await temporalSchedules.standing(timetableOf(row).id));
+      const row = await scheduleOf(database.connections, scheduleId);
+      if (row) await noteNext(database.connections, scheduleId, await temporalSchedules.standing(timetableOf(row).id));
     },
   }),
 
@@ -231,7 +231,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
     do: ({ scheduleId }: ScheduleRef): Promise<void> => temporalSchedules.ensureAbsent(temporalIdOf(scheduleId)),
     undoText: 'publish it again',
     async undo({ scheduleId }) {
-      const row = await scheduleOf(database.pool, scheduleId);
+      const row = await scheduleOf(database.connections, scheduleId);
       if (row) await temporalSchedules.ensure(timetableOf(row));
     },
   }),
@@ -243,7 +243,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   align: step({
     system: 'record',
     async do({ after }: { after: string | null }): Promise<string | null> {
-      const rows = await activeSchedulesAfter(database.pool, { after: after ?? nobody, atOnce });
+      const rows = await activeSchedulesAfter(database.connections, { after: after ?? nobody, atOnce });
       const found = rows.map(({ row }) => row as unknown as ScheduleColumns);
       for (const row of found) {
         if (row.managedBy && !Object.hasOwn(maintenance, row.name)) continue;
@@ -252,12 +252,12 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
         if (!standing) {
           await temporalSchedules.ensure(timetable, { keepsPause: true });
           // It may have been deleted meanwhile.
-          if (!(await scheduleOf(database.pool, row.id))) await temporalSchedules.ensureAbsent(timetable.id);
+          if (!(await scheduleOf(database.connections, row.id))) await temporalSchedules.ensureAbsent(timetable.id);
           standing = await temporalSchedules.standing(timetable.id);
         }
-        await noteNext(database.pool, row.id, standing);
+        await noteNext(database.connections, row.id, standing);
         if (row.managedBy && standing && standing.paused === row.enabled)
-          await noteEnabled(database.pool, { id: row.id, enabled: !standing.paused });
+          await noteEnabled(database.connections, { id: row.id, enabled: !standing.paused });
       }
       return (rows.length === atOnce ? found.at(-1)?.id : undefined) ?? null;
     },
@@ -275,7 +275,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       dueAt,
     }: ScheduleRef & { runId: string; dueAt: string }): Promise<{ start: StartOperation | null; waits: boolean }> {
       const nothing = { start: null, waits: false };
-      const row = await scheduleOf(database.pool, scheduleId);
+      const row = await scheduleOf(database.connections, scheduleId);
       const skip = (why: string): typeof nothing => {
         metrics.scheduledRuns.labels('skipped').inc();
         log.info({ scheduleId, runId, dueAt }, `a run of a schedule is left out: ${why}`);
@@ -287,11 +287,11 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       }
       if (row.state !== 'active') return skip(`the schedule is ${row.state}`);
       const standing = await temporalSchedules.standing(temporalIdOf(scheduleId));
-      await noteNext(database.pool, scheduleId, standing);
+      await noteNext(database.connections, scheduleId, standing);
       if (!row.enabled) return skip('the schedule is paused');
       if (Date.now() - Date.parse(dueAt) > row.windowSeconds * 1000) return skip('its window is over');
       try {
-        const caller = await holderOf(database.pool, String(row.runAsApiKeyId));
+        const caller = await holderOf(database.connections, String(row.runAsApiKeyId));
         if (!caller) throw new Problem('FORBIDDEN', 'the API key that this runs as can not be used any more');
         const outcome = await acceptAs(
           database,
@@ -304,7 +304,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       } catch (error) {
         if (!(error instanceof Problem) || error.status >= 500) throw error;
         if (error.code === 'RESOURCE_BUSY' && row.overlap === 'queue') return { start: null, waits: true };
-        const isThere = (await scheduleOf(database.pool, scheduleId)) !== null;
+        const isThere = (await scheduleOf(database.connections, scheduleId)) !== null;
         if (!isThere || error.code === 'RESOURCE_BUSY' || error.code === 'INVALID_STATE') return skip(error.message);
         metrics.scheduledRuns.labels('refused').inc();
         // What it may not see any more is not found by whom it runs as; those who look for the run do see it.
@@ -325,9 +325,9 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       { scheduleId, dueAt }: ScheduleRef & { dueAt?: string },
       { operationId },
     ): Promise<{ pieces: Piece[]; maxParallel: number; retains: boolean }> {
-      const row = await scheduleOf(database.pool, scheduleId);
+      const row = await scheduleOf(database.connections, scheduleId);
       if (!row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
-      await noteRun(database.pool, scheduleId, operationId);
+      await noteRun(database.connections, scheduleId, operationId);
       if (dueAt && !row.enabled) return { pieces: [], maxParallel: 1, retains: false };
       const caller = await actorOf(database, operationId);
       const recurring = recurringOf(row.action);
@@ -336,7 +336,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
           'FORBIDDEN',
           `who schedule ${row.name} runs as has no permission ${recurring.permission} any more; who has it may change the schedule, and it runs as that one`,
         );
-      const most = await mostTargets(database.pool);
+      const most = await mostTargets(database.connections);
       const ids =
         row.targets.ids ?? (await find(caller, recurring.target, row.targets.filter ?? '', row.projectId, most + 1));
       if (ids.length > most)
@@ -356,14 +356,15 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
   expire: step({
     system: 'record',
     async do({ scheduleId, failed }: ScheduleRef & { failed: string[] }): Promise<Piece[]> {
-      const row = await scheduleOf(database.pool, scheduleId);
+      const row = await scheduleOf(database.connections, scheduleId);
       const { retention } = row ?? {};
       if (!row || !retention) return [];
       const recurring = recurringOf(row.action);
       const { kind: made, field } = recurring;
       if (!makesProducts(recurring) || field === null) return [];
       const from = made.actions.delete?.from ?? [];
-      const products = (await productsOf(made.name)?.(database.pool, { scheduleId, states: from, failed })) ?? [];
+      const products =
+        (await productsOf(made.name)?.(database.connections, { scheduleId, states: from, failed })) ?? [];
       const now = new Date();
       return [...new Set(products.map(({ about }) => about))].sort().flatMap((about) =>
         expired(
@@ -382,14 +383,14 @@ async function actorsOf(
   database: Database,
   operationId: string,
 ): Promise<{ runAsUserId: string | null; runAsApiKeyId: string | null }> {
-  const [actors] = await askedBy(database.pool, { id: operationId });
+  const [actors] = await askedBy(database.connections, { id: operationId });
   return actors ?? { runAsUserId: null, runAsApiKeyId: null };
 }
 
 /** In whose name the operation runs, with what is left of the rights. */
 async function actorOf(database: Database, operationId: string): Promise<Caller> {
   const { runAsApiKeyId } = await actorsOf(database, operationId);
-  const caller = runAsApiKeyId && (await holderOf(database.pool, runAsApiKeyId));
+  const caller = runAsApiKeyId && (await holderOf(database.connections, runAsApiKeyId));
   if (!caller) throw refuse('FORBIDDEN', 'the API key that this runs as can not be used any more');
   return caller;
 }

@@ -15,7 +15,7 @@ export const strays = (world: World) => ({
   findStray: step({
     system: 'record',
     async do({ hostId, instanceId }: Stray) {
-      const [home] = await atHomeOn(world.database.pool, { hostId, instanceId });
+      const [home] = await atHomeOn(world.database.connections, { hostId, instanceId });
       if (home)
         throw refuse('INVALID_STATE', `instance ${instanceId} is at home on host ${hostId}, or on its way there`);
     },

@@ -98,13 +98,13 @@ export async function noteHead(
   tell: (note: Note) => void,
   lost: (note: Note) => void = () => {},
 ): Promise<boolean> {
-  const [gone] = await lostNote(database.pool);
+  const [gone] = await lostNote(database.connections);
   if (gone) lost(gone.note as Note);
-  const [head] = await headToNote(database.pool);
+  const [head] = await headToNote(database.connections);
   let fresh = false;
   if (head) {
     const note = await signed(database, { sequence: Number(head.sequence), hash: head.hash, at: instantAt() });
-    const written = await writeNote(database.pool, {
+    const written = await writeNote(database.connections, {
       sequence: note.sequence,
       at: note.at,
       note: JSON.stringify(note),
@@ -112,19 +112,19 @@ export async function noteHead(
     fresh = written.length > 0;
     if (fresh) tell(note);
   }
-  const waiting = await unstoredNotes(database.pool);
+  const waiting = await unstoredNotes(database.connections);
   const stores = waiting.length > 0 ? await openStores(database) : [];
   if (stores.length === 0) return fresh;
   for (const { sequence, note } of waiting as { sequence: string; note: Note }[]) {
     for (const store of stores) await put(store, noteKey(note), Buffer.from(`${JSON.stringify(note)}\n`));
-    await noteStored(database.pool, { sequence });
+    await noteStored(database.connections, { sequence });
   }
   return fresh;
 }
 
 /** What is wrong with the trail: nothing, when it is whole and still holds all that the notes say. */
 export async function wrongInTrail(database: Database, notes: readonly Note[]): Promise<string[]> {
-  const breaks = await breaksInTrail(database.pool);
+  const breaks = await breaksInTrail(database.connections);
   const wrong = breaks.map(({ sequence, id, fault }) => `entry ${sequence} (${id}): ${fault}`);
   const { caCertificate } = await trailKey(database);
   for (const note of notes) {
@@ -141,16 +141,16 @@ export async function wrongInTrail(database: Database, notes: readonly Note[]): 
 
 /** The hash of an entry, in the table or in an archive. */
 async function hashAt(database: Database, sequence: number): Promise<string | null> {
-  const [entry] = await entryAt(database.pool, { sequence: String(sequence) });
+  const [entry] = await entryAt(database.connections, { sequence: String(sequence) });
   if (entry) return entry.hash;
-  const [archive] = await archiveWith(database.pool, { sequence: String(sequence) });
+  const [archive] = await archiveWith(database.connections, { sequence: String(sequence) });
   const archived = archive ? await archivedEntries(database, archive.id) : [];
   return archived.find((one) => one.sequence === sequence)?.hash ?? null;
 }
 
 /** What is wrong with the archives of the trail: each must be as it was written, and go on where the one before it ends. */
 export async function wrongInArchives(database: Database): Promise<string[]> {
-  const archives = await archivesOfTrail(database.pool);
+  const archives = await archivesOfTrail(database.connections);
   const wrong: string[] = [];
   let place = 0;
   let before = '';

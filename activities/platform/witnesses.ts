@@ -18,7 +18,7 @@ export async function isProvenDown(
   hostId: string,
   { confirmDead }: { confirmDead: boolean },
 ): Promise<Verdict> {
-  const [host] = await connectionOf(database.pool, { hostId });
+  const [host] = await connectionOf(database.connections, { hostId });
   if (host?.fencedAt) return { isDown: true, why: 'it is shut out of its storage' };
   // Who was asked about it sees it, or can not tell: then it takes the word of a person.
   if (host?.health === 'unreachable' && !confirmDead)

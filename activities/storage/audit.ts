@@ -84,7 +84,7 @@ const full = 0.9;
 
 /** Asks a host that reaches the pool, and the database once. @throws HOST_UNREACHABLE */
 export async function scanPool(world: World, poolId: string, hostId: string): Promise<number> {
-  const client = world.database.pool;
+  const client = world.database.connections;
   const [look] = await clock(client);
   const record = await poolOf(world, poolId);
   const driver = driverOf(record);

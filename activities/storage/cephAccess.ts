@@ -41,13 +41,13 @@ export const cephUser = (hostId: string): string => `belay-${hostId}`;
 
 /** A host's user in every storage cluster of its zone, by the cluster's id. */
 export async function cephUsers(world: World, hostId: string): Promise<Record<string, string>> {
-  const clusters = await clustersOfHost(world.database.pool, { hostId });
+  const clusters = await clustersOfHost(world.database.connections, { hostId });
   return Object.fromEntries(clusters.map(({ id }) => [id, cephUser(hostId)]));
 }
 
 export async function adminAccess(world: World, storageClusterId: string): Promise<CephAccess> {
   const [[cluster], key] = await Promise.all([
-    entryOf(world.database.pool, { id: storageClusterId }),
+    entryOf(world.database.connections, { id: storageClusterId }),
     readSecret(world.database, { kind: 'storageCluster', id: storageClusterId }, 'adminKey'),
   ]);
   if (!cluster || !key)
@@ -57,7 +57,7 @@ export async function adminAccess(world: World, storageClusterId: string): Promi
 
 /** The pools of a storage cluster that exist and that a host's cluster reaches. */
 export async function poolsOf(world: World, hostId: string, storageClusterId: string): Promise<string[]> {
-  const rows = await reachedPools(world.database.pool, { hostId, storageClusterId });
+  const rows = await reachedPools(world.database.connections, { hostId, storageClusterId });
   return rows.flatMap(({ pool }) => pool ?? []);
 }
 
@@ -94,7 +94,7 @@ export async function alignAccess(
       const known = await own?.call('storage.ensureConnected', { ...admin, user, key });
       // An agent of an older version does not say.
       if (known?.addresses?.length)
-        await noteClients(world.database.pool, {
+        await noteClients(world.database.connections, {
           hostId,
           storageClusterId,
           addresses: JSON.stringify(known.addresses),
@@ -109,4 +109,4 @@ export async function alignAccess(
 
 /** A host of the zone that answers; any will do for the administration of a storage cluster. */
 export const anyHostOfZone = (world: World, zoneId: string | null): Promise<string | null> =>
-  hostOfZone(world.database.pool, zoneId);
+  hostOfZone(world.database.connections, zoneId);

@@ -18,7 +18,7 @@ async function leaveIn(agent: HostInStep, hostId: string, places: HeartbeatPlace
 /** A host leaves them where its cluster's hosts do, and nowhere else. One that does not answer is told when it is connected. */
 export async function alignHeartbeats(world: World, hostId: string): Promise<void> {
   const agent = await ifItAnswers(world, hostId);
-  if (agent) await leaveIn(agent, hostId, await heartbeatPlaces(world.database.pool, hostId));
+  if (agent) await leaveIn(agent, hostId, await heartbeatPlaces(world.database.connections, hostId));
 }
 
 /** A host that goes, and answers, takes them along. */

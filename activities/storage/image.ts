@@ -170,23 +170,23 @@ export const images = (world: World) => ({
       const pool = await poolOf(world, poolId);
       const agent = await poolAgent(world, hostId, pool);
       await driverOf(pool).importImage(agent, pool, imageId, { id: importTask(operationId, input), source, signal });
-      await importedCopy(world.database.pool, { imageId, poolId, operationId });
+      await importedCopy(world.database.connections, { imageId, poolId, operationId });
     },
     undoText: 'remove part',
     async undo(input, { operationId }) {
       const { imageId, hostId, poolId } = input;
       const own = { imageId, poolId, operationId };
-      const [caching] = await isCaching(world.database.pool, own);
+      const [caching] = await isCaching(world.database.connections, own);
       if (!caching) return;
       const pool = await poolOf(world, poolId);
       const agent = await poolAgent(world, hostId, pool);
       const task = { id: importTask(operationId, input), operationId };
       // Nobody has cloned it: the row never said that it is ready, and nobody takes over before this operation has ended.
       if (await driverOf(pool).cancelImport(agent, pool, imageId, task)) {
-        await keepCopy(world.database.pool, own);
+        await keepCopy(world.database.connections, own);
         return;
       }
-      await dropImport(world.database.pool, own);
+      await dropImport(world.database.connections, own);
     },
   }),
 

@@ -27,10 +27,10 @@ export async function claimCopy(
   { imageId, poolId }: { imageId: string; poolId: string },
   operationId: string,
 ): Promise<CacheState> {
-  const { pool } = world.database;
-  const [mine] = await claim(pool, { imageId, poolId, operationId });
+  const { connections } = world.database;
+  const [mine] = await claim(connections, { imageId, poolId, operationId });
   if (mine) return 'mine';
-  const [ready] = await useCopy(pool, { imageId, poolId });
+  const [ready] = await useCopy(connections, { imageId, poolId });
   return ready ? 'ready' : 'elsewhere';
 }
 
@@ -58,10 +58,10 @@ async function removeOwn(
     await driverOf(pool).ensureAbsent(agent, pool, { of: 'image', id: imageId }, { signal, timeoutMs: 600_000 });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'INVALID_STATE') throw error;
-    await stayCopy(world.database.pool, own);
+    await stayCopy(world.database.connections, own);
     return false;
   }
-  await dropRemoved(world.database.pool, own);
+  await dropRemoved(world.database.connections, own);
   return true;
 }
 
@@ -75,7 +75,7 @@ export async function endRemoval(
   signal: AbortSignal,
 ): Promise<void> {
   const { imageId, poolId, operationId } = input;
-  const [abandoned] = await takeOverRemoval(world.database.pool, { imageId, poolId, operationId });
+  const [abandoned] = await takeOverRemoval(world.database.connections, { imageId, poolId, operationId });
   if (abandoned) await removeOwn(world, input, signal);
 }
 
@@ -94,7 +94,8 @@ export async function removeUnused(
   const remove = async (imageId: string): Promise<void> => {
     if (await removeOwn(world, { ...input, imageId }, signal)) removed.push(imageId);
   };
-  for (const { imageId } of await takeOverRemovals(world.database.pool, { poolId, operationId })) await remove(imageId);
+  for (const { imageId } of await takeOverRemovals(world.database.connections, { poolId, operationId }))
+    await remove(imageId);
   for (;;) {
     signal.throwIfAborted();
     const next = await takeNext(world, poolId, operationId, unusedForSeconds, past);

@@ -52,7 +52,7 @@ export async function poolAgent(
   return firstThatAnswers(
     world,
     hostId,
-    (tried) => hostReaching(world.database.pool, pool.id, tried),
+    (tried) => hostReaching(world.database.connections, pool.id, tried),
     `storage pool ${pool.id}`,
     pool.hostId ?? hostId,
   );
@@ -86,7 +86,7 @@ export const zoneAgent = (world: World, hostId: string, zoneId: string | null): 
   firstThatAnswers(
     world,
     hostId,
-    (tried) => hostOfZone(world.database.pool, zoneId, tried),
+    (tried) => hostOfZone(world.database.connections, zoneId, tried),
     'the storage clusters of the zone',
   );
 

@@ -43,7 +43,7 @@ export async function takeSnapshot(
 ): Promise<void> {
   const { snapshot, pool } = await find(world, snapshotId);
   mustBeAble(pool, 'snapshot');
-  const [running] = await runningGuest(world.database.pool, { volumeId: snapshot.volumeId });
+  const [running] = await runningGuest(world.database.connections, { volumeId: snapshot.volumeId });
   if (running) mustBeAble(pool, 'snapshotInUse');
   const { id, projectId, revision, volumeId } = snapshot;
   const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
@@ -64,7 +64,7 @@ async function find(world: World, snapshotId: string) {
 }
 
 export const snapshots = (world: World) => {
-  const { prisma, pool } = world.database;
+  const { prisma, connections } = world.database;
 
   return {
     /** What the records say of a snapshot's volume and of the guest that uses it. */
@@ -78,9 +78,9 @@ export const snapshots = (world: World) => {
           ? await prisma.instance.findUnique({ where: { id: volume.instanceId } })
           : null;
         const freezeInstanceId = snapshot.quiesce && instance?.hostId ? instance.id : null;
-        if (freezeInstanceId) await mustAnswer(world.database.pool, instance);
+        if (freezeInstanceId) await mustAnswer(world.database.connections, instance);
         return {
-          hostId: instance?.hostId ?? (await reachingHost(pool, volume.poolId)),
+          hostId: instance?.hostId ?? (await reachingHost(connections, volume.poolId)),
           volumeId: volume.id,
           sizeGib: snapshot.sizeGib ?? volume.sizeGib ?? 0,
           freezeInstanceId,

@@ -23,7 +23,7 @@ interface OnHost extends StorageClusterRef {
 }
 
 export const storageClusters = (world: World) => {
-  const { prisma, pool } = world.database;
+  const { prisma, connections } = world.database;
   return {
     /** A host of the zone that speaks to the cluster for the control plane; null when none is connected. */
     locate: step({
@@ -61,7 +61,7 @@ export const storageClusters = (world: World) => {
         const access = await adminAccess(world, storageClusterId);
         const { zoneId } = await prisma.storageCluster.findUniqueOrThrow({ where: { id: storageClusterId } });
         const agent = await zoneAgent(world, hostId, zoneId);
-        const away = await awayFrom(pool, { storageClusterId });
+        const away = await awayFrom(connections, { storageClusterId });
         for (const { id } of away) await agent.call('ceph.ensureUserAbsent', { access, user: cephUser(id) });
       },
     }),

@@ -61,7 +61,7 @@ interface OnHost extends StoragePoolRef {
 const gib = 2 ** 30;
 
 export const storagePools = (world: World) => {
-  const { prisma, pool } = world.database;
+  const { prisma, connections } = world.database;
   const find = (id: string) => poolOf(world, id);
   const tagsOf = ({ id, revision }: { id: string; revision: number }, { operationId }: StepContext): Tags => ({
     id,
@@ -81,13 +81,13 @@ export const storagePools = (world: World) => {
       system: 'record',
       async do({ storagePoolId }: StoragePoolRef): Promise<{ hostId: string; hostIds: string[] }> {
         // What was placed there while the deletion was accepted; nothing follows, because only a pool that is ready has room.
-        const [volume] = await livingWhereItGoes(pool, { id: storagePoolId });
+        const [volume] = await livingWhereItGoes(connections, { id: storagePoolId });
         if (volume)
           throw refuse('HAS_DEPENDENTS', `volume ${volume.id} lives in storage pool ${storagePoolId}`, {
             blockers: [{ kind: 'volume', id: volume.id }],
           });
         const record = await find(storagePoolId);
-        const hosts = await reachingHosts(pool, { clusterIds: record.clusterIds, hostId: record.hostId });
+        const hosts = await reachingHosts(connections, { clusterIds: record.clusterIds, hostId: record.hostId });
         const hostId = hosts[0]?.id ?? (await driverOf(record).administrator(world, record));
         if (!hostId)
           throw refuse('PRECONDITION_FAILED', 'no host of the zone is connected: one must work on the storage pool');
@@ -128,7 +128,7 @@ export const storagePools = (world: World) => {
       async undo({ storagePoolId, hostId }, context) {
         const record = await find(storagePoolId);
         await driverOf(record).ensurePoolAbsent(world, record, hostId, tagsOf(record, context));
-        await forgetCapacity(pool, { id: storagePoolId });
+        await forgetCapacity(connections, { id: storagePoolId });
       },
     }),
 
@@ -138,7 +138,7 @@ export const storagePools = (world: World) => {
       do: align,
       undoText: 'old rights',
       async undo(input) {
-        await forgetCapacity(pool, { id: input.storagePoolId });
+        await forgetCapacity(connections, { id: input.storagePoolId });
         await align(input);
       },
     }),
@@ -153,9 +153,9 @@ export const storagePools = (world: World) => {
         const agent = await poolAgent(world, hostId, record);
         for (const id of await driver.cachedImages(agent, record))
           await driver.ensureAbsent(agent, record, { of: 'image', id }, { signal, timeoutMs: 600_000 });
-        await forgetCopies(pool, { poolId: storagePoolId });
+        await forgetCopies(connections, { poolId: storagePoolId });
         if (record.madeByPlatform) await driver.ensurePoolAbsent(world, record, hostId, tagsOf(record, context));
-        await forgetCapacity(pool, { id: storagePoolId });
+        await forgetCapacity(connections, { id: storagePoolId });
       },
     }),
 
@@ -177,9 +177,9 @@ export const storagePools = (world: World) => {
     findStray: step({
       system: 'record',
       async do({ storagePoolId, volumeId }: Stray): Promise<{ hostId: string }> {
-        const [living] = await livingOf.volume(pool, { id: volumeId });
+        const [living] = await livingOf.volume(connections, { id: volumeId });
         if (living) throw refuse('INVALID_STATE', `there is a volume ${volumeId}: its disk is no stray`);
-        return { hostId: await reachingHost(pool, storagePoolId) };
+        return { hostId: await reachingHost(connections, storagePoolId) };
       },
     }),
 

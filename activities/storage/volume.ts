@@ -30,11 +30,11 @@ export type VolumeRow = VolumeInPool & { pool: Pool; qos: DiskSpec['qos'] | null
 
 /** Volumes with the pool they are in, in attachment order. */
 export const volumeRows = async (world: World, ids: string[]): Promise<VolumeRow[]> =>
-  (await volumesByIds(world.database.pool, { ids })) as VolumeRow[];
+  (await volumesByIds(world.database.connections, { ids })) as VolumeRow[];
 
 /** The living volumes of an instance, in attachment order. */
 export const volumesOf = async (world: World, instanceId: string): Promise<VolumeRow[]> =>
-  (await volumesOfInstance(world.database.pool, { instanceId })) as VolumeRow[];
+  (await volumesOfInstance(world.database.connections, { instanceId })) as VolumeRow[];
 
 export const diskOf = (volume: VolumeRow): DiskSpec => ({
   source: driverOf(volume.pool).source(volume.pool, { of: 'volume', id: volume.id }),
@@ -98,7 +98,7 @@ async function makeSeed(
   root: VolumeRow,
   context: StepContext,
 ): Promise<void> {
-  const [instance] = await firstBootOf(world.database.pool, { instanceId });
+  const [instance] = await firstBootOf(world.database.connections, { instanceId });
   if (!instance) throw refuse('NOT_FOUND', `instance ${instanceId} is gone`);
   const [driver, agent] = await workOn(world, hostId, root);
   await driver.ensureSeed(agent, root.pool, {
@@ -288,9 +288,9 @@ export const volumeRecords = (world: World) => ({
         ? await world.database.prisma.instance.findUnique({ where: { id: volume.instanceId } })
         : null;
       const instanceHostId = instance?.hostId ?? null;
-      await mustAnswer(world.database.pool, instance);
+      await mustAnswer(world.database.connections, instance);
       return {
-        hostId: instanceHostId ?? (await reachingHost(world.database.pool, volume.poolId)),
+        hostId: instanceHostId ?? (await reachingHost(world.database.connections, volume.poolId)),
         instanceHostId,
         instanceId: volume.instanceId,
         deviceIndex: volume.deviceIndex,
@@ -327,7 +327,7 @@ export const volumeRecords = (world: World) => ({
       if (volume.instanceId !== instanceId)
         throw refuse('ALREADY_ATTACHED', `volume ${volumeId} is attached to instance ${volume.instanceId}`);
       const instance = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      await mustAnswer(world.database.pool, instance);
+      await mustAnswer(world.database.connections, instance);
       return { hostId: instance.hostId };
     },
     undoText: 'free slot',

@@ -27,14 +27,14 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   for (const table of ['finding', 'instance', 'volume', 'imageCache', 'operation'])
-    await database.pool.query(`TRUNCATE "${table}" CASCADE`);
+    await database.connections.query(`TRUNCATE "${table}" CASCADE`);
 });
 
 async function insert(table: string, values: Record<string, unknown>): Promise<string> {
   const row: Record<string, unknown> = { id: id(), updatedAt: new Date(), ...values };
   const names = Object.keys(row);
   // References are rules of acceptance; here only what is joined has to be there.
-  const client = await database.pool.connect();
+  const client = await database.connections.connect();
   try {
     await client.query('SET session_replication_role = replica');
     await client.query(
@@ -75,7 +75,7 @@ const running = (type = 'instance.create'): Promise<string> =>
 
 const guest = (of: string, state = 'running', operation: string | null = null) => ({ id: of, state, operation });
 async function guests(found: ReturnType<typeof guest>[]): Promise<string[]> {
-  const rows = await guestsBesideRecords(database.pool, { hostId, guests: JSON.stringify(found) });
+  const rows = await guestsBesideRecords(database.connections, { hostId, guests: JSON.stringify(found) });
   return rows.map((row) => {
     const sighting = row.busy ? null : guestSighting(row, hostId);
     return `${row.id} ${row.busy ? 'busy' : sighting ? `${sighting.class} ${sighting.what}` : 'fine'}`;
@@ -135,15 +135,15 @@ const sighting = (of: string, more: Partial<Sighting> = {}): Sighting => ({
 
 test('one that runs at home while it was seen elsewhere is there twice', async () => {
   const twice = await instance();
-  await see(database.pool, sighting(twice), { needed: 2 });
+  await see(database.connections, sighting(twice), { needed: 2 });
   expect(await guests([guest(twice)])).toEqual([`${twice} duplicate guestTwice`]);
-  await closeAt(database.pool, [elsewhere]);
+  await closeAt(database.connections, [elsewhere]);
   expect(await guests([guest(twice)])).toEqual([]);
 });
 
 const disk = (of: string, what = 'volume', trashed = false) => ({ of: what, id: of, trashed, operation: null });
 async function disks(found: ReturnType<typeof disk>[]): Promise<string[]> {
-  const rows = await disksBesideRecords(database.pool, { poolId, disks: JSON.stringify(found) });
+  const rows = await disksBesideRecords(database.connections, { poolId, disks: JSON.stringify(found) });
   return rows.flatMap((row) => {
     const seen = row.busy ? null : diskSighting(row, poolId, 'rbd');
     if (row.busy) return [`${row.id} busy`];
@@ -162,7 +162,7 @@ test('disks are as recorded, strays, missing, in another pool, or in the trash',
   const withOwner = await volume({ instanceId: owner, deviceIndex: 1 });
   const [stray, thrownAway, strayImage, straySeed] = [id(), id(), id(), id()];
   const image = id();
-  await database.pool.query(
+  await database.connections.query(
     `INSERT INTO "imageCache" ("imageId", "poolId", state, "operationId") VALUES ($1, $2, 'ready', $3)`,
     [image, poolId, id()],
   );
@@ -197,28 +197,28 @@ test('disks are as recorded, strays, missing, in another pool, or in the trash',
 });
 
 const states = async (): Promise<string[]> =>
-  (await database.pool.query<{ told: string }>(`SELECT "resourceId" || ' ' || state AS told FROM "finding"`)).rows.map(
-    ({ told }) => told,
-  );
+  (
+    await database.connections.query<{ told: string }>(`SELECT "resourceId" || ' ' || state AS told FROM "finding"`)
+  ).rows.map(({ told }) => told);
 const look = async (): Promise<Look> => {
-  const { rows } = await database.pool.query<{ at: Date }>('SELECT clock_timestamp() AS at');
+  const { rows } = await database.connections.query<{ at: Date }>('SELECT clock_timestamp() AS at');
   return { system: 'libvirt', location: elsewhere, what: ['guestElsewhere'], since: rows[0]?.at ?? new Date() };
 };
 
 test('a look closes what it did not meet in its place, and says nothing of what was being worked on', async () => {
-  await database.pool.query(`UPDATE "setting" SET value = '0' WHERE name = 'audit.graceSeconds'`);
+  await database.connections.query(`UPDATE "setting" SET value = '0' WHERE name = 'audit.graceSeconds'`);
   const [first, second, third] = [id(), id(), id()];
   const other = sighting(id(), { location: hostId });
   for (const _ of [1, 2]) {
     await seeAll(
-      database.pool,
+      database.connections,
       await look(),
       [first, second, third].map((of) => sighting(of)),
       [],
     );
-    await see(database.pool, other, { needed: 2 });
+    await see(database.connections, other, { needed: 2 });
   }
-  await seeAll(database.pool, await look(), [sighting(first)], [second]);
+  await seeAll(database.connections, await look(), [sighting(first)], [second]);
   expect((await states()).sort()).toEqual(
     [`${first} open`, `${second} open`, `${third} gone`, `${other.resourceId} open`].sort(),
   );
@@ -227,8 +227,8 @@ test('a look closes what it did not meet in its place, and says nothing of what 
 test('a look that began before another closes nothing that the other has met since', async () => {
   const early = await look();
   const of = id();
-  await see(database.pool, sighting(of));
-  await seeAll(database.pool, early, [], []);
+  await see(database.connections, sighting(of));
+  await seeAll(database.connections, early, [], []);
   expect(await states()).toEqual([`${of} open`]);
 });
 
@@ -236,10 +236,11 @@ test('what is repaired without asking is what the setting says, once for all tha
   const repair = { action: 'network.repair', targetId: id(), input: {} };
   const port = (more: Partial<Sighting> = {}) =>
     sighting(id(), { class: 'missing', what: 'portRows', system: 'ovn', repair, ...more });
-  for (const one of [port(), port(), port({ class: 'orphan' }), port({ repair: null })]) await see(database.pool, one);
-  expect(await toRepair(database.pool, { systems: ['ovn'] })).toHaveLength(1);
-  expect(await toRepair(database.pool, { systems: ['libvirt'] })).toEqual([]);
-  const [{ id: findingId } = { id: '' }] = await toRepair(database.pool, { systems: ['ovn'] });
+  for (const one of [port(), port(), port({ class: 'orphan' }), port({ repair: null })])
+    await see(database.connections, one);
+  expect(await toRepair(database.connections, { systems: ['ovn'] })).toHaveLength(1);
+  expect(await toRepair(database.connections, { systems: ['libvirt'] })).toEqual([]);
+  const [{ id: findingId } = { id: '' }] = await toRepair(database.connections, { systems: ['ovn'] });
   await insert('operation', {
     type: 'finding.repair',
     targetKind: 'finding',
@@ -247,6 +248,6 @@ test('what is repaired without asking is what the setting says, once for all tha
     state: 'failed',
     steps: '[]',
   });
-  const again = await toRepair(database.pool, { systems: ['ovn'] });
+  const again = await toRepair(database.connections, { systems: ['ovn'] });
   expect(again.map((one) => one.id)).not.toContain(findingId);
 });

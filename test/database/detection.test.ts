@@ -18,15 +18,15 @@ beforeAll(async () => {
   own = await ownDatabase();
   database = openDatabase(own.url, 8);
   await ensureInstallation(database);
-  await makeShards(database.pool);
-  await leaseShards(database.pool, { holder, leaseSeconds: 3600 });
+  await makeShards(database.connections);
+  await leaseShards(database.connections, { holder, leaseSeconds: 3600 });
 }, 60_000);
 afterAll(async () => {
   await database.close();
   await own.drop();
 });
 
-const query = (text: string, values: unknown[] = []): Promise<unknown> => database.pool.query(text, values);
+const query = (text: string, values: unknown[] = []): Promise<unknown> => database.connections.query(text, values);
 
 /** A zone of its own with ten hosts that are heard. */
 beforeEach(async () => {
@@ -57,8 +57,10 @@ const change = (ids: string[], what: string): Promise<unknown> =>
     await tx.query(`UPDATE "host" SET ${what} WHERE id = ANY($1)`, [ids]);
   });
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
-  (await noteHealth(database.pool, { hostId, health, reason: health, shard: shardOf(hostId), holder: by })).length > 0;
-const healthOf = async (hostId: string): Promise<unknown> => (await silentHost(database.pool, { hostId }))[0]?.health;
+  (await noteHealth(database.connections, { hostId, health, reason: health, shard: shardOf(hostId), holder: by }))
+    .length > 0;
+const healthOf = async (hostId: string): Promise<unknown> =>
+  (await silentHost(database.connections, { hostId }))[0]?.health;
 
 test('a host is down only after it was suspect, and only from the one who carries it', async () => {
   const [id = ''] = hostIds;
@@ -70,9 +72,9 @@ test('a host is down only after it was suspect, and only from the one who carrie
   expect(await note(id, 'down', 'worker#late')).toBe(false);
   expect(await note(id, 'down')).toBe(true);
   expect(await healthOf(id)).toBe('down');
-  expect(await noteWell(database.pool, { hostId: id }), 'it is silent still').toEqual([]);
+  expect(await noteWell(database.connections, { hostId: id }), 'it is silent still').toEqual([]);
   await query(`UPDATE "host" SET connection = 'connected' WHERE id = $1`, [id]);
-  expect(await noteWell(database.pool, { hostId: id })).toHaveLength(1);
+  expect(await noteWell(database.connections, { hostId: id })).toHaveLength(1);
   expect(await note(id, 'down'), 'it is heard again').toBe(false);
   expect(await healthOf(id)).toBe('well');
 });
@@ -81,9 +83,9 @@ test('a host in maintenance is missed by nobody, and its silence counts for noth
   const [id = '', other = ''] = hostIds;
   await silence([id, other]);
   await change([id], `state = 'maintenance'`);
-  expect(await silentHost(database.pool, { hostId: id })).toEqual([]);
+  expect(await silentHost(database.connections, { hostId: id })).toEqual([]);
   expect(await note(id, 'suspect')).toBe(false);
-  expect((await silentHost(database.pool, { hostId: other }))[0]).toMatchObject({ hosts: 9, heard: 8 });
+  expect((await silentHost(database.connections, { hostId: other }))[0]).toMatchObject({ hosts: 9, heard: 8 });
 });
 
 test('while most of its zone is silent a host is neither suspect nor down', async () => {
@@ -99,7 +101,7 @@ test('while most of its zone is silent a host is neither suspect nor down', asyn
 });
 
 test('what fails at once is counted, with what was shut out just now, and not with what was long ago', async () => {
-  const counted = async (): Promise<unknown> => (await failingAtOnce(database.pool, { zoneId }))[0];
+  const counted = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
   const fail = (ids: string[], more: string): Promise<unknown> => change(ids, `health = 'down', ${more}`);
   expect(await counted()).toEqual({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(0, 1), `"healthSince" = now() - interval '1 day'`);
@@ -114,7 +116,7 @@ test('up to three others of its cluster are asked about a host, and only such as
   const [id = '', ...others] = hostIds;
   await silence([id, ...others.slice(0, 3)]);
   await query(`UPDATE "host" SET "lastSeenAt" = now() - interval '1 minute' WHERE id = $1`, [others[3]]);
-  const [silent] = await silentHost(database.pool, { hostId: id });
+  const [silent] = await silentHost(database.connections, { hostId: id });
   expect(silent).toMatchObject({ hosts: 10, heard: 5, failsOver: true });
   expect(silent?.peers).toHaveLength(3);
   for (const peer of silent?.peers ?? []) expect(others.slice(4)).toContain(peer);

@@ -27,13 +27,13 @@ async function age(): Promise<string> {
     days: 0.01,
   });
   const owner = { kind: 'host', id: hostId };
-  await writeSecret(scene.database.pool, owner, 'migrationCertificate', certificate);
-  await writeSecret(scene.database.pool, owner, 'migrationKey', key);
+  await writeSecret(scene.database.connections, owner, 'migrationCertificate', certificate);
+  await writeSecret(scene.database.connections, owner, 'migrationKey', key);
   return certificate;
 }
 
 const operations = (): Promise<{ type: string; targetId: string }[]> =>
-  rowsOf(scene.database.pool, 'SELECT type, "targetId" FROM "operation"');
+  rowsOf(scene.database.connections, 'SELECT type, "targetId" FROM "operation"');
 
 test('it stays the same, whoever asks and however many at once', async () => {
   const address = '10.9.8.7';

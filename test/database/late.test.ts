@@ -124,7 +124,13 @@ async function begun(undoing = false): Promise<string> {
 async function goneOn(undoing: boolean): Promise<string> {
   const operationId = await begun(undoing);
   for (const table of held) await scene.stage.query(`UPDATE "${table}" SET "currentOperationId" = $1`, [operationId]);
-  await overtake(scene.database.pool, { ...late('any', operationId), undo: undoing, index: 1, turn: 1, since: 1 });
+  await overtake(scene.database.connections, {
+    ...late('any', operationId),
+    undo: undoing,
+    index: 1,
+    turn: 1,
+    since: 1,
+  });
   return operationId;
 }
 
@@ -147,14 +153,14 @@ test('a step that writes records changes nothing when its own operation has gone
 test('of two tries of a step that both run the newer one may go on, and no older one, whichever comes first', async () => {
   const operationId = await begun();
   const may = (attempt: number): Promise<boolean> =>
-    refuseLate(scene.database.pool, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt }).then(
+    refuseLate(scene.database.connections, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt }).then(
       () => true,
       () => false,
     );
   expect(await may(1)).toBe(true);
-  await overtake(scene.database.pool, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt: 3 });
+  await overtake(scene.database.connections, { ...late('volumes.make', operationId), turn: 3, since: 3, attempt: 3 });
   expect([await may(1), await may(2), await may(3), await may(4)]).toEqual([false, false, true, true]);
-  await overtake(scene.database.pool, { ...late('volumes.make', operationId), turn: 5, since: 5, attempt: 2 });
+  await overtake(scene.database.connections, { ...late('volumes.make', operationId), turn: 5, since: 5, attempt: 2 });
   expect(await may(4)).toBe(false);
 });
 
@@ -279,7 +285,7 @@ test.each([
   );
   const changes = async (undo: boolean): Promise<boolean> => {
     const context = { ...late('networkInterfaces.plug', operationId), undo };
-    return refuseLate(scene.database.pool, context).then(
+    return refuseLate(scene.database.connections, context).then(
       () => true,
       () => false,
     );

@@ -52,13 +52,13 @@ afterAll(() => scene.stop());
 async function authenticated(): Promise<{ caller: Caller; asked: string[] }> {
   const asked: string[] = [];
   const { database } = scene;
-  const pool = {
+  const connections = {
     query: (statement: pg.QueryConfig) => {
       asked.push(statement.text);
-      return database.pool.query(statement);
+      return database.connections.query(statement);
     },
   } as unknown as pg.Pool;
-  const counted: Database = { ...database, pool };
+  const counted: Database = { ...database, connections };
   const caller = await authenticator(counted).authenticate(`Bearer belay_${accessKey}_${secret}`, '127.0.0.1');
   return { caller, asked };
 }

@@ -191,7 +191,7 @@ describe(`of ${atOnce} that want the room of a pool at once, as many get it as i
     const grow = { volumeId: String(id), fromSizeGib: 2 };
     expect(await ended(does(volumeRecords(world).claimGrowth, { ...grow, sizeGib: 3 }))).toBe('NO_CAPACITY');
     expect(await ended(does(volumeRecords(world).recordSize, { ...grow, sizeGib: 1 }))).toBe('done');
-    await scene.database.pool.query(`UPDATE "volume" SET name = 'another' WHERE id = $1`, [id]);
+    await scene.database.connections.query(`UPDATE "volume" SET name = 'another' WHERE id = $1`, [id]);
   });
 
   test('a pool that is being deleted takes nothing new, and is not removed under what was placed there before', async () => {
@@ -202,7 +202,7 @@ describe(`of ${atOnce} that want the room of a pool at once, as many get it as i
     ]);
     await scene.stage.query(`UPDATE "snapshot" SET "deletedAt" = now()`);
     // A placement has chosen the pool, and has not ended, when the deletion of the pool is accepted.
-    const placing = await scene.database.pool.connect();
+    const placing = await scene.database.connections.connect();
     await placing.query('BEGIN');
     await placing.query(`SELECT set_config('belay.operation', 'migration', true)`);
     await placing.query(`UPDATE "volume" SET "poolId" = $2 WHERE id = $1`, [before, scene.ids.storagePool]);

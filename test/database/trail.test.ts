@@ -54,13 +54,13 @@ const set = (name: string, value: unknown): Promise<unknown> =>
   scene.stage.query(`UPDATE "setting" SET value = $2 WHERE name = $1`, [name, JSON.stringify(value)]);
 const sql = (text: string, values: unknown[] = []): Promise<unknown> => scene.stage.query(text, values);
 
-const sqlOn = (database: Database, text: string): Promise<unknown> => rowsOf(database.pool, text);
+const sqlOn = (database: Database, text: string): Promise<unknown> => rowsOf(database.connections, text);
 /** The key of an object in the path of a request to a store. */
 const objectOf = (path = ''): string => decodeURIComponent(path.split('?')[0]?.split('/').slice(2).join('/') ?? '');
 
 /** So many more entries, sealed. */
 async function more(count: number, createdAt?: string): Promise<void> {
-  await insertAll(scene.database.pool, {
+  await insertAll(scene.database.connections, {
     auditEntry: Array.from({ length: count }, (_, index) => ({
       id: crypto.randomUUID(),
       permission: 'zone.update',
@@ -370,7 +370,7 @@ describe('an archive', () => {
     const recent = new Date().toISOString();
     const called = operation('failed', long);
     const old = operation('succeeded', long);
-    await insertAll(scene.database.pool, {
+    await insertAll(scene.database.connections, {
       operation: [old, called, operation('succeeded', recent), operation('running', null), operation('stuck', null)],
       callback: [{ operationId: called.id, apiKeyId: nobody, accountId: nobody, url: 'http://example.net/' }],
       event: [1, 2, 3].map((sequence) => ({

@@ -183,10 +183,10 @@ describe('PostgreSQL over TLS', () => {
     try {
       const serial = async (client: Pick<pg.PoolClient, 'query'>): Promise<unknown> =>
         (await client.query(connectionIs)).rows[0]?.client_serial;
-      const first = await database.pool.connect();
+      const first = await database.connections.connect();
       const before = await serial(first);
       await ensureCertificate(tls(), 'belay', [], { renew: true });
-      const second = await database.pool.connect();
+      const second = await database.connections.connect();
       expect(await serial(second)).not.toBe(before);
       expect(await serial(first)).toBe(before);
       const own = database.connection();

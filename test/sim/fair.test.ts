@@ -292,7 +292,7 @@ describe('lists', () => {
         [search, [200, 503, 200]],
         [open, [200, 200, 503]],
       ] as const) {
-        const held = await taken.pool.connect();
+        const held = await taken.connections.connect();
         expect(await Promise.all(paths.map(asked))).toEqual(wanted);
         held.release();
       }

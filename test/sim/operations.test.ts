@@ -241,13 +241,13 @@ test('an operator, and nobody else, may skip what can not be undone', async () =
 test('whose turn it is, is looked up by index, even as planned while nobody waits', async () => {
   const database = openDatabase(address.databaseUrl, 1, { byIndex: true });
   try {
-    const { pool } = database;
+    const { connections } = database;
     for (const table of ['operation', 'operationLock']) {
       // Hides the real one from this connection.
-      await pool.query(`CREATE TEMPORARY TABLE "${table}" (LIKE public."${table}" INCLUDING INDEXES)`);
-      await pool.query(`VACUUM ANALYZE "${table}"`);
+      await connections.query(`CREATE TEMPORARY TABLE "${table}" (LIKE public."${table}" INCLUDING INDEXES)`);
+      await connections.query(`VACUUM ANALYZE "${table}"`);
     }
-    const { rows } = await pool.query<{ 'QUERY PLAN': string }>(`EXPLAIN (GENERIC_PLAN) ${readyOnes.text}`);
+    const { rows } = await connections.query<{ 'QUERY PLAN': string }>(`EXPLAIN (GENERIC_PLAN) ${readyOnes.text}`);
     const plan = rows.map((row) => row['QUERY PLAN']);
     const locks = plan.flatMap((line, at) => (/ on "operationLock"/.test(line) ? [`${line}${plan[at + 1]}`] : []));
     expect(locks).toHaveLength(3);

@@ -124,7 +124,7 @@ describe('a grant is on one resource of one kind', () => {
     const many = await person('many', account.id, 'projectReader', ['project', project.id]);
     const client = await openClient(address.databaseUrl);
     const database = openDatabase(address.databaseUrl, 2);
-    const query = vi.spyOn(database.pool, 'query');
+    const query = vi.spyOn(database.connections, 'query');
     const asked = async (): Promise<{ statements: number; grants: number; projects: number }> => {
       query.mockClear();
       const caller = await authenticator(database).authenticate(`Bearer ${many.api.token}`, '127.0.0.1');

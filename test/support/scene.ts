@@ -3,7 +3,7 @@ import pg from 'pg';
 import { acceptChange } from '../../acceptance/accept.ts';
 import { systemCaller } from '../../acceptance/caller.ts';
 import type { Change, Outcome } from '../../acceptance/change.ts';
-import { type Client, type Database, insertAll, openDatabase } from '../../database/database.ts';
+import { type Database, insertAll, openDatabase, type Transaction } from '../../database/database.ts';
 import { ensureInstallation } from '../../database/installation.ts';
 import { wellKnown } from '../../database/wellKnown.ts';
 import { columnsOf } from '../../model/columns.ts';
@@ -216,7 +216,7 @@ export async function setScene(): Promise<Scene> {
   async function reset(): Promise<void> {
     const rows = rowsOf(ids);
     await stage.query([...machinery, ...Object.keys(rows)].map((table) => `DELETE FROM "${table}"`).join('; '));
-    await insertAll(stage as unknown as Client, {
+    await insertAll(stage as unknown as Transaction, {
       ...Object.fromEntries(
         Object.entries(rows).map(([kind, list]) => [kind, list.map((row) => filled(kindOf(kind), row, ids))]),
       ),

@@ -1,12 +1,12 @@
-import type { Client, Database } from '../../database/database.ts';
+import type { Database, Transaction } from '../../database/database.ts';
 
 /** A database whose sessions tell of each statement before it is sent: a test may hold a session at the place it is about. */
 export function watched(
   database: Database,
-  before: (statement: string, client: Client) => Promise<void>,
-  connected: (client: Client) => void = () => {},
+  before: (statement: string, client: Transaction) => Promise<void>,
+  connected: (client: Transaction) => void = () => {},
 ): Database {
-  const watch = (client: Client): Client =>
+  const watch = (client: Transaction): Transaction =>
     new Proxy(client, {
       get(target, key) {
         const value = Reflect.get(target, key, target) as unknown;
@@ -17,10 +17,10 @@ export function watched(
         };
       },
     });
-  const connect = async (): Promise<Client> => {
-    const client = await database.pool.connect();
+  const connect = async (): Promise<Transaction> => {
+    const client = await database.connections.connect();
     connected(client);
     return watch(client);
   };
-  return { ...database, pool: { connect } as unknown as Database['pool'] };
+  return { ...database, connections: { connect } as unknown as Database['connections'] };
 }

@@ -24,7 +24,7 @@ async function hypervisorOf(world: World, hostId: string): Promise<Hypervisor> {
   known.set(world, ofWorld);
   const before = ofWorld.get(hostId);
   if (before) return before;
-  const [host] = await hypervisorOfHost(world.database.pool, { hostId });
+  const [host] = await hypervisorOfHost(world.database.connections, { hostId });
   if (!host) throw refuse('NOT_FOUND', `host ${hostId} is gone`);
   ofWorld.set(hostId, host.hypervisor);
   return host.hypervisor;

@@ -131,20 +131,20 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   administrator: async (world, { hostId }) => (hostId !== null && (await isDead(world, hostId)) ? hostId : null),
   async alignHost(world, pool, hostId) {
     const agent = await ifItAnswers(world, hostId);
-    const there = (await reached(world.database.pool, { hostId })).some(({ id }) => id === pool.id);
+    const there = (await reached(world.database.connections, { hostId })).some(({ id }) => id === pool.id);
     if (there) await agent?.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: false });
     else await agent?.call('files.ensureDisconnected', { poolId: pool.id });
   },
 
   async connectHost(world, { id: hostId }) {
     const agent = await world.host(hostId);
-    for (const pool of await reached(world.database.pool, { hostId }))
+    for (const pool of await reached(world.database.connections, { hostId }))
       if (pool.type === type)
         await agent.call('files.ensureConnected', { poolId: pool.id, root: rootOf(pool), make: false });
   },
   async disconnectHost(world, { id: hostId }) {
     const agent = await world.host(hostId);
-    for (const pool of await reached(world.database.pool, { hostId }))
+    for (const pool of await reached(world.database.connections, { hostId }))
       if (pool.type === type) await agent.call('files.ensureDisconnected', { poolId: pool.id });
   },
   // Who may mount is the file server's to say.
@@ -155,7 +155,7 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   isFenced: async () => true,
   async proveWritable(world, { id: hostId }) {
     const agent = await world.host(hostId);
-    for (const pool of await reached(world.database.pool, { hostId }))
+    for (const pool of await reached(world.database.connections, { hostId }))
       if (pool.type === type) await agent.call('files.status', { poolId: pool.id });
   },
   async diskAccess(world, hostId, pools) {

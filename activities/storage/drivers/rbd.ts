@@ -38,7 +38,7 @@ const readyClusters = statement((p: Values<{ zoneId: string | null }>) =>
 
 /** Storage clusters that hosts of a zone may be connected to. A host without a zone has none. */
 const clustersOfZone = async (world: World, zoneId: string | null): Promise<string[]> =>
-  (await readyClusters(world.database.pool, { zoneId })).map(({ id }) => id);
+  (await readyClusters(world.database.connections, { zoneId })).map(({ id }) => id);
 
 /** Tells every storage cluster that knows a host, through a host that answers, about the addresses of that host. */
 async function ofClients(
@@ -46,7 +46,7 @@ async function ofClients(
   { id: hostId, zoneId }: { id: string; zoneId: string | null },
   call: 'ceph.ensureFenced' | 'ceph.ensureUnfenced',
 ): Promise<void> {
-  for (const { storageClusterId, addresses } of await clientsOf(world.database.pool, { hostId })) {
+  for (const { storageClusterId, addresses } of await clientsOf(world.database.connections, { hostId })) {
     const access = await adminAccess(world, storageClusterId);
     await (await zoneAgent(world, hostId, zoneId)).call(call, { access, addresses });
   }
@@ -196,7 +196,7 @@ export const rbd: StorageDriver = {
   fenceHost: (world, host) => ofClients(world, host, 'ceph.ensureFenced'),
   unfenceHost: (world, host) => ofClients(world, host, 'ceph.ensureUnfenced'),
   async isFenced(world, { id: hostId, zoneId }, atHand) {
-    for (const { storageClusterId, addresses } of await clientsOf(world.database.pool, { hostId })) {
+    for (const { storageClusterId, addresses } of await clientsOf(world.database.connections, { hostId })) {
       const access = await adminAccess(world, storageClusterId);
       const fenced = await (await zoneAgent(world, atHand, zoneId)).call('ceph.fenced', { access });
       if (!addresses.every((address) => fenced.addresses.includes(address))) return false;
@@ -205,7 +205,7 @@ export const rbd: StorageDriver = {
   },
   async proveWritable(world, { id: hostId }) {
     const agent = await world.host(hostId);
-    for (const { storageClusterId } of await clientsOf(world.database.pool, { hostId }))
+    for (const { storageClusterId } of await clientsOf(world.database.connections, { hostId }))
       for (const pool of await poolsOf(world, hostId, storageClusterId))
         await agent.call('rbd.proveWritable', { storageClusterId, pool });
   },
