@@ -160,12 +160,25 @@ export const noteFailed = written<unknown, OfHolder & { reason: string | null }>
 export const takeBackFailure = written<unknown, OfHolder>(
   `UPDATE "host" SET "stateReason" = NULL WHERE id = $hostId AND "fencedAt" IS NULL AND "currentOperationId" = $operationId`,
 );
+/** All storage that can has shut it out, as that storage says. */
+export const noteShutOut = written<unknown, OfHolder>(
+  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()) WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+);
+/** Answers a row when it was shut out, or is dead as a person says. A fence that was skipped is none. */
 export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
   `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END
-   WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+   WHERE id = $hostId AND "currentOperationId" = $operationId AND ("fencedAt" IS NOT NULL OR $confirmDead) RETURNING 1`,
+);
+/** The word that a host is dead goes with the operation that it came with, when that never begins; unless another one says so, too. */
+export const takeBackWord = written<unknown, { operationId: string }>(
+  `UPDATE "host" h SET "deadAt" = NULL FROM "operation" o
+   WHERE o.id = $operationId AND o."targetId" = h.id AND o.input->>'confirmDead' = 'true' AND h."fencedAt" IS NULL AND h."deadAt" IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM "operation" other WHERE other."targetId" = h.id AND other.id <> o.id AND other."endedAt" IS NULL
+       AND other.input->>'confirmDead' = 'true') RETURNING 1`,
 );
 export const readmit = written<unknown, OfHolder>(
-  `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
+  `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL, health = 'well', "healthReason" = NULL, "healthSince" = now()
+   WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
 /** The guests that have a place there, and whether each runs and nobody is at work on it. */
 export const guestsPlacedOn = written<{ id: string; idle: boolean }, { hostId: string }>(

@@ -39,9 +39,18 @@ export const unknownTo = written<{ id: string; name: string }, { hostId: string 
    WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND NOT jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text) ORDER BY s.name`,
 );
 
-export const noteClients = written<never, { hostId: string; storageClusterId: string; addresses: string }>(
-  `UPDATE "host" SET "storageClients" = coalesce("storageClients", '{}') || jsonb_build_object($storageClusterId::text, $addresses::jsonb)
-   WHERE id = $hostId AND "storageClients"->$storageClusterId::text IS DISTINCT FROM $addresses::jsonb`,
+/**
+ * Under which addresses a storage cluster knows a host now. Those of before stay beside them: a guest that was started then still uses them. An address
+ * is of one host at a time, so no other has it any more.
+ */
+export const noteClients = written<never, { hostId: string; storageClusterId: string; addresses: string[] }>(
+  `UPDATE "host" h SET "storageClients" = coalesce(h."storageClients", '{}') || jsonb_build_object($storageClusterId::text, (
+     SELECT coalesce(jsonb_agg(address ORDER BY address), '[]') FROM (
+       SELECT jsonb_array_elements_text(coalesce(h."storageClients"->$storageClusterId::text, '[]')) AS address
+       UNION SELECT unnest($addresses::text[])) known
+     WHERE h.id = $hostId OR address <> ALL($addresses::text[])))
+   WHERE h.id = $hostId AND NOT coalesce(h."storageClients"->$storageClusterId::text, '[]') @> to_jsonb($addresses::text[])
+     OR h.id <> $hostId AND h."deletedAt" IS NULL AND jsonb_exists_any(h."storageClients"->$storageClusterId::text, $addresses::text[])`,
 );
 
 /** The addresses of a host by storage cluster that there still is. */

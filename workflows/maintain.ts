@@ -4,7 +4,9 @@
  */
 import {
   ChildWorkflowCancellationType,
+  condition,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   startChild,
   workflowInfo,
@@ -33,25 +35,42 @@ export async function ask<I, O>({ name, deadlineSeconds, where }: StepRef<I, O>,
   return (await activity(input, { index: -1, committed: false })) as O;
 }
 
-/** Runs an operation that was accepted, and waits for its end. One that fails has undone itself, and is looked at by whoever reads operations. */
-export async function follow(start: StartOperation): Promise<void> {
+/**
+ * Runs an operation that was accepted, and waits for its end, `atMost` so long. One that fails has undone itself, and is looked at by whoever reads
+ * operations.
+ */
+export async function follow(start: StartOperation, atMost?: '1 minute'): Promise<void> {
   try {
     const child = await startChild(workflowName(start.type), {
       ...runOptions(start),
       parentClosePolicy: ParentClosePolicy.ABANDON,
       cancellationType: ChildWorkflowCancellationType.ABANDON,
     });
-    await child.result().catch(() => {});
+    const ended = child.result().catch(() => {});
+    if (atMost === undefined || !patched('waits no longer than a minute')) return await ended;
+    let hasEnded = false;
+    void ended.then(() => {
+      hasEnded = true;
+    });
+    await condition(() => hasEnded, atMost);
   } catch (error) {
     // The dispatcher was faster.
     if (!(error instanceof Error && error.name === 'WorkflowExecutionAlreadyStartedError')) throw error;
   }
 }
 
+/**
+ * Runs several at once. One of them that takes long, or is stuck, keeps neither the others nor the next run of the same maintenance from going on: it
+ * ends by itself.
+ */
+export async function followAll(begun: readonly StartOperation[]): Promise<void> {
+  await Promise.all(begun.map((start) => follow(start, '1 minute')));
+}
+
 /** Begins the repair of what these systems differ in and is repaired without asking, and waits for it. */
 export async function repairFound(systems: string[]): Promise<void> {
   const { begun } = await ask(audits.begin, { systems });
-  await Promise.all(begun.map(follow));
+  await followAll(begun);
 }
 
 /** So many operations in one run: its history stays short, and the next run goes on. */
@@ -65,7 +84,7 @@ export async function followPages(
   let after: string | null = null;
   do {
     const { begun, after: next } = await page(after);
-    await Promise.all(begun.map(follow));
+    await followAll(begun);
     count += begun.length;
     after = next;
   } while (after !== null && count < mostInRun);

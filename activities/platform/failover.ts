@@ -1,6 +1,7 @@
 /** How a host that has failed is shut out, and how it comes back. */
-import { noteFailed, noteFenced, readmit, takeBackDeath, takeBackFailure } from '../../database/claims.ts';
+import { noteFailed, noteFenced, noteShutOut, readmit, takeBackDeath, takeBackFailure } from '../../database/claims.ts';
 import { type Stranded, strandedOn, unknownTo } from '../../database/fence.ts';
+import { seenNoMore } from '../../database/findings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -63,7 +64,12 @@ export const failover = (world: World) => {
     /** In every storage that can shut a host out. Once asked for it may be so, whatever is answered: so it is asked for until it is proven. */
     fence: step({
       system: 'rbd',
-      do: async ({ hostId }: HostRef) => fenceStorage(world, await find(hostId)),
+      async do({ hostId }: HostRef, context) {
+        await fenceStorage(world, await find(hostId));
+        await asHolder(database, context, async (tx) => {
+          await noteShutOut(tx, { hostId, operationId: context.operationId });
+        });
+      },
     }),
 
     /** From now on nothing waits for the host, and what is under way there ends. */
@@ -71,7 +77,13 @@ export const failover = (world: World) => {
       system: 'record',
       do: ({ hostId, confirmDead }: HostRef & { confirmDead: boolean }, context) =>
         asHolder(database, context, async (tx) => {
-          await noteFenced(tx, { hostId, operationId: context.operationId, confirmDead });
+          const [noted] = await noteFenced(tx, { hostId, operationId: context.operationId, confirmDead });
+          if (!noted)
+            throw refuse(
+              'PRECONDITION_FAILED',
+              `host ${hostId} is not shut out of its storage, so nothing of it is started elsewhere: retry the fence, or switch the host off and let it fail over with confirmDead`,
+            );
+          await seenNoMore(tx, { resourceKind: 'host', resourceIds: [hostId] });
         }),
     }),
 

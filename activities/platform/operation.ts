@@ -2,6 +2,7 @@
 
 import { acceptChild } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
+import { takeBackWord } from '../../database/claims.ts';
 import type { Transaction } from '../../database/database.ts';
 import { type Database, insertAll, transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
@@ -115,6 +116,7 @@ export const operations = ({ database }: World) => ({
           refused = await enter(tx, operation, entry);
         }
         if (refused) {
+          await takeBackWord(tx, { operationId });
           const { held: now } = await lockOperation(tx, operationId);
           await releaseLocks(
             tx,

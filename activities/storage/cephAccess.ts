@@ -97,7 +97,7 @@ export async function alignAccess(
         await noteClients(world.database.connections, {
           hostId,
           storageClusterId,
-          addresses: JSON.stringify(known.addresses),
+          addresses: known.addresses,
         });
     }
     const now = await poolsOf(world, hostId, storageClusterId);

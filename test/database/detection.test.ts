@@ -1,7 +1,10 @@
 /** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
 import { type Database, openDatabase, transaction } from '../../database/database.ts';
-import { failingAtOnce, noteHealth, noteWell, silentHost } from '../../database/detection.ts';
+import { failingAtOnce, heldBack, noteHealth, noteWell, silentHost } from '../../database/detection.ts';
+import { noteClients } from '../../database/fence.ts';
+import { see, seenNoMore } from '../../database/findings.ts';
 import { ensureInstallation } from '../../database/installation.ts';
 import { leaseShards, makeShards } from '../../database/leases.ts';
 import { shardOf } from '../../model/shards.ts';
@@ -103,13 +106,31 @@ test('while most of its zone is silent a host is neither suspect nor down', asyn
 test('what fails at once is counted, with what was shut out just now, and not with what was long ago', async () => {
   const counted = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
   const fail = (ids: string[], more: string): Promise<unknown> => change(ids, `health = 'down', ${more}`);
-  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  expect(await counted()).toMatchObject({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(0, 1), `"healthSince" = now() - interval '1 day'`);
-  expect(await counted(), 'one that was never shut out').toEqual({ failing: 1, allowed: 2 });
+  expect(await counted(), 'one that was never shut out').toMatchObject({ failing: 1, allowed: 2, waiting: 1 });
   await fail(hostIds.slice(0, 1), `state = 'fenced', "healthSince" = now() - interval '1 day'`);
-  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  expect(await counted()).toMatchObject({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(1, 3), `state = 'fenced', "healthSince" = now()`);
-  expect(await counted()).toEqual({ failing: 2, allowed: 2 });
+  expect(await counted()).toMatchObject({ failing: 2, allowed: 2, waiting: 0, isHeld: false });
+});
+
+test('what a person was called for stays held back, however long ago the others failed', async () => {
+  const counted = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
+  await change(hostIds.slice(0, 2), `health = 'down', "healthSince" = now() - interval '1 hour'`);
+  await see(database.connections, {
+    class: 'risk',
+    severity: 'critical',
+    what: heldBack,
+    resourceKind: 'zone',
+    resourceId: zoneId,
+    system: 'host',
+    expected: '',
+    actual: '',
+  });
+  expect(await counted()).toMatchObject({ failing: 2, allowed: 2, waiting: 2, isHeld: true });
+  await seenNoMore(database.connections, { resourceKind: 'zone', resourceIds: [zoneId], what: [heldBack] });
+  expect(await counted()).toMatchObject({ isHeld: false });
 });
 
 test('up to three others of its cluster are asked about a host, and only such as are heard', async () => {
@@ -120,4 +141,65 @@ test('up to three others of its cluster are asked about a host, and only such as
   expect(silent).toMatchObject({ hosts: 10, heard: 5, failsOver: true });
   expect(silent?.peers).toHaveLength(3);
   for (const peer of silent?.peers ?? []) expect(others.slice(4)).toContain(peer);
+});
+
+describe('a host that is shut out', () => {
+  const hostNow = async (id: string): Promise<Record<string, unknown>> =>
+    (await database.connections.query('SELECT * FROM "host" WHERE id = $1', [id])).rows[0];
+  /** Not begun yet. */
+  const operation = async (hostId: string, type: string, input: unknown): Promise<string> => {
+    const id = crypto.randomUUID();
+    await query(
+      `INSERT INTO "operation" (id, state, type, "targetKind", "targetId", input, "createdAt", "updatedAt") VALUES ($1, 'queued', $2, 'host', $3, $4, now(), now())`,
+      [id, type, hostId, JSON.stringify(input)],
+    );
+    return id;
+  };
+  const takeBack = (operationId: string): Promise<unknown[]> => takeBackWord(database.connections, { operationId });
+
+  test('is dead no longer than an operation says so that may still begin', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    const [failover, deletion, plain] = [
+      await operation(id, 'host.failover', { confirmDead: true }),
+      await operation(id, 'host.delete', { confirmDead: true }),
+      await operation(id, 'host.failover', {}),
+    ];
+    await declareDeadAtOnce(database.connections, { hostId: id });
+    await takeBack(plain);
+    await takeBack(failover);
+    expect((await hostNow(id)).deadAt, 'the other one still says so').not.toBeNull();
+    await query(`UPDATE "operation" SET "endedAt" = now() WHERE id = $1`, [failover]);
+    await takeBack(deletion);
+    expect((await hostNow(id)).deadAt).toBeNull();
+  });
+
+  test('is so when storage has said it, or a person that it is off; a fence that was skipped is none', async () => {
+    const [id = ''] = hostIds;
+    const operationId = await operation(id, 'host.failover', {});
+    await change([id], `"currentOperationId" = '${operationId}'`);
+    const noted = async (confirmDead: boolean): Promise<unknown[]> =>
+      transaction(database, async (tx) => {
+        await tx.query(`SELECT set_config('belay.operation', $1, true)`, [operationId]);
+        return noteFenced(tx, { hostId: id, operationId, confirmDead });
+      });
+    expect(await noted(false)).toEqual([]);
+    expect((await hostNow(id)).fencedAt).toBeNull();
+    expect(await noted(true)).toHaveLength(1);
+    expect((await hostNow(id)).fencedAt).not.toBeNull();
+  });
+
+  test('is so at each address that it ever had, until another host has that', async () => {
+    const [one = '', other = ''] = hostIds;
+    const storageClusterId = crypto.randomUUID();
+    const known = async (hostId: string): Promise<unknown> =>
+      ((await hostNow(hostId)).storageClients as Record<string, unknown> | null)?.[storageClusterId];
+    const noteAt = (hostId: string, ...addresses: string[]): Promise<unknown> =>
+      noteClients(database.connections, { hostId, storageClusterId, addresses });
+    await noteAt(one, '10.0.0.1');
+    await noteAt(one, '10.0.0.2', 'fd00::2');
+    expect(await known(one)).toEqual(['10.0.0.1', '10.0.0.2', 'fd00::2']);
+    await noteAt(other, '10.0.0.1');
+    expect([await known(one), await known(other)]).toEqual([['10.0.0.2', 'fd00::2'], ['10.0.0.1']]);
+  });
 });
