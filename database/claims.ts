@@ -80,17 +80,26 @@ export const keepCopyFor = written<unknown, { imageId: string | null; poolId: st
 
 type OfOperation = { instanceId: string; operationId: string };
 
+/** The instance was lost when the operation took hold of it. */
+const wasLost = `(state = 'restarting' OR EXISTS (SELECT 1 FROM "operationLock" l WHERE l."operationId" = $operationId
+  AND l."resourceKind" = 'instance' AND l."resourceId" = $instanceId AND l."fromState" = 'lost'))`;
+
 /** Where an operation had found a place, there is none any more. */
 export const unplace = written<never, OfOperation>(
-  `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = CASE state WHEN 'restarting' THEN 'on' ELSE 'off' END,
-     "stateReason" = CASE state WHEN 'restarting' THEN 'hostFailed' ELSE "stateReason" END,
-     "lostReason" = CASE state WHEN 'restarting' THEN 'its host has failed, and it could not be started elsewhere; it is tried again' ELSE "lostReason" END
+  `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = CASE WHEN ${wasLost} THEN 'on' ELSE 'off' END,
+     "stateReason" = CASE WHEN ${wasLost} THEN 'hostFailed' ELSE "stateReason" END,
+     "lostReason" = CASE WHEN ${wasLost} THEN 'its host has failed, and it could not be started elsewhere; it is tried again' ELSE "lostReason" END
    WHERE id = $instanceId AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $instanceId AND c."operationId" = $operationId)`,
 );
 
 /** Where it is; nothing else changes. */
 export const setHost = statement((p: Values<Place>) =>
   from.updateTable('instance').set({ hostId: p.hostId }).where('id', '=', p.instanceId),
+);
+
+/** Where it is after a move, and where it was before. */
+export const settleOn = statement((p: Values<{ instanceId: string; hostId: string; lastHostId: string }>) =>
+  from.updateTable('instance').set({ hostId: p.hostId, lastHostId: p.lastHostId }).where('id', '=', p.instanceId),
 );
 
 export const leaveHost = written<never, { instanceId: string }>(

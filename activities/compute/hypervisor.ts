@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { instant, setHost } from '../../database/claims.ts';
+import { dropClaimOn, instant, settleOn } from '../../database/claims.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
@@ -141,17 +141,23 @@ const accessTo = async (world: World, instanceId: string, hostId: string): Promi
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
-/** The source of a migration is dead. A guest that has arrived is at home where it is; of any other nothing is left anywhere. */
+/**
+ * Nothing of the guest is at the source of a migration any more. One that has arrived is at home where it is; of any other nothing is left anywhere. A
+ * copy that still waits for the switch-over has not arrived.
+ */
 async function forgetSource(
   world: World,
-  instanceId: string,
-  targetHostId: string,
+  { instanceId, hostId, targetHostId }: OnHost & { targetHostId: string },
   context: StepContext,
 ): Promise<void> {
   await unlessGone(world, { instanceId, hostId: targetHostId }, async () => {
     const target = await guestsOn(world, targetHostId);
-    if (alive(await target.status(instanceId)))
-      await asHolder(world.database, context, (tx) => setHost(tx, { instanceId, hostId: targetHostId }));
+    const there = await target.status(instanceId);
+    if (alive(there) && there.reason !== 'migration')
+      await asHolder(world.database, context, async (tx) => {
+        await settleOn(tx, { instanceId, hostId: targetHostId, lastHostId: hostId });
+        await dropClaimOn(tx, { instanceId, hostId });
+      });
     else await target.ensureAbsent(instanceId);
   });
 }
@@ -282,7 +288,8 @@ export const hypervisor = (world: World) => ({
     },
     undoText: 'abort job, or bring back',
     async undo({ instanceId, hostId, targetHostId }, context) {
-      if (await isGone(world, { instanceId, hostId })) return forgetSource(world, instanceId, targetHostId, context);
+      if (await isGone(world, { instanceId, hostId }))
+        return forgetSource(world, { instanceId, hostId, targetHostId }, context);
       const source = await guestsOn(world, hostId);
       const { address } = await world.database.prisma.host.findUniqueOrThrow({ where: { id: targetHostId } });
       // Between two looks at a migration under way the guest could switch over, and be removed with the copy at the target.

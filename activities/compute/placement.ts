@@ -12,6 +12,7 @@ import {
   place,
   placedInstance,
   setHost,
+  settleOn,
   takeRoom,
   uncachedOf,
   unplace,
@@ -40,10 +41,6 @@ import { mustBeAble } from '../storage/drivers/index.ts';
 import { poolOf } from '../storage/pool.ts';
 import { reachingHost } from '../storage/poolHost.ts';
 import type { World } from '../world.ts';
-
-const settleOn = statement((p: Values<{ instanceId: string; hostId: string; lastHostId: string }>) =>
-  from.updateTable('instance').set({ hostId: p.hostId, lastHostId: p.lastHostId }).where('id', '=', p.instanceId),
-);
 
 const otherClaimOf = statement((p: Values<{ instanceId: string; operationId: string; hostId: string }>) =>
   from

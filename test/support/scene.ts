@@ -155,6 +155,15 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     schedule: [
       { id: ids.schedule, ...own, cron: '0 3 * * *', action: 'instance.stop', targets: { ids: [ids.instance] } },
     ],
+    finding: [
+      {
+        id: ids.finding,
+        state: 'open',
+        resourceKind: 'network',
+        resourceId: ids.network,
+        repair: { action: 'network.repair', input: {} },
+      },
+    ],
     snapshot: [
       { id: ids.snapshot, ...own, volumeId: ids.volume, sizeGib: 2 },
       { id: ids.attachedSnapshot, ...own, volumeId: ids.attached, sizeGib: 2 },

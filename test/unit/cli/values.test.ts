@@ -87,6 +87,8 @@ describe('values of options', () => {
       'role-bindings create --subject-id',
       'role-bindings create --target-id',
       'quotas create --scope-id',
+      'networks remove-stray --id',
+      'findings scan --id',
     ]);
     const kind = (property: string, siblings = {}) => referredKind(property, resources, 'snapshot', siblings)?.kind;
     expect(kind('rootVolumeTypeId')).toBe('volumeType');

@@ -53,7 +53,7 @@ beforeEach(async () => {
     northbound,
     // What the steps ask of the records: the interfaces of the instance, of the network, of the group.
     database: {
-      pool: {
+      connections: {
         query: async ({ text }: { text: string }) => ({ rows: [/FROM "subnet" s/.test(text) ? records.subnet : port] }),
       },
       prisma: {
