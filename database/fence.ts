@@ -96,6 +96,13 @@ export const lostOnes = written<Stranded>(
    ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT 500`,
 );
 
+/** Whether an instance is about to be started elsewhere, because its host fails over: then nobody takes it for one that has stopped. */
+export const isLeftToFailover = written<{ left: boolean }, Place>(
+  `SELECT EXISTS (SELECT 1 FROM "instance" i JOIN "host" at ON at.id = $hostId JOIN "cluster" k ON k.id = at."clusterId"
+     WHERE i.id = $instanceId AND ${wantsToRun} AND at.state <> 'deleting' AND (at.state IN ('fencing', 'fenced') OR EXISTS (
+       SELECT 1 FROM "operation" o WHERE o."targetId" = at.id AND o.type = 'host.failover' AND o."endedAt" IS NULL))) AS left`,
+);
+
 export const countLost = written<{ lost: string }>(
   `SELECT count(*) AS lost FROM "instance" WHERE state = 'lost' AND "deletedAt" IS NULL`,
 );

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { dropClaimOn, instant, settleOn } from '../../database/claims.ts';
+import { isLeftToFailover } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
@@ -202,7 +203,11 @@ export const hypervisor = (world: World) => ({
   observe: step({
     system: 'libvirt',
     async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
-      if (await isGone(world, { instanceId, hostId })) return { running: false, reason: 'hostFailed', askedAt: '' };
+      if (await isGone(world, { instanceId, hostId })) {
+        const [place] = await isLeftToFailover(world.database.connections, { instanceId, hostId });
+        if (place?.left) throw refuse('HOST_FENCED', 'the host of the instance has failed: it is started elsewhere');
+        return { running: false, reason: 'hostFailed', askedAt: '' };
+      }
       const [now] = await instant(world.database.connections);
       const status = await (await guestsOn(world, hostId)).status(instanceId);
       return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };

@@ -5,7 +5,7 @@ import { make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { type FailingHost, failing } from '../support/failing.ts';
 import { hold } from '../support/hold.ts';
-import { maintainUntil } from '../support/maintenance.ts';
+import { maintainUntil, whilePaused } from '../support/maintenance.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 import { simulatorInventory } from '../support/simulated.ts';
@@ -181,10 +181,12 @@ test('for whom there is no room is lost, and is started as soon as there is, tho
   );
   expect(items).toHaveLength(1);
   expect(await refusal(tenant.call('POST', `/v1/instances/${low}/actions/start?dryRun=true`, {}))).toBe('accepted');
-  await open();
   const states = async (): Promise<boolean> =>
     (await Promise.all([low, high].map(instanceNow))).every(({ state }) => state === 'running');
-  await maintainUntil(address.temporalAddress, 'restartLost', states);
+  await whilePaused(address.temporalAddress, 'restartLost', async () => {
+    await open();
+    await maintainUntil(address.temporalAddress, 'restartLost', states);
+  });
   const started = async (id: string): Promise<string> =>
     String(
       (
@@ -258,6 +260,20 @@ test('operations that are under way on the host end, and what they have done is 
   await tenant.done('POST', `/v1/volumes/${volume.id}/actions/detach`, {});
   await tenant.done('DELETE', `/v1/volumes/${volume.id}`);
   await tenant.done('POST', `/v1/volumes/${volume.id}/actions/expunge`, {});
+});
+
+test('an instance whose host fails while it is asked about is started elsewhere, and not taken for one that has stopped', async () => {
+  const one = await host();
+  const id = await on(one, 'was asked about');
+  restore.push(await hold(address.simulatorUrl, 'domain.status'));
+  const asked = (await admin.call('POST', `/v1/instances/${id}/actions/settle`, {})) as OperationView;
+  await until(asked.id, inStep('hypervisor.observe'));
+  await one.fail();
+  const failover = await one.ask('failover');
+  await restore.pop()?.();
+  expect(await admin.settled(failover.id)).toMatchObject({ state: 'succeeded', result: { restarted: 1, failed: [] } });
+  expect((await admin.settled(asked.id)).state).toBe('failed');
+  await runsAlone(id);
 });
 
 test('a host that dies while it is emptied is failed over once an operator has said that it is off', async () => {

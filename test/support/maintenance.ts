@@ -45,3 +45,19 @@ export const maintainUntil = (address: string, name: MaintenanceName, isSo: () =
   withTemporal(address, async (temporal) => {
     while (!(await isSo())) await triggered(temporal, maintenanceId(name));
   });
+
+/** Does `work` while maintenance runs at no time but when `work` triggers it. */
+export const whilePaused = <T>(address: string, name: MaintenanceName, work: () => Promise<T>): Promise<T> =>
+  withTemporal(address, async (temporal) => {
+    const handle = temporal.schedule.getHandle(maintenanceId(name));
+    await handle.pause();
+    try {
+      await untilSeen(
+        async () => (await handle.describe()).info.runningActions.length,
+        (running) => running === 0,
+      );
+      return await work();
+    } finally {
+      await handle.unpause();
+    }
+  });
