@@ -103,6 +103,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const group = await create('securityGroup', { name: 'g', zoneId });
   await act(tenant, 'securityGroup', group.id, 'setRules', { rules: [{ direction: 'in', protocol: 'icmp' }] });
   await act(tenant, 'network', network.id, 'repair');
+  await act(tenant, 'securityGroup', group.id, 'repair');
   const image = await tenant.call('POST', '/v1/images', { name: 'i', zoneId });
   const disk = new Uint8Array(1024 * 1024);
   disk.set([0x55, 0xaa], 510);
