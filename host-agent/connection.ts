@@ -375,6 +375,13 @@ function overHttp(path: HttpPath): OverHttp {
     };
   }
 
+  /** What the agent of before has done may be why this one refuses, such as a guest that has left: whoever tries again looks first. */
+  const lookFirst = (code: AgentError['code'], message: string): AgentError =>
+    new AgentError(code, message, true, host);
+  const again = (error: unknown): never => {
+    throw error instanceof AgentError ? lookFirst(error.code, error.message) : error;
+  };
+
   async function followTask<N extends TaskName>(
     name: N,
     taskId: string,
@@ -402,7 +409,7 @@ function overHttp(path: HttpPath): OverHttp {
         const forgotten = error instanceof AgentError && error.code === 'NOT_FOUND';
         if (!forgotten || attempts === ATTACH_ATTEMPTS) throw error;
         attempts += 1;
-        task = await start();
+        task = await start().catch(again);
       }
     }
     return { task, wasForgotten: attempts > 1 };
@@ -438,8 +445,7 @@ function overHttp(path: HttpPath): OverHttp {
       message: `task ${taskId} (${name}) was cancelled by someone else`,
       retryable: false,
     };
-    // What the agent of before has done may be why this one refuses, such as a guest that has left: whoever tries again looks first.
-    throw new AgentError(code, message, retryable || wasForgotten, host);
+    throw wasForgotten ? lookFirst(code, message) : new AgentError(code, message, retryable, host);
   }
 
   return {

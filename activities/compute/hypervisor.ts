@@ -139,6 +139,9 @@ const accessTo = async (world: World, instanceId: string, hostId: string): Promi
     (await volumesOf(world, instanceId)).map((volume) => volume.pool),
   );
 
+/** What is told of a move that an earlier try has made. */
+const movedBefore: Moved = { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
+
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
@@ -265,14 +268,15 @@ export const hypervisor = (world: World) => ({
       ]);
       const cluster = await world.database.prisma.cluster.findUniqueOrThrow({ where: { id: host.clusterId } });
       const limits = cluster.migration as { bandwidthBytesPerSec: number | null; autoConverge: boolean };
+      const hasArrived = async (): Promise<boolean> =>
+        alive(await (await guestsOn(world, targetHostId)).status(instanceId));
       const here = await source.status(instanceId);
       if (here.state === 'absent' || here.state === 'off') {
-        const there = await (await guestsOn(world, targetHostId)).status(instanceId);
-        if (alive(there)) return { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
+        if (await hasArrived()) return movedBefore;
         throw refuse('INVALID_STATE', `instance ${instance.id} runs on neither host`);
       }
       await noteReached(world, instanceId, targetHostId);
-      return source.move(
+      const moving = source.move(
         instanceId,
         {
           targetAddress: peerAddress(host.address),
@@ -290,6 +294,13 @@ export const hypervisor = (world: World) => ({
           },
         },
       );
+      return moving.catch(async (error: unknown) => {
+        // An earlier try has moved it between the look and the order.
+        const hasLeft = ['NOT_FOUND', 'INVALID_STATE'].includes((error as { code?: string }).code ?? '');
+        if (hasLeft && (await source.status(instanceId)).state !== 'running' && (await hasArrived()))
+          return movedBefore;
+        throw error;
+      });
     },
     undoText: 'abort job, or bring back',
     async undo({ instanceId, hostId, targetHostId }, context) {

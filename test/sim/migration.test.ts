@@ -73,7 +73,7 @@ test('goes on when its agent is started anew, and ends once', async () => {
   const moving = await migrate(id);
   await until(() => isMoving(moving.id));
   await sim('POST', `hosts/${home}/restartAgent`);
-  expect((await admin.settled(moving.id)).state).toBe('succeeded');
+  expect(await admin.settled(moving.id)).toMatchObject({ state: 'succeeded' });
   expect(await runsOn(id)).not.toEqual([home]);
   expect(await wrong()).toEqual([]);
   await removeInstance(id);

@@ -153,6 +153,7 @@ const races: Record<string, Race | 'by the platform alone'> = {
   volume_instanceId_living: 'by the platform alone',
   operationType_name_living: 'by the platform alone',
   setting_name_living: 'by the platform alone',
+  finding_class_resourceKind_resourceId_what_living: 'by the platform alone',
 };
 
 const makePool = (pool: string, name: string, more: Record<string, unknown> = {}): Promise<Resource> =>
