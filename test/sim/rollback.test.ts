@@ -952,7 +952,7 @@ describe('every step of every workflow, under every fault', () => {
       counted.cases += cases.length;
       counted.seconds += seconds;
       console.log(`\n${table(subject.type, verdicts)}\n${cost(cases.length, seconds)}`);
-    });
+    }, 300_000);
   afterAll(() => console.log(`\nall of them: ${cost(counted.cases, counted.seconds)}`));
 });
 
