@@ -84,25 +84,16 @@ export const zoneHeard = written<{ hosts: number; heard: number }, { zoneId: str
   `SELECT hosts, heard FROM ${zoneOf('$zoneId')} z`,
 );
 
-/** The finding about a zone by which a person is called, when more fail than may. */
-export const heldBack = 'failoversHeld';
-
 /** What was shut out so long ago does not count as one that fails at the same time. */
 const atOnceSeconds = 600;
 
 /**
- * How many hosts of a zone fail at once, and how many may; how many are down and were not shut out yet, and whether a person was called for that. It is asked when the host at hand is down in the records: of several that ask at the same
+ * How many hosts of a zone fail at once, and how many may. It is asked when the host at hand is down in the records: of several that ask at the same
  * moment the last sees all of them.
  */
-export const failingAtOnce = written<
-  { failing: number; allowed: number; waiting: number; isHeld: boolean },
-  { zoneId: string }
->(
-  `SELECT failing, waiting, EXISTS (SELECT 1 FROM "finding" f WHERE f."resourceKind" = 'zone' AND f."resourceId" = $zoneId AND f.what = '${heldBack}'
-       AND f.state IN ('open', 'ignored') AND f."deletedAt" IS NULL) AS "isHeld",
-     greatest(1, floor(hosts * percent / 100.0))::int AS allowed FROM (
+export const failingAtOnce = written<{ failing: number; allowed: number }, { zoneId: string }>(
+  `SELECT failing, greatest(1, floor(hosts * percent / 100.0))::int AS allowed FROM (
      SELECT count(*) FILTER (WHERE h.health = 'down' AND (h.state IN (${missed}) OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
-       count(*) FILTER (WHERE h.health = 'down' AND h.state IN (${missed}))::int AS waiting,
        count(*)::int AS hosts, (SELECT (s.value #>> '{}')::int FROM "setting" s WHERE s.name = 'ha.maxFailedHostsPercent') AS percent
      FROM "host" h WHERE h."zoneId" = $zoneId AND h.state IN (${missed}, 'fencing', 'fenced') AND h."deletedAt" IS NULL) counted`,
 );

@@ -5,17 +5,8 @@
 import { systemCaller } from '../acceptance/caller.ts';
 import { acceptAs } from '../acceptance/own.ts';
 import { insertAll, type Queryable, transaction } from '../database/database.ts';
-import {
-  failingAtOnce,
-  heldBack,
-  noteHealth,
-  noteWell,
-  type SilentHost,
-  silentHost,
-  zoneHeard,
-} from '../database/detection.ts';
+import { failingAtOnce, noteHealth, noteWell, type SilentHost, silentHost, zoneHeard } from '../database/detection.ts';
 import { eventRow } from '../database/events.ts';
-import { unknownTo } from '../database/fence.ts';
 import { type Sighting, see, seenNoMore } from '../database/findings.ts';
 import { kindOf } from '../model/kinds.ts';
 import { shardOf } from '../model/shards.ts';
@@ -72,18 +63,6 @@ export function detection(
     actual: actual.slice(0, 1024),
   });
 
-  const heldOf = ({ zoneId }: SilentHost, { failing, allowed }: { failing: number; allowed: number }): Sighting => ({
-    class: 'risk',
-    severity: 'critical',
-    what: heldBack,
-    resourceKind: 'zone',
-    resourceId: zoneId,
-    system: 'host',
-    location: zoneId,
-    expected: `no more than ${allowed} hosts fail at once`,
-    actual: `${failing} hosts failed at once, so those that are left are not failed over by themselves. Find out what they have in common; then: belay hosts failover <host>, for each.`,
-  });
-
   /** Answers false when it does not hold: somebody else carries the host, or it is heard again. */
   async function note(hostId: string, silent: SilentHost, { health, reason, blames }: Verdict): Promise<boolean> {
     return transaction(database, async (tx) => {
@@ -105,17 +84,9 @@ export function detection(
   async function beginFailover(hostId: string, silent: SilentHost, { reason }: Verdict): Promise<string | null> {
     if (!silent.failsOver)
       return 'Its cluster does not fail over by itself (ha.enabled). To start its instances elsewhere: belay hosts failover <host>.';
-    const [cluster] = await unknownTo(database.connections, { hostId });
-    if (cluster)
-      return `It is not known by which addresses it uses storage cluster ${cluster.name}, so it can not be shut out. If you know that it is off: belay hosts failover <host> --confirm-dead.`;
     const [count] = await failingAtOnce(database.connections, { zoneId: silent.zoneId });
-    // Once a person was called, those that are down wait for one, however long ago the others failed.
-    const isHeld = count && (count.failing > count.allowed || (count.isHeld && count.waiting > 1));
-    if (isHeld) {
-      await see(database.connections, heldOf(silent, count));
+    if (count && count.failing > count.allowed)
       return `${count.failing} hosts of its zone fail at once, and ${count.allowed} may without a person (setting ha.maxFailedHostsPercent). Find out what they have in common; to start its instances elsewhere: belay hosts failover <host>.`;
-    }
-    await seenNoMore(database.connections, { resourceKind: 'zone', resourceIds: [silent.zoneId], what: [heldBack] });
     try {
       await acceptAs(
         database,
@@ -140,8 +111,8 @@ export function detection(
   async function act(hostId: string, silent: SilentHost, verdict: Verdict): Promise<void> {
     const held = await beginFailover(hostId, silent, verdict);
     log.warn({ hostId, held }, held === null ? 'a host is down; its failover begins' : 'a host is down');
-    // The failover closes what was found of the host, when it has shut it out.
-    if (held === null) return;
+    if (held === null)
+      return seenNoMore(database.connections, { resourceKind: 'host', resourceIds: [hostId], what: [ofHost.down] });
     const reason = `${verdict.reason} ${held}`;
     if (await note(hostId, silent, { ...verdict, reason }))
       await see(database.connections, findingOf(hostId, silent, ofHost.down, reason));
