@@ -2,8 +2,10 @@
  * Records beside what was found on the real systems. Each statement takes a page of what was found as JSON, and answers the rows of which the two
  * do not agree, and those that somebody is at work on: of these nothing can be said.
  */
+import { columnsOf } from '../model/columns.ts';
+import { servingStates } from '../model/platform/host.ts';
 import { type Served, servedColumns } from './networks.ts';
-import { written } from './statement.ts';
+import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
 
 /** As the database has it; what was seen before it is not told from what was seen after by any other clock. */
 export const clock = written<{ at: Date }>(`SELECT clock_timestamp() AS at`);
@@ -125,17 +127,11 @@ export const recordedPorts = written<RecordedPort, { after: string }>(
 );
 
 /** Whether there is a record of it; what had one and has none any more never gets one again. */
-export const livingOf = {
-  network: written<{ id: string }, { id: string }>(`SELECT id FROM "network" WHERE id = $id AND "deletedAt" IS NULL`),
-  subnet: written<{ id: string }, { id: string }>(`SELECT id FROM "subnet" WHERE id = $id AND "deletedAt" IS NULL`),
-  securityGroup: written<{ id: string }, { id: string }>(
-    `SELECT id FROM "securityGroup" WHERE id = $id AND "deletedAt" IS NULL`,
-  ),
-  networkInterface: written<{ id: string }, { id: string }>(
-    `SELECT id FROM "networkInterface" WHERE id = $id AND "deletedAt" IS NULL`,
-  ),
-  volume: written<{ id: string }, { id: string }>(`SELECT id FROM "volume" WHERE id = $id AND "deletedAt" IS NULL`),
-};
+export const livingOf = statementOfKind(
+  (kind, p: Values<{ id: string }>) =>
+    from.selectFrom(tableOf(kind)).select('t.id').where('t.id', '=', p.id).where('t.deletedAt', 'is', null),
+  (kind) => columnsOf(kind).some(({ name }) => name === 'deletedAt'),
+);
 
 /** Whether an instance is at home on a host, or has a place there to come to. */
 export const atHomeOn = written<{ id: string }, { instanceId: string; hostId: string }>(
@@ -146,7 +142,7 @@ export const atHomeOn = written<{ id: string }, { instanceId: string; hostId: st
 /** Hosts that can be asked, in the order of their ids. */
 export const hostsToScan = written<{ id: string }>(
   `SELECT h.id FROM "host" h WHERE h."deletedAt" IS NULL AND h."deadAt" IS NULL AND h."fencedAt" IS NULL AND h.connection = 'connected'
-     AND h.state IN ('active', 'enteringMaintenance', 'maintenance') ORDER BY h.id`,
+     AND h.state IN (${literals(servingStates)}) ORDER BY h.id`,
 );
 
 /** Pools, each with a host that reaches it. */

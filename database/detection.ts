@@ -4,13 +4,13 @@ import { kindOf } from '../model/kinds.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { toldColumns } from './events.ts';
 import { holds } from './leases.ts';
-import { from, statement, written } from './statement.ts';
+import { from, literals, statement, written } from './statement.ts';
 
 /** Those that are connected say so every fifteen seconds; who has missed two of them is not heard any more, whatever its record says. */
 const freshSeconds = 40;
 /** Nobody misses a host in maintenance: it may be switched off. */
 const missed = `'active', 'enteringMaintenance'`;
-const serving = servingStates.map((state) => `'${state}'`).join(', ');
+const serving = literals(servingStates);
 const heard = (host: string): string =>
   `${host}.connection = 'connected' AND ${host}."lastSeenAt" > now() - make_interval(secs => ${freshSeconds})`;
 

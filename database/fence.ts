@@ -1,15 +1,13 @@
 /** Hosts that are shut out of their storage: what nothing of theirs can do any more, and what has to be started elsewhere. */
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
-import { written } from './statement.ts';
+import { literals, written } from './statement.ts';
 
 interface Place {
   hostId: string;
   instanceId: string;
 }
 
-const fenceless = poolTypesWithout('fence')
-  .map((type) => `'${type}'`)
-  .join(', ');
+const fenceless = literals(poolTypesWithout('fence'));
 
 /** A volume `v` that a host `h` could still write to, though it is shut out: its pool shuts nobody out, or knows the host under no address. */
 const stillOpen = `(p.type IN (${fenceless}) OR NOT jsonb_exists(coalesce(h."storageClients", '{}'), p."storageClusterId"::text))`;

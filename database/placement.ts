@@ -8,7 +8,7 @@ import { servingStates } from '../model/platform/host.ts';
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Database, type Queryable, type Transaction, transaction } from './database.ts';
-import { from, isAmong, statement, type ValueOf, type Values, written } from './statement.ts';
+import { from, isAmong, literals, statement, type ValueOf, type Values, written } from './statement.ts';
 
 export interface Need {
   zoneId: string;
@@ -54,7 +54,7 @@ export interface Eligible {
 }
 
 /** The pool that a volume `v` has to be made in, because its snapshot can not be cloned into another. */
-export const onlyPoolOfVolume = `(SELECT o.id FROM "snapshot" s JOIN "storagePool" o ON o.id = s."poolId" WHERE s.id = (v.source->>'snapshotId')::uuid AND o.type IN (${poolTypesWithout('cloneAcross').map((type) => `'${type}'`)}))`;
+export const onlyPoolOfVolume = `(SELECT o.id FROM "snapshot" s JOIN "storagePool" o ON o.id = s."poolId" WHERE s.id = (v.source->>'snapshotId')::uuid AND o.type IN (${literals(poolTypesWithout('cloneAcross'))}))`;
 
 /** Whether volumes live on a pool's copy `c` of an image. */
 export const copyIsUsed = `EXISTS (SELECT 1 FROM "volume" v WHERE v.source->>'imageId' = c."imageId"::text AND v."poolId" = c."poolId" AND v."deletedAt" IS NULL)`;
@@ -269,7 +269,7 @@ export async function noCapacity(tx: Transaction, need: Need, eligible: Eligible
   );
 }
 
-const serving = `h.state IN (${servingStates.map((state) => `'${state}'`).join(', ')})`;
+const serving = `h.state IN (${literals(servingStates)})`;
 
 /** A host that can be given work: it answers, or did so until a moment ago. Those that do at this moment, and are open, come first. */
 const atWork = `h.connection <> 'disconnected' AND ${serving} AND h."deletedAt" IS NULL`;

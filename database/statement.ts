@@ -171,6 +171,9 @@ export function statementOfKind<Output, Input = Record<never, never>>(
       execute(on, compile(kind), input as Record<string, unknown> | undefined);
 }
 
+/** Words of the model, as they stand in a list of SQL. */
+export const literals = (words: readonly string[]): string => words.map((word) => `'${word}'`).join(', ');
+
 /**
  * A statement in SQL, for what the builder can not say well. `$name` is the value of that name. What its rows are, is said and not checked: read
  * it twice. In `database/` only.

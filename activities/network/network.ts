@@ -1,4 +1,5 @@
 import { livingOf } from '../../database/audit.ts';
+import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -133,7 +134,7 @@ export const networks = (world: World) => ({
   findStray: step({
     system: 'record',
     async do({ kind, id }: Stray) {
-      const [living] = await livingOf[kind](world.database.connections, { id });
+      const [living] = await livingOf(kindOf(kind))(world.database.connections, { id });
       if (living) throw refuse('INVALID_STATE', `there is a ${kind} ${id}: its rows are no strays`);
     },
   }),

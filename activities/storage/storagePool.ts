@@ -2,6 +2,7 @@ import { Context } from '@temporalio/activity';
 import { livingOf } from '../../database/audit.ts';
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import type { Tags } from '../../host-agent/protocol.ts';
+import { kindOf } from '../../model/kinds.ts';
 import { servingStates } from '../../model/platform/host.ts';
 import { refuse } from '../failure.ts';
 import { type StepContext, step } from '../step.ts';
@@ -177,7 +178,7 @@ export const storagePools = (world: World) => {
     findStray: step({
       system: 'record',
       async do({ storagePoolId, volumeId }: Stray): Promise<{ hostId: string }> {
-        const [living] = await livingOf.volume(connections, { id: volumeId });
+        const [living] = await livingOf(kindOf('volume'))(connections, { id: volumeId });
         if (living) throw refuse('INVALID_STATE', `there is a volume ${volumeId}: its disk is no stray`);
         return { hostId: await reachingHost(connections, storagePoolId) };
       },

@@ -1,21 +1,23 @@
 /** A host that fails is found by several witnesses, and by no single one; whoever can not know says so and does nothing. */
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
-import type { OperationView, Resource } from '../../lab/api.ts';
+import type { Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { type DetectedHost, detecting, isFenced } from '../support/detection.ts';
 import { refusal, untilSeen } from '../support/operations.ts';
 
 const address = inject('cloud');
 const { admin, cloud, wrong, removeInstance } = joinCloud(address);
 const { tenant } = cloud;
-const simulator = new URL(address.simulatorUrl).host;
+const {
+  now,
+  list,
+  failovers,
+  suffer: sim,
+  cluster: newCluster,
+  zone: newZone,
+} = detecting(admin, address.simulatorUrl);
 
-interface Host extends Resource {
-  health: string;
-  healthReason: string | null;
-  connection: string;
-  currentOperationId: string | null;
-}
 interface Finding extends Resource {
   what: string;
   severity: string;
@@ -29,44 +31,16 @@ let zone: Resource;
 let hosts: Resource[] = [];
 const names = Array.from({ length: 12 }, (_, n) => `host-${150 + n}`);
 
-const sim = async (host: Resource | undefined, what: string, body: unknown = {}): Promise<void> => {
-  await fetch(`${address.simulatorUrl}/_sim/hosts/${host?.name}/${what}`, {
-    method: 'POST',
-    body: JSON.stringify(body),
-  });
-};
-const now = (host: Resource | undefined): Promise<Host> => admin.call('GET', `/v1/hosts/${host?.id}`);
-const becomes = (host: Resource | undefined, health: string): Promise<Host> =>
+const becomes = (host: Resource | undefined, health: string): Promise<DetectedHost> =>
   untilSeen(
     () => now(host),
     (seen) => seen.health === health,
   );
-const list = async <T>(path: string, filter: string): Promise<T[]> =>
-  (await admin.call<{ items: T[] }>('GET', `/v1/${path}?pageSize=500&filter=${encodeURIComponent(filter)}`)).items;
-const isFenced = ({ state, currentOperationId }: Host): boolean => state === 'fenced' && currentOperationId === null;
 const findings = (resource: Resource | undefined, state = 'open'): Promise<Finding[]> =>
   list('findings', `resourceId = "${resource?.id}" AND state = "${state}"`);
-const failovers = (host: Resource | undefined): Promise<OperationView[]> =>
-  list('operations', `targetId = "${host?.id}" AND type = "host.failover"`);
-const addHost = (name: string, clusterId: string): Promise<Resource> =>
-  make(admin, 'hosts', { name, clusterId, address: `sim://${simulator}/${name}` });
-
-async function newCluster(name: string, zoneId: string): Promise<Resource> {
-  const pod = await admin.call('POST', '/v1/pods', { name, zoneId });
-  return admin.call('POST', '/v1/clusters', { name, podId: pod.id });
-}
 
 beforeAll(async () => {
-  zone = await admin.call('POST', '/v1/zones', { name: 'detection' });
-  const cluster = await newCluster('detection', zone.id);
-  hosts = await Promise.all(names.map((name) => addHost(name, cluster.id)));
-  await make(admin, 'storage-pools', {
-    name: 'heartbeats',
-    type: 'sharedMount',
-    storageClass: 'detection',
-    clusterIds: [cluster.id],
-    source: { path: '/srv/detection' },
-  });
+  ({ zone, hosts } = await newZone(names));
 }, 120_000);
 
 /** As at the beginning, whatever was done to it. */
@@ -159,7 +133,10 @@ test('a host that has lost its power, hangs, or is cut from everybody is down, a
     await untilSeen(() => now(host), isFenced);
     expect(await failovers(host)).toHaveLength(1);
     expect((await now(host)).healthReason).toMatch(/do not reach it in the network either; it leaves no heartbeat/);
-    const events = await list<{ payload: Host }>('events', `resourceId = "${host.id}" AND type = "host.healthChanged"`);
+    const events = await list<{ payload: DetectedHost }>(
+      'events',
+      `resourceId = "${host.id}" AND type = "host.healthChanged"`,
+    );
     expect(events.map(({ payload }) => payload.health)).toEqual(expect.arrayContaining(['suspect', 'down']));
     // There is nothing that a person must do.
     expect(await findings(host)).toEqual([]);
@@ -215,8 +192,7 @@ test('a cluster that does not fail over by itself says that its host is down, an
 });
 
 test('an instance of a host that has failed runs elsewhere, and nobody has asked for it', async () => {
-  const cluster = await newCluster('guests', cloud.zone.id);
-  const made = await Promise.all(['host-162', 'host-163', 'host-164'].map((name) => addHost(name, cluster.id)));
+  const { cluster, hosts: made } = await newCluster('guests', cloud.zone.id, ['host-162', 'host-163', 'host-164']);
   const pool = await make(admin, 'storage-pools', {
     name: 'failing',
     pool: 'failing',

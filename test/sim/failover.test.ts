@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { make } from '../../lab/provision.ts';
+import { closed } from '../support/closed.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { type FailingHost, failing } from '../support/failing.ts';
 import { hold } from '../support/hold.ts';
@@ -51,14 +52,7 @@ const runsAlone = async (id: string): Promise<void> => {
 
 const restore: (() => Promise<unknown>)[] = [];
 /** Closes all others, until it is let go or the test has ended. */
-async function nowhereElse(): Promise<() => Promise<unknown>> {
-  const enable = (enabled: boolean): Promise<unknown> =>
-    Promise.all(others.map((id) => admin.call('PATCH', `/v1/hosts/${id}`, { enabled })));
-  const open = (): Promise<unknown> => enable(true);
-  restore.push(open);
-  await enable(false);
-  return open;
-}
+const nowhereElse = (): Promise<() => Promise<unknown>> => closed(admin, others, restore);
 
 let filesTypeId = '';
 /** The first deploy leaves a cached image in the pool, on purpose. */

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
+import { closed } from '../support/closed.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
@@ -57,14 +58,7 @@ afterEach(async () => {
 });
 
 /** Closes all others, until it is let go or the test has ended. */
-async function onlyThisHost(): Promise<() => Promise<unknown>> {
-  const enable = (enabled: boolean): Promise<unknown> =>
-    Promise.all(others.map((id) => admin.call('PATCH', `/v1/hosts/${id}`, { enabled })));
-  const open = (): Promise<unknown> => enable(true);
-  restore.push(open);
-  await enable(false);
-  return open;
-}
+const onlyThisHost = (): Promise<() => Promise<unknown>> => closed(admin, others, restore);
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
