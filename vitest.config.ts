@@ -20,6 +20,19 @@ function sharedSetup(folder: string): { globalSetup: string[] } | undefined {
   return existsSync(new URL(path, import.meta.url)) && !countsOnly ? { globalSetup: [path] } : undefined;
 }
 
+/** On one cloud of simulated hosts, which all files of the folder share. They follow one another in one process: what all of them load is loaded once. */
+const onSimulatedHosts = (name: string) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    fileParallelism: false,
+    isolate: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    ...sharedSetup(name),
+  },
+});
+
 /** It ends with the removal of all that the other files of the lab use. */
 const lastFile = join(root, 'test/lab/lab.test.ts');
 
@@ -59,24 +72,17 @@ export default defineConfig({
         },
       },
       { test: { name: 'history', include: ['test/history/**/*.test.ts'], maxWorkers: '100%', testTimeout: 60_000 } },
-      {
-        test: {
-          name: 'sim',
-          include: ['test/sim/**/*.test.ts'],
-          fileParallelism: false,
-          // They follow one another in one process: what all of them load is loaded once.
-          isolate: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          ...sharedSetup('sim'),
-        },
-      },
+      onSimulatedHosts('sim'),
+      // Hosts that fail, rest, and are looked after: most of it is waiting, so it goes on beside the others, on a cloud of its own.
+      onSimulatedHosts('hosts'),
+      onSimulatedHosts('rollback'),
       {
         // Processes are killed and suspended here, so each file starts a control plane of its own.
         test: {
           name: 'kill',
           include: ['test/kill/**/*.test.ts'],
           fileParallelism: false,
+          isolate: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -52,7 +52,7 @@ import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
 import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
-import { answerOf, changedColumns, masked, newRow, secretRows, writeColumns } from './records.ts';
+import { answerOf, changedColumns, masked, newRow, patchSecrets, secretRows, writeColumns } from './records.ts';
 import { checkAction, checkCreate, checkPatch } from './validate.ts';
 
 /** What `operation-types` answers of an action is what its dry runs answer. */
@@ -186,7 +186,8 @@ const ends = (action: Action, verb: string): boolean => verb === 'delete' || act
 
 /**
  * What an action holds: its target, what its command adds, and S on what the request names. Told from the scene alone. `above` are the keys
- * of what operations above this one hold: that it may end has been asked when they were accepted.
+ * of what operations above this one hold: that it may end has been asked when they were accepted. `givesWay` is the operation inside whose hold of
+ * the target it works, though it is no part of that.
  */
 function holdsOf(
   action: Action,
@@ -195,13 +196,14 @@ function holdsOf(
   references: Reference[],
   above: ReadonlyMap<string, string>,
   foreseen: readonly Hold[],
+  givesWay: string | null,
 ): Hold[] {
   const hook = hookOf(scene.kind.name, verb);
   const target: Hold = {
     kind: scene.kind.name,
     id: scene.row.id,
     mode: action.lock ?? (verb === 'delete' ? 'D' : 'X'),
-    ...(action.from ? { from: action.from } : {}),
+    ...(givesWay === null ? (action.from ? { from: action.from } : {}) : { within: givesWay, overtakes: true }),
     conditions: [
       ...conditions,
       ...(hook?.conditions?.(scene) ?? []),
@@ -271,7 +273,8 @@ async function accept(
   };
   let above: ReadonlyMap<string, string> = new Map();
   let foreseen: Hold[] = [];
-  const claim = (scene: Scene): Hold[] => holdsOf(action, change, scene, references, above, foreseen);
+  let givesWay: string | null = null;
+  const claim = (scene: Scene): Hold[] => holdsOf(action, change, scene, references, above, foreseen, givesWay);
   const locksFor = (holds: Hold[]): Map<string, LockMode> =>
     strongest([...named.map((key) => ({ ...key, mode: 'S' as const })), ...holds.filter((hold) => !hold.fresh)]);
 
@@ -287,6 +290,7 @@ async function accept(
       ...claim(foretold),
       ...named.map((key): Hold => ({ ...key, mode: 'S' })),
     ]);
+  if (change.targetId) givesWay = (await hook?.givesWay?.(tx, { id: change.targetId, input })) ?? null;
   const stays = staying(change, action, projectId, references, above);
   // The line before the rows: an operation that ends in between is still seen in the line, and not missed in both.
   const line = await lineOf(tx, [
@@ -328,6 +332,7 @@ async function accept(
     project,
     references: loaded,
     operationId,
+    parentOperationId: change.parent?.operationId ?? null,
     rows: {},
     makes: [],
     // Of a create the records hold everything; of an action the workflow must be told. Actions take no secrets.
@@ -336,6 +341,8 @@ async function accept(
     refuseLocked: refuseIfLocked,
     answer: {},
     warnings: [],
+    dryRun: change.dryRun,
+    plan: null,
   };
   if (!creating) {
     if (row.managedBy && !['update'].includes(verb))
@@ -353,6 +360,7 @@ async function accept(
   else for (const { kind: of, id } of references) refuseEnding({ kind: of, id }, line);
   for (const key of stays) refuseEnding(key, line);
   hook?.refuse?.(row);
+  await change.refuse?.(tx);
   await hook?.accept?.(accepting);
   return action.mode === 'operation'
     ? acceptOperation(change, action, accepting, holds, line)
@@ -573,12 +581,14 @@ async function acceptOperation(
       costDelta: null,
       waits,
       warnings: accepting.warnings,
+      plan: accepting.plan,
     });
   const body = JSON.stringify({
     ...operation,
     revision: 1,
     deletedAt: null,
     cancelRequestedAt: null,
+    waitsFor: null,
     startedAt: null,
     endedAt: null,
     error: null,
@@ -634,6 +644,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
         costDelta: null,
         waits: false,
         warnings: accepting.warnings,
+        plan: null,
       });
   };
 
@@ -672,6 +683,7 @@ async function acceptRecord(change: Change, action: Action, accepting: Accepting
     );
   else if (action.to) next.state = action.to;
   const now = await write(next, changedColumns(kind, before, next));
+  if (verb === 'update') await patchSecrets(tx, kind, input, row.id);
   await finish(now, happenedOf(kind, verb));
   plan();
   return {

@@ -46,8 +46,10 @@ export interface Hold {
   to?: string | null;
   /** Made by this operation: if it fails, a tombstone is all that stays. */
   fresh?: boolean;
-  /** The operation above this one that holds it: this one works inside that hold, and hands it back. */
+  /** The operation above this one that holds it, or the one that gives way to it: this one works inside that hold, and hands it back. */
   within?: string;
+  /** The one that holds it has brought it into the state that it is in, and gives way: neither that state nor its fault keeps this one out. */
+  overtakes?: boolean;
 }
 
 /** What the holds of an action are told from; nothing else, so that they are known before anything is locked. */
@@ -72,6 +74,8 @@ export interface Accepting {
   /** Living rows of what the request names and of what is related, as they are under the locks. */
   references: Loaded;
   operationId: string | null;
+  /** The operation of which this is a part. */
+  parentOperationId: string | null;
   /** Further rows to insert, by table. */
   rows: Rows;
   /** Further resources that the operation makes. What is there already is held by `Hook.holds` alone. */
@@ -87,6 +91,10 @@ export interface Accepting {
   /** Further members of the answer of a record-only change, such as a secret shown once. */
   answer: Record<string, unknown>;
   warnings: string[];
+  /** It is only told what would be. */
+  dryRun: boolean;
+  /** What would be done in all, where the steps do not say it: told by a dry run. */
+  plan: unknown;
 }
 
 /** What the action's model says that its workflow is told beside the input. */
@@ -128,6 +136,8 @@ export interface Change {
   permitted?: boolean;
   /** What must be true of the target beside what its action asks. */
   conditions?: Condition[];
+  /** Asked under the locks; throws what else refuses it. */
+  refuse?: (tx: Transaction) => Promise<void>;
   /** The dispatcher starts it, not the process that accepts it. */
   leftToDispatcher?: boolean;
   parent?: Parent;
@@ -157,6 +167,8 @@ export interface Hook {
    * did not before makes the change start over.
    */
   foresee?(tx: Transaction, caller: Caller, scene: Scene): Promise<Hold[]>;
+  /** The operation that holds its target and gives way to it; asked under the locks. */
+  givesWay?(tx: Transaction, target: { id: string; input: Record<string, unknown> }): Promise<string | null>;
   /** What must be true of its target beside the states of the model. Pure, as `holds`. */
   conditions?(scene: Scene): Condition[];
   /** Where the permission must be held, when it is not where the row lives. */

@@ -1,6 +1,6 @@
 /** Operations that begin operations: a child is one like any other, in the name of whoever asked for its parent. */
 
-import { type Database, insertAll } from '../database/database.ts';
+import { type Database, insertAll, type Transaction } from '../database/database.ts';
 import { from, statement, type Values } from '../database/statement.ts';
 import type { Kind } from '../model/kind.ts';
 import { actionNamed, kindOf } from '../model/kinds.ts';
@@ -27,6 +27,23 @@ const parentOf = statement((p: Values<{ id: string }>) =>
     .$narrowType<Actor & { type: string; targetId: string }>(),
 );
 
+const lastDone = statement((p: Values<{ targetId: string; type: string }>) =>
+  from
+    .selectFrom('operation')
+    .select('parentOperationId')
+    .where('targetId', '=', p.targetId)
+    .where('type', '=', p.type)
+    .where('state', '=', 'succeeded')
+    .orderBy('endedAt', 'desc')
+    .limit(1),
+);
+
+async function refuseOfOthers(tx: Transaction, parentId: string, targetId: string, type: string): Promise<void> {
+  const [last] = await lastDone(tx, { targetId, type });
+  if (last && last.parentOperationId !== parentId)
+    throw new Problem('INVALID_STATE', `the last ${type} of ${targetId} is not a part of operation ${parentId}`);
+}
+
 /** The rights of the platform under another's name: what was begun with all rights that it needs is finished, or undone, whatever is left of them. */
 const goingOnAs = ({ actorUserId: userId, actorApiKeyId: apiKeyId }: Actor): Caller => ({
   ...systemCaller(),
@@ -47,7 +64,7 @@ export async function acceptChild(
   database: Database,
   parentId: string,
   key: string,
-  { type, targetId, input, onlyIf }: ChildRequest,
+  { type, targetId, input, onlyIf, whileOwn }: ChildRequest,
   goesOn: boolean,
 ): Promise<Outcome> {
   const [parent] = await parentOf(database.connections, { id: parentId });
@@ -80,6 +97,9 @@ export async function acceptChild(
                 },
               ],
             }
+          : {}),
+        ...(whileOwn && targetId !== null
+          ? { refuse: (tx: Transaction) => refuseOfOthers(tx, parentId, targetId, whileOwn) }
           : {}),
         parent: { operationId: parentId, key, ...refused },
       },

@@ -130,7 +130,8 @@ export function unmet(hold: Hold, row: Record<string, unknown> | undefined, acti
   const name = `${hold.kind} ${hold.id}`;
   const details: ProblemDetails = { resource: { kind: hold.kind, id: hold.id } };
   if (!row || row.deletedAt) return { code: 'NOT_FOUND', message: `${name} is gone`, details };
-  if (row.fault) return { code: 'RESOURCE_FAULTED', message: `${name} is held by a stuck operation`, details };
+  if (row.fault && !hold.overtakes)
+    return { code: 'RESOURCE_FAULTED', message: `${name} is held by a stuck operation`, details };
   const state = (row.state as string | null | undefined) ?? null;
   // What an ancestor is ending, its descendants use until it has ended.
   if (hold.mode === 'S' && !hold.within && unusable.has(String(state)))

@@ -7,8 +7,10 @@ import { keyPairHooks } from './compute/keyPair.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
+import { controlNodeHooks } from './platform/controlNode.ts';
 import { findingHooks } from './platform/finding.ts';
 import { hostHooks } from './platform/host.ts';
+import { hostMaintenanceHooks } from './platform/hostMaintenance.ts';
 import { operationHooks } from './platform/operation.ts';
 import { scheduleHooks } from './platform/schedule.ts';
 import { settingHooks } from './platform/setting.ts';
@@ -25,8 +27,10 @@ const hooks: Hooks = {
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,
+  ...controlNodeHooks,
   ...findingHooks,
   ...hostHooks,
+  ...hostMaintenanceHooks,
   ...operationHooks,
   ...scheduleHooks,
   ...settingHooks,

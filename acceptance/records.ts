@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Transaction } from '../database/database.ts';
 import { writeRow } from '../database/rows.ts';
-import { seal } from '../database/secrets.ts';
+import { forgetSecrets, seal, writeSecret } from '../database/secrets.ts';
 import { columnsOf } from '../model/columns.ts';
 import { instantAt, instantOf } from '../model/forms.ts';
 import type { Kind } from '../model/kind.ts';
@@ -134,6 +134,21 @@ export function secretRows(kind: Kind, input: Record<string, unknown>, ownerId: 
       ? [{ ownerKind: kind.name, ownerId, field: name, ciphertext: seal(ownerId, name, String(input[name])) }]
       : [],
   );
+}
+
+/** Those that a PATCH names: another value takes the place of the one before, and null takes it away. */
+export async function patchSecrets(
+  tx: Transaction,
+  kind: Kind,
+  input: Record<string, unknown>,
+  ownerId: string,
+): Promise<void> {
+  const owner = { kind: kind.name, id: ownerId };
+  for (const [name, value] of Object.entries(input)) {
+    if (!kind.fields[name]?.secret) continue;
+    if (typeof value === 'string') await writeSecret(tx, owner, name, value);
+    else await forgetSecrets(tx, owner, [name]);
+  }
 }
 
 /** Columns whose value differs: a change writes these and no others, because the others may be somebody else's by now. */

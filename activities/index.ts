@@ -9,13 +9,22 @@ import { networkRecords } from './network/networkRecords.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { audits } from './platform/audit.ts';
+import { zones } from './platform/capacity.ts';
 import { cascades } from './platform/cascade.ts';
 import { failover } from './platform/failover.ts';
 import { findings } from './platform/finding.ts';
 import { hosts } from './platform/host.ts';
+import { hostCredentials } from './platform/hostCredentials.ts';
+import { hostDiagnostics } from './platform/hostDiagnostics.ts';
 import { hostMaintenance } from './platform/hostMaintenance.ts';
+import { hostPower } from './platform/hostPower.ts';
+import { hostReboot } from './platform/hostReboot.ts';
+import { hostRemoval } from './platform/hostRemoval.ts';
+import { hostSystems } from './platform/hostSystems.ts';
 import { maintenances } from './platform/maintenance.ts';
 import { operations } from './platform/operation.ts';
+import { people } from './platform/people.ts';
+import { rolling } from './platform/rolling.ts';
 import { schedules } from './platform/schedule.ts';
 import { strays } from './platform/strays.ts';
 import type { StepContext, StepPair } from './step.ts';
@@ -29,11 +38,14 @@ import type { World } from './world.ts';
 
 export const areas = {
   operations,
+  people,
   cascades,
   maintenances,
   audits,
   findings,
   schedules,
+  clusters: rolling,
+  zones,
   placement,
   instances,
   hypervisor,
@@ -49,7 +61,18 @@ export const areas = {
   subnets,
   securityGroups,
   networkInterfaces,
-  hosts: (world: World) => ({ ...hosts(world), ...hostMaintenance(world), ...failover(world), ...strays(world) }),
+  hosts: (world: World) => ({
+    ...hosts(world),
+    ...hostSystems(world),
+    ...hostRemoval(world),
+    ...hostMaintenance(world),
+    ...hostPower(world),
+    ...hostCredentials(world),
+    ...hostDiagnostics(world),
+    ...hostReboot(world),
+    ...failover(world),
+    ...strays(world),
+  }),
 };
 
 export type Activity = (input: unknown, context: StepContext) => Promise<unknown>;

@@ -54,6 +54,21 @@ export async function unlessGone(world: World, place: GuestPlace, work: () => Pr
   }
 }
 
+const fencedHost = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('fencedAt', 'is not', null),
+);
+
+/** What can only be done on the host itself, and has no meaning while that is shut out and does not answer: whoever takes it back brings all of it in line. */
+export async function unlessFenced(world: World, hostId: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof AgentError && error.retryable) && !isUnreachable(error)) throw error;
+    const [fenced] = await fencedHost(world.database.connections, { hostId });
+    if (!fenced) throw error;
+  }
+}
+
 const goneSilent = statement((p: Values<{ hostId: string }>) =>
   from
     .selectFrom('host as h')

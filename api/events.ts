@@ -100,6 +100,11 @@ export async function followEvents(api: Api, ctx: Context): Promise<void> {
   let quietSince = Date.now();
   standing.signal.addEventListener('abort', () => res.end());
   while (!standing.signal.aborted && !res.destroyed && !res.writableEnded) {
+    // Whoever follows goes on elsewhere, behind the last that it has heard.
+    if (api.node?.isDraining()) {
+      res.end();
+      return;
+    }
     const last = await newestEvent(api.open).catch(() => after);
     // With the rights of the moment at which it is its turn.
     const rows = BigInt(last) > BigInt(after) ? await eventsOf(api, standing.caller, () => statementFrom(after)) : [];

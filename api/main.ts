@@ -1,5 +1,6 @@
 /** The API server process. Stateless: any number may run over one database. */
 
+import { joinControlPlane } from '../database/controlNodes.ts';
 import { listenTo } from '../database/database.ts';
 import { hostConnections } from '../database/hosts.ts';
 import { ensureInstallation } from '../database/installation.ts';
@@ -10,14 +11,15 @@ import { shrinkAtRest } from '../runtime/memory.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';
 import { openDatabases } from './databases.ts';
-import { buildServer } from './server.ts';
+import { buildServer, countRequests } from './server.ts';
 
 await migrate(config.databaseUrl);
 const databases = openDatabases(config.databaseUrl);
 const { database } = databases;
 await ensureInstallation(database);
 const auth = authenticator(database);
-const server = buildServer({ ...databases, temporal: openTemporal(), authenticator: auth, log });
+const node = joinControlPlane(database, log, { role: 'api', address: `${config.apiHost}:${config.apiPort}` });
+const server = buildServer({ ...databases, node, temporal: openTemporal(), authenticator: auth, log });
 let stopping = false;
 
 /** Rights that another server changed take effect here at once, too. */
@@ -40,6 +42,17 @@ async function followRights(): Promise<void> {
   }
 }
 void followRights();
+
+/** It is drained when nobody asks it anything any more, beside whether it is ready. */
+async function drain(): Promise<void> {
+  while (!stopping) {
+    const changed = node.changed();
+    if (node.isDraining() && openRequests() === 0) await node.drained();
+    await Promise.race([changed, new Promise((resolve) => setTimeout(resolve, 1_000).unref())]);
+  }
+}
+const openRequests = countRequests(server);
+void drain();
 shrinkAtRest();
 
 server.listen(config.apiPort, config.apiHost, () =>
@@ -56,6 +69,7 @@ server.on('error', (error: NodeJS.ErrnoException) => {
 const end = async (): Promise<void> => {
   if (stopping) return;
   stopping = true;
+  await node.leave();
   server.close();
   server.closeIdleConnections();
   const grace = setTimeout(() => server.closeAllConnections(), 5_000);

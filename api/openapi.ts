@@ -5,6 +5,7 @@ import { allKinds } from '../model/kinds.ts';
 import { createSchema, type JsonSchema, pascal, patchSchema, resourceSchema } from '../model/schemas.ts';
 import { viewsOf } from '../model/views.ts';
 import { problemStatus } from '../runtime/problem.ts';
+import { release } from '../runtime/release.ts';
 
 const ref = (name: string): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
 const json = (schema: JsonSchema): JsonSchema => ({ 'application/json': { schema } });
@@ -333,6 +334,10 @@ export function openApiDocument(): JsonSchema {
         costDelta: {},
         waits: { type: 'boolean', description: 'It would wait for another operation' },
         warnings: { type: 'array', items: { type: 'string' } },
+        plan: {
+          description:
+            'What would be done in all, such as which instances would move where; null where the steps say it',
+        },
       },
     },
   };
@@ -358,7 +363,7 @@ export function openApiDocument(): JsonSchema {
     openapi: '3.1.0',
     info: {
       title: 'Belay',
-      version: '0.1.0',
+      version: release,
       description:
         'A cloud control plane. Every change of something real is an operation: durable, observable, undone as a whole when a step fails.',
       contact: { name: 'Whoever runs this installation' },

@@ -2,7 +2,7 @@
 import { type Client, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { type Transaction as Connection, type Database, insertAll, transaction } from '../database/database.ts';
-import { wakeDispatcher } from '../database/operations.ts';
+import { waitingPart, wakeDispatcher } from '../database/operations.ts';
 import { requestCancel } from '../database/runs.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { actionNamed } from '../model/kinds.ts';
@@ -18,6 +18,7 @@ interface OperationRow {
   /** Of a stuck one: which step asks, and the how manyth question of the operation it is. Those that got stuck long ago do not say. */
   error: { stepIndex?: number; question?: number } | null;
   pointOfNoReturnPassed: boolean;
+  waitsFor: string | null;
   projectId: string | null;
   revision: number;
 }
@@ -32,12 +33,13 @@ export const planOfAsking = JSON.stringify({
   costDelta: null,
   waits: false,
   warnings: [],
+  plan: null,
 });
 
 const lockedById = statement((p: Values<{ id: string }>) =>
   from
     .selectFrom('operation')
-    .select(['id', 'type', 'state', 'error', 'pointOfNoReturnPassed', 'projectId', 'revision'])
+    .select(['id', 'type', 'state', 'error', 'pointOfNoReturnPassed', 'waitsFor', 'projectId', 'revision'])
     .where('id', '=', p.id)
     .forUpdate()
     .$narrowType<{ type: string; error: OperationRow['error'] }>(),
@@ -128,20 +130,21 @@ async function askWorkflow(database: Database, temporal: Client, id: string): Pr
 }
 
 /**
- * Hands an answer to the workflow of a stuck operation. Resolves when the operation goes on, and its record says so.
+ * Hands an answer to the workflow of an operation that is stuck, or waits for a person. Resolves when the operation goes on, and its record says so.
  *
  * @throws Problem INVALID_STATE when the question was answered meanwhile; BACKEND_UNAVAILABLE when nobody answered.
  */
 async function passOnAnswer(
   temporal: Client,
   id: string,
-  verb: 'retry' | 'skipStep',
+  verb: 'retry' | 'skipStep' | 'continue',
   question: number | null,
 ): Promise<void> {
+  const run = temporal.workflow.getHandle(id);
   const answer = { verb: verb === 'retry' ? 'retry' : 'skip', question };
   try {
     await temporal.withDeadline(Date.now() + answerPatienceMs, () =>
-      temporal.workflow.getHandle(id).executeUpdate('answer', { args: [answer] }),
+      verb === 'continue' ? run.executeUpdate('continue') : run.executeUpdate('answer', { args: [answer] }),
     );
   } catch (error) {
     const refused = error instanceof WorkflowUpdateFailedError ? error.cause : undefined;
@@ -156,6 +159,17 @@ async function passOnAnswer(
       },
     );
   }
+}
+
+/** One whose part waits does not wait itself. */
+async function refuseNotWaiting(tx: Connection, { id, state, waitsFor }: OperationRow): Promise<void> {
+  if (state !== 'running' || waitsFor === null)
+    throw new Problem('INVALID_STATE', `operation ${id} is ${state}, and waits for nobody`);
+  const [part] = await waitingPart(tx, { id });
+  if (part)
+    throw new Problem('INVALID_STATE', `operation ${id} waits for its part ${part.id}: continue that one`, {
+      resource: { kind: 'operation', id: part.id },
+    });
 }
 
 /** Which question an answer is for. @throws Problem INVALID_STATE when there is none, or it is another step's than the caller means. */
@@ -175,7 +189,7 @@ export async function askOperation(
   database: Database,
   temporal: Client,
   id: string,
-  verb: 'cancel' | 'retry' | 'skipStep',
+  verb: 'cancel' | 'retry' | 'continue' | 'skipStep',
   asked: Asked,
   input: unknown,
   { dryRun, ifMatch }: { dryRun: boolean; ifMatch: number | null } = { dryRun: false, ifMatch: null },
@@ -195,7 +209,8 @@ export async function askOperation(
         throw new Problem('CANCEL_TOO_LATE', `operation ${id} is past its point of no return and will finish`);
       if (actionNamed(operation.type)?.action.cancellable !== true && operation.state !== 'queued')
         throw new Problem('NOT_SUPPORTED', `${operation.type} can not be cancelled once it runs`);
-    } else question = questionFor(operation, verb, input);
+    } else if (verb === 'continue') await refuseNotWaiting(tx, operation);
+    else question = questionFor(operation, verb, input);
     if (dryRun) return null;
     if (verb === 'cancel') await requestCancel(tx, { id });
     await insertAll(tx, {

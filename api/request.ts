@@ -8,6 +8,7 @@ import type { Caller } from '../acceptance/caller.ts';
 import type { Change } from '../acceptance/change.ts';
 import { veilOf } from '../acceptance/veil.ts';
 import { visibleTo } from '../acceptance/visible.ts';
+import type { ControlNode } from '../database/controlNodes.ts';
 import { isOutage } from '../database/database.ts';
 import { cascade } from '../model/cascade.ts';
 import type { Kind } from '../model/kind.ts';
@@ -36,6 +37,8 @@ export interface Api extends Databases {
   temporal(): TemporalClient;
   authenticator: Authenticator;
   log: Log;
+  /** What this process is registered as; only those that serve others are. */
+  node?: Pick<ControlNode, 'isDraining'>;
 }
 
 export interface State {

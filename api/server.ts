@@ -1,7 +1,7 @@
 /** The HTTP surface: routes made from the model, one way for every read and every change. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import Router from '@koa/router';
@@ -24,6 +24,7 @@ import { manyTargets } from '../model/platform/operation.ts';
 import { config } from '../runtime/config.ts';
 import { answered, metricsText } from '../runtime/metrics.ts';
 import { Problem } from '../runtime/problem.ts';
+import { release } from '../runtime/release.ts';
 import { followEvents } from './events.ts';
 import { onlyKnown, refused } from './known.ts';
 import { openApiDocument } from './openapi.ts';
@@ -269,7 +270,7 @@ async function mayStop(api: Api, caller: Caller, scopes: Scopes, id: string): Pr
 
 function operationRoutes(router: Router<State>, api: Api): void {
   const kind = kinds.operation as unknown as Kind;
-  for (const verb of ['cancel', 'retry', 'skipStep'] as const)
+  for (const verb of ['cancel', 'retry', 'continue', 'skipStep'] as const)
     router.post(`/v1/operations/:id/actions/${verb}`, asks(kind, verb), async (ctx) => {
       const id = uuidOf(ctx, kind);
       const { caller, requestId } = ctx.state;
@@ -305,6 +306,11 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
     ctx.body = 'ok\n';
   });
   router.get('/readyz', async (ctx) => {
+    if (api.node?.isDraining()) {
+      ctx.status = 503;
+      ctx.body = 'draining\n';
+      return;
+    }
     await isThere(api.database.connections);
     ctx.body = 'ok\n';
   });
@@ -315,7 +321,7 @@ function publicRoutes(router: Router<State>, api: Api, document: string): void {
   });
   router.get('/v1/openapi.json', (ctx) => send(ctx, 200, document));
   router.get('/v1/about', (ctx) =>
-    send(ctx, 200, JSON.stringify({ name: 'Belay', version: '0.1.0', region: config.region, time: instantAt() })),
+    send(ctx, 200, JSON.stringify({ name: 'Belay', version: release, region: config.region, time: instantAt() })),
   );
   router.get('/docs', (ctx) => {
     ctx.type = 'text/html';
@@ -346,6 +352,19 @@ function byLength(all: Router<State>): Map<number, ReturnType<Router<State>['rou
       return [length, some.routes()];
     }),
   );
+}
+
+/** Answers how many requests are being answered, but for those that only look whether it lives. */
+export function countRequests(server: Server): () => number {
+  let count = 0;
+  server.on('request', ({ url = '' }: IncomingMessage, response: ServerResponse) => {
+    if (/^\/(healthz|readyz|metrics)(\?|$)/.test(url)) return;
+    count += 1;
+    response.once('close', () => {
+      count -= 1;
+    });
+  });
+  return () => count;
 }
 
 /** Builds the server; the caller listens and closes. */

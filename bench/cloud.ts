@@ -54,6 +54,9 @@ async function startSimulatorProcess(hosts: number): Promise<SimulatorAddress & 
   };
 }
 
+/** Of hosts within the processes of the workers, without the number at the end. */
+export const hereAddress = 'sim://here/host-';
+
 /** What lies below the control plane; it takes the underlay in after it was started. */
 export interface Machines {
   underlay: Underlay;
@@ -61,10 +64,11 @@ export interface Machines {
   stop(): Promise<void>;
 }
 
-export async function simulatedMachines(hosts: number): Promise<Machines> {
+/** Of so many that could join, the first so many do. */
+export async function simulatedMachines(hosts: number, joining: number): Promise<Machines> {
   const simulator = await startSimulatorProcess(hosts);
   const first = simulator.firstHostAddress.replace(/0$/, '');
-  const list = Array.from({ length: hosts }, (_, n) => ({ name: `host-${n}`, address: `${first}${n}` }));
+  const list = Array.from({ length: joining }, (_, n) => ({ name: `host-${n}`, address: `${first}${n}` }));
   return { underlay: simulatedUnderlay(simulator, list), ovn: simulator.ovn, stop: simulator.stop };
 }
 
@@ -72,20 +76,23 @@ export async function simulatedMachines(hosts: number): Promise<Machines> {
 export async function startBenchStack(options: {
   machines: Machines;
   profile: boolean;
+  /** Hosts at `hereAddress` are in the processes of the workers, with so many guests each. */
+  here?: { perHost: number; hostWorkers: number };
   log(line: string): void;
 }): Promise<BenchStack> {
-  const { machines, profile, log } = options;
+  const { machines, profile, here, log } = options;
   await stopStack(benchHome);
   rmSync(benchHome, { recursive: true, force: true });
+  const preloaded = [
+    ...(profile ? [new URL('profile.mjs', import.meta.url)] : []),
+    ...(here ? [new URL('../lab/simulated/here.ts', import.meta.url)] : []),
+  ];
   const environment: Record<string, string> = {
     // One caller makes all the load here.
     BELAY_REQUESTS_PER_MINUTE: '100000000',
-    ...(profile
-      ? {
-          NODE_OPTIONS: `--import=${new URL('profile.mjs', import.meta.url)}`,
-          BELAY_PROFILES: join(benchHome, '..', 'profiles'),
-        }
-      : {}),
+    ...(preloaded.length > 0 ? { NODE_OPTIONS: preloaded.map((url) => `--import=${url}`).join(' ') } : {}),
+    ...(profile ? { BELAY_PROFILES: join(benchHome, '..', 'profiles') } : {}),
+    ...(here ? { BELAY_SIMULATED_GUESTS: String(here.perHost) } : {}),
   };
   const { underlay, ovn } = machines;
   const stack = await startStack({
@@ -94,6 +101,7 @@ export async function startBenchStack(options: {
     ovn,
     allowSimulatedHosts: true,
     faultInjection: false,
+    hostWorkers: here?.hostWorkers ?? 1,
     environment,
     log,
   }).catch(async (error: unknown) => {

@@ -46,6 +46,9 @@ export function percentile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => percentile(values, 0.5);
 
+/** How often a row measures each side. */
+export const roundsOf = (usual: number): number => Number(process.env.BELAY_BENCH_ROUNDS ?? usual);
+
 export function reached({ value, ratio, reach }: Figure): boolean {
   if (!reach) return true;
   const shown = ratio ?? value;

@@ -3,27 +3,34 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { Stack } from '../lab/stack.ts';
 import { alone, type Figure } from './figures.ts';
 
-const parts = ['api', 'control', 'host', 'dispatcher', 'temporal', 'postgres'] as const;
+export const parts = ['api', 'control', 'host', 'dispatcher', 'temporal', 'postgres'] as const;
 
-/** Fields of `/proc/<pid>/stat` from the third on, behind the name; none when the process has ended. */
-function statOf(pid: string | number): string[] {
+/** `/proc/<pid>/stat`; nothing when the process has ended. */
+function statOf(pid: string | number): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return readFileSync(`/proc/${pid}/stat`, 'utf8');
   } catch {
-    return [];
+    return '';
   }
 }
 
-const parentOf = (pid: string): string | undefined => statOf(pid)[1];
+/** The fields from the third on, behind the name. */
+const fieldsOf = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 
-/** Linux counts CPU time in hundredths of a second for every reader of /proc. */
-const cpuSecondsOf = (pid: number): number => (Number(statOf(pid)[11] ?? 0) + Number(statOf(pid)[12] ?? 0)) / 100;
+const parentOf = (pid: string): string | undefined => fieldsOf(statOf(pid))[1];
 
-/** A process and all below it: PostgreSQL has one for each connection. */
-function familyOf(pid: number): number[] {
+/** With what its children took that have ended. Linux counts CPU time in hundredths of a second for every reader of /proc. */
+export const cpuSecondsIn = (stat: string): number =>
+  fieldsOf(stat)
+    .slice(11, 15)
+    .reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+
+const cpuSecondsOf = (pid: number): number => cpuSecondsIn(statOf(pid));
+
+/** Processes and all below them: PostgreSQL has one for each connection. */
+function familyOf(pids: number[]): number[] {
   const parents = new Map(readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? [[name, parentOf(name)]] : [])));
-  const family = [String(pid)];
+  const family = pids.map(String);
   for (const member of family)
     for (const [child, parent] of parents) if (parent === member && child) family.push(child);
   return family.map(Number);
@@ -53,7 +60,7 @@ const patienceSeconds = 120;
 /** Waits until all parts together have used hardly any CPU for some seconds in a row. Answers how much of a core they used in the last. */
 async function untilIdle(stack: Stack): Promise<number> {
   const used = (): Map<number, number> =>
-    new Map(parts.flatMap((part) => familyOf(stack.pid(part)).map((pid) => [pid, cpuSecondsOf(pid)])));
+    new Map(parts.flatMap((part) => familyOf(stack.pids(part)).map((pid) => [pid, cpuSecondsOf(pid)])));
   let before = used();
   let at = performance.now();
   const until = at + patienceSeconds * 1000;
@@ -72,11 +79,33 @@ async function untilIdle(stack: Stack): Promise<number> {
   }
 }
 
+export type OfParts = Record<(typeof parts)[number], number>;
+
+const ofParts = (stack: Stack, of: (pid: number) => number): OfParts =>
+  Object.fromEntries(
+    parts.map((part) => [part, familyOf(stack.pids(part)).reduce((sum, pid) => sum + of(pid), 0)]),
+  ) as OfParts;
+
+/** CPU seconds that the parts have used so far. */
+export const cpuSecondsUsed = (stack: Stack): OfParts => ofParts(stack, cpuSecondsOf);
+
+/** Proportional memory of the parts, in MiB. */
+export const memoryUsed = (stack: Stack): OfParts => ofParts(stack, (pid) => memoryOf(pid).pssMib);
+
+export const sumOf = (each: OfParts): number => parts.reduce((sum, part) => sum + each[part], 0);
+
+/** What has come to each part since. */
+export const moreThan = (before: OfParts, now: OfParts): OfParts =>
+  Object.fromEntries(parts.map((part) => [part, now[part] - before[part]])) as OfParts;
+
+export const eachPart = (each: OfParts, digits = 0): string =>
+  parts.map((part) => `${part} ${each[part].toFixed(digits)}`).join(', ');
+
 /** Resident memory of all parts; shared pages count in each process that has them, in PSS once. */
 export async function memoryIdle(stack: Stack): Promise<Figure[]> {
   const cores = await untilIdle(stack);
   const each = parts.map((part) => {
-    const members = familyOf(stack.pid(part)).map(memoryOf);
+    const members = familyOf(stack.pids(part)).map(memoryOf);
     const sum = (of: (memory: Memory) => number): number => members.reduce((total, memory) => total + of(memory), 0);
     return { part, rssMib: sum(({ rssMib }) => rssMib), pssMib: sum(({ pssMib }) => pssMib) };
   });

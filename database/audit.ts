@@ -4,6 +4,8 @@
  */
 import { columnsOf } from '../model/columns.ts';
 import { servingStates } from '../model/platform/host.ts';
+import { shardCount } from '../model/shards.ts';
+import type { PoolType } from '../model/storage/poolTypes.ts';
 import { type Served, servedColumns } from './networks.ts';
 import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
 
@@ -139,15 +141,28 @@ export const atHomeOn = written<{ id: string }, { instanceId: string; hostId: st
      OR EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = i.id AND c."hostId" = $hostId))`,
 );
 
-/** Hosts that can be asked, in the order of their ids. */
-export const hostsToScan = written<{ id: string }>(
-  `SELECT h.id FROM "host" h WHERE h."deletedAt" IS NULL AND h."deadAt" IS NULL AND h."fencedAt" IS NULL AND h.connection = 'connected'
-     AND h.state IN (${literals(servingStates)}) ORDER BY h.id`,
+const canBeAsked = `h."deletedAt" IS NULL AND h."deadAt" IS NULL AND h."fencedAt" IS NULL AND h.connection = 'connected'
+     AND h.state IN (${literals(servingStates)})`;
+
+/** Hosts that can be asked: so many of a shard from one on, in the order of their ids. */
+export const hostsToScan = written<{ id: string }, { shard: number; from: string; most: number }>(
+  `SELECT h.id FROM "host" h WHERE h.shard = $shard AND h.id >= $from AND ${canBeAsked} ORDER BY h.id LIMIT $most`,
 );
 
-/** Pools, each with a host that reaches it. */
-export const poolsToScan = written<{ id: string }>(
-  `SELECT p.id FROM "storagePool" p WHERE p."deletedAt" IS NULL AND p.state = 'ready' ORDER BY p.id`,
+/** Those of these that can be asked. */
+export const askable = written<{ id: string }, { ids: string[] }>(
+  `SELECT h.id FROM "host" h WHERE h.id = ANY($ids::uuid[]) AND ${canBeAsked} ORDER BY h.id`,
+);
+
+/** The first of them of each shard that has some. */
+export const firstToScan = written<{ id: string }>(
+  `SELECT first.id FROM generate_series(0, ${shardCount - 1}) AS s(n), LATERAL (
+     SELECT h.id FROM "host" h WHERE h.shard = s.n AND ${canBeAsked} ORDER BY h.id LIMIT 1) first`,
+);
+
+/** Pools that are in use. */
+export const poolsToScan = written<{ id: string; type: PoolType }>(
+  `SELECT p.id, p.type FROM "storagePool" p WHERE p."deletedAt" IS NULL AND p.state = 'ready' ORDER BY p.id`,
 );
 
 /** Hosts and pools where findings were seen, and where nobody looks any more. */

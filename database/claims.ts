@@ -173,10 +173,10 @@ export const takeBackFailure = written<unknown, OfHolder>(
 export const noteShutOut = written<unknown, OfHolder>(
   `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()) WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
-/** Answers a row when it was shut out, or is dead as a person says. A fence that was skipped is none. */
+/** Answers a row when it was shut out, or is dead, as a person or its BMC says. A fence that was skipped is none. */
 export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
   `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END
-   WHERE id = $hostId AND "currentOperationId" = $operationId AND ("fencedAt" IS NOT NULL OR $confirmDead) RETURNING 1`,
+   WHERE id = $hostId AND "currentOperationId" = $operationId AND ("fencedAt" IS NOT NULL OR "deadAt" IS NOT NULL OR $confirmDead) RETURNING 1`,
 );
 /** The word that a host is dead goes with the operation that it came with, when that never begins; unless another one says so, too. */
 export const takeBackWord = written<unknown, { operationId: string }>(
@@ -186,7 +186,7 @@ export const takeBackWord = written<unknown, { operationId: string }>(
        AND other.input->>'confirmDead' = 'true') RETURNING 1`,
 );
 export const readmit = written<unknown, OfHolder>(
-  `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL, health = 'well', "healthReason" = NULL, "healthSince" = now()
+  `UPDATE "host" SET "fencedAt" = NULL, "deadAt" = NULL, "stateReason" = NULL, "maintenanceReason" = NULL, health = 'well', "healthReason" = NULL, "healthSince" = now()
    WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
 /** The guests that have a place there, and whether each runs and nobody is at work on it. */

@@ -4,51 +4,111 @@ import { kindOf } from '../model/kinds.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { toldColumns } from './events.ts';
 import { holds } from './leases.ts';
-import { from, literals, statement, written } from './statement.ts';
+import { from, isAmong, literals, statement, type Values, written } from './statement.ts';
 
-/** Those that are connected say so every fifteen seconds; who has missed two of them is not heard any more, whatever its record says. */
+/** What is found of a host that is silent, by what was concluded. */
+export const silenceFindings = { left: 'hostUnreachable', down: 'hostDown' } as const;
+/** What a host that answers says of itself. */
+export const ownFindings = ['storageUnreachable', 'hypervisorSilent'] as const;
+
+/**
+ * Whoever carries a shard says again and again that it knows of all its hosts whether they are connected. Who has not said so for so long hears nobody
+ * any more, whatever the records of its hosts say. It is longer than another takes to go on with them.
+ */
 const freshSeconds = 40;
-/** Nobody misses a host in maintenance: it may be switched off. */
-const missed = `'active', 'enteringMaintenance'`;
+/** Nobody misses a host in maintenance: it may be switched off. While it is connected it is missed for the sake of its guests. */
+const missed = (host: string): string =>
+  `(${host}.state IN ('active', 'enteringMaintenance', 'connecting')
+     AND (${host}.state <> 'connecting' OR EXISTS (SELECT 1 FROM "hostClaim" g WHERE g."hostId" = ${host}.id)))`;
 const serving = literals(servingStates);
 const heard = (host: string): string =>
-  `${host}.connection = 'connected' AND ${host}."lastSeenAt" > now() - make_interval(secs => ${freshSeconds})`;
+  `(${host}.connection = 'connected' AND ${host}.shard IN (
+     SELECT s.shard FROM "shardLease" s WHERE s."toldAt" > now() - make_interval(secs => ${freshSeconds})))`;
 
 /** How many hosts a zone has in use, and how many of them are heard. */
 const zoneOf = (zoneId: string): string => `(
   SELECT count(*)::int AS hosts, count(*) FILTER (WHERE ${heard('z')})::int AS heard
-  FROM "host" z WHERE z."zoneId" = ${zoneId} AND z.state IN (${missed}) AND z."deletedAt" IS NULL)`;
+  FROM "host" z WHERE z."zoneId" = ${zoneId} AND ${missed('z')} AND z."deletedAt" IS NULL)`;
 
-export interface SilentHost {
-  zoneId: string;
+/** What others have to know of a host to tell whether it lives, and who they are. */
+export interface AskedAbout {
   address: string;
   underlayAddress: string | null;
   sshPort: number;
+  hasBmc: boolean;
   health: 'well' | 'unreachable' | 'suspect' | 'down';
-  failsOver: boolean;
-  hosts: number;
-  heard: number;
   /** Up to three hosts of its cluster that are heard, others at each look. */
   peers: string[];
 }
 
-/** What is known of a host that is in use; no row of another. */
-export const silentHost = written<SilentHost, { hostId: string }>(
-  `SELECT h."zoneId", h.address, h."underlayAddress", h."sshPort", h.health, (c.ha->>'enabled')::boolean AS "failsOver", z.hosts, z.heard,
-     ARRAY(SELECT p.id FROM "host" p WHERE p."clusterId" = h."clusterId" AND p.id <> h.id AND p."deletedAt" IS NULL
-           AND p.state IN (${serving}) AND ${heard('p')} ORDER BY random() LIMIT 3) AS peers
-   FROM "host" h JOIN "cluster" c ON c.id = h."clusterId", LATERAL ${zoneOf('h."zoneId"')} z
-   WHERE h.id = $hostId AND h.state IN (${missed}) AND h."deletedAt" IS NULL`,
+const peersFrom = (from: string): string => `
+  SELECT p.id FROM "host" p WHERE p."clusterId" = h."clusterId" AND p.id <> h.id AND p."deletedAt" IS NULL
+    AND p.state IN (${serving}) AND ${heard('p')} AND p.id > ${from} ORDER BY p.id LIMIT 3`;
+
+/** From anywhere in the order of the ids on, and then from its beginning: a cluster may have many. */
+const about = `h.address, h."underlayAddress", h."sshPort", h.bmc IS NOT NULL AS "hasBmc", h.health,
+     ARRAY(SELECT id FROM (
+       SELECT id, 0 AS lap FROM (${peersFrom('(SELECT gen_random_uuid())')}) further
+       UNION ALL SELECT id, 1 FROM (${peersFrom(`'00000000-0000-0000-0000-000000000000'`)}) again) peers
+     GROUP BY id ORDER BY min(lap), id LIMIT 3) AS peers`;
+
+/** Whatever state it is in. */
+export const askedAbout = written<AskedAbout, { hostId: string }>(
+  `SELECT ${about} FROM "host" h WHERE h.id = $hostId AND h."deletedAt" IS NULL`,
 );
 
-/** Hosts in these states are watched; and after how long a silence others are asked about each. */
-export const watchedHosts = statement(() =>
+export interface SilentHost extends AskedAbout {
+  zoneId: string;
+  failsOver: boolean;
+}
+
+/** What is known of a host that is in use; no row of another. */
+export const silentHost = written<SilentHost, { hostId: string }>(
+  `SELECT h."zoneId", (c.ha->>'enabled')::boolean AS "failsOver", ${about}
+   FROM "host" h JOIN "cluster" c ON c.id = h."clusterId"
+   WHERE h.id = $hostId AND ${missed('h')} AND h."deletedAt" IS NULL`,
+);
+
+export const watchedStates = [...servingStates, 'connecting', 'exitingMaintenance'] as const;
+
+/** All hosts of these shards that are watched. */
+export const watchedHosts = statement((p: Values<{ shards: number[] }>) =>
   from
-    .selectFrom('host as h')
-    .innerJoin('cluster as c', 'c.id', 'h.clusterId')
-    .select(['h.id', 'h.address', 'h.sshPort', 'c.ha'])
-    .where('h.state', 'in', [...servingStates, 'connecting', 'exitingMaintenance'])
-    .where('h.deletedAt', 'is', null),
+    .selectFrom('host')
+    .select(['id', 'address', 'sshPort', 'clusterId', 'connection'])
+    .where((eb) => isAmong(eb.ref('shard'), p.shards))
+    .where('state', 'in', [...watchedStates])
+    .where('deletedAt', 'is', null)
+    // Whoever takes them up in this order knows all of one shard after the other.
+    .orderBy('shard')
+    .orderBy('id'),
+);
+
+/** Longer than a transaction takes between its beginning, which is when it says that it changes something, and its end. */
+const changedSeconds = 60;
+
+/** Those that were changed in the last minute, and whether they are watched. It goes by the time, and never by the shards: these may be all. */
+export const changedHosts = written<
+  { id: string; address: string; sshPort: number; clusterId: string; connection: string; isWatched: boolean },
+  { shards: number[] }
+>(
+  `SELECT id, address, "sshPort", "clusterId", connection, state IN (${literals(watchedStates)}) AND "deletedAt" IS NULL AS "isWatched" FROM "host"
+   WHERE "updatedAt" > now() - make_interval(secs => ${changedSeconds}) AND shard + 0 = ANY($shards::int[])`,
+);
+
+/** Of which the records say that they are not connected. */
+export const awayHosts = statement((p: Values<{ shards: number[] }>) =>
+  from
+    .selectFrom('host')
+    .select(['id', 'connection'])
+    .where((eb) => isAmong(eb.ref('shard'), p.shards))
+    .where('connection', '<>', 'connected')
+    .where('deletedAt', 'is', null),
+);
+
+/** After how long a silence others are asked about a host of a cluster. */
+export const patienceOfClusters = written<{ id: string; seconds: number }>(
+  `SELECT id, (ha->>'suspectSeconds')::float8 AS seconds FROM "cluster" WHERE "deletedAt" IS NULL`,
 );
 
 const told = toldColumns(kindOf('host'));
@@ -66,10 +126,11 @@ export const noteHealth = written<
      revision = revision + CASE WHEN was = $health AND h."healthReason" = $reason THEN 0 ELSE 1 END,
      "updatedAt" = CASE WHEN was = $health AND h."healthReason" = $reason THEN h."updatedAt" ELSE now() END,
      "healthSince" = CASE WHEN was = $health THEN h."healthSince" ELSE now() END
-   FROM before, LATERAL ${zoneOf('(SELECT "zoneId" FROM "host" WHERE id = $hostId)')} z
-   WHERE h.id = before."beforeId" AND h.connection <> 'connected' AND h.state IN (${missed}) AND h."deletedAt" IS NULL
+   FROM before
+   WHERE h.id = before."beforeId" AND h.connection <> 'connected' AND ${missed('h')} AND h."deletedAt" IS NULL
      AND ($health <> 'down' OR was IN ('suspect', 'down'))
-     AND ($health = 'unreachable' OR 2 * z.heard >= z.hosts)
+     -- Of a zone with many hosts that takes its time, and is asked only where it matters.
+     AND ($health = 'unreachable' OR (SELECT 2 * z.heard >= z.hosts FROM ${zoneOf('(SELECT "zoneId" FROM "host" WHERE id = $hostId)')} z))
      AND ${holds('$shard')}
    RETURNING was <> $health AS changed, ${told}`,
 );
@@ -84,6 +145,12 @@ export const zoneHeard = written<{ hosts: number; heard: number }, { zoneId: str
   `SELECT hosts, heard FROM ${zoneOf('$zoneId')} z`,
 );
 
+/** Zones of which it is said that most of their hosts are silent. */
+export const zonesSaidSilent = written<{ zoneId: string }>(
+  `SELECT f."resourceId" AS "zoneId" FROM "finding" f
+   WHERE f.class = 'risk' AND f."resourceKind" = 'zone' AND f.what = 'zoneSilent' AND f.state IN ('sighted', 'open', 'ignored') AND f."deletedAt" IS NULL`,
+);
+
 /** What was shut out so long ago does not count as one that fails at the same time. */
 const atOnceSeconds = 600;
 
@@ -93,7 +160,7 @@ const atOnceSeconds = 600;
  */
 export const failingAtOnce = written<{ failing: number; allowed: number }, { zoneId: string }>(
   `SELECT failing, greatest(1, floor(hosts * percent / 100.0))::int AS allowed FROM (
-     SELECT count(*) FILTER (WHERE h.health = 'down' AND (h.state IN (${missed}) OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
+     SELECT count(*) FILTER (WHERE h.health = 'down' AND (${missed('h')} OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
        count(*)::int AS hosts, (SELECT (s.value #>> '{}')::int FROM "setting" s WHERE s.name = 'ha.maxFailedHostsPercent') AS percent
-     FROM "host" h WHERE h."zoneId" = $zoneId AND h.state IN (${missed}, 'fencing', 'fenced') AND h."deletedAt" IS NULL) counted`,
+     FROM "host" h WHERE h."zoneId" = $zoneId AND (${missed('h')} OR h.state IN ('fencing', 'fenced')) AND h."deletedAt" IS NULL) counted`,
 );

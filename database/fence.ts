@@ -80,18 +80,25 @@ export const strandedOn = written<Stranded, { hostId: string }>(
    ORDER BY (i.ha->>'priority')::int DESC, i.id`,
 );
 
+export const lostAtOnce = 500;
+
 /**
  * The same wherever they are, once nobody is at work on them: those that are lost and may be started, and those that a failover has left where they
- * were. A host that serves again is asked itself.
+ * were. A host that serves again is asked itself. A page of them, behind the one that is told.
  */
-export const lostOnes = written<Stranded>(
-  `SELECT i.id, CASE WHEN ${wantsToRun} THEN 'instance.restartElsewhere' ELSE 'instance.settle' END AS by
-   FROM "instance" i JOIN "host" at ON at.id = coalesce(i."hostId", i."lastHostId") JOIN "cluster" k ON k.id = at."clusterId"
-   WHERE i.state IN ('lost', 'running') AND i."deletedAt" IS NULL AND i."currentOperationId" IS NULL AND i.fault IS NULL
+export const lostOnes = written<Stranded & { priority: number }, { priority: number; after: string }>(
+  `SELECT i.id, (i.ha->>'priority')::int AS priority, CASE WHEN ${wantsToRun} THEN 'instance.restartElsewhere' ELSE 'instance.settle' END AS by
+   FROM (
+     SELECT id FROM "instance" WHERE state = 'lost' AND "deletedAt" IS NULL
+     UNION ALL SELECT r.id FROM "host" f JOIN "instance" r ON r."hostId" = f.id AND r.state = 'running' WHERE f.state = 'fenced' AND f."deletedAt" IS NULL) left_there
+     JOIN "instance" i ON i.id = left_there.id
+     JOIN "host" at ON at.id = coalesce(i."hostId", i."lastHostId") JOIN "cluster" k ON k.id = at."clusterId"
+   WHERE i."deletedAt" IS NULL AND i."currentOperationId" IS NULL AND i.fault IS NULL
      AND CASE i.state WHEN 'lost' THEN i."hostId" IS NULL OR ${shutOut('i."hostId"', 'i.id')} OR (at."fencedAt" IS NULL AND at.connection = 'connected')
                       ELSE at.state = 'fenced' END
      AND (i."hostId" IS NOT NULL OR ${wantsToRun})
-   ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT 500`,
+     AND ((i.ha->>'priority')::int < $priority OR ((i.ha->>'priority')::int = $priority AND i.id > $after))
+   ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT ${lostAtOnce}`,
 );
 
 /** Whether an instance is about to be started elsewhere, because its host fails over: then nobody takes it for one that has stopped. */

@@ -145,9 +145,11 @@ async function tellGone(tx: Queryable, over: ({ wasSaid: boolean } & Record<stri
  * resources that somebody is at work on, of which nothing can be said.
  */
 export async function seeAll(tx: Queryable, look: Look, sightings: readonly Sighting[], busy: string[]): Promise<void> {
-  const [grace] = await settingOf(tx, { name: 'audit.graceSeconds' });
-  const graceSeconds = Number(grace?.value ?? 0);
-  for (const sighting of sightings) await see(tx, sighting, { needed: 2, graceSeconds });
+  if (sightings.length > 0) {
+    const [grace] = await settingOf(tx, { name: 'audit.graceSeconds' });
+    const graceSeconds = Number(grace?.value ?? 0);
+    for (const sighting of sightings) await see(tx, sighting, { needed: 2, graceSeconds });
+  }
   await tellGone(tx, await closeUnmet(tx, { ...look, busy }));
 }
 

@@ -13,11 +13,15 @@ const entryOf = statement((p: Values<{ hostId: string }>) =>
     .where('h.id', '=', p.hostId),
 );
 
-async function findHost(database: Database, hostId: string): Promise<KnownHost | undefined> {
+/** Undefined for a host that there is not. */
+export async function knownHost(database: Database, hostId: string): Promise<KnownHost | undefined> {
   const [host] = await entryOf(database.connections, { hostId });
   if (!host) return undefined;
   const isSimulated = host.address.startsWith('sim://');
-  const privateKey = isSimulated ? null : await readSecret(database, platformOwner, 'sshPrivateKey');
+  const privateKey = isSimulated
+    ? null
+    : ((await readSecret(database, { kind: 'host', id: hostId }, 'hostSshPrivateKey')) ??
+      (await readSecret(database, platformOwner, 'sshPrivateKey')));
   return {
     isSilent: host.silent,
     isFenced: host.fencedAt !== null,
@@ -37,7 +41,7 @@ const connections = new WeakMap<Database, HostConnections>();
 export function hostConnections(database: Database): HostConnections {
   let known = connections.get(database);
   if (!known) {
-    known = keepConnections((hostId) => findHost(database, hostId));
+    known = keepConnections((hostId) => knownHost(database, hostId));
     connections.set(database, known);
   }
   return known;

@@ -51,6 +51,13 @@ export const lockNextToGo = written<{ imageId: string }, { poolId: string; unuse
    ORDER BY ${lastOfUse}, c."imageId" LIMIT 1 FOR UPDATE OF c`,
 );
 
+/** Pools with a copy that may go, so many at a time. */
+export const poolsWithUnused = written<{ id: string }, { unusedForSeconds: number }>(
+  `SELECT DISTINCT p.id FROM "imageCache" c JOIN "storagePool" p ON p.id = c."poolId"
+   WHERE p.state = 'ready' AND p."deletedAt" IS NULL AND c.state = 'ready' AND NOT ${copyIsUsed}
+     AND ${lastOfUse} < now() - make_interval(secs => $unusedForSeconds) ORDER BY p.id LIMIT 100`,
+);
+
 /** Answers a row when it may still go: a volume may have come to live on it since. */
 export const beginRemoval = written<unknown, OwnCopy>(
   `UPDATE "imageCache" c SET state = 'removing', "operationId" = $operationId

@@ -1,6 +1,6 @@
 /** Which process carries which share of the hosts. */
 import { shardCount } from '../model/shards.ts';
-import { from, statement, type Values, written } from './statement.ts';
+import { from, inSeconds, isAmong, now, statement, type Values, written } from './statement.ts';
 
 export const makeShards = written<never>(
   `INSERT INTO "shardLease" (shard) SELECT * FROM generate_series(0, ${shardCount - 1}) ON CONFLICT DO NOTHING`,
@@ -27,30 +27,55 @@ export const leaseShards = written<{ shard: number; epoch: string }, { holder: s
      AND (l.holder = $holder OR l.holder IS NULL OR l."expiresAt" < now()) RETURNING l.shard, l.epoch`,
 );
 
-export const giveShardsBack = statement((p: Values<{ holder: string }>) =>
-  from.updateTable('shardLease').set({ holder: null }).where('holder', '=', p.holder),
+/** Gives back all but these, and takes nothing new. */
+export const giveShardsBack = statement((p: Values<{ holder: string; except: number[] }>) =>
+  from
+    .updateTable('shardLease')
+    .set({ holder: null })
+    .where('holder', '=', p.holder)
+    .where((eb) => eb.not(isAmong(eb.ref('shard'), p.except))),
+);
+
+/** Keeps what a process still has while it ends what it has begun there; nothing is taken. */
+export const renewShards = statement((p: Values<{ holder: string; leaseSeconds: number }>) =>
+  from
+    .updateTable('shardLease')
+    .set({ expiresAt: inSeconds(p.leaseSeconds) })
+    .where('holder', '=', p.holder)
+    .where('expiresAt', '>', now)
+    .returning('shard'),
 );
 
 /** Whether a process holds a share. One that was suspended believes in its lease; only the database knows. */
 export const holds = (shard: string): string =>
   `EXISTS (SELECT 1 FROM "shardLease" WHERE shard = ${shard} AND holder = $holder AND "expiresAt" > now())`;
 
-export const isHeld = written<{ mine: boolean }, { shard: number; holder: string }>(
-  `SELECT ${holds('$shard')} AS mine`,
-);
-
-/** What the one that carries a host says of it. */
+/** What the one that carries a host says of it, when that is not that it is connected. No row when another carries it, or nobody. */
 export const noteConnection = written<
-  never,
-  { hostId: string; connection: 'connected' | 'degraded' | 'disconnected'; shard: number; holder: string }
+  { id: string },
+  { hostId: string; connection: 'degraded' | 'disconnected'; shard: number; holder: string }
 >(
-  `UPDATE "host" SET connection = $connection, "lastSeenAt" = CASE WHEN $connection = 'connected' THEN now() ELSE "lastSeenAt" END,
-          revision = revision + CASE WHEN connection = $connection THEN 0 ELSE 1 END
-   WHERE id = $hostId AND ${holds('$shard')}`,
+  `UPDATE "host" SET connection = $connection, revision = revision + CASE WHEN connection = $connection THEN 0 ELSE 1 END
+   WHERE id = $hostId AND ${holds('$shard')} RETURNING id`,
 );
 
-/** The same of many that are connected. */
-export const noteConnected = written<never, { ids: string[]; shards: number[]; holder: string }>(
+/**
+ * Those that are connected, and whether something else was concluded of them before. It waits for no row that somebody else is at: one would hold up all
+ * others. That is said again.
+ */
+export const noteConnected = written<{ id: string; isIll: boolean }, { ids: string[]; holder: string }>(
   `UPDATE "host" SET connection = 'connected', "lastSeenAt" = now(), revision = revision + CASE WHEN connection = 'connected' THEN 0 ELSE 1 END
-   FROM unnest($ids::uuid[], $shards::int[]) AS mine(id, shard) WHERE "host".id = mine.id AND ${holds('mine.shard')}`,
+   WHERE id = ANY(ARRAY(SELECT h.id FROM "host" h WHERE h.id = ANY($ids::uuid[]) FOR NO KEY UPDATE SKIP LOCKED))
+     -- Asked once: as a condition of each row it would lead the planner to all hosts of these shards.
+     AND shard = ANY(ARRAY(SELECT l.shard FROM "shardLease" l WHERE l.holder = $holder AND l."expiresAt" > now())) RETURNING id, health <> 'well' AS "isIll"`,
+);
+
+/**
+ * Of all hosts of these shards is said now whether they are connected. One row for each shard, however many hosts it has. It waits for nobody, so that
+ * it and the renewal of the same leases do not wait for each other: what is being renewed has its turn the next time.
+ */
+export const tellShards = written<never, { shards: number[]; holder: string }>(
+  `UPDATE "shardLease" l SET "toldAt" = now() FROM (
+     SELECT shard FROM "shardLease" WHERE shard = ANY($shards::int[]) AND holder = $holder AND "expiresAt" > now() FOR UPDATE SKIP LOCKED) mine
+   WHERE l.shard = mine.shard`,
 );

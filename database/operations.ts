@@ -1,6 +1,6 @@
 /** What is asked of operations in more than the builder can say. */
 import { shutOut } from './fence.ts';
-import { written } from './statement.ts';
+import { from, now, statement, type Values, written } from './statement.ts';
 
 /**
  * Asks a stop that waits for the guest to end, for the sake of one by force that waits behind it. One that is a part of a delete is not what
@@ -48,3 +48,40 @@ export const begunBy = written<
 
 /** The dispatcher looks at once: heard when the transaction has ended. */
 export const wakeDispatcher = written<never>(`SELECT pg_notify('belay_queue', '')`);
+
+/** What an operation waits for a person to do; null when that is done. Answers a row when that is news. */
+export const noteWait = statement((p: Values<{ id: string; waitsFor: string | null }>) =>
+  from
+    .updateTable('operation')
+    .set((eb) => ({ waitsFor: p.waitsFor, updatedAt: now, revision: eb('revision', '+', 1) }))
+    .where('id', '=', p.id)
+    .where('endedAt', 'is', null)
+    .where('waitsFor', 'is distinct from', p.waitsFor)
+    .returning(['parentOperationId', 'targetKind', 'targetId', 'projectId']),
+);
+
+/** Of several parts that tell it what they wait for, each sees those before it. */
+export const lockParent = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('operation').select('id').where('id', '=', p.id).forUpdate(),
+);
+
+/** The first of its parts that waits for a person. */
+export const waitingPart = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('operation')
+    .select('id')
+    .where('parentOperationId', '=', p.id)
+    .where('waitsFor', 'is not', null)
+    .where('endedAt', 'is', null)
+    .orderBy('createdAt')
+    .orderBy('id')
+    .limit(1),
+);
+
+/** The operation above tells which of its parts wait. */
+export const noteWaitingParts = written<never, { id: string }>(
+  `UPDATE "operation" parent SET "updatedAt" = now(), revision = revision + 1, "waitsFor" = (
+     SELECT left(string_agg('operation ' || part.id || ': ' || part."waitsFor", '; ' ORDER BY part."createdAt", part.id), 1024)
+     FROM "operation" part WHERE part."parentOperationId" = $id::uuid AND part."waitsFor" IS NOT NULL AND part."endedAt" IS NULL)
+   WHERE parent.id = $id AND parent."endedAt" IS NULL`,
+);

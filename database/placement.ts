@@ -239,20 +239,25 @@ export const hostWithRoom = (lock: string): string => `
     AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
   ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
-type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
+export type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
 
-const lacking = written<Counted, HostQuestion>(
-  `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds))) AS unreached,
+/** By filter, how many hosts it drops. */
+export const lackingText = `SELECT count(*) AS hosts, count(*) FILTER (WHERE NOT open) AS closed, count(*) FILTER (WHERE NOT ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds))) AS unreached,
           count(*) FILTER (WHERE ($only::uuid IS NOT NULL AND "hostId" <> $only) OR "hostId" = $except::uuid) AS excluded,
           count(*) FILTER (WHERE ${freeVcpus} < $vcpus) AS vcpus, count(*) FILTER (WHERE ${freeMemoryMib} < $memoryMib) AS memory
-   FROM "hostCapacity" WHERE "zoneId" = $zoneId`,
-);
+   FROM "hostCapacity" WHERE "zoneId" = $zoneId`;
+
+const lacking = written<Counted, HostQuestion>(lackingText);
 
 /** Says per filter how many hosts it dropped, so that the reader knows what to add. @throws Problem NO_CAPACITY */
 export async function noCapacity(tx: Transaction, need: Need, eligible: Eligible): Promise<never> {
   const [count] = await lacking(tx, hostQuestion(need, eligible));
+  throw shortOfRoom(need, count);
+}
+
+export function shortOfRoom(need: Pick<Need, 'vcpus' | 'memoryMib'>, count: Counted | undefined): Problem {
   const of = (key: keyof Counted): number => Number(count?.[key] ?? 0);
-  throw new Problem(
+  return new Problem(
     'NO_CAPACITY',
     `no host of the zone has room for ${need.vcpus} vCPUs and ${need.memoryMib} MiB: of ${of('hosts')} hosts ${of('closed')} are closed to placement, ` +
       `${of('unreached')} do not reach the storage, ${of('excluded')} are not eligible, ${of('vcpus')} lack vCPUs, ${of('memory')} lack memory`,

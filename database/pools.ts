@@ -1,9 +1,20 @@
 /** Pools as their drivers are told of them, and volumes with the pool that they are in. The driver knows which columns its type has. */
+import type { PoolType } from '../model/storage/poolTypes.ts';
+import { promisableGib, promisedGib } from './placement.ts';
 import { written } from './statement.ts';
 
 /** A row as JSON: whoever asks says of which shape it is. */
 export const poolRow = written<{ pool: unknown }, { id: string }>(
   `SELECT row_to_json(p) AS pool FROM "storagePool" p WHERE p.id = $id`,
+);
+
+/** What each living pool has promised, and may promise. */
+export const poolPromises = written<
+  { id: string; type: PoolType; promisedGib: number; promisableGib: number },
+  Record<never, never>
+>(
+  `SELECT p.id, p.type, ${promisedGib()}::float8 AS "promisedGib", ${promisableGib}::float8 AS "promisableGib"
+   FROM "storagePool" p WHERE p.state = 'ready' AND p."deletedAt" IS NULL`,
 );
 
 export interface VolumeInPool {

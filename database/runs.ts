@@ -32,13 +32,15 @@ export interface RunningRow {
   actorApiKeyId: string | null;
   cancelRequestedAt: Date | null;
   requestId: string | null;
+  parentOperationId: string | null;
+  waitsFor: string | null;
   createdAt: Date;
   /** In the order in which it asked. */
   held: LockRow[];
 }
 
 export const lockRunning = written<RunningRow, { id: string }>(
-  `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "createdAt",
+  `SELECT id, type, state, "targetKind", "targetId", "projectId", "actorUserId", "actorApiKeyId", "cancelRequestedAt", "requestId", "parentOperationId", "waitsFor", "createdAt",
      (SELECT coalesce(json_agg(json_build_object('resourceKind', l."resourceKind", 'resourceId', l."resourceId", 'mode', l.mode, 'entered', l.entered,
          'fromStates', l."fromStates", 'conditions', l.conditions, 'viaState', l."viaState", 'fromState', l."fromState", 'toState', l."toState", 'within', l.within) ORDER BY l.ticket), '[]')
        FROM "operationLock" l WHERE l."operationId" = "operation".id) AS held
@@ -172,7 +174,9 @@ export interface Released {
 const leaving = (kinds: readonly Kind[]): string => {
   const updates = kinds.map(
     ({ name, states }, index) => `
-       left${index} AS (UPDATE "${name}" t SET ${states ? 'state = coalesce(e.state, t.state),' : ''} "currentOperationId" = CASE WHEN NOT e.dies THEN e.within END, fault = NULL,
+       left${index} AS (UPDATE "${name}" t SET ${states ? 'state = coalesce(e.state, t.state),' : ''} "currentOperationId" = CASE WHEN NOT e.dies THEN e.within END,
+         fault = (SELECT o.error || jsonb_build_object('operationId', o.id) FROM "operation" o
+           WHERE o.id = e.within AND o.state = 'stuck' AND o."targetId" = t.id AND NOT e.dies),
          revision = t.revision + 1, "updatedAt" = now(), "deletedAt" = CASE WHEN e.dies THEN now() ELSE t."deletedAt" END
          FROM json_to_recordset($${index + 2}::json) AS e(id uuid, state text, dies boolean, within uuid) WHERE t.id = e.id AND t."currentOperationId" = $1),`,
   );
@@ -187,7 +191,7 @@ const leaving = (kinds: readonly Kind[]): string => {
 };
 
 /**
- * Ends what an operation held, and wakes the dispatcher when another one waits for any of it. One statement, whose text depends on which kinds
+ * Ends what an operation held, and wakes the dispatcher when another one waits for any of it. What is handed back shows the fault of whose it is again. One statement, whose text depends on which kinds
  * there are alone.
  */
 export async function releaseAll(
@@ -216,7 +220,7 @@ export const endRunning = writtenOfKind<{ target: unknown }, End>(
   allKinds,
   (
     kind,
-  ) => `UPDATE "operation" SET state = $state, steps = ${stepsWithAttempts}, error = $error::jsonb, result = $result::jsonb,
+  ) => `UPDATE "operation" SET state = $state, steps = ${stepsWithAttempts}, error = $error::jsonb, result = $result::jsonb, "waitsFor" = NULL,
        progress = CASE WHEN $state = 'succeeded' THEN 100 ELSE progress END, "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $id
      RETURNING (SELECT row_to_json(t) FROM (SELECT ${toldColumns(kind)} FROM "${kind.name}" WHERE id = $targetId) t) AS target`,
 );

@@ -13,6 +13,13 @@ export const activeSchedulesAfter = written<{ row: Record<string, unknown> }, { 
    ORDER BY id LIMIT $atOnce`,
 );
 
+/** These in the order in which an operation of this type was last begun on them, those of which none was before all others. */
+export const longestAgo = written<{ id: string }, { type: string; ids: string[] }>(
+  `SELECT asked.id FROM unnest($ids::uuid[]) WITH ORDINALITY AS asked (id, place)
+     LEFT JOIN LATERAL (SELECT max(o."startedAt") AS at FROM "operation" o WHERE o."targetId" = asked.id AND o.type = $type) turn ON TRUE
+   ORDER BY turn.at NULLS FIRST, asked.place`,
+);
+
 /** One try of a run at a time makes its operation. */
 export const lockRun = written<never, { key: string }>(`SELECT pg_advisory_xact_lock(hashtextextended($key, 1))`);
 

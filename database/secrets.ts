@@ -80,6 +80,34 @@ export async function readSecrets<Field extends string>(
   return known;
 }
 
+const manyAtOnce = 500;
+
+const secretsOfKind = statement((p: Values<{ ownerKind: string; field: string; after: string }>) =>
+  from
+    .selectFrom('secret')
+    .select(['ownerId', 'ciphertext'])
+    .where('ownerKind', '=', p.ownerKind)
+    .where('field', '=', p.field)
+    .where('ownerId', '>', p.after)
+    .orderBy('ownerId')
+    .limit(manyAtOnce),
+);
+
+/** That secret of all owners of a kind that have it, in pages: there may be a hundred thousand. */
+export async function* secretsOfAll(
+  on: Queryable,
+  ownerKind: string,
+  field: string,
+): AsyncGenerator<{ ownerId: string; value: string }> {
+  let page = await secretsOfKind(on, { ownerKind, field, after: '00000000-0000-0000-0000-000000000000' });
+  for (;;) {
+    for (const { ownerId, ciphertext } of page) yield { ownerId, value: open(ownerId, field, ciphertext) };
+    const last = page.at(-1);
+    if (!last || page.length < manyAtOnce) return;
+    page = await secretsOfKind(on, { ownerKind, field, after: last.ownerId });
+  }
+}
+
 const secretAt = statement((p: Values<{ ownerKind: string; ownerId: string; field: string }>) =>
   from
     .selectFrom('secret')

@@ -12,6 +12,9 @@ const room = 'storagePool_room';
 /** The rule that what is on the disks of one host is of use there alone. */
 const home = 'volume_home';
 
+/** The rule that no two hosts have one BMC. */
+const bmc = 'host_bmc';
+
 /** Whether a statement was refused because others have the room of the pool by now. */
 export const isOutOfRoom = (error: unknown): boolean => (error as { constraint?: string }).constraint === room;
 
@@ -19,6 +22,8 @@ export const isOutOfRoom = (error: unknown): boolean => (error as { constraint?:
 export function problemOfRule(error: unknown): Problem | null {
   const { code, constraint, message } = error as { code?: string; constraint?: string; message?: string };
   if (isOutOfRoom(error)) return new Problem('NO_CAPACITY', String(message));
+  if (constraint === bmc)
+    return new Problem('ADDRESS_IN_USE', String(message), { violations: [{ field: 'bmc', message: 'is in use' }] });
   if (constraint === home) return new Problem('INVALID_STATE', String(message));
   if (!code || !constraint || !broken.has(code)) return null;
   const uniqueness = uniquenesses.get(constraint);

@@ -33,7 +33,10 @@ import {
 
 export { AgentError } from './agentError.ts';
 
-/** How to reach a host: over SSH, or `sim://127.0.0.1:PORT/NAME` for plain HTTP to a simulated one. */
+/**
+ * How to reach a host: over SSH; by `sim://127.0.0.1:PORT/NAME` for plain HTTP to a simulated one; by `sim://<name>/NAME` in the way that `reachSimulatedBy`
+ * was told of.
+ */
 export type HostTarget = SshTarget;
 
 /** What only a real host has: a shell and a file system, for the installer. */
@@ -114,9 +117,20 @@ const CANCEL_TIMEOUT_MS = 120_000;
 const CALL_CHANNELS = 6;
 const ATTACH_ATTEMPTS = 3;
 
+type Connect = (target: HostTarget) => Promise<HostConnection>;
+
+const otherWays = new Map<string, Connect>();
+
+/** From now on this process reaches simulated hosts under `sim://<name>/…` in another way than by HTTP. */
+export function reachSimulatedBy(name: string, connect: Connect): void {
+  otherWays.set(name, connect);
+}
+
 /** @throws AgentError HOST_UNREACHABLE, or PRECONDITION_FAILED for another host key or a refused login. */
 export async function connectHost(target: HostTarget): Promise<HostConnection> {
-  return target.address.startsWith('sim://') ? connectSimulated(target) : connectReal(target);
+  if (!target.address.startsWith('sim://')) return connectReal(target);
+  const connect = otherWays.get(new URL(target.address).hostname) ?? connectSimulated;
+  return connect(target);
 }
 
 async function connectReal(target: HostTarget): Promise<HostConnection> {
@@ -133,7 +147,7 @@ async function connectReal(target: HostTarget): Promise<HostConnection> {
     prefix: '',
     origin: { host: 'agent' },
     calls: channelAgent(CALL_CHANNELS),
-    // Long polls and streams hold their channel: they must not use up those of the calls.
+    // Long polls, streams, and questions whose answer takes its time hold their channel: they must not use up those of the calls.
     streams: channelAgent(Number.POSITIVE_INFINITY),
   });
   let isOpen = true;
@@ -448,17 +462,19 @@ function overHttp(path: HttpPath): OverHttp {
     throw wasForgotten ? lookFirst(code, message) : new AgentError(code, message, retryable, host);
   }
 
+  const wayOf = (name: CallName): http.Agent => (CALLS[name].watches ? path.streams : path.calls);
+
   return {
     host,
 
-    call: (name, input, options) => exchange(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options)),
+    call: (name, input, options) => exchange(wayOf(name), 'POST', `/v1/calls/${name}`, input, patience(name, options)),
 
     as(stamp, confirm) {
       const send = sender(stamp, confirm);
       return {
         call: (name, input, options) =>
           isQuestion(name)
-            ? exchange(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options), stamp)
+            ? exchange(wayOf(name), 'POST', `/v1/calls/${name}`, input, patience(name, options), stamp)
             : send(path.calls, 'POST', `/v1/calls/${name}`, input, patience(name, options)),
         runTask: (name, taskId, input, options = {}) => runTask(stamp, send, name, taskId, input, options),
       };

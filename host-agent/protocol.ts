@@ -29,6 +29,7 @@
  */
 
 import type { AgentProblem } from './problem.ts';
+import * as boot from './protocol/boot.ts';
 import type { Signature } from './protocol/call.ts';
 import * as domains from './protocol/domains.ts';
 import * as facts from './protocol/facts.ts';
@@ -55,6 +56,7 @@ export type { HeartbeatPlace, NetworkSign } from './protocol/witness.ts';
 /** One request, one answer; each well under its caller's step deadline. */
 export const CALLS = {
   ...facts.calls,
+  ...boot.calls,
   ...hypervisor.calls,
   ...localSwitch.calls,
   ...storage.calls,

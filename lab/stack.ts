@@ -6,7 +6,7 @@
 
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -48,6 +48,8 @@ export interface StackOptions {
   ovn: OvnAddresses;
   allowSimulatedHosts: boolean;
   faultInjection: boolean;
+  /** How many processes carry the hosts; one unless said. */
+  hostWorkers?: number;
   environment?: Record<string, string>;
   /** The Temporal that serves; the compiled one unless said, which takes minutes where it was never compiled. */
   temporal?: () => Promise<TemporalBinaries>;
@@ -64,8 +66,10 @@ export interface Stack {
   temporalAddress: string;
   databaseUrl: string;
   logDirectory: string;
+  /** Of a role that several processes have, that of the first. */
   pid(role: Role | 'postgres' | 'temporal'): number;
-  /** Ends a process without warning; it is started again. Resolves when the new one is there. */
+  pids(role: Role | 'postgres' | 'temporal'): number[];
+  /** Ends the processes of a role without warning; they are started again. Resolves when the new ones are there. */
   kill(role: Role | 'postgres' | 'temporal'): Promise<void>;
   stop(): Promise<void>;
 }
@@ -160,33 +164,37 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     dispatcher: ports.dispatcherMetrics,
   };
   let stopping = false;
-  const processes = new Map<Role, OwnedProcess>();
+  const places = (Object.keys(roles) as Role[]).flatMap((role) =>
+    Array.from({ length: role === 'host' ? (options.hostWorkers ?? 1) : 1 }, (_, n) => ({ role, n: n + 1 })),
+  );
+  /** By role, in the order of their numbers. */
+  const processes: Record<Role, OwnedProcess[]> = { api: [], control: [], host: [], dispatcher: [] };
 
-  function launch(role: Role): OwnedProcess {
+  function launch(role: Role, n: number): void {
+    const name = n === 1 ? role : `${role}-${n}`;
     const started = startOwnedProcess({
-      name: role,
+      name,
       command: nodeCommand(),
       args: [...nodeArguments, join(root, roles[role])],
       cwd: root,
       env: {
         ...environment,
         BELAY_ROLE: role,
-        BELAY_WORKER_ID: `${role}-1`,
-        BELAY_METRICS_PORT: String(metricsPorts[role]),
+        BELAY_WORKER_ID: `${role}-${n}`,
+        BELAY_METRICS_PORT: String(n === 1 ? metricsPorts[role] : 0),
       },
-      logFile: join(logDirectory, `${role}.log`),
-      pidFile: join(home, `${role}.pid`),
+      logFile: join(logDirectory, `${name}.log`),
+      pidFile: join(home, `${name}.pid`),
       stopSignal: 'SIGTERM',
     });
-    processes.set(role, started);
+    processes[role][n - 1] = started;
     void started.exited.then((how) => {
       if (stopping) return;
       log(`${how}; starting it again`);
       setTimeout(() => {
-        if (!stopping) launch(role);
+        if (!stopping) launch(role, n);
       }, 200);
     });
-    return started;
   }
 
   /** Starts a server again until it runs: PostgreSQL waits for the last process of its predecessor, Temporal for PostgreSQL. */
@@ -236,7 +244,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       temporal = running;
     },
   );
-  for (const role of Object.keys(roles) as Role[]) launch(role);
+  for (const { role, n } of places) launch(role, n);
   const apiUrl = `http://127.0.0.1:${ports.api}`;
   await timed(
     'API and workers',
@@ -246,8 +254,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     ]),
   );
 
-  const pid = (role: Role | 'postgres' | 'temporal'): number =>
-    role === 'postgres' ? postgres.pid : role === 'temporal' ? temporal.pid : (processes.get(role)?.pid ?? 0);
+  const pids = (role: Role | 'postgres' | 'temporal'): number[] =>
+    role === 'postgres' ? [postgres.pid] : role === 'temporal' ? [temporal.pid] : processes[role].map(({ pid }) => pid);
   return {
     apiUrl,
     token,
@@ -255,18 +263,24 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     temporalAddress: temporal.address,
     databaseUrl,
     logDirectory,
-    pid,
+    pid: (role) => pids(role)[0] ?? 0,
+    pids,
     async kill(role) {
-      const before = pid(role);
-      process.kill(before, 'SIGKILL');
-      for (const end = Date.now() + restartLimitMs; Date.now() < end && pid(role) === before; )
+      const before = pids(role);
+      for (const pid of before) process.kill(pid, 'SIGKILL');
+      const areNew = (): boolean => pids(role).every((pid) => !before.includes(pid));
+      for (const end = Date.now() + restartLimitMs; Date.now() < end && !areNew(); )
         await new Promise((resolve) => setTimeout(resolve, 50));
-      if (pid(role) === before)
+      if (!areNew())
         throw new Error(`${role} was not started again within ${restartLimitMs / 1000} s; logs: ${logDirectory}`);
     },
     async stop() {
       stopping = true;
-      await Promise.all([...processes.values()].map((running) => running.stop(8_000)));
+      await Promise.all(
+        Object.values(processes)
+          .flat()
+          .map((running) => running.stop(8_000)),
+      );
       await Promise.all(restarting);
       await ui.stop();
       await temporal.stop();
@@ -328,11 +342,12 @@ async function until(what: string, logFile: string, condition: () => Promise<boo
   throw new Error(`${what} did not start within 60 s; the end of its log:\n${logTail(logFile)}`);
 }
 
+const ofRole = new RegExp(`^(${Object.keys(roles).join('|')})(-\\d+)?\\.pid$`);
+
 /** Ends whatever a runner that died left running in this home. */
 export async function stopStack(home: string): Promise<void> {
-  await Promise.all(
-    (Object.keys(roles) as Role[]).map((role) => stopByPidFile(join(home, `${role}.pid`), 'SIGTERM', 8_000)),
-  );
+  const pidFiles = existsSync(home) ? readdirSync(home).filter((name) => ofRole.test(name)) : [];
+  await Promise.all(pidFiles.map((name) => stopByPidFile(join(home, name), 'SIGTERM', 8_000)));
   const { server, ui } = temporalPidFiles(home);
   await stopByPidFile(ui);
   await stopByPidFile(server, 'SIGTERM', 5_000);

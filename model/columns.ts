@@ -94,7 +94,9 @@ function implied(kind: Kind): Column[] {
 /** Whether operations hold resources of this kind, so that it has locks, a current operation and possibly a fault. */
 export const isLocked = (kind: Kind): boolean =>
   kind.states?.includes('creating') === true ||
-  Object.values(kind.actions).some((action) => action.mode === 'operation' && (action.on ?? 'resource') === 'resource');
+  Object.values(kind.actions).some(
+    ({ mode, on = 'resource', holdsTarget }) => mode === 'operation' && on === 'resource' && holdsTarget !== false,
+  );
 
 /** Whether a field has a column: inputs shape other records, and secrets are kept encrypted elsewhere. */
 export const isStored = (field: Field): boolean =>

@@ -74,6 +74,8 @@ export const isUuid = (text: string): boolean => uuid.test(text);
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
+const fingerprint = /^[0-9a-f]{2}(:?[0-9a-f]{2}){31}$/i;
+
 /** By the name of their `format` in JSON Schema. */
 export const forms: Readonly<Record<string, Form>> = {
   uuid: { words: 'must be a UUID', fits: (text) => uuid.test(text), canonical: (text) => text.toLowerCase() },
@@ -89,6 +91,11 @@ export const forms: Readonly<Record<string, Form>> = {
   'ipv4-network': {
     words: 'must be an IPv4 network such as 10.0.0.0/24, without leading zeros, all bits behind the prefix zero',
     fits: (text) => networkOf(text, [4]) !== null,
+  },
+  sha256: {
+    words: 'must be a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons between each two',
+    fits: (text) => fingerprint.test(text),
+    canonical: (text) => text.replaceAll(':', '').toLowerCase(),
   },
   cidr: {
     words: 'must be a network such as 10.0.0.0/8 or fd00::/8, without leading zeros, all bits behind the prefix zero',

@@ -63,6 +63,8 @@ export const DomainName = Type.String({
     'must be a domain name such as example.net: labels of 1 to 63 letters, digits or inner hyphens, joined by dots',
   ),
 });
+/** SHA-256 of a certificate. */
+export const Fingerprint = Type.String({ format: 'sha256' });
 export const Instant = Type.String({ format: 'date-time' });
 export const labelKey = pattern(
   '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$',
@@ -116,7 +118,7 @@ export const withDefault = <S extends TSchema, const V extends Static<S>>(
 export type LockMode = 'S' | 'X' | 'D';
 
 /** `operation`: the step is an operation itself, a child of the one that it is a step of. */
-export type System = 'operation' | 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host';
+export type System = 'operation' | 'record' | 'placement' | 'libvirt' | 'rbd' | 'rgw' | 'ovn' | 'ovs' | 'host' | 'bmc';
 
 /**
  * One step of a workflow, as an action declares it: `<area>.<name>` as registered with the worker, whose activity says where it works and what
@@ -141,6 +143,10 @@ export interface Action {
   summary: string;
   /** Whoever may do it may have its children done, whatever they may do to the targets of those otherwise. */
   permitsChildren?: boolean;
+  /** It can not go on without its target: when that has failed, its failover works inside the hold of this one, and waits for nothing. */
+  givesWay?: boolean;
+  /** It works inside the hold of one that gives way. */
+  overtakes?: boolean;
   /** What it is called once it has happened, such as `stopped`; verbs that several kinds have are in `happened.ts`. */
   happened?: string;
   mode: 'sync' | 'operation';

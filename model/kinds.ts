@@ -9,6 +9,7 @@ import { securityGroup } from './network/securityGroup.ts';
 import { subnet } from './network/subnet.ts';
 import { partsOfType } from './operationName.ts';
 import { cluster } from './platform/cluster.ts';
+import { controlNode } from './platform/controlNode.ts';
 import { event } from './platform/event.ts';
 import { finding } from './platform/finding.ts';
 import { host } from './platform/host.ts';
@@ -70,6 +71,7 @@ export const kinds = {
   event,
   auditEntry,
   setting,
+  controlNode,
 } as const;
 
 export type KindName = keyof typeof kinds;

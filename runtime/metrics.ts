@@ -1,4 +1,6 @@
 import { createServer, type Server } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, register } from 'prom-client';
 
 /** Metrics of every process; names and labels as in docs/operations.md. Labels never carry names given by users. */
@@ -77,7 +79,33 @@ export const metrics = {
     help: 'Findings that are open',
     labelNames: ['class', 'severity'],
   }),
+  poolUp: new Gauge({
+    name: 'belay_pool_up',
+    help: '1 while a host that reaches the storage pool can read what lies in it',
+    labelNames: ['pool', 'type'],
+  }),
+  poolTotal: new Gauge({ name: 'belay_pool_bytes', help: 'Room of a storage pool', labelNames: ['pool', 'type'] }),
+  poolUsed: new Gauge({ name: 'belay_pool_used_bytes', help: 'What of it is used', labelNames: ['pool', 'type'] }),
+  poolPromised: new Gauge({
+    name: 'belay_pool_promised_bytes',
+    help: 'What volumes and copies of images were promised of it',
+    labelNames: ['pool', 'type'],
+  }),
+  poolPromisable: new Gauge({
+    name: 'belay_pool_promisable_bytes',
+    help: 'As much it may promise',
+    labelNames: ['pool', 'type'],
+  }),
   stuck: new Gauge({ name: 'belay_operations_stuck', help: 'Operations that wait for a person' }),
+  waiting: new Gauge({
+    name: 'belay_operations_waiting',
+    help: 'Operations that wait for a person to do something outside',
+  }),
+  controlNodes: new Gauge({
+    name: 'belay_control_nodes',
+    help: 'Processes of the control plane that are registered',
+    labelNames: ['role', 'state'],
+  }),
   queueDepth: new Gauge({ name: 'belay_operations_queued', help: 'Operations that wait for their turn' }),
   lockWait: new Histogram({
     name: 'belay_lock_wait_seconds',
@@ -87,6 +115,10 @@ export const metrics = {
   hostCertificatesEnding: new Gauge({
     name: 'belay_host_certificates_ending',
     help: 'Hosts with a certificate in the last third of its life',
+  }),
+  bmcsSilent: new Gauge({
+    name: 'belay_bmcs_silent',
+    help: 'Hosts whose BMC did not tell whether they are on when it was asked last',
   }),
   instancesLost: new Gauge({
     name: 'belay_instances_lost',
@@ -153,6 +185,15 @@ export const metrics = {
   }),
 };
 
+/** From now on the series of a gauge are made when they are asked for: to keep hundreds of thousands of them takes more than to make them. */
+export function tellWhenAsked(
+  gauge: Gauge<string>,
+  series: () => { labels: Record<string, string>; value: number }[],
+): void {
+  const get = gauge.get.bind(gauge);
+  gauge.get = async () => ({ ...(await get()), values: series() });
+}
+
 interface Answers {
   count: { inc(): void };
   duration: { observe(seconds: number): void };
@@ -178,13 +219,22 @@ export function answered(method: string, route: string, status: number, secondsT
 
 let collecting = false;
 
+function collect(): void {
+  if (collecting) return;
+  collecting = true;
+  collectDefaultMetrics();
+}
+
 /** The process's metrics in Prometheus' text format. */
 export async function metricsText(): Promise<{ contentType: string; body: string }> {
-  if (!collecting) {
-    collecting = true;
-    collectDefaultMetrics();
-  }
+  collect();
   return { contentType: register.contentType, body: await register.metrics() };
+}
+
+/** The same one after the other: of tens of thousands of hosts they are more than one text can hold. */
+async function* eachMetric(): AsyncGenerator<string> {
+  collect();
+  for (const { name } of register.getMetricsAsArray()) yield `${await register.getSingleMetricAsString(name)}\n\n`;
 }
 
 /** Serves `/metrics`, `/healthz` for processes that have no API of their own. Port 0 serves nothing. */
@@ -193,7 +243,9 @@ export function serveMetrics(port: number): Server | null {
   const server = createServer((request, response) => {
     if (request.url === '/healthz') return void response.end('ok\n');
     if (request.url !== '/metrics') return void response.writeHead(404).end();
-    void metricsText().then(({ contentType, body }) => response.setHeader('content-type', contentType).end(body));
+    response.setHeader('content-type', register.contentType);
+    // Who asks may go away before all is told.
+    pipeline(Readable.from(eachMetric()), response).catch(() => {});
   });
   server.listen(port, '127.0.0.1');
   return server;

@@ -3,7 +3,7 @@
  * `node scripts/record-histories.ts` writes test/history/*.json from a simulated cloud; with names of files behind it, such as
  * `stopInstance`, those alone.
  *
- * A workflow that is new is recorded by its proof, `test/sim/rollback.test.ts`. Record anew only what a change breaks on purpose, in an
+ * A workflow that is new is recorded by its proof, `test/rollback/rollback.test.ts`. Record anew only what a change breaks on purpose, in an
  * installation where nothing of the old version runs any more.
  */
 import { readdirSync, rmSync } from 'node:fs';

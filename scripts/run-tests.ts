@@ -5,12 +5,15 @@
  * `npm test -- unit lab` runs some parts. What follows the parts goes to Vitest: `npm test -- sim test/sim/cancel.test.ts -t undo`.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 import { downLab, leftovers } from '../lab/real/lab.ts';
-import { isDebian12 } from '../lab/real/packages.ts';
+import { ensurePackages, isDebian12 } from '../lab/real/packages.ts';
 import { fetchNode } from '../runtime/node.mjs';
+import { boardOf } from '../runtime/progress.mjs';
 import { testHome } from '../vitest.config.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -19,6 +22,8 @@ interface Counts {
   passed: number;
   failed: number;
   skipped: number;
+  /** What failed, with the first lines of why: said once more at the end, where hours of output do not hide it. */
+  failures?: readonly string[];
 }
 
 const nothing: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -28,6 +33,7 @@ const sum = (a: Counts, b: Counts): Counts => ({
   passed: a.passed + b.passed,
   failed: a.failed + b.failed,
   skipped: a.skipped + b.skipped,
+  failures: [...(a.failures ?? []), ...(b.failures ?? [])],
 });
 
 const MINUTE_MS = 60_000;
@@ -54,6 +60,8 @@ const projects = {
   database: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
+  hosts: 60 * MINUTE_MS,
+  rollback: 60 * MINUTE_MS,
   kill: 60 * MINUTE_MS,
   lab: 120 * MINUTE_MS,
 } as const;
@@ -63,25 +71,27 @@ type Project = keyof typeof projects;
 /** `nodes`: what needs no servers, once more on the other Node that the project runs on. */
 type Part = Check | Project | 'nodes';
 
-const parts: readonly Part[] = [
-  'types',
-  'lint',
-  'imports',
-  'openapi',
-  'unit',
-  'database',
-  'history',
-  'sim',
-  'nodes',
-  'kill',
-  'lab',
+/**
+ * One stage after the other; in a stage chains run side by side, each part of a chain after the one before. So many chains leave no part of the machine idle
+ * while tests wait for leases, time-outs and guests that boot.
+ */
+const stages: readonly (readonly (readonly Part[])[])[] = [
+  [['unit'], ['types', 'lint', 'imports', 'openapi', 'database', 'history']],
+  // Hosts fail, and others look for them, when the machine is less busy.
+  [['lab'], ['sim'], ['kill', 'nodes'], ['rollback', 'hosts']],
 ];
-/** These run one after another beside `sim`, which leaves much of the machine idle: it waits for leases and time-outs. */
-const besideSim: readonly Part[] = ['nodes', 'kill'];
+const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
 const isCheck = (part: Part): part is Check => part in checks;
 
 let interruptedBy: NodeJS.Signals | undefined;
+
+interface RunOptions {
+  node?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Whether the lab, where it is tested too, comes first where both want the processor. */
+  givesWay?: boolean;
+}
 
 interface Ended {
   /** Why it did not end well; undefined when it ended with exit code 0. */
@@ -89,12 +99,35 @@ interface Ended {
   output: string;
 }
 
+/** What runs beside the lab has so much of the processor where the lab wants it, of 1024. A guest that boots on a busy machine is so slow that what is to happen meanwhile comes too late. */
+const besideLab = { group: '/sys/fs/cgroup/cpu/belay-tests', share: 256 };
+
+/** Where this can not be said, all have the same share. */
+function giveWayToLab(pid: number | undefined): void {
+  try {
+    mkdirSync(besideLab.group, { recursive: true });
+    writeFileSync(join(besideLab.group, 'cpu.shares'), String(besideLab.share));
+    writeFileSync(join(besideLab.group, 'cgroup.procs'), String(pid));
+  } catch {}
+}
+
+/** Its processes take a moment to be gone after they have ended. */
+async function endGivingWay(): Promise<void> {
+  for (let tries = 1; existsSync(besideLab.group) && tries <= 50; tries++) {
+    try {
+      return rmdirSync(besideLab.group);
+    } catch {
+      await pause(100);
+    }
+  }
+}
+
 /** Runs one of Node's programs from the project's root, showing its output or returning it. A signal to this process ends it. */
 function runNode(
   argv: readonly string[],
   limitMs: number,
   show: boolean,
-  { node = process.execPath, env = {} }: { node?: string; env?: NodeJS.ProcessEnv } = {},
+  { node = process.execPath, env = {}, givesWay = false }: RunOptions = {},
 ): Promise<Ended> {
   return new Promise((resolve) => {
     const child = spawn(node, argv, {
@@ -102,6 +135,7 @@ function runNode(
       env: { ...quiet, ...process.env, ...env },
       stdio: ['ignore', show ? 'inherit' : 'pipe', show ? 'inherit' : 'pipe'],
     });
+    if (givesWay && asked.includes('lab')) giveWayToLab(child.pid);
     const chunks: Buffer[] = [];
     child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk));
     child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -154,7 +188,21 @@ interface VitestReport {
   numPendingTests: number;
   numTodoTests: number;
   /** One per file. */
-  testResults: { status: string; assertionResults: { status: string }[] }[];
+  testResults: {
+    name: string;
+    status: string;
+    /** Why the file could not be loaded. */
+    message: string;
+    assertionResults: { status: string; fullName: string; failureMessages?: string[] }[];
+  }[];
+}
+
+const FAILURE_LINES = 12;
+
+/** The first lines of what a test or a file says of its failure, below its name. */
+function failureText(file: string, name: string, messages: readonly string[]): string {
+  const lines = stripVTControlCharacters(messages.join('\n')).trim().split('\n').slice(0, FAILURE_LINES);
+  return [`${relative(root, file)}${name === '' ? '' : ` > ${name}`}`, ...lines.map((line) => `  ${line}`)].join('\n');
 }
 
 function countsOf(reportPath: string): Counts {
@@ -168,6 +216,14 @@ function countsOf(reportPath: string): Counts {
     passed: report.numPassedTests,
     failed: report.numFailedTests + brokenFiles.length,
     skipped: report.numPendingTests + report.numTodoTests,
+    failures: [
+      ...brokenFiles.map(({ name, message }) => failureText(name, '', [message])),
+      ...report.testResults.flatMap(({ name, assertionResults }) =>
+        assertionResults
+          .filter(({ status }) => status === 'failed')
+          .map(({ fullName, failureMessages }) => failureText(name, fullName, failureMessages ?? [])),
+      ),
+    ],
   };
 }
 
@@ -185,7 +241,7 @@ async function runVitest(project: Project, { args, show = true }: VitestRun): Pr
   const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', project];
   argv.push('--reporter=json', `--outputFile.json=${reportPath}`);
   argv.push('--reporter=default', ...args);
-  const ended = await runNode(argv, projects[project], show);
+  const ended = await runNode(argv, projects[project], show, { givesWay: project !== 'lab' });
   if (!show) console.log(`\n── ${project}\n${ended.output.trimEnd()}`);
   const counts = countsOf(reportPath);
   if (ended.problem === undefined || counts.failed > 0) return counts;
@@ -218,13 +274,13 @@ function testsIn(project: Project): number {
   );
 }
 
-async function runLab(args: readonly string[]): Promise<Counts> {
+async function runLab(run: VitestRun): Promise<Counts> {
   const obstacle = labObstacle();
   if (obstacle !== undefined) {
     console.log(`lab: skipped, because it ${obstacle}`);
     return { ...nothing, skipped: testsIn('lab') };
   }
-  return sum(await runVitest('lab', { args }), await leavesNothing());
+  return sum(await runVitest('lab', run), await leavesNothing());
 }
 
 /** The promise that no process, namespace, link or mount outlives the lab's tests; what does is reported, then removed. */
@@ -248,7 +304,13 @@ async function runOnOtherNode(): Promise<Counts> {
     return { ...nothing, skipped: 1 };
   }
   const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', '--project', 'history', '--reporter=dot'];
-  const { problem, output } = await runNode(argv, projects.unit, false, { node, env: { BELAY_NODE: major } });
+  // Minutes with a real QEMU, which no Node changes.
+  argv.push('--exclude', 'test/unit/host-agent/files.test.ts');
+  const { problem, output } = await runNode(argv, projects.unit, false, {
+    node,
+    env: { BELAY_NODE: major },
+    givesWay: true,
+  });
   if (problem === undefined) return onePassed;
   console.log(`${output.trimEnd()}\nnodes: on Node ${major}, Vitest ${problem}`);
   return oneFailed;
@@ -265,7 +327,7 @@ async function runPart(part: Part, args: readonly string[], show: boolean): Prom
   if (isCheck(part)) return runCheck(part);
   if (part === 'nodes') return runOnOtherNode();
   if (!hasTests(part)) return nothing;
-  return part === 'lab' ? runLab(args) : runVitest(part, { args, show });
+  return part === 'lab' ? runLab({ args, show }) : runVitest(part, { args, show });
 }
 
 const textOf = ({ passed, failed, skipped }: Counts): string =>
@@ -307,16 +369,24 @@ async function runAndCount(part: Part, show: boolean): Promise<void> {
 async function inTurn(chain: readonly Part[], show: boolean): Promise<void> {
   for (const part of chain) {
     if (interruptedBy !== undefined) return;
-    const beside = part === 'sim' && show ? asked.filter((other) => besideSim.includes(other)) : [];
-    await Promise.all([runAndCount(part, show), inTurn(beside, false)]);
+    await runAndCount(part, show);
   }
 }
 
-await inTurn(asked.includes('sim') ? asked.filter((part) => !besideSim.includes(part)) : asked, true);
+// Parts before the lab's have tests with real programs, too, such as QEMU.
+if (asked.includes('lab') && labObstacle() === undefined)
+  await ensurePackages(boardOf(console.log)).catch((error: unknown) => console.log(String(error)));
+for (const stage of stages) {
+  const chains = stage.map((chain) => chain.filter((part) => asked.includes(part))).filter(({ length }) => length > 0);
+  // Only one is seen as it goes, so that two do not write between one another's lines.
+  await Promise.all(chains.map((chain, index) => inTurn(chain, index === 0)));
+}
+await endGivingWay();
 if (interruptedBy !== undefined) {
   if (total.failed === 0) total = sum(total, oneFailed);
   summary.push(`ended by ${interruptedBy}`);
 }
 if (total.passed + total.failed === 0) summary.push('nothing was tested');
+if (total.failures?.length) console.log(`\nfailed:\n\n${total.failures.join('\n\n')}`);
 process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
 console.log(`\n${summary.join('\n')}\n\n${textOf(total)}`);

@@ -55,6 +55,12 @@ function optionsOf(timetable: Timetable): Omit<ScheduleOptions, 'scheduleId'> {
   };
 }
 
+/** Its only moment is over, and not so long that it were too late: Temporal begins nothing for a moment before it knew of it. */
+const isLate = ({ at, paused, catchupSeconds }: Timetable): boolean => {
+  const late = at === undefined ? -1 : Date.now() - Date.parse(at);
+  return !paused && late >= 0 && late < catchupSeconds * 1000;
+};
+
 /**
  * Makes the schedule, or brings the one that is there in line. With `keepsPause` one that is there stays paused, or not, as it is: whoever
  * paused it in Temporal's page has meant it.
@@ -67,15 +73,21 @@ export async function ensureSchedule(
   const { id, paused } = timetable;
   const options = optionsOf(timetable);
   try {
-    await client.schedule.create({ ...options, scheduleId: id, state: { paused } });
+    await client.schedule.create({
+      ...options,
+      scheduleId: id,
+      state: { paused, triggerImmediately: isLate(timetable) },
+    });
     return;
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error;
   }
-  await client.schedule.getHandle(id).update((present) => ({
+  const handle = client.schedule.getHandle(id);
+  await handle.update((present) => ({
     ...options,
     state: keepsPause ? present.state : { ...present.state, paused },
   }));
+  if (isLate(timetable)) await handle.trigger();
 }
 
 export async function ensureScheduleAbsent(client: Client, id: string): Promise<void> {

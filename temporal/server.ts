@@ -472,7 +472,7 @@ function dynamicConfig(): object {
 function cliCommand({ cli }: CliBinary, directory: string, ports: TemporalPorts): CommandLine {
   const dynamic = Object.entries(DYNAMIC_SETTINGS).flatMap(([name, value]) => [
     '--dynamic-config-value',
-    `${name}=${value}`,
+    `${name}=${JSON.stringify(value)}`,
   ]);
   return {
     command: cli,

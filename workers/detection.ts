@@ -4,8 +4,19 @@
  */
 import { systemCaller } from '../acceptance/caller.ts';
 import { acceptAs } from '../acceptance/own.ts';
+import { askWitnesses } from '../activities/platform/witnesses.ts';
 import { insertAll, type Queryable, transaction } from '../database/database.ts';
-import { failingAtOnce, noteHealth, noteWell, type SilentHost, silentHost, zoneHeard } from '../database/detection.ts';
+import {
+  failingAtOnce,
+  noteHealth,
+  noteWell,
+  type ownFindings,
+  type SilentHost,
+  silenceFindings,
+  silentHost,
+  zoneHeard,
+  zonesSaidSilent,
+} from '../database/detection.ts';
 import { eventRow } from '../database/events.ts';
 import { type Sighting, see, seenNoMore } from '../database/findings.ts';
 import { kindOf } from '../model/kinds.ts';
@@ -13,24 +24,51 @@ import { shardOf } from '../model/shards.ts';
 import type { HostConnections } from '../runtime/hosts.ts';
 import { Problem } from '../runtime/problem.ts';
 import { decide, type Verdict } from './verdict.ts';
-import { askWitnesses } from './witnesses.ts';
 import type { WorkerProcess } from './worker.ts';
 
 const host = kindOf('host');
-const ofHost = { left: 'hostUnreachable', down: 'hostDown' } as const;
+const ofHost = silenceFindings;
 const ofZone = 'zoneSilent';
-const ofStorage = 'storageUnreachable';
+
+/** What a host that answers may say of itself. */
+const ofItself = {
+  storageUnreachable: {
+    system: 'storage',
+    expected: 'it leaves its heartbeat in all storage that it shares with others',
+    actual:
+      'It answers, and can not write to some of the storage that it shares with other hosts: guests there may hang. Nothing is done by itself. Look at its storage network; to bring its guests elsewhere: belay hosts enter-maintenance <host>.',
+  },
+  hypervisorSilent: {
+    system: 'libvirt',
+    expected: 'its libvirt says what its guests use',
+    actual:
+      'It answers, and its libvirt does not: its guests run on, and nothing can be done to them. A guest whose storage hangs may hold libvirt up; otherwise look at libvirtd on the host.',
+  },
+} as const satisfies Record<(typeof ownFindings)[number], unknown>;
+export type SaidOfItself = keyof typeof ofItself;
 
 const severities = { well: 'info', unreachable: 'warning', suspect: 'warning', down: 'critical' } as const;
 
 export interface Detection {
   /** Finds out why nothing is heard of a host. Answers whether it is worth asking again at once. */
   look(hostId: string, silentSince: Date): Promise<boolean>;
-  /** Which hosts say that they write their heartbeats, and which that they can not. */
-  storageOf(hosts: { reaching: string[]; cut: string[] }): Promise<void>;
+  /** Which hosts say of themselves that all is well with it, and which that it is not. */
+  ofThemselves(what: SaidOfItself, hosts: { well: string[]; ill: string[] }): Promise<void>;
   /** It is heard again. */
   heard(hostId: string): Promise<void>;
+  /** Of which zones most hosts are heard again. */
+  zonesHeardAgain(): Promise<void>;
 }
+
+interface Zone {
+  hosts: number;
+  heard: number;
+}
+
+const isHeard = ({ hosts, heard }: Zone): boolean => 2 * heard >= hosts;
+
+/** What is concluded is decided by the records as they are then; only to look at all, a count of a moment ago is as good. */
+const countedMs = 1_000;
 
 export function detection(
   { database, log }: Pick<WorkerProcess, 'database' | 'log'>,
@@ -50,6 +88,16 @@ export function detection(
         }),
       ],
     });
+
+  const counts = new Map<string, { at: number; zone: Promise<Zone> }>();
+  /** Of a zone with many silent hosts each would count all others. */
+  function countOf(zoneId: string): Promise<Zone> {
+    const last = counts.get(zoneId);
+    if (last && performance.now() - last.at < countedMs) return last.zone;
+    const zone = zoneHeard(database.connections, { zoneId }).then(([found]) => found ?? { hosts: 0, heard: 0 });
+    counts.set(zoneId, { at: performance.now(), zone });
+    return zone;
+  }
 
   const findingOf = (hostId: string, silent: SilentHost, what: string, actual: string): Sighting => ({
     class: 'risk',
@@ -80,7 +128,10 @@ export function detection(
     });
   }
 
-  /** Why a person has to decide, or null when the failover has begun. */
+  /**
+   * Why a person has to decide, or null when the failover has begun. An operation that holds the host and could not go on without it gives way; behind one that can, the
+   * failover is not put in line, because the host may answer by then.
+   */
   async function beginFailover(hostId: string, silent: SilentHost, { reason }: Verdict): Promise<string | null> {
     if (!silent.failsOver)
       return 'Its cluster does not fail over by itself (ha.enabled). To start its instances elsewhere: belay hosts failover <host>.';
@@ -123,37 +174,33 @@ export function detection(
       const [before] = await silentHost(database.connections, { hostId });
       if (!before) return false;
       const wasSuspect = before.health === 'suspect' || before.health === 'down';
-      const zoneOf = ({ hosts: all, heard }: SilentHost) => ({ hosts: all, heard });
       // Where most of a zone is silent nothing is concluded, so few need not be asked about many.
-      const isHeard = 2 * before.heard >= before.hosts;
-      const witnesses = isHeard
+      const witnesses = isHeard(await countOf(before.zoneId))
         ? await askWitnesses(database, hosts, hostId, before)
-        : ({ peers: 'unknown', storage: 'unknown' } as const);
+        : ({ peers: 'unknown', storage: 'unknown', power: 'none' } as const);
       const [silent] = await silentHost(database.connections, { hostId });
       if (!silent) return false;
-      const verdict = decide({ silentSince, zone: zoneOf(silent), witnesses, wasSuspect });
+      const zone = await countOf(silent.zoneId);
+      const verdict = decide({ silentSince, zone, witnesses, wasSuspect });
       const holds = await note(hostId, silent, verdict);
       log.info(
-        { hostId, silentSince, ...witnesses, ...zoneOf(silent), health: verdict.health, holds },
+        { hostId, silentSince, ...witnesses, ...zone, health: verdict.health, holds },
         'looked for a silent host',
       );
       if (holds && verdict.health === 'down') await act(hostId, silent, verdict);
       return holds && verdict.health === 'suspect';
     },
 
-    async storageOf({ reaching, cut }) {
-      await seenNoMore(database.connections, { resourceKind: 'host', resourceIds: reaching, what: [ofStorage] });
-      for (const hostId of cut)
+    async ofThemselves(what, { well, ill }) {
+      await seenNoMore(database.connections, { resourceKind: 'host', resourceIds: well, what: [what] });
+      for (const hostId of ill)
         await see(database.connections, {
           class: 'risk',
           severity: 'error',
-          what: ofStorage,
+          what,
           resourceKind: 'host',
           resourceId: hostId,
-          system: 'storage',
-          expected: 'it leaves its heartbeat in all storage that it shares with others',
-          actual:
-            'It answers, and can not write to some of the storage that it shares with other hosts: guests there may hang. Nothing is done by itself. Look at its storage network; to bring its guests elsewhere: belay hosts enter-maintenance <host>.',
+          ...ofItself[what],
         });
     },
 
@@ -163,10 +210,15 @@ export function detection(
         if (!row) return;
         await tellHealth(tx, 'well', hostId, row);
         await seenNoMore(tx, { resourceKind: 'host', resourceIds: [hostId], what: Object.values(ofHost) });
-        const [zone] = await zoneHeard(tx, { zoneId: row.zoneId });
-        if (zone && 2 * zone.heard >= zone.hosts)
-          await seenNoMore(tx, { resourceKind: 'zone', resourceIds: [row.zoneId], what: [ofZone] });
       });
+    },
+
+    async zonesHeardAgain() {
+      for (const { zoneId } of await zonesSaidSilent(database.connections)) {
+        const [zone] = await zoneHeard(database.connections, { zoneId });
+        if (zone && isHeard(zone))
+          await seenNoMore(database.connections, { resourceKind: 'zone', resourceIds: [zoneId], what: [ofZone] });
+      }
     },
   };
 }

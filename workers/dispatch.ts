@@ -14,8 +14,9 @@ const waitingAndStuck = statement(() =>
     .select((eb) => [
       eb.fn.countAll<string>().filterWhere('state', '=', 'queued').as('queued'),
       eb.fn.countAll<string>().filterWhere('state', '=', 'stuck').as('stuck'),
+      eb.fn.countAll<string>().filterWhere('waitsFor', 'is not', null).as('waiting'),
     ])
-    .where('state', 'in', ['queued', 'stuck']),
+    .where('state', 'in', ['queued', 'running', 'stuck']),
 );
 
 /** Seconds until an operation that Temporal has taken is started again. Temporal keeps what it has taken, so this matters only if it loses data. */
@@ -60,6 +61,7 @@ export async function dispatch(database: Database, temporal: Client, log: Log): 
   const [counts] = await waitingAndStuck(database.connections);
   metrics.queueDepth.set(Number(counts?.queued ?? 0));
   metrics.stuck.set(Number(counts?.stuck ?? 0));
+  metrics.waiting.set(Number(counts?.waiting ?? 0));
   return more;
 }
 

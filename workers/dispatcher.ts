@@ -2,11 +2,12 @@
  * The dispatcher: what needs an answer within a second or a few, as loops; and Temporal's schedules for all that recurs, brought in line when it starts.
  * Any number may run: each piece of work is taken under a lock or is harmless when done twice.
  */
+import { countedNodes, joinControlPlane } from '../database/controlNodes.ts';
 import { openDatabase } from '../database/database.ts';
 import { config } from '../runtime/config.ts';
 import { log } from '../runtime/log.ts';
 import { shrinkAtRest } from '../runtime/memory.ts';
-import { serveMetrics } from '../runtime/metrics.ts';
+import { metrics, serveMetrics } from '../runtime/metrics.ts';
 import { openTemporal } from '../temporal/connection.ts';
 import { reconcileMaintenance } from '../temporal/schedules.ts';
 import { callbackDelivery } from './callbacks.ts';
@@ -14,6 +15,7 @@ import { giveWayToForce, repeatCancels } from './cancels.ts';
 import { dispatch, listen } from './dispatch.ts';
 import { countFindings } from './findings.ts';
 import { type Loop, repeat, sleepers } from './loop.ts';
+import { countPoolPromises } from './pools.ts';
 import { sealers } from './sealers.ts';
 import { stopRequested } from './stop.ts';
 import { retryWhereHostsAnswer } from './stuck.ts';
@@ -31,6 +33,12 @@ const turns = sleepers();
 const places = sleepers();
 /** A place that is free again is used at once. */
 const delivery = callbackDelivery(callbacks, log, places.wake);
+
+async function countNodes(): Promise<void> {
+  const counts = await countedNodes(database.connections);
+  metrics.controlNodes.reset();
+  for (const { role, state, count } of counts) metrics.controlNodes.labels(String(role), state).set(Number(count));
+}
 
 const loops: Loop[] = [
   {
@@ -52,6 +60,8 @@ const loops: Loop[] = [
     pauseMs: () => 3_000,
   },
   { what: 'counting findings', work: () => countFindings(database), pauseMs: () => 10_000 },
+  { what: 'counting what pools have promised', work: () => countPoolPromises(database), pauseMs: () => 15_000 },
+  { what: 'counting control nodes', work: () => countNodes(), pauseMs: () => 10_000 },
   ...sealers(database, log),
   {
     what: 'delivering callbacks',
@@ -74,11 +84,27 @@ const reconcile: Loop = {
 };
 
 log.info('dispatcher ready');
-await Promise.all([
-  listen(database, stop, turns.wake),
-  repeat(log, Promise.race([stop, inLine]), reconcile),
-  ...loops.map((loop) => repeat(log, stop, loop)),
-]);
-await delivery.ended();
+const node = joinControlPlane(database, log, { role: 'dispatcher' });
+let stopping = false;
+void stop.then(() => {
+  stopping = true;
+});
+while (!stopping) {
+  // Taken before it is asked, so that no change is missed.
+  const changed = node.changed();
+  if (node.isDraining()) {
+    await node.drained();
+    await Promise.race([stop, changed]);
+    continue;
+  }
+  const ends = Promise.race([stop, changed]);
+  await Promise.all([
+    listen(database, ends, turns.wake),
+    repeat(log, Promise.race([ends, inLine]), reconcile),
+    ...loops.map((loop) => repeat(log, ends, loop)),
+  ]);
+  await delivery.ended();
+}
+await node.leave();
 await Promise.all([database.close(), callbacks.close()]);
 process.exit(0);

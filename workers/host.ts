@@ -1,7 +1,8 @@
 /** A host worker: leases shards of the hosts and carries every message for them. More such processes carry more hosts. */
 import type { Worker } from '@temporalio/worker';
+import { joinControlPlane } from '../database/controlNodes.ts';
 import { hostConnections } from '../database/hosts.ts';
-import { giveShardsBack, leaseShards, makeShards, takeOverShards } from '../database/leases.ts';
+import { giveShardsBack, leaseShards, makeShards, renewShards, takeOverShards } from '../database/leases.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardQueue } from '../model/shards.ts';
 import { config } from '../runtime/config.ts';
@@ -23,6 +24,10 @@ const holder = `${name}#${crypto.randomUUID().slice(0, 8)}`;
 /** The newest lease of each shard that this process has had. */
 const leases = new Map<number, Lease>();
 const carried = new Map<number, { worker: Worker; done: Promise<void> }>();
+/** Those that take nothing new and end what they have begun. Nobody waits for them: what else is leased must be renewed meanwhile. */
+const ending = new Map<number, Promise<void>>();
+/** Those whose lease it had when it last asked: of some that are ending another may have it. */
+let held = new Set<number>();
 let stopping = false;
 let renewedAt = Date.now();
 
@@ -34,6 +39,7 @@ async function lease(): Promise<number[]> {
   const rows = await leaseShards(database.connections, { holder, leaseSeconds });
   renewedAt = Date.now();
   for (const { shard, epoch } of rows) leases.set(shard, { shard, epoch: Number(epoch) });
+  held = new Set(rows.map(({ shard }) => shard));
   return rows.map(({ shard }) => shard);
 }
 
@@ -44,16 +50,25 @@ function leaseOf(shard: number): Lease {
   return found;
 }
 
-async function carry(shards: number[]): Promise<void> {
-  const wanted = new Set(shards);
+/** All but these take nothing new from now on. */
+function letGo(wanted: ReadonlySet<number>): void {
   for (const [shard, { worker, done }] of carried) {
     if (wanted.has(shard)) continue;
     carried.delete(shard);
     worker.shutdown();
-    await done;
+    ending.set(
+      shard,
+      done.finally(() => ending.delete(shard)),
+    );
   }
+  metrics.shards.set(carried.size);
+}
+
+async function carry(shards: number[]): Promise<void> {
+  const wanted = new Set(shards);
+  letGo(wanted);
   for (const shard of wanted) {
-    if (carried.has(shard)) continue;
+    if (carried.has(shard) || ending.has(shard)) continue;
     const worker = await processOf.worker({
       lease: () => leaseOf(shard),
       taskQueue: shardQueue(shard),
@@ -65,26 +80,50 @@ async function carry(shards: number[]): Promise<void> {
   metrics.shards.set(carried.size);
 }
 
-const observer = observeHosts(processOf, holder, () => [...carried.keys()].map(leaseOf));
+/** Gives what has ended away: others carry it within seconds. What has not, it keeps until then. */
+async function giveAway(): Promise<void> {
+  letGo(new Set());
+  await giveShardsBack(database.connections, { holder, except: [...ending.keys()] });
+  const kept = ending.size > 0 ? await renewShards(database.connections, { holder, leaseSeconds }) : [];
+  held = new Set(kept.map(({ shard }) => shard));
+  renewedAt = Date.now();
+}
+
+const aWhile = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, renewMs));
+
+const node = joinControlPlane(database, log, { role: 'host' });
+/** Hosts are watched for as long as nobody else carries them. */
+const watched = (): number[] => [...carried.keys(), ...[...ending.keys()].filter((shard) => held.has(shard))];
+const observer = observeHosts(processOf, holder, { shards: watched, leaseOf: (shard) => leases.get(shard) });
 void stop.then(() => {
   stopping = true;
 });
 let announced = false;
 while (!stopping) {
+  const changed = node.changed();
   try {
-    await carry(await lease());
+    if (!node.isDraining()) await carry(await lease());
+    else {
+      await giveAway();
+      if (ending.size === 0) await node.drained();
+    }
     if (!announced) log.info({ shards: carried.size }, 'host worker ready');
     announced = true;
   } catch (error) {
     log.warn({ error: String(error) }, 'could not renew shard leases');
     // Without a lease another process may carry these hosts already: this one must let go.
-    if (Date.now() - renewedAt > leaseSeconds * 1000) await carry([]);
+    if (Date.now() - renewedAt > leaseSeconds * 1000) letGo(new Set());
   }
-  await Promise.race([stop, new Promise((resolve) => setTimeout(resolve, renewMs))]);
+  await Promise.race([stop, changed, aWhile(), ...ending.values()]);
+}
+await node.leave();
+for (;;) {
+  await giveAway().catch((error: unknown) => log.warn({ error: String(error) }, 'could not give shards back'));
+  if (ending.size === 0) break;
+  await Promise.race([aWhile(), ...ending.values()]);
 }
 observer.stop();
-await carry([]);
-await giveShardsBack(database.connections, { holder }).catch(() => {});
+await giveShardsBack(database.connections, { holder, except: [] }).catch(() => {});
 await hostConnections(database).closeAll();
 await processOf.close();
 process.exit(0);

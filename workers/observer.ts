@@ -1,22 +1,27 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
 import { askToSettle } from '../acceptance/compute/settle.ts';
-import { watchedHosts } from '../database/detection.ts';
+import { awayHosts, changedHosts, patienceOfClusters, watchedHosts, watchedStates } from '../database/detection.ts';
 import { hostConnections } from '../database/hosts.ts';
-import { isHeld, noteConnected, noteConnection } from '../database/leases.ts';
+import { noteConnected, noteConnection, tellShards } from '../database/leases.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
 import { BEAT_SECONDS, type HostEvent } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
+import { inLine } from '../runtime/inLine.ts';
 import { metrics } from '../runtime/metrics.ts';
-import { detection } from './detection.ts';
-import { forgetInstances, recordMeasured } from './measured.ts';
+import { detection, type SaidOfItself } from './detection.ts';
+import { forgetAllBut, recordMeasured } from './measured.ts';
 import type { WorkerProcess } from './worker.ts';
 
 const lookMs = 2_000;
+/** Whoever has not looked for so long reads all its hosts anew: what was changed is told for a minute. */
+const lookedMs = 30_000;
 const measureMs = 15_000;
 /** A host that was not heard for so long does not answer: three signs of life are missing. Until then it may only be restarting its agent. */
 const silenceMs = 3 * BEAT_SECONDS * 1_000;
 const listenMs = 1_000;
+/** Whoever has not listened to all for so long can not tell who is silent. */
+const heardOutMs = 5 * listenMs;
 /** A host that stays silent is looked for again after so long. */
 const lookAgainMs = 15_000;
 /** Whoever misses many hosts at once finds out about so many of them at a time. */
@@ -24,30 +29,56 @@ const looksAtOnce = 50;
 /** A heartbeat in storage that is older tells that storage does not take it. */
 const heartbeatSeconds = 10;
 const askMs = 1_000;
+const measuredAtOnce = 20;
+/**
+ * Whoever begins to carry many hosts connects to so many at a time. To log in is work for both sides: all at once would all be too late, and try again,
+ * and never come to an end.
+ */
+const connectingAtOnce = 200;
+/** A host that does not answer may only be restarting its agent: not before it misses so many tries in a row it waits behind those that are away. */
+const missesOfAway = 2;
+/** When a host was seen last is written for so many at a time. */
+const repeatedAtOnce = 500;
+/** A busy hypervisor may miss one. */
+const silentMeasures = 2;
 
 export interface Observer {
   stop(): void;
 }
 
-const doubtAllBut = statement((p: Values<{ hostId: string; instanceIds: string[] }>) =>
+interface Saying {
+  hostId: string;
+  shard: number;
+  holder: string;
+}
+
+/** What a worker heard before it was suspended says nothing of now: its successor has listened since. */
+const doubtOf = (p: Values<Saying>) =>
   from
     .updateTable('hostClaim')
     .set({ doubtedAt: now, askAfter: null })
     .where('hostId', '=', p.hostId)
-    .where((eb) => eb.not(isAmong(eb.ref('instanceId'), p.instanceIds))),
+    .where((eb) =>
+      eb.exists(
+        from
+          .selectFrom('shardLease')
+          .select('shard')
+          .where('shard', '=', p.shard)
+          .where('holder', '=', p.holder)
+          .where('expiresAt', '>', now),
+      ),
+    )
+    .returning('instanceId');
+
+export const doubtAllBut = statement((p: Values<Saying & { instanceIds: string[] }>) =>
+  doubtOf(p).where((eb) => eb.not(isAmong(eb.ref('instanceId'), p.instanceIds))),
 );
 
-type Claim = Values<{ hostId: string; instanceId: string }>;
-
-const doubt = statement((p: Claim) =>
-  from
-    .updateTable('hostClaim')
-    .set({ doubtedAt: now, askAfter: null })
-    .where('hostId', '=', p.hostId)
-    .where('instanceId', '=', p.instanceId),
+export const doubt = statement((p: Values<Saying & { instanceId: string }>) =>
+  doubtOf(p).where('instanceId', '=', p.instanceId),
 );
 
-const askSoon = statement((p: Claim) =>
+const askSoon = statement((p: Values<{ hostId: string; instanceId: string }>) =>
   from
     .updateTable('hostClaim')
     .set({ askAfter: null })
@@ -55,13 +86,14 @@ const askSoon = statement((p: Claim) =>
     .where('instanceId', '=', p.instanceId),
 );
 
-const takeDoubted = statement((p: Values<{ hostIds: string[] }>) =>
+/** Those whose turn it is, which are asked about from then on by whoever took them. */
+export const takeDoubted = statement((p: Values<{ shards: number[] }>) =>
   from
     .updateTable('hostClaim as c')
     .from(['instance as i', 'host as h'])
     .set({ askAfter: inSeconds(10) })
     .where('c.doubtedAt', 'is not', null)
-    .where((eb) => isAmong(eb.ref('c.hostId'), p.hostIds))
+    .where((eb) => isAmong(eb.ref('h.shard'), p.shards))
     .where((eb) => eb.or([eb('c.askAfter', 'is', null), eb('c.askAfter', '<', now)]))
     .whereRef('i.id', '=', 'c.instanceId')
     .whereRef('i.hostId', '=', 'c.hostId')
@@ -70,14 +102,16 @@ const takeDoubted = statement((p: Values<{ hostIds: string[] }>) =>
     .where('i.deletedAt', 'is', null)
     .whereRef('h.id', '=', 'c.hostId')
     .where('h.connection', '=', 'connected')
+    // What the record says of one that was shut out is nobody's word any more.
+    .where('h.state', 'in', [...watchedStates])
     .returning(['c.instanceId', 'c.hostId']),
 );
 
-const projectsOn = statement((p: Values<{ hostIds: string[] }>) =>
+const projectsOf = statement((p: Values<{ ids: string[] }>) =>
   from
     .selectFrom('instance')
     .select(['id', 'projectId'])
-    .where((eb) => isAmong(eb.ref('hostId'), p.hostIds)),
+    .where((eb) => isAmong(eb.ref('id'), p.ids)),
 );
 
 const fencedAmong = statement((p: Values<{ ids: string[] }>) =>
@@ -92,71 +126,142 @@ type Connection = 'connected' | 'degraded' | 'disconnected';
 
 interface Watched {
   controller: AbortController;
+  shard: number;
+  clusterId: string;
   /** Its address, under which it is listened to. */
   place: string;
-  /** In this process's clock; from the beginning of the watch until anything was heard. */
-  heardAt: number;
+  /** In this process's clock; from the first try to reach it until anything was heard. Null before that: nobody has listened. */
+  heardAt: number | null;
   /** Its agent gives signs of life, so that silence means something while the stream is open. */
   beats: boolean;
   isOpen: boolean;
-  /** After so long a silence others are asked about it. */
-  suspectMs: number;
+  /** How often in a row it did not answer when it was tried; as often as it takes, where it did not answer the process before. */
+  missed: number;
+  /** The records said that it is disconnected when this process began with it. */
+  wasAway: boolean;
+  /** Since when it waits for its turn to be tried, while that is no silence: nobody has said yet that it is disconnected. */
+  waitsSince: number | null;
   /** When they may be asked; null while they are. */
   lookAt: number | null;
-  /** Whether its last heartbeat could be written; null before it was asked. */
-  reachesStorage: boolean | null;
+  /** What it said of itself last, and the records were told; nothing before it was asked. */
+  told: Map<SaidOfItself, boolean>;
+  /** How often in a row its hypervisor did not answer. */
+  hypervisorMissed: number;
   /** What the records were told last. */
   said: Connection | null;
   saying: Promise<void>;
+  /** How often more it is being said. */
+  toSay: number;
 }
 
-/** `leases` are those of the shards that this process carries now; `holder` is its name in the database's table of leases. */
-export function observeHosts(processOf: WorkerProcess, holder: string, leases: () => Lease[]): Observer {
+/** What this process carries now. */
+export interface Carried {
+  shards(): number[];
+  leaseOf(shard: number): Lease | undefined;
+}
+
+/** `holder` is the name of this process in the database's table of leases. */
+export function observeHosts(processOf: WorkerProcess, holder: string, { shards, leaseOf }: Carried): Observer {
   const { database, log } = processOf;
   const hosts = hostConnections(database);
   const detector = detection(processOf, hosts, holder);
   const watched = new Map<string, Watched>();
   let stopped = false;
 
-  const leaseOf = (hostId: string): Lease | undefined => leases().find(({ shard }) => shard === shardOf(hostId));
-
-  /** What a worker saw before it was suspended says nothing of now: its successor has looked since. */
-  async function isMine(hostId: string): Promise<boolean> {
-    const [row] = await isHeld(database.connections, { shard: shardOf(hostId), holder });
-    return row?.mine === true;
+  const connected = new Set<string>();
+  let noting: Promise<unknown> = Promise.resolve();
+  let nextNote: Promise<Map<string, boolean>> | undefined;
+  /**
+   * All that have come meanwhile are noted together, as soon as the note before is through. Answers of which it was noted, and whether something else was
+   * concluded of them before.
+   */
+  function noteTogether(hostId: string): Promise<Map<string, boolean>> {
+    connected.add(hostId);
+    nextNote ??= noting.then(async () => {
+      nextNote = undefined;
+      const ids = [...connected];
+      connected.clear();
+      const rows = await noteConnected(database.connections, { ids, holder });
+      return new Map(rows.map(({ id, isIll }) => [id, isIll]));
+    });
+    noting = nextNote.catch(() => {});
+    return nextNote;
   }
 
-  /** One after the other: of two statements at once the earlier could be the one that stays. */
+  /** Answers whether the records have taken it: they do from the one who carries the host, and a lease may lapse for a moment. */
+  async function record(hostId: string, { shard }: Watched, connection: Connection): Promise<boolean> {
+    if (connection === 'connected') {
+      const noted = await noteTogether(hostId);
+      if (noted.get(hostId)) await detector.heard(hostId);
+      return noted.has(hostId);
+    }
+    // What is about to be noted of it would come after this.
+    connected.delete(hostId);
+    await noting;
+    return (await noteConnection(database.connections, { hostId, connection, shard, holder })).length > 0;
+  }
+
+  /** One after the other: of two statements at once the earlier could be the one that stays. What the records do not take is said again. */
   function say(hostId: string, host: Watched, connection: Connection): Promise<void> {
+    host.toSay += 1;
     host.saying = host.saying.then(async () => {
       try {
-        await noteConnection(database.connections, { hostId, connection, shard: shardOf(hostId), holder });
-        if (connection === 'connected') await detector.heard(hostId);
+        if (!(await record(hostId, host, connection))) return;
         host.said = connection;
         metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
       } catch (error) {
         log.warn({ hostId, error: String(error) }, 'could not record the state of a host');
+      } finally {
+        host.toSay -= 1;
       }
     });
     return host.saying;
   }
 
-  /** Says again what holds, for whoever reads when a host was seen, and because a process that watched it before may have spoken late. */
-  async function repeatConnected(): Promise<void> {
-    const ids = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
-    await noteConnected(database.connections, { ids, shards: ids.map(shardOf), holder });
+  let repeated = 0;
+  /**
+   * Says again what holds, for whoever reads when a host was seen: of some after the others where there are many. And of those of which the records say
+   * something else: a process that watched them before may have spoken late, and a step that has reached one says so itself.
+   */
+  async function repeatSaid(): Promise<void> {
+    const rows = await awayHosts(database.connections, { shards: shards() });
+    const away = new Map(rows.map(({ id, connection }) => [id, connection]));
+    const all = [...watched.keys()];
+    const from = repeated >= all.length ? 0 : repeated;
+    repeated = from + repeatedAtOnce;
+    const again = new Set([...all.slice(from, repeated), ...away.keys()]);
+    for (const [id, host] of watched) {
+      // What is being said of it is newer.
+      if (host.toSay > 0) continue;
+      if (host.said === 'disconnected' && away.get(id) !== 'disconnected') void say(id, host, 'disconnected');
+      if (host.said === 'connected' && again.has(id)) void say(id, host, 'connected');
+    }
+  }
+
+  /**
+   * Of which shards it is known of every host whether it is connected: of those that were disconnected before, the records say so until they are heard.
+   * Whoever has not listened for silence just now knows of none.
+   */
+  async function tell(): Promise<void> {
+    if (Date.now() - heardOutAt > heardOutMs) return;
+    const untold = new Set(
+      [...watched.values()].flatMap(({ said, wasAway, shard }) => (said === null && !wasAway ? [shard] : [])),
+    );
+    const told = shards().filter((shard) => whole.has(shard) && !untold.has(shard));
+    await tellShards(database.connections, { shards: told, holder });
   }
 
   /** The guests of a host that do not run, as it says; of those it does not name, it knows nothing. */
   async function handle(hostId: string, event: HostEvent): Promise<void> {
-    if (!(await isMine(hostId))) return;
+    const { connections } = database;
+    const saying = { hostId, shard: shardOf(hostId), holder };
+    let doubted: unknown[] = [];
     if (event.type === 'hello') {
       const alive = (event.domains ?? []).filter(({ state }) => state === 'running' || state === 'paused');
-      await doubtAllBut(database.connections, { hostId, instanceIds: alive.map(({ id }) => id) });
+      doubted = await doubtAllBut(connections, { ...saying, instanceIds: alive.map(({ id }) => id) });
     } else if (event.domainId && (event.type === 'domain.stopped' || event.type === 'domain.crashed'))
-      await doubt(database.connections, { hostId, instanceId: event.domainId });
-    else return;
-    await askAboutDoubted();
+      doubted = await doubt(connections, { ...saying, instanceId: event.domainId });
+    if (doubted.length > 0) await askAboutDoubted();
   }
 
   /**
@@ -165,7 +270,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
    */
   async function askAboutDoubted(): Promise<void> {
     // Whoever takes one has ten seconds for it; then it is asked about again, because the host did not answer or nobody lived to ask.
-    const doubted = await takeDoubted(database.connections, { hostIds: [...watched.keys()] });
+    const doubted = await takeDoubted(database.connections, { shards: shards() });
     for (const { instanceId, hostId } of doubted) {
       if (await askToSettle(database, instanceId, `observer-${hostId}`))
         log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
@@ -173,11 +278,22 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     }
   }
 
+  /** Those that did not answer the last times have a line of their own: each of them keeps its place for long, and holds up none that answers. */
+  const lines = { answering: inLine(connectingAtOnce), away: inLine(connectingAtOnce) };
+
   async function watch(hostId: string, host: Watched): Promise<void> {
     const { signal } = host.controller;
     for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 10_000)) {
       try {
-        const connection = await hosts.reach(hostId);
+        host.waitsSince = host.said === 'disconnected' ? null : Date.now();
+        const connection = await lines[host.missed < missesOfAway ? 'answering' : 'away'](() => {
+          signal.throwIfAborted();
+          const now = Date.now();
+          const waitedMs = now - (host.waitsSince ?? now);
+          host.waitsSince = null;
+          host.heardAt = host.heardAt === null ? now : Math.min(now, Math.max(host.heardAt, awakeAt) + waitedMs);
+          return hosts.reach(hostId);
+        });
         let work = Promise.resolve();
         const stream = new AbortController();
         await connection.events(
@@ -185,6 +301,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
             pause = 500;
             if (event.type === 'hello') {
               host.isOpen = true;
+              host.missed = 0;
               host.beats = event.beatSeconds !== undefined;
               void say(hostId, host, 'connected');
             }
@@ -200,9 +317,10 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
           () => {
             host.heardAt = Date.now();
           },
-          leaseOf(hostId),
+          leaseOf(host.shard),
         );
       } catch (error) {
+        host.missed = host.isOpen ? 0 : host.missed + 1;
         host.isOpen = false;
         if (signal.aborted) return;
         log.warn({ hostId, error: error instanceof Error ? error.message : String(error) }, 'lost a host');
@@ -213,10 +331,14 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
     }
   }
 
+  let heardOutAt = 0;
   let listenedAt = Date.now();
   let awakeAt = listenedAt;
-  /** Says which hosts have fallen silent, whether their stream is broken or only nothing comes through it any more. */
-  async function listenForSilence(): Promise<void> {
+  /**
+   * Says which hosts have fallen silent, whether their stream is broken or only nothing comes through it any more. It waits for no record: one that
+   * somebody is at would hold up what is said of all others.
+   */
+  function listenForSilence(): void {
     const now = Date.now();
     const late = now - listenedAt > 2 * listenMs;
     listenedAt = now;
@@ -225,17 +347,23 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       awakeAt = now;
       return;
     }
-    await Promise.all(
-      [...watched].map(async ([hostId, host]) => {
-        const silentMs = now - Math.max(host.heardAt, awakeAt);
-        if (host.isOpen && !host.beats) return;
-        if (silentMs >= host.suspectMs) lookFor(hostId, host, new Date(now - silentMs));
-        if (silentMs < silenceMs || host.said === 'disconnected') return;
+    for (const [hostId, host] of watched) {
+      if (host.heardAt === null || host.waitsSince !== null) continue;
+      const silentMs = now - Math.max(host.heardAt, awakeAt);
+      const isHeard = host.isOpen && (!host.beats || silentMs < silenceMs);
+      // The records were away when it was said.
+      if (isHeard && host.said !== 'connected' && host.toSay === 0) void say(hostId, host, 'connected');
+      if (host.isOpen && !host.beats) continue;
+      if (silentMs >= (patience.get(host.clusterId) ?? silenceMs)) lookFor(hostId, host, new Date(now - silentMs));
+      if (silentMs < silenceMs || host.said === 'disconnected' || host.toSay > 0) continue;
+      void say(hostId, host, 'disconnected').then(() => {
+        if (host.said !== 'disconnected') return;
+        host.waitsSince = null;
         log.warn({ hostId, silentMs }, 'a host does not answer');
-        await say(hostId, host, 'disconnected');
         void hosts.drop(hostId);
-      }),
-    );
+      });
+    }
+    heardOutAt = Date.now();
   }
 
   let looks = 0;
@@ -256,16 +384,39 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       });
   }
 
+  let patience = new Map<string, number>();
+  /** Shards of which all hosts were read since they came to this process. */
+  const whole = new Set<number>();
+  let turn = 0;
+  let lookedAt = 0;
+
+  /** What was changed in the last minute; all hosts of shards that are new; and of one shard after the other, for whatever took longer than that. */
   async function look(): Promise<void> {
-    const mine = new Set(leases().map(({ shard }) => shard));
-    const rows = await watchedHosts(database.connections);
-    const patience = new Map(rows.map(({ id, ha }) => [id, (ha as { suspectSeconds: number }).suspectSeconds * 1_000]));
-    const wanted = new Map(
-      rows.flatMap(({ id, address, sshPort }) =>
-        mine.has(shardOf(id)) ? [[id, `${address} ${sshPort}`] as const] : [],
-      ),
+    const mine = new Set(shards());
+    const lookingAt = Date.now();
+    // What was changed before the last minute, and after it had looked, would be missed.
+    if (lookingAt - lookedAt > lookedMs) whole.clear();
+    for (const shard of whole) if (!mine.has(shard)) whole.delete(shard);
+    turn += 1;
+    const read = [...mine].filter((shard, place) => !whole.has(shard) || place === turn % mine.size);
+    const found = new Map<string, Pick<Watched, 'place' | 'clusterId' | 'wasAway'>>();
+    const gone = new Set<string>();
+    const rows = await watchedHosts(database.connections, { shards: read });
+    // Asked after the others, so that of two that differ it is the newer one.
+    const changed = await changedHosts(database.connections, { shards: [...mine] });
+    for (const { id, address, sshPort, clusterId, connection, ...row } of [...rows, ...changed]) {
+      if ('isWatched' in row && !row.isWatched) gone.add(id);
+      else found.set(id, { place: `${address} ${sshPort}`, clusterId, wasAway: connection === 'disconnected' });
+    }
+    for (const id of gone) found.delete(id);
+    patience = new Map(
+      (await patienceOfClusters(database.connections)).map(({ id, seconds }) => [id, seconds * 1_000]),
     );
-    const left = [...watched].filter(([id, { place }]) => wanted.get(id) !== place);
+    const isRead = new Set(read);
+    const left = [...watched].filter(
+      ([id, { shard, place }]) =>
+        !mine.has(shard) || gone.has(id) || (found.get(id)?.place ?? (isRead.has(shard) ? null : place)) !== place,
+    );
     const fenced = new Set(
       (await fencedAmong(database.connections, { ids: left.map(([id]) => id) })).map(({ id }) => id),
     );
@@ -273,58 +424,85 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
       controller.abort();
       watched.delete(id);
       // Whoever goes on with it finds it at its new address; and nobody waits for an answer of one that was shut out.
-      if (wanted.has(id) || fenced.has(id)) void hosts.drop(id);
+      if (found.has(id) || fenced.has(id)) void hosts.drop(id);
     }
-    for (const [id, place] of wanted) {
-      const suspectMs = patience.get(id) ?? silenceMs;
+    for (const [id, { place, clusterId, wasAway }] of found) {
       const known = watched.get(id);
-      if (known) known.suspectMs = suspectMs;
+      if (known) known.clusterId = clusterId;
       if (known) continue;
       const host: Watched = {
         controller: new AbortController(),
+        shard: shardOf(id),
+        clusterId,
         place,
-        heardAt: Date.now(),
+        heardAt: null,
         beats: false,
         isOpen: false,
-        suspectMs,
+        missed: wasAway ? missesOfAway : 0,
+        wasAway,
+        waitsSince: null,
         lookAt: 0,
-        reachesStorage: null,
+        told: new Map(),
+        hypervisorMissed: 0,
         said: null,
         saying: Promise.resolve(),
+        toSay: 0,
       };
       watched.set(id, host);
       void watch(id, host);
     }
+    for (const shard of read) whole.add(shard);
+    lookedAt = lookingAt;
   }
 
-  /** What hosts say of their heartbeats, where that is not what they said before. */
-  async function noteStorage(said: Map<string, boolean>): Promise<void> {
-    const changed = [...said].filter(([id, reaches]) => watched.get(id)?.reachesStorage !== reaches);
+  /** What hosts say of themselves, where that is not what they said before. */
+  async function noteOwn(what: SaidOfItself, said: Map<string, boolean>): Promise<void> {
+    const changed = [...said].filter(([id, isWell]) => watched.get(id)?.told.get(what) !== isWell);
     const idsOf = (wanted: boolean): string[] =>
-      changed.flatMap(([id, reaches]) => (reaches === wanted && leaseOf(id) ? [id] : []));
-    await detector.storageOf({ reaching: idsOf(true), cut: idsOf(false) });
-    for (const [id, reaches] of changed) {
-      const host = watched.get(id);
-      if (host) host.reachesStorage = reaches;
-    }
+      changed.flatMap(([id, isWell]) => (isWell === wanted && watched.has(id) ? [id] : []));
+    await detector.ofThemselves(what, { well: idsOf(true), ill: idsOf(false) });
+    for (const [id, isWell] of changed) watched.get(id)?.told.set(what, isWell);
   }
 
+  /** Of guests that were measured. An instance never changes its project. */
+  let projects = new Map<string, string>();
+
+  /** Side by side: one that is slow to answer holds up few others. */
   async function measure(): Promise<void> {
-    const ids = [...watched.keys()];
-    const rows = await projectsOn(database.connections, { hostIds: ids });
-    const projects = new Map(rows.map(({ id, projectId }) => [id, projectId]));
-    forgetInstances();
-    const reaching = new Map<string, boolean>();
-    for (const id of ids) {
-      try {
-        const measured = await (await hosts.connect(id)).call('host.metrics', {});
-        recordMeasured(id, measured, projects);
-        reaching.set(id, (measured.heartbeatAgeSeconds ?? 0) < heartbeatSeconds);
-      } catch (error) {
-        log.debug({ hostId: id, error: String(error) }, 'could not measure a host');
+    const left = [...watched].flatMap(([id, { said }]) => (said === 'connected' ? [id] : []));
+    const before = projects;
+    projects = new Map();
+    const storage = new Map<string, boolean>();
+    const hypervisor = new Map<string, boolean>();
+    async function measureOne(id: string): Promise<void> {
+      const host = watched.get(id);
+      if (!host) return;
+      const measured = await (await hosts.connect(id)).call('host.metrics', {});
+      const guests = measured.domains.map((domain) => domain.id);
+      const unknown = guests.filter((guest) => !before.has(guest));
+      const rows = unknown.length > 0 ? await projectsOf(database.connections, { ids: unknown }) : [];
+      for (const row of rows) before.set(row.id, row.projectId);
+      for (const guest of guests) {
+        const project = before.get(guest);
+        // One without a record is asked about again.
+        if (project !== undefined) projects.set(guest, project);
       }
+      recordMeasured(id, measured, projects);
+      storage.set(id, (measured.heartbeatAgeSeconds ?? 0) < heartbeatSeconds);
+      host.hypervisorMissed = measured.hypervisorAnswers === false ? host.hypervisorMissed + 1 : 0;
+      hypervisor.set(id, host.hypervisorMissed < silentMeasures);
     }
-    await noteStorage(reaching);
+    const begin = inLine(measuredAtOnce);
+    await Promise.all(
+      left.map((id) =>
+        begin(() => measureOne(id)).catch((error: unknown) =>
+          log.debug({ hostId: id, error: String(error) }, 'could not measure a host'),
+        ),
+      ),
+    );
+    forgetAllBut(new Set(storage.keys()));
+    await noteOwn('storageUnreachable', storage);
+    await noteOwn('hypervisorSilent', hypervisor);
   }
 
   async function repeat(work: () => Promise<void>, everyMs: number): Promise<void> {
@@ -336,9 +514,11 @@ export function observeHosts(processOf: WorkerProcess, holder: string, leases: (
 
   void repeat(look, lookMs);
   void repeat(measure, measureMs);
-  void repeat(repeatConnected, measureMs);
-  void repeat(listenForSilence, listenMs);
+  void repeat(repeatSaid, measureMs);
+  void repeat(async () => listenForSilence(), listenMs);
+  void repeat(tell, lookMs);
   void repeat(askAboutDoubted, askMs);
+  void repeat(() => detector.zonesHeardAgain(), lookMs);
   return {
     stop() {
       stopped = true;

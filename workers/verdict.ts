@@ -1,15 +1,6 @@
 /** What follows from what is seen of a host. No I/O, and no memory but what it is told. */
 
-/** `unknown`: nobody could look, or what they saw says nothing. */
-export type Testimony = 'seen' | 'missed' | 'unknown';
-
-/** Everybody who can tell of a host beside the control plane. The power controller of a host would be one more. */
-export interface Witnesses {
-  /** Other hosts of its cluster, by the network. */
-  peers: Testimony;
-  /** The heartbeat that it leaves in storage. */
-  storage: Testimony;
-}
+import type { PowerWord, Testimony, Witnesses } from '../activities/platform/witnesses.ts';
 
 export interface Observations {
   /** When it was heard last; null while it is heard. */
@@ -29,10 +20,17 @@ export interface Verdict {
   blames: 'zone' | 'host' | null;
 }
 
-/** So many have to miss it, the control plane not counted, and nobody may see it. */
+/** So many have to miss it, the control plane not counted, and nobody may see it. A BMC that says that it is off is one of them, and never enough alone. */
 const leastWitnesses = 2;
 
-const words: Record<keyof Witnesses, Record<Testimony, string>> = {
+const powerWords: Record<PowerWord, string> = {
+  off: '; its BMC says that it is off',
+  on: '; its BMC says that it is on, which it is too when it hangs',
+  unknown: '; its BMC does not answer',
+  none: '',
+};
+
+const words: Record<'peers' | 'storage', Record<Testimony, string>> = {
   peers: {
     seen: 'other hosts of its cluster reach it in the network',
     missed: 'other hosts of its cluster do not reach it in the network either',
@@ -51,7 +49,7 @@ const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${tex
  * - heard by the control plane: well.
  * - Most of the zone is silent: nothing is concluded. It is the control plane that is cut off, or everything is; a person must look.
  * - One witness sees it, or fewer than two can tell: unreachable. Its guests are left alone.
- * - All who can tell miss it, and they are two at least: suspect, and down when it was suspect before.
+ * - All who can tell miss it, and they are two at least, of whom one may be its BMC that says that it is off: suspect, and down when it was suspect before.
  */
 export function decide({ silentSince, zone, witnesses, wasSuspect }: Observations): Verdict {
   if (silentSince === null) return { health: 'well', reason: 'It answers.', blames: null };
@@ -62,16 +60,17 @@ export function decide({ silentSince, zone, witnesses, wasSuspect }: Observation
       blames: 'zone',
       reason: `${silence}, nor of most of its zone: ${zone.heard} of ${zone.hosts} hosts are heard. That may be the fault of the control plane, so nothing is concluded and nothing is done, until most are heard again or a person decides.`,
     };
-  const names = Object.keys(words) as (keyof Witnesses)[];
-  const told = names.map((name) => words[name][witnesses[name]]).join('; ');
+  const names = ['peers', 'storage'] as const;
+  const told = names.map((name) => words[name][witnesses[name]]).join('; ') + powerWords[witnesses.power];
   const count = (testimony: Testimony): number => names.filter((name) => witnesses[name] === testimony).length;
+  const isOff = witnesses.power === 'off';
   if (count('seen') > 0)
     return {
       health: 'unreachable',
       blames: 'host',
-      reason: `${silence}. ${sentence(told)} So it lives, and its guests are left alone. Look at its SSH, its agent, and the network between it and the control plane; it is used again as soon as it answers.`,
+      reason: `${silence}. ${sentence(told)} So it lives, and its guests are left alone. ${isOff ? 'Its BMC may be that of another machine. ' : ''}Look at its SSH, its agent, and the network between it and the control plane; it is used again as soon as it answers.`,
     };
-  if (count('missed') < leastWitnesses)
+  if (count('missed') + (isOff ? 1 : 0) < leastWitnesses)
     return {
       health: 'unreachable',
       blames: 'host',

@@ -64,6 +64,8 @@ export interface Step<Names extends string = string, Begins extends boolean = tr
   child: Begins extends true
     ? (request: ChildRequest & { inverse?: ChildRequest; mayFail?: boolean }) => Promise<unknown>
     : never;
+  /** A step that says what a person is to do, and lasts until that is said to be done; its undo says that nothing is waited for any more. */
+  wait<I>(ref: StepRef<I, void, Names>, input: I): Promise<void>;
   /** What a failure of a step is told as. */
   problemOf(error: unknown): OperationProblem;
   /** The point of no return: from here on the workflow only goes forward. */
@@ -82,6 +84,8 @@ export const answerUpdate = defineUpdate<void, [Answer]>('answer');
 /** The same from the web page of Temporal: each names the index of the step that it is for. */
 export const retrySignal = defineSignal<[step?: number]>('retry');
 export const skipSignal = defineSignal<[step?: number]>('skipStep');
+/** A person has done what the operation waits for. Ends when it goes on. */
+export const continueUpdate = defineUpdate<void>('continue');
 /** A cancel that the workflow itself answers: taken, the operation ends cancelled; refused, nothing is different. */
 export const cancelUpdate = defineUpdate<void>('cancel');
 
@@ -264,6 +268,23 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     },
     { validator: refuseLateAnswer },
   );
+  /** Those that wait for a person: whoever says that it is done says it to all of them. */
+  const waiting = new Set<{ isDone: boolean }>();
+  let waits = 0;
+  setHandler(
+    continueUpdate,
+    async () => {
+      const these = [...waiting];
+      for (const one of these) one.isDone = true;
+      await condition(() => these.every((one) => !waiting.has(one)));
+    },
+    {
+      validator: () => {
+        if (![...waiting].some(({ isDone }) => !isDone))
+          throw ApplicationFailure.nonRetryable('it waits for nobody', 'INVALID_STATE');
+      },
+    },
+  );
   const refuseLateCancel = (): void => {
     if (committed)
       throw ApplicationFailure.nonRetryable('it is past its point of no return and will finish', 'CANCEL_TOO_LATE');
@@ -367,13 +388,14 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       try {
         return await attempt();
       } catch (error) {
-        // There is no other way but this one, so even what looks permanent is tried again before a person is asked.
-        const pause = forwardPauses[failures];
+        const problem = problemOf(error, report.name);
+        // There is no other way but this one, so even what looks permanent is tried again before a person is asked; not so what says that it has tried for long.
+        const pause = problem.triedEnough ? undefined : forwardPauses[failures];
         if (pause !== undefined) {
           await sleep(pause);
           continue;
         }
-        if ((await askOperator(report, problemOf(error, report.name))) === 'skip') {
+        if ((await askOperator(report, problem)) === 'skip') {
           report.state = 'skipped';
           return undefined;
         }
@@ -450,6 +472,26 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
       );
     })) as Step;
   step.earlier = step;
+  step.wait = (ref, input) =>
+    begin(ref.name, (report) => {
+      const sayNoMore = (): Promise<unknown> => ask(ref, '.undo', input, placeOf(ref, report));
+      return perform(
+        report,
+        async () => {
+          const one = { isDone: false };
+          waiting.add(one);
+          waits += 1;
+          try {
+            await ask(ref, '', input, placeOf(ref, report));
+            await condition(() => one.isDone);
+            await sayNoMore();
+          } finally {
+            waiting.delete(one);
+          }
+        },
+        sayNoMore,
+      );
+    }) as Promise<void>;
   step.child = ({ inverse, mayFail, ...request }) =>
     begin(request.type, (report) => {
       const next = (of: ChildRequest): Promise<unknown> =>
@@ -475,7 +517,7 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
 
   /** Who answered a question must hear that the operation has gone on before it ends. */
   async function allHeard(): Promise<void> {
-    if (questions > 0) await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
+    if (questions + waits > 0) await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
   }
 
   async function unwind(error: unknown): Promise<void> {

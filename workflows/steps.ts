@@ -9,12 +9,21 @@ import type { networkRecords as NetworkRecords } from '../activities/network/net
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
+import type { zones as Zones } from '../activities/platform/capacity.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
 import type { failover as Failover } from '../activities/platform/failover.ts';
 import type { findings as Findings } from '../activities/platform/finding.ts';
 import type { hosts as Hosts } from '../activities/platform/host.ts';
+import type { hostCredentials as HostCredentials } from '../activities/platform/hostCredentials.ts';
+import type { hostDiagnostics as HostDiagnostics } from '../activities/platform/hostDiagnostics.ts';
 import type { hostMaintenance as HostMaintenance } from '../activities/platform/hostMaintenance.ts';
+import type { hostPower as HostPower } from '../activities/platform/hostPower.ts';
+import type { hostReboot as HostReboot } from '../activities/platform/hostReboot.ts';
+import type { hostRemoval as HostRemoval } from '../activities/platform/hostRemoval.ts';
+import type { hostSystems as HostSystems } from '../activities/platform/hostSystems.ts';
 import type { maintenances as Maintenances } from '../activities/platform/maintenance.ts';
+import type { people as People } from '../activities/platform/people.ts';
+import type { rolling as Rolling } from '../activities/platform/rolling.ts';
 import type { schedules as Schedules } from '../activities/platform/schedule.ts';
 import type { strays as Strays } from '../activities/platform/strays.ts';
 import type { backupStores as BackupStores } from '../activities/storage/backupStore.ts';
@@ -27,10 +36,17 @@ import { stepsOf } from './saga.ts';
 
 type Area<F extends (world: never) => unknown> = ReturnType<F>;
 
+export const people = stepsOf<Area<typeof People>, 'people'>('people', 'record');
+/** What it answers is what operations begin with, so it goes through the history. */
+export const clusters = stepsOf<Area<typeof Rolling>, 'clusters'>('clusters', 'control', {
+  planRebalance: { deadlineSeconds: 120 },
+});
+export const zones = stepsOf<Area<typeof Zones>, 'zones'>('zones', 'control');
 export const cascades = stepsOf<Area<typeof Cascades>, 'cascades'>('cascades', 'record');
 /** Asked for by runs of maintenance, and not by operations. */
 export const maintenances = stepsOf<Area<typeof Maintenances>, 'maintenances'>('maintenances', 'control', {
   archive: { deadlineSeconds: 600 },
+  power: { deadlineSeconds: 120 },
 });
 /** None is undone, and each may be done twice. Asked for by operations and by runs of maintenance. */
 export const audits = stepsOf<Area<typeof Audits>, 'audits'>('audits', 'control', {
@@ -104,11 +120,21 @@ export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networ
   'control',
 );
 export const hosts = stepsOf<
-  Area<typeof Hosts> & Area<typeof HostMaintenance> & Area<typeof Failover> & Area<typeof Strays>,
+  Area<typeof Hosts> &
+    Area<typeof HostMaintenance> &
+    Area<typeof HostPower> &
+    Area<typeof HostCredentials> &
+    Area<typeof HostDiagnostics> &
+    Area<typeof HostReboot> &
+    Area<typeof HostRemoval> &
+    Area<typeof HostSystems> &
+    Area<typeof Failover> &
+    Area<typeof Strays>,
   'hosts'
 >('hosts', 'host', {
   // Nothing has happened yet, and somebody waits: an address or key that is wrong does not get better.
   reach: { attempts: 2 },
+  reachBmc: { where: 'control', attempts: 2 },
   install: { deadlineSeconds: 2100 },
   configure: { deadlineSeconds: 600 },
   installPackages: { deadlineSeconds: 1800 },
@@ -141,5 +167,20 @@ export const hosts = stepsOf<
   proveWritable: { deadlineSeconds: 120 },
   readmit: { where: 'record' },
   findReturning: { where: 'control' },
+  // It gives up by itself, before that.
+  reboot: { deadlineSeconds: 2400 },
   findStray: { where: 'record' },
+  // BMCs are asked by whoever is free: a host that is off has nobody who carries a connection to it.
+  makeCredentials: { where: 'record' },
+  adoptCredentials: { where: 'record' },
+  // What it answers is long, and goes through the history.
+  collectDiagnostics: { where: 'control', deadlineSeconds: 120, attempts: 2 },
+  checkPower: { where: 'control', attempts: 2 },
+  switchPower: { where: 'control' },
+  // As long as its operating system may take to shut down.
+  awaitPower: { where: 'control', deadlineSeconds: 660 },
+  cutPower: { where: 'control', deadlineSeconds: 120 },
+  lookAtPower: { where: 'control' },
+  // As long as it may take to be switched on and to boot, and to answer each time.
+  wake: { where: 'control', deadlineSeconds: 1200, attempts: 3 },
 });

@@ -2,6 +2,7 @@
 import type { Transaction } from '../../database/database.ts';
 import { settingOf as setting } from '../../database/settings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
+import { filled } from '../../model/actions.ts';
 import type { Kind } from '../../model/kind.ts';
 import { actionNamed, kindOf } from '../../model/kinds.ts';
 import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model/platform/cron.ts';
@@ -40,6 +41,10 @@ export function recurringOf(action: unknown): Recurring {
   return { kind, verb, target: kindOf(ref), field: kind.livesWith, permission };
 }
 
+/** What an action takes that has its targets one by one, and can leave some for the next run. */
+export const takesWindow = ({ kind, verb }: Recurring): boolean =>
+  Object.hasOwn(kind.actions[verb]?.input?.properties ?? {}, 'notAfter');
+
 /** Whether what the action makes tells which schedule made it, and can be deleted. */
 export const makesProducts = ({ kind, verb }: Recurring): boolean =>
   verb === 'create' && kind.fields.scheduleId !== undefined && kind.actions.delete !== undefined;
@@ -60,10 +65,12 @@ export interface ScheduleColumns {
   retention: Record<string, number> | null;
   overlap: 'skip' | 'queue';
   windowSeconds: number;
+  endsWithWindow: boolean;
   maxParallel: number;
   enabled: boolean;
   runAsUserId: string | null;
   runAsApiKeyId: string | null;
+  lastRun: string | null;
 }
 
 const nobody = '00000000-0000-0000-0000-000000000000';
@@ -104,6 +111,19 @@ function checkInput(recurring: Recurring, { input }: ScheduleColumns): void {
   }
 }
 
+/** A window in which nothing would ever begin. */
+function checkWindow(recurring: Recurring, { endsWithWindow, windowSeconds, input }: ScheduleColumns): void {
+  if (!endsWithWindow || !takesWindow(recurring)) return;
+  const own = ['notAfter', 'goesOn'].find((name) => Object.hasOwn(input, name));
+  if (own) throw invalid(`input.${own}`, 'is said by each run, where it ends with its window');
+  const { secondsPerHost } = filled(recurring.kind.actions[recurring.verb] ?? { summary: '', mode: 'sync' }, input);
+  if (Number(secondsPerHost) >= windowSeconds)
+    throw invalid(
+      'windowSeconds',
+      `is no more than the ${String(secondsPerHost)} s that a host is taken to need, so none would ever be begun: make it longer, or say input.secondsPerHost`,
+    );
+}
+
 /** What can be told from the columns alone. @throws Problem INVALID_ARGUMENT */
 export function checkSchedule(schedule: ScheduleColumns): Recurring {
   checkTimes(schedule);
@@ -116,6 +136,7 @@ export function checkSchedule(schedule: ScheduleColumns): Recurring {
       `is about ${recurring.target.plural.replaceAll('-', ' ')}, which lie in no project: so must the schedule (projectId null), which is for operators`,
     );
   checkInput(recurring, schedule);
+  checkWindow(recurring, schedule);
   if (schedule.retention && !makesProducts(recurring))
     throw invalid(
       'retention',
@@ -158,6 +179,7 @@ const substance: readonly (keyof ScheduleColumns)[] = [
   'retention',
   'overlap',
   'windowSeconds',
+  'endsWithWindow',
   'maxParallel',
 ];
 

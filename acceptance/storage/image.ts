@@ -1,7 +1,14 @@
 import type { Transaction } from '../../database/database.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { instantAt } from '../../model/forms.ts';
-import type { Hooks } from '../change.ts';
+import {
+  type BackupStoreType,
+  backupStoreTypes,
+  backupStoreTypesThat,
+  storeInability,
+} from '../../model/storage/backupStoreTypes.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Hooks, Row } from '../change.ts';
 import { keyOf, lockAll } from '../holds.ts';
 import { invalid } from '../violation.ts';
 
@@ -13,6 +20,7 @@ const storesOf = statement((p: Values<{ zoneId: string }>) =>
     .selectFrom('backupStore')
     .select('id')
     .where('zoneId', '=', p.zoneId)
+    .where('driver', 'in', backupStoreTypesThat('images'))
     .where('state', '=', 'ready')
     .where('enabled', '=', true)
     .where('readOnly', '=', false)
@@ -31,6 +39,14 @@ async function onlyStoreOf(tx: Transaction, zoneId: unknown): Promise<{ id: stri
   );
 }
 
+/** @throws Problem NOT_SUPPORTED */
+function mustKeepImages({ id, driver }: Row): void {
+  if (!backupStoreTypes[driver as BackupStoreType].can.images)
+    throw new Problem('NOT_SUPPORTED', `backup store ${id} is of type ${driver}, which ${storeInability.images}`, {
+      resource: { kind: 'backupStore', id },
+    });
+}
+
 export const imageHooks: Hooks = {
   'image.create': {
     async accept({ tx, row, input, references }) {
@@ -45,6 +61,7 @@ export const imageHooks: Hooks = {
         const store = references.get(`backupStore/${String(input.backupStoreId)}`);
         if (store?.zoneId !== input.zoneId) throw invalid('backupStoreId', 'is in another zone');
         if (store?.enabled === false || store?.readOnly === true) throw invalid('backupStoreId', 'takes no new images');
+        if (store) mustKeepImages(store);
       }
       row.uploadExpiresAt = instantAt(new Date(Date.now() + uploadWindowMs));
     },

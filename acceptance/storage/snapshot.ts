@@ -1,6 +1,6 @@
 import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import { kindOf } from '../../model/kinds.ts';
-import { type PoolType, poolTypesWithout } from '../../model/storage/poolTypes.ts';
+import { layeredPoolTypes, type PoolType } from '../../model/storage/poolTypes.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
 import type { Condition, Hold, Hooks, Related, Row } from '../change.ts';
@@ -66,9 +66,9 @@ export const snapshotHooks: Hooks = {
   'snapshot.delete': {
     related: ({ row }) => [{ kind: 'volume', id: String(row.volumeId) }],
     holds: ({ row }) => [{ kind: 'volume', id: String(row.volumeId), mode: 'X' }],
-    // Layers of files are joined under a guest that is off: it must not start meanwhile.
+    // Who has the volume must neither start, nor stop, nor leave while its layers are joined.
     async foresee(tx, _caller, { row }) {
-      const [volume] = await onLayers(tx, { volumeId: String(row.volumeId), types: poolTypesWithout('snapshotInUse') });
+      const [volume] = await onLayers(tx, { volumeId: String(row.volumeId), types: layeredPoolTypes });
       if (!volume) return [];
       return [
         { kind: 'volume', id: volume.id, mode: 'X', conditions: [stillAttachedTo(volume)] },

@@ -14,7 +14,7 @@ import {
   noteArchive,
 } from '../../database/archive.ts';
 import { type Database, transaction } from '../../database/database.ts';
-import { discard, get, type ObjectStore, openStore, openStores, put } from '../storage/objects.ts';
+import { type ObjectStore, openStore, openStores } from '../storage/stores/index.ts';
 
 /** An entry of the audit trail as its archive has it. */
 export interface ArchivedEntry {
@@ -53,7 +53,7 @@ async function archiveOldest(database: Database, store: ObjectStore, of: Archive
   const bytes = await promisify(gzip)(text);
   const sha256 = hashOf(bytes);
   const objectKey = `archive/${kind}/${first.createdAt}-${sha256.slice(0, 16)}.jsonl.gz`;
-  await put(store, objectKey, bytes);
+  await store.put(objectKey, bytes);
   const ids = rows.map(({ id }) => id);
   try {
     await transaction(database, async (tx) => {
@@ -75,7 +75,7 @@ async function archiveOldest(database: Database, store: ObjectStore, of: Archive
   } catch (error) {
     if (!(error instanceof Moved)) throw error;
     const [known] = await archiveAt(database.connections, { objectKey });
-    if (!known) await discard(store, objectKey);
+    if (!known) await store.discard(objectKey);
     return 0;
   }
   return rows.length;
@@ -85,7 +85,7 @@ async function archiveOldest(database: Database, store: ObjectStore, of: Archive
 export async function readArchive(database: Database, id: string): Promise<unknown[]> {
   const [archive] = await archiveById(database.connections, { id });
   if (!archive) throw new Error(`there is no archive ${id}`);
-  const bytes = await get(await openStore(database, archive.backupStoreId), archive.objectKey);
+  const bytes = await (await openStore(database, archive.backupStoreId)).get(archive.objectKey);
   if (!bytes) throw new Error('it is gone from its store');
   if (hashOf(bytes) !== archive.sha256) throw new Error('it is not as it was written');
   const text = (await promisify(gunzip)(bytes)).toString('utf8');

@@ -1,6 +1,6 @@
 /** The auditor: what is real beside what the records say, by systems. Nothing of it is undone, and all of it may be done at once by many. */
 import { acceptOwn } from '../../acceptance/own.ts';
-import { hostsToScan, poolsToScan, toRepair } from '../../database/audit.ts';
+import { firstToScan, hostsToScan, poolsToScan, toRepair } from '../../database/audit.ts';
 import { hostReaching } from '../../database/placement.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import { shardOf } from '../../model/shards.ts';
@@ -9,6 +9,7 @@ import { refuse } from '../failure.ts';
 import { scanNetwork } from '../network/audit.ts';
 import { step } from '../step.ts';
 import { scanPool } from '../storage/audit.ts';
+import { tell } from '../storage/poolMetrics.ts';
 import type { World } from '../world.ts';
 import { scanRisks } from './risks.ts';
 
@@ -40,9 +41,7 @@ export const audits = (world: World) => {
     firstHosts: step({
       system: 'record',
       async do(_: object): Promise<{ hostIds: string[] }> {
-        const first = new Map<number, string>();
-        for (const { id } of await hostsToScan(client)) if (!first.has(shardOf(id))) first.set(shardOf(id), id);
-        return { hostIds: [...first.values()] };
+        return { hostIds: (await firstToScan(client)).map(({ id }) => id) };
       },
     }),
 
@@ -51,10 +50,8 @@ export const audits = (world: World) => {
       system: 'libvirt',
       async do({ hostId, only = false }: Page): Promise<Looked> {
         if (only) return { next: null, differences: await scanHost(world, hostId), unanswered: 0 };
-        const shard = shardOf(hostId);
-        const ids = (await hostsToScan(client)).flatMap(({ id }) =>
-          id >= hostId && shardOf(id) === shard ? [id] : [],
-        );
+        const found = await hostsToScan(client, { shard: shardOf(hostId), from: hostId, most: hostsInStep + 1 });
+        const ids = found.map(({ id }) => id);
         const page = ids.slice(0, hostsInStep);
         let differences = 0;
         let unanswered = 0;
@@ -83,6 +80,7 @@ export const audits = (world: World) => {
           if (id !== null && pool.id !== id) continue;
           const hostId = await hostReaching(client, pool.id);
           if (hostId) pools.push({ storagePoolId: pool.id, hostId });
+          else tell(pool, null);
         }
         if (id !== null && pools.length === 0)
           throw refuse('HOST_UNREACHABLE', `no connected host reaches storage pool ${id}`);

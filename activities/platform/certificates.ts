@@ -1,13 +1,13 @@
 /** Hosts' certificates end; before they do, the hosts get the next ones, under their guests. */
 import { acceptOwn } from '../../acceptance/own.ts';
 import type { Database } from '../../database/database.ts';
-import { from, statement } from '../../database/statement.ts';
+import { from, isAmong, statement, type Values } from '../../database/statement.ts';
 import { servingStates } from '../../model/platform/host.ts';
 import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import type { Log } from '../../runtime/log.ts';
 import { metrics } from '../../runtime/metrics.ts';
-import { hostCertificateEndsSoon } from './credentials.ts';
+import { hostsWithEndingCertificate } from './credentials.ts';
 
 /** A host that was added with a thousand others is not renewed with all of them at once. */
 const atOnce = 20;
@@ -23,7 +23,7 @@ function tell(ending: number): void {
 }
 
 /** libvirtd is started anew with another certificate: a guest must not be on its way then. */
-const hostsAtWork = statement(() =>
+const hostsAtWork = statement((p: Values<{ ids: string[] }>) =>
   from
     .selectFrom('host as h')
     .select((eb) => [
@@ -40,6 +40,7 @@ const hostsAtWork = statement(() =>
         )
         .as('busy'),
     ])
+    .where((eb) => isAmong(eb.ref('h.id'), p.ids))
     .where('h.state', 'in', servingStates)
     .where('h.deletedAt', 'is', null)
     .where('h.deadAt', 'is', null)
@@ -55,12 +56,9 @@ export async function renewHostCertificates(
   database: Database,
   log: Log,
 ): Promise<{ ending: number; begun: StartOperation[] }> {
-  const hosts = await hostsAtWork(database.connections);
-  let ending = 0;
+  const hosts = await hostsAtWork(database.connections, { ids: await hostsWithEndingCertificate(database) });
   const begun: StartOperation[] = [];
   for (const { id: hostId, connection, busy } of hosts) {
-    if (!(await hostCertificateEndsSoon(database, hostId))) continue;
-    ending += 1;
     if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
     else if (!busy && begun.length < atOnce) {
       const outcome = await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`, {
@@ -69,6 +67,6 @@ export async function renewHostCertificates(
       if (outcome?.start) begun.push(outcome.start);
     }
   }
-  tell(ending);
-  return { ending, begun };
+  tell(hosts.length);
+  return { ending: hosts.length, begun };
 }

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type Database, type Queryable, transaction } from '../../database/database.ts';
-import { lockSecrets, type Owner, readSecrets, writeSecret } from '../../database/secrets.ts';
+import { lockSecrets, type Owner, readSecrets, secretsOfAll, writeSecret } from '../../database/secrets.ts';
 import { platformOwner } from '../../database/wellKnown.ts';
 import {
   endsSoon,
@@ -62,8 +62,27 @@ export async function platformSshKey(database: Database): Promise<SshKey> {
     // A key that can not be read has let nobody in anywhere.
     (known) => isWhole({ private: known.sshPrivateKey, public: known.sshPublicKey }),
   );
-  const digest = createHash('sha256').update(sshPublicKey).digest('hex');
-  return { privateKey: sshPrivateKey, publicKey: sshPublicKey, comment: `belay-${digest.slice(0, 16)}` };
+  return sshKeyFrom(sshPrivateKey, sshPublicKey);
+}
+
+/** What a host's own key is kept as: the present one, the next one while it is being changed, and the one before until it is removed there. */
+export const keyFields = {
+  present: { privateKey: 'hostSshPrivateKey', publicKey: 'hostSshPublicKey' },
+  next: { privateKey: 'nextSshPrivateKey', publicKey: 'nextSshPublicKey' },
+} as const;
+
+export const sshKeyFrom = (privateKey: string, publicKey: string): SshKey => ({
+  privateKey,
+  publicKey,
+  comment: `belay-${createHash('sha256').update(publicKey).digest('hex').slice(0, 16)}`,
+});
+
+/** The key that a host knows the platform by: one of its own once its credentials were rotated, and before that the one of all hosts. */
+export async function sshKeyOf(database: Database, hostId: string): Promise<SshKey> {
+  const { privateKey, publicKey } = keyFields.present;
+  const own = await readSecrets(database.connections, { kind: 'host', id: hostId }, [privateKey, publicKey]);
+  const [hidden, shown] = [own[privateKey], own[publicKey]];
+  return hidden && shown ? sshKeyFrom(hidden, shown) : platformSshKey(database);
 }
 
 export const isHostname = (text: string): boolean => /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text);
@@ -128,18 +147,17 @@ export async function hostCertificate(database: Database, hostId: string, addres
   return { caCertificate: authority.certificate, certificate, privateKey: migrationKey };
 }
 
-/** Whether its certificate should have been renewed long ago. */
-export async function hostCertificateIsOverdue(database: Database, hostId: string): Promise<boolean> {
-  const { migrationCertificate } = await readSecrets(database.connections, { kind: 'host', id: hostId }, [
-    'migrationCertificate',
-  ]);
-  return migrationCertificate !== undefined && endsSoon(migrationCertificate, Date.now(), 1 / 6);
+async function hostsWith(database: Database, isMeant: (certificate: string) => boolean): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const { ownerId, value } of secretsOfAll(database.connections, 'host', 'migrationCertificate'))
+    if (isMeant(value)) ids.push(ownerId);
+  return ids;
 }
 
-/** Whether the host has a certificate for which it is time to be renewed. */
-export async function hostCertificateEndsSoon(database: Database, hostId: string): Promise<boolean> {
-  const { migrationCertificate } = await readSecrets(database.connections, { kind: 'host', id: hostId }, [
-    'migrationCertificate',
-  ]);
-  return migrationCertificate !== undefined && endsSoon(migrationCertificate);
-}
+/** Hosts whose certificate should have been renewed long ago. */
+export const hostsWithOverdueCertificate = (database: Database): Promise<string[]> =>
+  hostsWith(database, (certificate) => endsSoon(certificate, Date.now(), 1 / 6));
+
+/** Hosts that have a certificate for which it is time to be renewed. */
+export const hostsWithEndingCertificate = (database: Database): Promise<string[]> =>
+  hostsWith(database, (certificate) => endsSoon(certificate));

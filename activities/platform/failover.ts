@@ -1,5 +1,6 @@
 /** How a host that has failed is shut out, and how it comes back. */
 import { noteFailed, noteFenced, noteShutOut, readmit, takeBackDeath, takeBackFailure } from '../../database/claims.ts';
+import { ownFindings, silenceFindings } from '../../database/detection.ts';
 import { type Stranded, strandedOn, unknownTo } from '../../database/fence.ts';
 import { seenNoMore } from '../../database/findings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
@@ -83,7 +84,9 @@ export const failover = (world: World) => {
               'PRECONDITION_FAILED',
               `host ${hostId} is not shut out of its storage, so nothing of it is started elsewhere: retry the fence, or switch the host off and let it fail over with confirmDead`,
             );
-          await seenNoMore(tx, { resourceKind: 'host', resourceIds: [hostId] });
+          // That it is out is known now. What is wrong with its BMC is so still.
+          const what = [...Object.values(silenceFindings), ...ownFindings];
+          await seenNoMore(tx, { resourceKind: 'host', resourceIds: [hostId], what });
         }),
     }),
 

@@ -1,6 +1,8 @@
 /** How a host is emptied for repair, and what comes back to it afterwards. */
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
+import type { Queryable } from '../../database/database.ts';
+import { noteReason } from '../../database/givingWay.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -25,14 +27,6 @@ const patienceMs = 1_700_000;
 const lookMs = 500;
 /** So many are named in a refusal. */
 const namedBlockers = 20;
-
-const noteReason = statement((p: Values<{ hostId: string; operationId: string; reason: string | null }>) =>
-  from
-    .updateTable('host')
-    .set({ maintenanceReason: p.reason })
-    .where('id', '=', p.hostId)
-    .where('currentOperationId', '=', p.operationId),
-);
 
 const openHost = statement((p: Values<{ hostId: string; operationId: string }>) =>
   from
@@ -62,6 +56,10 @@ const closeHost = statement((p: Values<{ hostId: string; operationId: string }>)
     .where('state', '=', 'active')
     .where('currentOperationId', '=', p.operationId)
     .returning('id'),
+);
+
+const failedHost = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('state', 'in', ['fencing', 'fenced']),
 );
 
 /** In which state the operation leaves the host when it does not succeed. */
@@ -155,6 +153,11 @@ const blockers = (placed: readonly Placed[]) => ({
 const count = (placed: readonly Placed[]): string =>
   placed.length === 1 ? 'an instance' : `${placed.length} instances`;
 
+async function refuseFailed(on: Queryable, hostId: string, why: string): Promise<void> {
+  const [failed] = await failedHost(on, { hostId });
+  if (failed) throw refuse('HOST_FENCED', `host ${hostId} has failed: ${why}`, { hostId });
+}
+
 export const hostMaintenance = (world: World) => {
   const { database } = world;
   const { connections } = database;
@@ -183,6 +186,7 @@ export const hostMaintenance = (world: World) => {
       async do({ hostId, instances }: HostRef & { instances: Leaving }): Promise<{ id: string; busy: boolean }[]> {
         const { cancellationSignal: signal } = Context.current();
         for (const end = performance.now() + patienceMs; ; await setTimeout(lookMs, undefined, { signal })) {
+          await refuseFailed(connections, hostId, 'its failover starts elsewhere what is still on it');
           const placed = await placedOn(connections, { hostId });
           if (placed.length === 0) return [];
           if (instances === 'refuse')
@@ -241,6 +245,7 @@ export const hostMaintenance = (world: World) => {
           const host = { hostId, operationId: context.operationId };
           const [opened] = await openHost(tx, host);
           if (opened) await leaveAs(tx, { ...host, state: 'active' });
+          else await refuseFailed(tx, hostId, 'it is taken back into use by reinstate');
         }),
       undoText: 'close it again while it is empty',
       undo: ({ hostId }, context) =>

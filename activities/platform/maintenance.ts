@@ -11,8 +11,12 @@ import { metrics } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { archiveOld } from './archive.ts';
+import { cleanCaches } from './caches.ts';
+import { reportCapacities } from './capacity.ts';
 import { renewHostCertificates } from './certificates.ts';
 import { releaseForgotten } from './forgotten.ts';
+import { rotateCredentials } from './hostCredentials.ts';
+import { watchPower } from './hostPower.ts';
 import { restartLost } from './lost.ts';
 import { forgetOldAnswers, forgetTombstones } from './old.ts';
 import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
@@ -33,7 +37,11 @@ export const maintenances = ({ database, log, temporalSchedules }: World) => ({
       endOverdue(database, kind, after),
   }),
   certificates: step({ system: 'record', do: (_: object) => renewHostCertificates(database, log) }),
+  credentials: step({ system: 'record', do: (_: object) => rotateCredentials(database) }),
+  power: step({ system: 'bmc', do: (_: object) => watchPower(database, log) }),
   lost: step({ system: 'record', do: (_: object) => restartLost(database) }),
+  caches: step({ system: 'record', do: (_: object) => cleanCaches(database) }),
+  capacities: step({ system: 'record', do: (_: object) => reportCapacities(database) }),
   uploads: step({ system: 'rgw', do: (_: object) => endAbandonedUploads(database, log) }),
   forgotten: step({
     system: 'record',

@@ -1,5 +1,6 @@
 /** The saga's own bookkeeping: an operation's turn, its end, and what each makes of the resources it holds. */
 
+import type { Outcome } from '../../acceptance/change.ts';
 import { acceptChild } from '../../acceptance/child.ts';
 import { unmet } from '../../acceptance/holds.ts';
 import { takeBackWord } from '../../database/claims.ts';
@@ -27,9 +28,10 @@ import {
 } from '../../database/runs.ts';
 import { isLocked } from '../../model/columns.ts';
 import { instantAt } from '../../model/forms.ts';
-import { kindOf } from '../../model/kinds.ts';
+import { actionNamed, kindOf } from '../../model/kinds.ts';
 import type { ChildRequest, StartOperation } from '../../model/platform/operation.ts';
 import { metrics } from '../../runtime/metrics.ts';
+import { Problem } from '../../runtime/problem.ts';
 import { type OperationProblem, type StepReport, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { conclude, finals, type LockEntry, lockOperation, type OperationRow, releaseLocks } from './operationRecord.ts';
@@ -46,7 +48,12 @@ async function enter(
   const { resourceKind: kind, resourceId: id, mode, fromStates: from, conditions, within } = held;
   const lookAt = mode === 'S' ? resourceRow : lockResourceRow;
   const [found] = await lookAt(kindOf(kind))(tx, { id });
-  const refused = unmet({ kind, id, mode, from, conditions, ...(within ? { within } : {}) }, found?.row, type);
+  const overtakes = within !== null && actionNamed(type)?.action.overtakes === true;
+  const refused = unmet(
+    { kind, id, mode, from, conditions, overtakes, ...(within ? { within } : {}) },
+    found?.row,
+    type,
+  );
   if (refused) return { ...refused.details, code: refused.code, message: refused.message, step: null };
   await enterLock(tx, { operationId, kind, id, fromState: mode === 'S' ? null : String(found?.row.state ?? '') });
   if (mode === 'S' || !isLocked(kindOf(kind))) return null;
@@ -93,6 +100,20 @@ async function showFault(tx: Transaction, { id, targetKind, targetId }: Operatio
   await setFault(kind)(tx, { id: targetId, operationId: id, fault: fault ? JSON.stringify(fault) : null });
 }
 
+/** Null where the target is not in a state for it any more, or gone, and that is all that was to be brought about. */
+async function acceptUnlessNeedless(
+  database: Database,
+  { operationId, key, request, goesOn }: { operationId: string; key: string; request: ChildRequest; goesOn: boolean },
+): Promise<Outcome | null> {
+  try {
+    return await acceptChild(database, operationId, key, request, goesOn);
+  } catch (error) {
+    const isNeedless = error instanceof Problem && (error.code === 'INVALID_STATE' || error.code === 'NOT_FOUND');
+    if (request.whileFit && isNeedless) return null;
+    throw error;
+  }
+}
+
 export const operations = ({ database }: World) => ({
   /** Its turn has come: preconditions are checked once more, then the resources are its own. */
   begin: step({
@@ -120,7 +141,7 @@ export const operations = ({ database }: World) => ({
           const { held: now } = await lockOperation(tx, operationId);
           await releaseLocks(
             tx,
-            operationId,
+            operation,
             now.filter((entry) => entry.entered),
             (entry) => entry.fromState ?? 'failed',
           );
@@ -153,7 +174,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, operationId);
         if (finals.has(operation.state)) return;
-        await releaseLocks(tx, operationId, operation.held, (entry) => entry.toState ?? entry.fromState);
+        await releaseLocks(tx, operation, operation.held, (entry) => entry.toState ?? entry.fromState);
         await conclude(tx, operation, { state: 'succeeded', steps, error: null, result });
       });
     },
@@ -193,7 +214,7 @@ export const operations = ({ database }: World) => ({
       await transaction(database, async (tx) => {
         const operation = await lockOperation(tx, end.operationId);
         if (finals.has(operation.state)) return;
-        await releaseLocks(tx, end.operationId, operation.held, (entry) => entry.fromState ?? 'failed');
+        await releaseLocks(tx, operation, operation.held, (entry) => entry.fromState ?? 'failed');
         await conclude(tx, operation, {
           state: end.cancelled ? 'cancelled' : 'failed',
           steps: end.steps,
@@ -281,8 +302,8 @@ export const operations = ({ database }: World) => ({
       /** An undo, or past the point of no return. */
       goesOn: boolean;
     }): Promise<{ start: StartOperation | null; waits: boolean }> {
-      const outcome = await acceptChild(database, asked.operationId, asked.key, asked.request, asked.goesOn);
-      if (outcome.status !== 202) return { start: null, waits: false };
+      const outcome = await acceptUnlessNeedless(database, asked);
+      if (outcome?.status !== 202) return { start: null, waits: false };
       const { id } = JSON.parse(outcome.body) as { id: string };
       const told = { index: asked.stepIndex, name: asked.request.type, state: 'running', attempts: 1, operationId: id };
       const steps = JSON.stringify([{ ...told, startedAt: instantAt(), endedAt: null, error: null }]);
@@ -306,7 +327,7 @@ export const operations = ({ database }: World) => ({
         }
         await releaseLocks(
           tx,
-          childId,
+          child,
           child.held.filter((entry) => entry.entered),
           (entry) => entry.fromState ?? 'failed',
         );

@@ -4,9 +4,12 @@ import type { Condition } from '../../acceptance/change.ts';
 import { freeAddressesOf } from '../../database/addresses.ts';
 import { insertAll, type Transaction } from '../../database/database.ts';
 import { eventRow } from '../../database/events.ts';
+import { handOn, holdOnHost, leaveInside } from '../../database/givingWay.ts';
+import { lockParent, noteWaitingParts } from '../../database/operations.ts';
 import {
   endRunning,
   type LockRow,
+  lockResourceRow,
   lockRunning,
   type Released,
   type RunningRow,
@@ -16,7 +19,7 @@ import { forgetSecrets } from '../../database/secrets.ts';
 import { isLocked } from '../../model/columns.ts';
 import { happenedOf } from '../../model/happened.ts';
 import type { Kind } from '../../model/kind.ts';
-import { kindOf } from '../../model/kinds.ts';
+import { actionNamed, kindOf } from '../../model/kinds.ts';
 import { partsOfType } from '../../model/operationName.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
@@ -34,24 +37,64 @@ export async function lockOperation(tx: Transaction, operationId: string): Promi
   return row as OperationRow;
 }
 
+type StateOf = (held: LockEntry) => string | null;
+
+/** Null where it stays as it is: what an operation only held is in the state that it, or a child of it, has brought about. */
+function stateAfter(entry: LockEntry, stateOf: StateOf): string | null {
+  const onlyHeld = entry.fromState !== null && entry.viaState === null && entry.toState === null;
+  // Empty where the kind has no states.
+  return onlyHeld ? null : stateOf(entry) || null;
+}
+
+/**
+ * Of a failover that works inside the hold of an operation that gives way either may end first: the other leaves the host as both have left it. Both lock the
+ * record of the one that gives way, so they end one after the other. Answers what is to be released.
+ */
+async function agreeOnHost(
+  tx: Transaction,
+  { id: operationId, type }: Pick<OperationRow, 'id' | 'type'>,
+  held: LockEntry[],
+  stateOf: StateOf,
+): Promise<LockEntry[]> {
+  const { givesWay, overtakes } = actionNamed(type)?.action ?? {};
+  const released: LockEntry[] = [];
+  for (const entry of held) {
+    const { resourceKind, resourceId: hostId, within } = entry;
+    const isInside = overtakes && within !== null;
+    if (resourceKind !== 'host' || !(givesWay || isInside)) {
+      released.push(entry);
+      continue;
+    }
+    // Whoever gets inside, or ends, at this moment is seen afterwards.
+    if (isInside) await lockParent(tx, { id: within });
+    else await lockResourceRow(kindOf('host'))(tx, { id: hostId });
+    const [now] = await holdOnHost(tx, { operationId, hostId });
+    const present = { ...entry, ...now };
+    const state = stateAfter(present, stateOf);
+    if (!isInside) await handOn(tx, { operationId, hostId, state });
+    else if (present.within !== null && state !== null && state !== present.fromState)
+      await leaveInside(tx, { within: present.within, hostId, state });
+    released.push(present);
+  }
+  return released;
+}
+
 /**
  * Ends what an operation held: states as given by `stateOf`, tombstones where a life is over, addresses and secrets freed.
  * Wakes the dispatcher when another operation waits for any of it.
  */
 export async function releaseLocks(
   tx: Transaction,
-  operationId: string,
+  operation: Pick<OperationRow, 'id' | 'type'>,
   held: LockEntry[],
-  stateOf: (held: LockEntry) => string | null,
+  stateOf: StateOf,
 ): Promise<void> {
+  const { id: operationId } = operation;
   const left = new Map<Kind, Released[]>();
-  for (const entry of held) {
+  for (const entry of await agreeOnHost(tx, operation, held, stateOf)) {
     const kind = kindOf(entry.resourceKind);
     if (entry.mode === 'S' || !isLocked(kind)) continue;
-    // What it only held is in the state that it, or a child of it, has brought about.
-    const onlyHeld = entry.fromState !== null && entry.viaState === null && entry.toState === null;
-    // Empty where the kind has no states.
-    const state = onlyHeld ? null : stateOf(entry) || null;
+    const state = stateAfter(entry, stateOf);
     const dies = state === 'failed' || (state !== null && ends.has(state));
     left.set(kind, [...(left.get(kind) ?? []), { id: entry.resourceId, state, within: entry.within, dies }]);
   }
@@ -83,6 +126,11 @@ export async function conclude(
     result: end.result === null ? null : JSON.stringify(end.result),
     targetId: operation.targetId,
   });
+  // However it ended, nobody is asked for anything any more.
+  if (operation.waitsFor !== null && operation.parentOperationId !== null) {
+    await lockParent(tx, { id: operation.parentOperationId });
+    await noteWaitingParts(tx, { id: operation.parentOperationId });
+  }
   metrics.operations.labels(operation.type, end.state).inc();
   const { verb } = partsOfType(operation.type);
   const happened =

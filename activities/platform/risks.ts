@@ -1,15 +1,8 @@
 /** What agrees with the records, and may go wrong all the same. */
-import {
-  clock,
-  fullPools,
-  hostsToScan,
-  locationsGone,
-  miscountedHosts,
-  stuckOperations,
-} from '../../database/audit.ts';
+import { askable, clock, fullPools, locationsGone, miscountedHosts, stuckOperations } from '../../database/audit.ts';
 import { closeAt, type Sighting, seeAll } from '../../database/findings.ts';
 import type { World } from '../world.ts';
-import { hostCertificateIsOverdue } from './credentials.ts';
+import { hostsWithOverdueCertificate } from './credentials.ts';
 
 const whats = ['operationStuck', 'poolPromised', 'hostMiscounted', 'certificateEnds'];
 
@@ -40,14 +33,13 @@ export async function scanRisks({ database }: World): Promise<{ differences: num
       risk('error', 'hostMiscounted', 'host', id, [`${summed} are placed there`, `${counted} are counted`]),
     ),
   ];
-  for (const { id } of await hostsToScan(client))
-    if (await hostCertificateIsOverdue(database, id))
-      sightings.push(
-        risk('error', 'certificateEnds', 'host', id, [
-          'a certificate for migrations that lasts',
-          'it ends soon and was not renewed: connect the host, and look why that fails',
-        ]),
-      );
+  for (const { id } of await askable(client, { ids: await hostsWithOverdueCertificate(database) }))
+    sightings.push(
+      risk('error', 'certificateEnds', 'host', id, [
+        'a certificate for migrations that lasts',
+        'it ends soon and was not renewed: connect the host, and look why that fails',
+      ]),
+    );
   const since = look?.at ?? new Date();
   await seeAll(client, { system: 'record', location: null, what: whats, since }, sightings, []);
   // Nobody looks again where there is nothing to be looked at any more.

@@ -3,11 +3,24 @@
 import { type Caller, scopesOf } from '../../acceptance/caller.ts';
 import { acceptAs } from '../../acceptance/own.ts';
 import { patched } from '../../acceptance/patch.ts';
-import { checkSchedule, makesProducts, recurringOf, type ScheduleColumns } from '../../acceptance/platform/schedule.ts';
+import {
+  checkSchedule,
+  makesProducts,
+  recurringOf,
+  type ScheduleColumns,
+  takesWindow,
+} from '../../acceptance/platform/schedule.ts';
 import { holderOf } from '../../acceptance/rights.ts';
 import { type Database, insertAll, type Queryable, type Transaction, transaction } from '../../database/database.ts';
 import { startOf } from '../../database/queue.ts';
-import { activeSchedulesAfter, lockRun, productsOf, scheduleById, writeSchedule } from '../../database/schedules.ts';
+import {
+  activeSchedulesAfter,
+  lockRun,
+  longestAgo,
+  productsOf,
+  scheduleById,
+  writeSchedule,
+} from '../../database/schedules.ts';
 import { settingOf } from '../../database/settings.ts';
 import { from, type Values as Given, now, statement } from '../../database/statement.ts';
 import { idOf } from '../../database/wellKnown.ts';
@@ -45,7 +58,7 @@ async function scheduleOf(on: Queryable, id: string): Promise<(ScheduleColumns &
 
 /** What Temporal is told of a schedule: when, and whose; never what. Of the platform's own the table of maintenance says it. */
 function timetableOf(schedule: ScheduleColumns): Timetable {
-  const { id, name, projectId, cron, at, timeZone, overlap, windowSeconds, enabled } = schedule;
+  const { id, name, projectId, cron, at, timeZone, overlap, windowSeconds, enabled, lastRun } = schedule;
   if (schedule.managedBy) return { ...maintenanceTimetable(name as MaintenanceName), paused: !enabled };
   return {
     id: temporalIdOf(id),
@@ -57,6 +70,7 @@ function timetableOf(schedule: ScheduleColumns): Timetable {
     ...(cron === null
       ? { calendars: [calendarAt(String(at))], timeZone: 'UTC' }
       : { calendars: calendarsOf(cron), timeZone }),
+    ...(at !== null && (lastRun === null || Date.parse(lastRun) < Date.parse(at)) ? { at } : {}),
     overlap,
     catchupSeconds: windowSeconds,
     paused: !enabled,
@@ -285,6 +299,8 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
         await temporalSchedules.ensureAbsent(temporalIdOf(scheduleId));
         return skip('there is no such schedule any more');
       }
+      // Its time may come before all that makes it is done.
+      if (row.state === 'creating') return { start: null, waits: true };
       if (row.state !== 'active') return skip(`the schedule is ${row.state}`);
       const standing = await temporalSchedules.standing(temporalIdOf(scheduleId));
       await noteNext(database.connections, scheduleId, standing);
@@ -324,11 +340,18 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
     async do(
       { scheduleId, dueAt }: ScheduleRef & { dueAt?: string },
       { operationId },
-    ): Promise<{ pieces: Piece[]; maxParallel: number; retains: boolean }> {
+    ): Promise<{
+      pieces: Piece[];
+      maxParallel: number;
+      retains: boolean;
+      notAfter: string | null;
+      /** What is begun is told of the window, and begins nothing in it that would not be done in time. */
+      endByThemselves?: boolean;
+    }> {
       const row = await scheduleOf(database.connections, scheduleId);
       if (!row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
       await noteRun(database.connections, scheduleId, operationId);
-      if (dueAt && !row.enabled) return { pieces: [], maxParallel: 1, retains: false };
+      if (dueAt && !row.enabled) return { pieces: [], maxParallel: 1, retains: false, notAfter: null };
       const caller = await actorOf(database, operationId);
       const recurring = recurringOf(row.action);
       if (!scopesOf(caller, recurring.permission).anywhere)
@@ -342,13 +365,21 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
       if (ids.length > most)
         throw refuse('INVALID_ARGUMENT', `the targets are more than ${most}, which is the most in one run`);
       const moment = dueAt ? new Date(dueAt) : new Date();
-      const pieces = ids.map((id): Piece => {
+      // A run that is asked for by hand has a window of its own, from now on.
+      const notAfter = row.endsWithWindow ? instantAt(new Date(moment.getTime() + row.windowSeconds * 1000)) : null;
+      const endByThemselves = notAfter !== null && takesWindow(recurring);
+      const inWindow = endByThemselves ? { notAfter, goesOn: true } : {};
+      // Where there is not time for all, those that have waited longest come first.
+      const inTurn = endByThemselves
+        ? (await longestAgo(database.connections, { type: row.action, ids })).map(({ id }) => id)
+        : ids;
+      const pieces = inTurn.map((id): Piece => {
         if (recurring.field === null)
-          return { about: id, request: { type: row.action, targetId: id, input: row.input } };
+          return { about: id, request: { type: row.action, targetId: id, input: { ...row.input, ...inWindow } } };
         const input = { name: nameOf(row, moment), ...row.input, [recurring.field]: id };
         return { about: id, request: { type: row.action, targetId: null, input } };
       });
-      return { pieces, maxParallel: row.maxParallel, retains: row.retention !== null };
+      return { pieces, maxParallel: row.maxParallel, retains: row.retention !== null, notAfter, endByThemselves };
     },
   }),
 

@@ -2,6 +2,7 @@
 import { atHomeOn } from '../../database/audit.ts';
 import { guestsOn } from '../compute/drivers/index.ts';
 import { refuse } from '../failure.ts';
+import { unlessFenced } from '../silence.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 
@@ -24,9 +25,11 @@ export const strays = (world: World) => ({
   removeStray: step({
     system: 'libvirt',
     async do({ hostId, instanceId }: Stray) {
-      const guests = await guestsOn(world, hostId);
-      await guests.ensureAbsent(instanceId);
-      await guests.ensureSerialLogAbsent(instanceId);
+      await unlessFenced(world, hostId, async () => {
+        const guests = await guestsOn(world, hostId);
+        await guests.ensureAbsent(instanceId);
+        await guests.ensureSerialLogAbsent(instanceId);
+      });
     },
   }),
 });

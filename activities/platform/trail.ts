@@ -20,7 +20,7 @@ import {
   writeNote,
 } from '../../database/trail.ts';
 import { instantAt } from '../../model/forms.ts';
-import { openStores, put } from '../storage/objects.ts';
+import { openStores } from '../storage/stores/index.ts';
 import { archivedEntries } from './archive.ts';
 import { trailKey, trailName } from './credentials.ts';
 
@@ -116,7 +116,7 @@ export async function noteHead(
   const stores = waiting.length > 0 ? await openStores(database) : [];
   if (stores.length === 0) return fresh;
   for (const { sequence, note } of waiting as { sequence: string; note: Note }[]) {
-    for (const store of stores) await put(store, noteKey(note), Buffer.from(`${JSON.stringify(note)}\n`));
+    for (const store of stores) await store.put(noteKey(note), Buffer.from(`${JSON.stringify(note)}\n`));
     await noteStored(database.connections, { sequence });
   }
   return fresh;

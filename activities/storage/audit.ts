@@ -6,6 +6,7 @@ import type { World } from '../world.ts';
 import { driverOf } from './drivers/index.ts';
 import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
+import { telling } from './poolMetrics.ts';
 
 const whats = ['volumeStray', 'volumeElsewhere', 'volume', 'volumeTrashed', 'image', 'imageStray', 'seedStray'];
 
@@ -85,14 +86,11 @@ const full = 0.9;
 /** Asks a host that reaches the pool, and the database once. @throws HOST_UNREACHABLE */
 export async function scanPool(world: World, poolId: string, hostId: string): Promise<number> {
   const client = world.database.connections;
-  const [look] = await clock(client);
+  const [begun] = await clock(client);
   const record = await poolOf(world, poolId);
   const driver = driverOf(record);
-  const { objects, usedBytes, totalBytes } = await driver.inventory(
-    world,
-    await poolAgent(world, hostId, record),
-    record,
-  );
+  const look = async () => driver.inventory(world, await poolAgent(world, hostId, record), record);
+  const { objects, usedBytes, totalBytes } = await telling(record, look());
   const disks = objects
     .filter(({ id }) => isUuid(id))
     .map(({ operation, ...object }) => ({ ...object, operation: isUuid(operation ?? '') ? operation : null }));
@@ -113,7 +111,7 @@ export async function scanPool(world: World, poolId: string, hostId: string): Pr
       expected: `less than ${nearlyFull * 100} % of it is used`,
       actual: `${Math.floor(used * 100)} % of it is used. Guests stop when nothing is left: add room, or move volumes`,
     });
-  const since = look?.at ?? new Date();
+  const since = begun?.at ?? new Date();
   await seeAll(client, { system, location: poolId, what: [...whats, 'poolNearlyFull'], since }, sightings, busy);
   return sightings.length;
 }

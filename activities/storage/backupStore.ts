@@ -3,7 +3,7 @@ import { Problem } from '../../runtime/problem.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
-import { discard, openStore, probe, reach } from './objects.ts';
+import { openStore } from './stores/index.ts';
 
 interface BackupStoreRef {
   backupStoreId: string;
@@ -16,7 +16,7 @@ export const backupStores = (world: World) => ({
   reach: step({
     system: 'rgw',
     async do({ backupStoreId }: BackupStoreRef) {
-      await reach(await openStore(world.database, backupStoreId));
+      await (await openStore(world.database, backupStoreId)).reach();
     },
   }),
 
@@ -25,13 +25,13 @@ export const backupStores = (world: World) => ({
     system: 'rgw',
     async do({ backupStoreId }: BackupStoreRef, { operationId }) {
       const store = await openStore(world.database, backupStoreId);
-      if (!store.readOnly) await probe(store, probeKey(operationId));
+      if (!store.readOnly) await store.probe(probeKey(operationId));
     },
     undoText: 'delete probe',
     async undo({ backupStoreId }, { operationId }) {
       const store = await openStore(world.database, backupStoreId);
       if (store.readOnly) return;
-      await discard(store, probeKey(operationId)).catch((error: unknown) => {
+      await store.discard(probeKey(operationId)).catch((error: unknown) => {
         // Keys that may not delete the probe were not allowed to write it.
         if (!(error instanceof Problem && error.code === 'PRECONDITION_FAILED')) throw error;
       });

@@ -8,18 +8,7 @@ import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { driverOf } from './drivers/index.ts';
 import { claimCopy, endRemoval, removeUnused } from './imageCache.ts';
-import {
-  copy,
-  discard,
-  discardAllUploads,
-  discardUpload,
-  imageKey,
-  partKey,
-  readUrl,
-  sizeOf,
-  storeOfImage,
-  type UploadedImage,
-} from './objects.ts';
+import { discardUpload, imageKey, partKey, storeOfImage, type UploadedImage } from './objects.ts';
 import { poolOf } from './pool.ts';
 import { poolAgent } from './poolHost.ts';
 
@@ -88,21 +77,21 @@ export const images = (world: World) => ({
       const store = await storeOfImage(world.database, imageId);
       const part = partKey(upload);
       const key = imageKey(imageId, sha256, format);
-      if ((await sizeOf(store, key)) !== sizeBytes) {
-        const uploadedBytes = await sizeOf(store, part);
+      if ((await store.sizeOf(key)) !== sizeBytes) {
+        const uploadedBytes = await store.sizeOf(part);
         if (uploadedBytes !== sizeBytes)
           throw refuse(
             'PRECONDITION_FAILED',
             `the uploaded part of image ${imageId} has ${uploadedBytes ?? 'no'} bytes, ${sizeBytes} were received: upload it again`,
           );
-        await copy(store, part, key, sizeBytes);
+        await store.copy(part, key, sizeBytes);
       }
-      await discard(store, part);
+      await store.discard(part);
     },
     undoText: 'delete object',
     async undo({ imageId, sha256, format }) {
       const store = await storeOfImage(world.database, imageId);
-      await discard(store, imageKey(imageId, sha256, format));
+      await store.discard(imageKey(imageId, sha256, format));
     },
   }),
 
@@ -156,7 +145,7 @@ export const images = (world: World) => ({
       await removeUnused(world, { hostId, poolId, operationId, unusedForSeconds: neverSeconds }, signal);
       const store = await storeOfImage(world.database, imageId);
       const source = {
-        url: await readUrl(store, objectKey, urlSeconds),
+        url: await store.readUrl(objectKey, urlSeconds),
         format,
         sha256: checksum,
         tags: {
@@ -196,8 +185,8 @@ export const images = (world: World) => ({
     async do({ imageId }: ImageRef) {
       const image = await world.database.prisma.image.findUniqueOrThrow({ where: { id: imageId } });
       const store = await storeOfImage(world.database, imageId);
-      if (image.objectKey) await discard(store, image.objectKey);
-      await discardAllUploads(store, imageId);
+      if (image.objectKey) await store.discard(image.objectKey);
+      await store.discardAll(partKey({ imageId }));
     },
   }),
 });

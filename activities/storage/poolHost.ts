@@ -90,6 +90,16 @@ export const zoneAgent = (world: World, hostId: string, zoneId: string | null): 
     'the storage clusters of the zone',
   );
 
+/** The same by another host than the one that it is about, while there is another: that one may be about to fail. */
+export const zoneAgentBeside = async (world: World, hostId: string, zoneId: string | null): Promise<HostInStep> =>
+  firstThatAnswers(
+    world,
+    hostId,
+    (tried) => hostOfZone(world.database.connections, zoneId, tried),
+    'the storage clusters of the zone',
+    (await hostOfZone(world.database.connections, zoneId, [hostId])) ?? hostId,
+  );
+
 /** A host that reaches the pool, or did before it died; any will do for work on the pool itself. */
 export async function reachingHost(client: Queryable, poolId: string): Promise<string> {
   const hostId = (await hostReaching(client, poolId)) ?? (await deadHome(client, { poolId }))[0]?.id;

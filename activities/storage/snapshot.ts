@@ -48,13 +48,15 @@ export async function takeSnapshot(
   const { id, projectId, revision, volumeId } = snapshot;
   const tags = { id, kind: 'snapshot', operation: operationId, revision, projectId };
   const agent = await poolAgent(world, hostId, pool);
-  await driverOf(pool).ensureSnapshot(agent, pool, volumeId, { name: snapshotName(id), tags });
+  await driverOf(pool).ensureSnapshot(agent, pool, volumeId, { name: snapshotName(id), tags, instanceId: running?.id });
 }
 
 export async function removeSnapshot(world: World, { snapshotId, hostId }: OnHost): Promise<void> {
   const { snapshot, pool } = await find(world, snapshotId);
+  const [running] = await runningGuest(world.database.connections, { volumeId: snapshot.volumeId });
   const agent = await poolAgent(world, hostId, pool);
-  await driverOf(pool).ensureSnapshotAbsent(agent, pool, snapshot.volumeId, snapshotName(snapshotId));
+  const removed = { name: snapshotName(snapshotId), instanceId: running?.id };
+  await driverOf(pool).ensureSnapshotAbsent(agent, pool, snapshot.volumeId, removed);
 }
 
 async function find(world: World, snapshotId: string) {

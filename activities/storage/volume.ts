@@ -132,7 +132,7 @@ async function rollBack(world: World, { hostId, volumeId }: OneVolume, snapshot:
 async function dropSafetySnapshot(world: World, { hostId, volumeId }: OneVolume, operationId: string): Promise<void> {
   const volume = await oneOf(world, volumeId);
   const [driver, agent] = await workOn(world, hostId, volume);
-  await driver.ensureSnapshotAbsent(agent, volume.pool, volumeId, safetyName(operationId));
+  await driver.ensureSnapshotAbsent(agent, volume.pool, volumeId, { name: safetyName(operationId) });
 }
 
 async function setTrashed(world: World, { hostId, volumeIds }: Volumes, trashed: boolean): Promise<void> {

@@ -4,6 +4,7 @@ import { type Operation, Refused } from '../client.ts';
 import { columnsFor } from '../columns.ts';
 import { kebab, type Parameter, type Resource, type Verb } from '../document.ts';
 import { Usage } from '../exit-codes.ts';
+import { hostStanding } from '../hostStanding.ts';
 import { idOf, isId, projectIdOf, quoted, resolveReferences } from '../names.ts';
 import { type Page, printList, printOne, valueAt } from '../output.ts';
 import { watchOperation } from '../progress.ts';
@@ -125,6 +126,10 @@ async function scopedFilter(session: Session, resource: Resource, options: Optio
 }
 
 const largestPage = 500;
+/** So many operations of one host are told of. */
+const openShown = 10;
+
+type Row = Record<string, unknown>;
 
 async function pagesOf(
   session: Session,
@@ -168,8 +173,29 @@ function readCommand(command: Command, session: Session, resource: Resource, ver
   return command.action(async (name: string, options: Options) => {
     const id = await idOf(session, resource, name, options.showDeleted === true);
     const { data } = await send(session, { method: 'get', path: verb.path, id, query: queryOf(query, options) });
-    await printOne(session.terminal, data, { format: formatOf(options), columns: columnsOf(options) });
+    const shown = { format: formatOf(options), columns: columnsOf(options) };
+    await printOne(session.terminal, data, shown);
+    const isWhole = shown.format === 'table' && shown.columns === null && options.fields === undefined;
+    if (resource.kind === 'host' && verb.name === 'get' && isWhole) await tellStanding(session, data as Row);
   });
+}
+
+/** Why a host is as it is, and what happens next. Whoever may not read operations is told the rest. */
+async function tellStanding(session: Session, host: Row): Promise<void> {
+  if (host.deletedAt) return;
+  const filter = `targetId = ${quoted(String(host.id))} AND state IN ("queued", "running", "rollingBack", "stuck")`;
+  const open = await send(session, {
+    method: 'get',
+    path: '/v1/operations',
+    query: { filter, orderBy: 'createdAt', pageSize: openShown },
+  }).then(
+    ({ data }) => (data as Page).items,
+    (error: unknown) => {
+      if (!(error instanceof Refused)) throw error;
+      return [];
+    },
+  );
+  for (const line of hostStanding(host, open as Row[])) session.tell(line);
 }
 
 /** What a command does beside its own call; an image's create uploads its bytes. */

@@ -1,7 +1,10 @@
 import { Problem } from '../problem.ts';
 import type { CallName, Calls, ImageAddress, Nothing, PoolInventory } from '../protocol.ts';
+import * as machine from './boot.ts';
 import * as domains from './domains.ts';
-import { hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
+import { guestStatistics, hostFacts, hostMetrics, keepKvmVerdict } from './facts.ts';
+import type { GuestDisk } from './files.ts';
+import { guestDisk } from './guestDisk.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import * as hypervisor from './hypervisor.ts';
 import { ensureSeed, importImage } from './images.ts';
@@ -51,6 +54,17 @@ export function callHandlers(context: AgentContext): CallHandlers {
       const address = { storageClusterId, pool, image };
       return inTurn(`image ${pool}/${image}`, () => done(storage.onPool(operation, address, args(input))));
     };
+  /** A guest that has the volume open on this host takes part, in turn with all else that is done to it. */
+  const underGuest =
+    <Input extends { id: string; guest?: string }>(
+      work: (input: Input, disk: GuestDisk | undefined) => Promise<void>,
+    ) =>
+    (input: Input) =>
+      input.guest === undefined
+        ? done(work(input, undefined))
+        : inTurn(`domain ${input.guest}`, async () =>
+            done(work(input, await guestDisk(context, input.guest ?? '', input.id))),
+          );
   /** Pools of files know themselves what comes one after the other. */
   const onFiles =
     <Input>(work: (input: Input) => Promise<unknown>) =>
@@ -58,11 +72,12 @@ export function callHandlers(context: AgentContext): CallHandlers {
       done(work(input));
   const onCluster = <Result>(operation: string, access: ClusterAccess, args: Record<string, unknown> = {}) =>
     inTurn(`cluster ${access.fsid}`, () => rbd.request<Result>(operation, access, args));
+  const guests = guestStatistics(libvirt);
   const configuring = (work: () => Promise<unknown>) => inTurn('configuration', () => done(work()));
 
   return {
     'host.facts': () => hostFacts(context.version, libvirt),
-    'host.metrics': async () => ({ ...(await hostMetrics(libvirt)), heartbeatAgeSeconds: heartbeat.ageSeconds() }),
+    'host.metrics': async () => ({ ...(await hostMetrics(guests)), heartbeatAgeSeconds: heartbeat.ageSeconds() }),
     'host.inventory': async () => {
       const [found, ports, secrets, ...files] = await Promise.all([
         domains.domainInventory(libvirt),
@@ -74,6 +89,9 @@ export function callHandlers(context: AgentContext): CallHandlers {
       ]);
       return { domains: found, ports, secrets, files: files.flat(), tasks: context.runningTasks() };
     },
+
+    'host.boot': machine.boot,
+    'host.reboot': (input) => configuring(() => machine.reboot(libvirt, input)),
 
     'hypervisor.ensureConfigured': (input) => configuring(() => hypervisor.ensureConfigured(libvirt, input)),
     'hypervisor.ensureUnconfigured': () => configuring(() => hypervisor.ensureUnconfigured(libvirt)),
@@ -124,8 +142,8 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'files.ensureClone': onFiles(files.ensureClone),
     'files.ensureAbsent': onFiles(files.ensureAbsent),
     'files.ensureSize': onFiles(files.ensureSize),
-    'files.ensureSnapshot': onFiles(files.ensureSnapshot),
-    'files.ensureSnapshotAbsent': onFiles(files.ensureSnapshotAbsent),
+    'files.ensureSnapshot': underGuest(files.ensureSnapshot),
+    'files.ensureSnapshotAbsent': underGuest(files.ensureSnapshotAbsent),
     'files.rollBack': onFiles(files.rollBack),
     'files.ensureTrashed': onFiles(files.ensureTrashed),
     'files.ensureRestored': onFiles(files.ensureRestored),

@@ -7,7 +7,7 @@ const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
 /**
  * Runs a program without a shell and answers its standard output.
  *
- * @throws Problem BACKEND_UNAVAILABLE with its last words when it fails, NOT_SUPPORTED when it is not installed.
+ * @throws Problem BACKEND_UNAVAILABLE with its last words when it fails, TIMEOUT when it was stopped for that, NOT_SUPPORTED when it is not installed.
  */
 export function runProgram(
   program: string,
@@ -27,6 +27,9 @@ export function runProgram(
       if (!error) return resolve(stdout);
       if (error.code === 'ENOENT')
         return reject(new Problem('NOT_SUPPORTED', `${program} is not installed on this host`));
+      // Nothing else stops it without a code of its own (Node, child_process.execFile).
+      if (error.killed && error.code == null)
+        return reject(new Problem('TIMEOUT', `${program} was not done in ${settings.timeout} ms`, true));
       const lastWords = stderr.trim().split('\n').slice(-3).join(' ') || error.message;
       reject(new Problem('BACKEND_UNAVAILABLE', `${program} failed: ${lastWords}`, true));
     });

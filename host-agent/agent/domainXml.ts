@@ -254,6 +254,12 @@ export interface AttachedDisk {
   xml: string;
 }
 
+/** The files of a disk that runs, the one that is written to first. */
+export const chainOf = ({ xml }: AttachedDisk): string[] =>
+  [...xml.matchAll(/<source file=(?:'([^']+)'|"([^"]+)")/g)].map(([, single, double]) =>
+    unescapeXml(single ?? double ?? ''),
+  );
+
 /** The disks of a definition that libvirt wrote. */
 export function parseDisks(xml: string): AttachedDisk[] {
   const disks = xml.match(/<disk[\s>][\s\S]*?<\/disk>/g) ?? [];

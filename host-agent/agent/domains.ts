@@ -209,7 +209,7 @@ async function definitions(session: LibvirtSession, domain: Domain): Promise<Def
   };
 }
 
-function diskOf(xml: string | undefined, volumeId: string) {
+export function diskOf(xml: string | undefined, volumeId: string) {
   return xml === undefined ? undefined : parseDisks(xml).find((disk) => disk.alias === diskAlias(volumeId));
 }
 
@@ -221,7 +221,7 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
   const traits = await hostTraits(context, [disk.source], id);
   const wanted = nameOfSource(disk.source, traits);
   for (const found of [attached.live, attached.config]) {
-    if (found && found.source !== wanted) {
+    if (found && nameOfVolume(found.source) !== nameOfVolume(wanted)) {
       throw new Problem(
         'NAME_IN_USE',
         `volume ${disk.volumeId} is attached as ${found.source} already, not as ${wanted}`,
@@ -245,6 +245,9 @@ export async function ensureDisk(context: DomainContext, id: string, disk: DiskS
     await session.setBlockIoTune(domain, present.target, blockLimits(disk.qos), flags);
   }
 }
+
+/** A guest that was snapped while it runs writes to a file that is named for the snapshot, too. */
+const nameOfVolume = (source: string): string => source.replace(/\.top-[0-9a-z-]+(?=\.qcow2$)/, '');
 
 /** 0 lifts a limit. */
 function blockLimits(qos: DiskSpec['qos']): TypedParameters {

@@ -1,9 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { HostFacts, HostMetrics } from '../protocol.ts';
 import { runProgram } from './command.ts';
-import type { Libvirt } from './libvirt.ts';
+import type { Libvirt, LibvirtSession } from './libvirt.ts';
 import { exists, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
 import { numberOf, type TypedParameters } from './xdr.ts';
 
@@ -108,10 +109,33 @@ export function ownAddresses(): Set<string> {
   return new Set(all.map(({ address }) => address));
 }
 
-export async function hostMetrics(libvirt: Libvirt): Promise<HostMetrics> {
-  const session = await libvirt.session();
+type Statistics = Awaited<ReturnType<LibvirtSession['statistics']>>;
+
+const STATISTICS_MS = 4_000;
+
+/**
+ * What guests use, as libvirt says; null where it does not in time. A guest whose storage hangs may hold it up for as long as that hangs: so it is asked
+ * over a connection of its own, and not again before it has answered.
+ */
+export function guestStatistics(
+  libvirt: Pick<Libvirt, 'withOwnSession'>,
+  withinMs = STATISTICS_MS,
+): () => Promise<Statistics | null> {
+  let asking: Promise<Statistics | null> | undefined;
+  return () => {
+    asking ??= libvirt
+      .withOwnSession((session) => session.statistics())
+      .catch(() => null)
+      .finally(() => {
+        asking = undefined;
+      });
+    return Promise.race([asking, setTimeout(withinMs, null, { ref: false })]);
+  };
+}
+
+export async function hostMetrics(guests: () => Promise<Statistics | null>): Promise<HostMetrics> {
   const [statistics, stat, meminfo, netdev] = await Promise.all([
-    session.statistics(),
+    guests(),
     readFile('/proc/stat', 'utf8'),
     readFile('/proc/meminfo', 'utf8'),
     readFile('/proc/net/dev', 'utf8'),
@@ -125,7 +149,8 @@ export async function hostMetrics(libvirt: Libvirt): Promise<HostMetrics> {
     load1: os.loadavg()[0] ?? 0,
     networkReceivedBytes: network.received,
     networkSentBytes: network.sent,
-    domains: statistics.map(({ domain, parameters }) => ({
+    hypervisorAnswers: statistics !== null,
+    domains: (statistics ?? []).map(({ domain, parameters }) => ({
       id: domain.uuid,
       cpuSeconds: numberOf(parameters, 'cpu.time') / 1e9,
       memoryBytes: numberOf(parameters, 'balloon.rss') * 1024,

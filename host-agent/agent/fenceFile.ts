@@ -1,9 +1,7 @@
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { createFence, type Marks } from '../fence.ts';
 import { Problem } from '../problem.ts';
 import type { Lease, StepTry } from '../stamp.ts';
-import { readIfExists } from './paths.ts';
+import { readIfExists, writeFileAtomically } from './paths.ts';
 
 /** Whom this host refuses, kept on disk: an agent that was started anew, or a host that was, refuses the same. */
 export interface KeptFence {
@@ -30,7 +28,7 @@ export async function openFence(path: string, onUnreadable: (reason: string) => 
 
   async function write(): Promise<void> {
     const upTo = known;
-    await writeDurably(path, JSON.stringify(fence.marks()));
+    await writeFileAtomically(path, JSON.stringify(fence.marks()), 0o600);
     kept = upTo;
   }
 
@@ -90,24 +88,4 @@ function isMarks(found: unknown): found is Marks {
   return (
     isTable(leases) && isTable(steps) && Object.values(leases).every(isNumber) && Object.values(steps).every(isTry)
   );
-}
-
-/** As `writeFileAtomically`, and on the disk itself when it resolves: also a power failure leaves the old file or the new. */
-async function writeDurably(path: string, text: string): Promise<void> {
-  const part = `${path}.part`;
-  await rm(part, { force: true });
-  const file = await open(part, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(part, path);
-  const directory = await open(dirname(path), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

@@ -3,6 +3,7 @@
  *
  *     volumes/<volume>.qcow2                what a guest opens, and writes to
  *     volumes/<volume>.<snapshot>.qcow2     a layer as it was when the snapshot was taken; never written again
+ *     volumes/<volume>.top-<snapshot>.qcow2 what a guest writes to that was snapped while it ran, until it has ended
  *     volumes/<volume>.trashed.qcow2
  *     images/<image>.qcow2                  what volumes are cloned from
  *     seeds/<instance>.iso
@@ -15,6 +16,21 @@
  * Who may write is QEMU's own business: whoever opens an image locks it, on a shared file system for all hosts. What works on a volume here asks for
  * that lock first, and refuses while a guest has it, on whatever host.
  *
+ * QEMU opens files again by the names that it knows, and so does the host to which a guest moves: under a guest that runs no file loses its name
+ * or gets another's. So a layer that came to be while it ran has two: the one by which the guest has it, and the one that others read through.
+ * After snapshots A and B of a guest that began on the volume's own file:
+ *
+ *     file                         names it has                        when
+ *     what it wrote to before A    <volume>, <volume>.A                since A; once the guest has ended, the second alone
+ *     between A and B              <volume>.top-A, <volume>.B          since B; once the guest has ended, the second alone
+ *     since B                      <volume>.top-B                      until the guest has ended; from then on <volume> alone
+ *     one made for a snapshot C    <volume>.top-C, beside .top-B and   until the guest writes to it, or it is removed unused
+ *                                  .C, both of which are one file
+ *     one that was joined          <volume>.top-A, <volume>.B          until it is emptied: the guest knows it no more
+ *
+ * The invariant: *exactly one .top- file has a single name: the one the guest writes to*, or is to write to from now on. By that it is found when the
+ * guest has ended. It fails only between giving a file its second name and making the next one; what was begun there is taken back.
+ *
  * A volume has one caller at a time, on whatever host: whoever holds it in the records. Other volumes of its pool may be worked on meanwhile, from
  * here and from other hosts. So a call changes its own volume; of another one it removes no more than layers that nothing lives on any more.
  */
@@ -26,7 +42,7 @@ import type { Calls, Tags, Tasks } from '../protocol.ts';
 import { runProgram } from './command.ts';
 import { importInto, makeSeed } from './images.ts';
 import { keyedMutex } from './keyedMutex.ts';
-import { exists, PATHS, readIfExists, writeFileAtomically } from './paths.ts';
+import { exists, PATHS, readIfExists, sync, writeFileAtomically } from './paths.ts';
 import type { TaskContext } from './tasks.ts';
 
 type Input<Name extends keyof Calls> = Calls[Name]['input'];
@@ -41,8 +57,12 @@ const folderOf = { volume: 'volumes', image: 'images', seed: 'seeds' } as const;
 const MARKER = '.belay-pool';
 const GIB = 2 ** 30;
 const MOUNT_OPTIONS = 'hard,nosuid,nodev,noexec,vers=4.2';
-/** As long as the copying of layers may take. */
-const COPY_TIMEOUT_MS = 3_400_000;
+/** Much longer than a file server takes that is busy, and shorter than a caller waits. */
+const ANSWER_TIMEOUT_MS = 10_000;
+/** As long as the copying of layers may take, less than its caller waits. */
+const COPY_TIMEOUT_MS = 3_300_000;
+/** No join is begun later than this, so that a guest is held no longer than by one more. */
+const JOINS_MS = 600_000;
 
 /** Directories of the system itself, in which no pool may be; what lies below `/var/lib` and `/mnt` may. */
 const SYSTEM =
@@ -71,17 +91,16 @@ const volumeOfLayer = (name: string | undefined): string | undefined =>
 
 const REMOVED = '.removed.qcow2';
 
+/** For what can wait until a guest has ended. */
+function unlessOpen(error: unknown): void {
+  if (!(error instanceof Problem && error.code === 'INVALID_STATE')) throw error;
+}
+
 const unlessMissing = <Result>(looking: Promise<Result>): Promise<Result | undefined> =>
   looking.catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-
-/** After it, what the file holds, or which names the directory has, outlasts a loss of power. */
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  await file.sync().finally(() => file.close());
-}
 
 async function move(from: string, to: string): Promise<void> {
   await rename(from, to);
@@ -130,16 +149,31 @@ const virtualBytes = async (path: string): Promise<number> =>
 /** @throws Problem INVALID_STATE, which may pass, while a QEMU of any host has it open for writing. */
 const refuseOpen = (path: string): Promise<unknown> => qemuImg(['info', '-f', 'qcow2', '--output=json', path]);
 
+/** A volume as a disk of a guest that runs on this host. */
+export interface GuestDisk {
+  /** The files that it is made of, by the names that the guest knows; first the one that it writes to. */
+  chain(): Promise<string[]>;
+  /** It writes to this file from now on, which is empty, and reads through to the one that it wrote to before. */
+  put(path: string): Promise<void>;
+  /**
+   * Copies what a file of its chain has into the one below, and does without it from then on. Answers false where something else has one of them open,
+   * or when it takes too long.
+   */
+  join(files: { top: string; base: string }): Promise<boolean>;
+}
+
 interface Places {
   /** Where it is remembered which directory a pool is. */
   configuration: string;
   /** Where exports of NFS are mounted. */
   mounts: string;
+  /** How long a shared directory may take to answer. */
+  answerTimeoutMs?: number;
 }
 
 export type FilePools = ReturnType<typeof filePools>;
 
-export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
+export function filePools({ configuration, mounts, answerTimeoutMs = ANSWER_TIMEOUT_MS }: Places = FILE_PLACES) {
   const kept = (poolId: string): string => join(configuration, `${poolId}.json`);
   const directoryOf = (poolId: string, root: FileRoot): string =>
     root.type === 'nfs' ? join(mounts, poolId) : root.path;
@@ -150,9 +184,11 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     inTurn(poolId, work, begun);
   /** A caller that lost patience may ask again while its first request is still at work: on one thing one call works at a time. */
   const copying =
-    <In extends { poolId: string; id: string }>(work: (input: In) => Promise<void>) =>
-    (input: In): Promise<void> =>
-      inTurn(`${input.poolId} ${input.id}`, () => work(input));
+    <In extends { poolId: string; id: string }, More extends unknown[]>(
+      work: (input: In, ...more: More) => Promise<void>,
+    ) =>
+    (input: In, ...more: More): Promise<void> =>
+      inTurn(`${input.poolId} ${input.id}`, () => work(input, ...more));
   const brief = <In extends { poolId: string; id: string }>(work: (input: In) => Promise<void>) =>
     copying((input: In) => alone(input.poolId, () => work(input)));
 
@@ -161,9 +197,32 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     const root = await readIfExists(kept(poolId));
     if (root === undefined)
       throw new Problem('PRECONDITION_FAILED', `this host is not connected to the storage pool ${poolId}`);
-    const path = directoryOf(poolId, JSON.parse(root) as FileRoot);
+    const where = JSON.parse(root) as FileRoot;
+    const path = directoryOf(poolId, where);
+    await mustAnswer(where, path);
     await mustBe(poolId, path);
     return path;
+  }
+
+  /**
+   * A file server that hangs would hold a thread of this process for each look, of which there are few. So another process looks first, and is left
+   * behind when no answer comes. @throws Problem BACKEND_UNAVAILABLE, which may pass
+   */
+  async function mustAnswer({ type }: Pick<FileRoot, 'type'>, path: string): Promise<void> {
+    if (type === 'local') return;
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<never>((_, reject) => {
+      const tell = (): void =>
+        reject(new Problem('BACKEND_UNAVAILABLE', `${path} does not answer: does its file server hang?`, true));
+      timer = setTimeout(tell, answerTimeoutMs);
+    });
+    // Nobody but the server knows how much room there is; what it finds there is looked at afterwards.
+    const look = runProgram('stat', ['-f', '--', path, join(path, MARKER)], { timeoutMs: answerTimeoutMs }).catch(
+      (error: Problem) => {
+        if (error.code === 'TIMEOUT') return silence;
+      },
+    );
+    await Promise.race([look, silence]).finally(() => clearTimeout(timer));
   }
 
   async function mustBe(poolId: string, path: string): Promise<void> {
@@ -194,6 +253,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       folder,
       own: join(folder, `${id}.qcow2`),
       trashed: join(folder, `${id}.trashed.qcow2`),
+      top: (snapshot: string): string => join(folder, `${id}.top-${snapshot}.qcow2`),
       layer: (snapshot: string): string => join(folder, `${id}.${snapshot}.qcow2`),
       part: join(await inFolder(poolId, 'parts'), `${id}.qcow2`),
     };
@@ -204,6 +264,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
    * gave it the layer's name first: a volume without a file gets it back from there. `asked` is the snapshot that the call is about.
    */
   async function mend(poolId: string, id: string, asked?: string): Promise<void> {
+    await settleTop(poolId, id);
     const { folder, own, trashed, part, layer } = await volumeAt(poolId, id);
     const found = await unlessMissing(lstat(own, { bigint: true }));
     const inTrash = await isFile(trashed);
@@ -235,6 +296,57 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     }
   }
 
+  /** The files to which a guest that was snapped while it runs, or ran, has written one after the other. */
+  async function topsOf(poolId: string, id: string) {
+    const { folder } = await volumeAt(poolId, id);
+    const names = (await readdir(folder)).filter((name) => name.startsWith(`${id}.top-`));
+    return Promise.all(
+      names.map(async (name) => {
+        const { ino, nlink } = await lstat(join(folder, name), { bigint: true });
+        // One that was written to before has become a layer, and has its name beside this one: the invariant above.
+        return { path: join(folder, name), ino, isLast: nlink === 1n };
+      }),
+    );
+  }
+
+  /** What a volume's guest writes to. @throws Problem INTERNAL rather than to choose */
+  async function lastOf(poolId: string, id: string): Promise<string> {
+    const [last, another] = (await topsOf(poolId, id)).filter(({ isLast }) => isLast);
+    if (another) throw untold(id);
+    return last?.path ?? (await volumeAt(poolId, id)).own;
+  }
+  const untold = (id: string): Problem =>
+    new Problem('INTERNAL', `it can not be told which of the files of volume ${id} its guest wrote to last`);
+
+  /**
+   * Once the guest has ended, what it has written to last is the volume's file, and layers have one name. A snapshot that was on its way to it when
+   * the agent ended, and has come no further than the layer's name, was not taken. Keeps the invariant until the last step. @throws Problem INVALID_STATE while the guest runs
+   */
+  async function settleTop(poolId: string, id: string): Promise<void> {
+    const found = await topsOf(poolId, id);
+    if (found.length === 0) return;
+    const { folder, own, part } = await volumeAt(poolId, id);
+    // A guest that never came to the file that was made for it writes to the volume's own.
+    for (const path of [...found.map((top) => top.path), own]) if (await isFile(path)) await refuseOpen(path);
+    if (!found.some(({ isLast }) => isLast)) {
+      await rm(part, { force: true });
+      const above = await dependents(poolId);
+      const inodes = new Set(found.map(({ ino }) => ino));
+      const names = (await readdir(folder)).filter((name) => volumeOfLayer(name) === id && !above.has(name));
+      const untaken = [];
+      for (const path of names.map((name) => join(folder, name)))
+        if (inodes.has((await inodeOf(path)) ?? 0n)) untaken.push(path);
+      if (new Set(await Promise.all(untaken.map(inodeOf))).size !== 1) throw untold(id);
+      for (const path of untaken) await rm(path, { force: true });
+    }
+    const last = await lastOf(poolId, id);
+    if (volumeOfLayer(await backingName(last)) !== id || last === own) throw untold(id);
+    // The others first: when this is cut short, the last one is still told from them.
+    for (const { path } of found) if (path !== last) await rm(path, { force: true });
+    await sync(folder);
+    await move(last, own);
+  }
+
   const tagsBeside = (path: string): string => path.replace(/\.(qcow2|iso)$/, '.json');
 
   async function tagsOf(path: string): Promise<Partial<Tags> | undefined> {
@@ -256,7 +368,10 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     await move(part, path);
   }
 
-  /** An empty layer above another file of the pool, which need not be there yet. */
+  /**
+   * An empty layer above another file of the pool, which need not be there yet. Names of the same folder are plain: QEMU puts one after the other when
+   * it joins, and they would grow.
+   */
   async function overlay(part: string, below: { folder: Folder; name: string }, bytes: number): Promise<void> {
     await rm(part, { force: true });
     await qemuImg([
@@ -268,7 +383,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       '-F',
       'qcow2',
       '-b',
-      `../${below.folder}/${below.name}`,
+      below.folder === 'volumes' ? below.name : `../${below.folder}/${below.name}`,
       part,
       String(bytes),
     ]);
@@ -329,7 +444,11 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       // One that is there, and has no file, has it as one of its layers.
       if ((await tagsOf(own)) && !(await isFile(own)) && !(await isFile(trashed))) return;
       const above = await dependents(poolId);
-      const childless = lost.filter((path) => !above.has(basename(path)));
+      // The invariant: of a layer that a guest wrote to, the name of before must not be left alone.
+      const written = new Set((await topsOf(poolId, id)).map(({ ino }) => ino));
+      const childless = [];
+      for (const path of lost)
+        if (!above.has(basename(path)) && !written.has((await inodeOf(path)) ?? 0n)) childless.push(path);
       if (childless.length === 0) return;
       for (const path of childless) await removeFile(poolId, path);
     }
@@ -364,14 +483,14 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     }
   }
 
-  /** Answers false when one of the two is open in a guest. */
+  /** Answers false when one of the two is open in a guest, or copying takes too long: the layer waits. Until it is whole, all is read from above it. */
   async function joinLayers(poolId: string, { layer, only }: { layer: string; only: string }): Promise<boolean> {
     try {
       // Named by its layer: of two that try at once, the second finds another below and changes nothing.
       await qemuImg(['commit', '-q', '-f', 'qcow2', '-b', layer, only]);
       return await alone(poolId, () => replace(poolId, layer, only), 'begun');
     } catch (error) {
-      if (error instanceof Problem && error.code === 'INVALID_STATE') return false;
+      if (error instanceof Problem && ['INVALID_STATE', 'TIMEOUT'].includes(error.code)) return false;
       throw error;
     }
   }
@@ -439,15 +558,19 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       if (SYSTEM.test(path)) throw new Problem('PRECONDITION_FAILED', `${path} is a directory of the system`);
       return path;
     }
+    // To look at the directory itself may be to wait for the server that is mounted there.
+    if (await isMounted(path)) return path;
     await mkdir(path, { recursive: true, mode: 0o711 });
-    if (!(await isMounted(path)))
-      await runProgram('mount', ['-t', 'nfs4', '-o', MOUNT_OPTIONS, '--', `${root.server}:${root.path}`, path]);
+    await runProgram('mount', ['-t', 'nfs4', '-o', MOUNT_OPTIONS, '--', `${root.server}:${root.path}`, path]);
     return path;
   }
 
   async function unmount(poolId: string): Promise<void> {
     const path = join(mounts, poolId);
-    if (await isMounted(path)) await runProgram('umount', ['--', path]);
+    if (await isMounted(path)) {
+      await mustAnswer({ type: 'nfs' }, path);
+      await runProgram('umount', ['--', path]);
+    }
     await rmdir(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error;
     });
@@ -455,6 +578,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
 
   async function connect({ poolId, root, make }: Input<'files.ensureConnected'>) {
     const path = await mount(poolId, root);
+    await mustAnswer(root, path);
     await refuseLinks(path);
     const marker = join(path, MARKER);
     const owner = (await readIfExists(marker))?.trim();
@@ -477,6 +601,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
 
   async function removePool({ poolId, root }: Input<'files.ensurePoolAbsent'>) {
     const path = await mount(poolId, root);
+    await mustAnswer(root, path);
     // What is not this pool's, or not there any more, is left alone.
     if ((await readIfExists(join(path, MARKER)))?.trim() !== poolId) return unmount(poolId);
     await refuseLinks(path);
@@ -491,10 +616,159 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     await rm(kept(poolId), { force: true });
   }
 
-  const pathOf = async ({ poolId, of, id }: FileAddress): Promise<{ path: string; format: 'qcow2' | 'raw' }> =>
+  const placeOf = async ({ poolId, of, id }: FileAddress): Promise<{ path: string; format: 'qcow2' | 'raw' }> =>
     of === 'seed'
       ? { path: join(await inFolder(poolId, 'seeds'), `${id}.iso`), format: 'raw' }
       : { path: join(await inFolder(poolId, folderOf[of]), `${id}.qcow2`), format: 'qcow2' };
+
+  const pathOf = (address: FileAddress): ReturnType<typeof placeOf> =>
+    alone(address.poolId, async () => {
+      const { poolId, of, id } = address;
+      const place = await placeOf(address);
+      if (of !== 'volume') return place;
+      await settleTop(poolId, id).catch(unlessOpen);
+      return { ...place, path: await lastOf(poolId, id) };
+    });
+
+  /** The guest takes part: what it has open is changed by its host alone. */
+  async function snapUnder(
+    disk: GuestDisk,
+    { poolId, id, snapshot, tags }: Input<'files.ensureSnapshot'>,
+  ): Promise<void> {
+    const { part, layer, top } = await volumeAt(poolId, id);
+    const [below, above] = [layer(snapshot), top(snapshot)];
+    await alone(
+      poolId,
+      async () => {
+        const [open = ''] = await chainAlone(disk, poolId, id);
+        const taken = await isFile(above);
+        if (snapshot.startsWith('snap-') && !taken) await refuseHigher(open, `volume ${id}`);
+        await claim(below, tags);
+        if (taken) return;
+        if (!(await isFile(below))) await link(open, below);
+        await overlay(part, { folder: 'volumes', name: basename(below) }, await virtualBytes(open));
+        await settle(part, above);
+        await disk.put(above);
+      },
+      'begun',
+    );
+  }
+
+  async function unsnapUnder(
+    disk: GuestDisk,
+    { poolId, id, snapshot }: Input<'files.ensureSnapshotAbsent'>,
+  ): Promise<void> {
+    await alone(poolId, async () => {
+      const { folder, layer } = await volumeAt(poolId, id);
+      const tags = tagsBeside(layer(snapshot));
+      for (const left of [`${tags}.part`, tags]) await rm(left, { force: true });
+      const [open = ''] = await chainAlone(disk, poolId, id);
+      if (await isSame(layer(snapshot), open)) await rm(layer(snapshot), { force: true });
+      await sync(folder);
+    });
+    await tidyUnder(disk, poolId, id);
+  }
+
+  /**
+   * The files of a guest's chain, once no others are left that it wrote to or was to write to. It does without those: they were never written to, or
+   * are joined with the layer below.
+   */
+  async function chainAlone(disk: GuestDisk, poolId: string, id: string): Promise<string[]> {
+    const { folder } = await volumeAt(poolId, id);
+    const chain = (await disk.chain()).map((path) => join(folder, basename(path)));
+    const inodes = await Promise.all(chain.map(inodeOf));
+    if (inodes[0] === undefined)
+      throw new Problem('INVALID_STATE', `what the guest of volume ${id} writes to is not in storage pool ${poolId}`);
+    for (const { path, ino, isLast } of await topsOf(poolId, id)) {
+      if (inodes.includes(ino)) continue;
+      // QEMU may have been slow to open it.
+      await refuseOpen(path);
+      const below = await backingName(path);
+      // Before they are joined, nothing else reads through to what is below.
+      const isJoined =
+        !isLast &&
+        (await lostLayers(poolId, id)).some((layer) => basename(layer) === below) &&
+        (await Promise.all(chain.map((one) => unlessMissing(backingName(one))))).includes(below);
+      if (isJoined) await emptyJoined(poolId, id, path, join(folder, below ?? ''));
+      else await rm(path, { force: true });
+      await sync(folder);
+    }
+    return chain;
+  }
+
+  const inodeOf = async (path: string): Promise<bigint | undefined> =>
+    (await unlessMissing(lstat(path, { bigint: true })))?.ino;
+
+  async function isSame(one: string, other: string): Promise<boolean> {
+    const ino = await inodeOf(one);
+    return ino !== undefined && ino === (await inodeOf(other));
+  }
+
+  /**
+   * As `tidy`, in the chain of a guest that runs. Not below clones: those could not be started while QEMU writes to what they read through to. What it writes to is joined with nothing: whether that or the layer below had the last word
+   * could not be told after a loss of power.
+   */
+  async function tidyUnder(disk: GuestDisk, poolId: string, id: string): Promise<void> {
+    const { own } = await volumeAt(poolId, id);
+    const tried = new Set<string>();
+    for (const until = Date.now() + JOINS_MS; Date.now() < until; ) {
+      const next = await alone(
+        poolId,
+        async () => {
+          const chain = await chainAlone(disk, poolId, id);
+          await removeChildless(poolId, id);
+          const knows = new Set(chain.map((path) => basename(path)));
+          const lost = await lostLayers(poolId, id);
+          const above = await dependents(poolId);
+          for (const [index, base] of chain.entries()) {
+            const top = chain[index - 1];
+            if (index < 2 || top === undefined || tried.has(base)) continue;
+            const inode = await inodeOf(base);
+            for (const layer of lost) {
+              if (inode === undefined || (await inodeOf(layer)) !== inode) continue;
+              // The volume's own name stands for nothing while the guest knows no file by it.
+              const paths = (above.get(basename(layer)) ?? []).filter(
+                (path) => path !== own || knows.has(basename(own)),
+              );
+              const readers = new Set(await Promise.all(paths.map(inodeOf)));
+              if (readers.size === 1 && readers.has(await inodeOf(top)) && !carriesOthers(above, layer, id))
+                return { top, base, layer };
+            }
+          }
+          return undefined;
+        },
+        'begun',
+      );
+      if (next === undefined) return;
+      tried.add(next.base);
+      const { top, base, layer } = next;
+      if (await disk.join({ top, base })) await alone(poolId, () => emptyJoined(poolId, id, top, layer), 'begun');
+    }
+  }
+
+  /** Whether another volume reads through to a layer, however far above it. */
+  function carriesOthers(above: Map<string, string[]>, layer: string, id: string): boolean {
+    const readers = (above.get(basename(layer)) ?? []).filter((path) => path !== layer);
+    return readers.some((path) => !basename(path).startsWith(`${id}.`) || carriesOthers(above, path, id));
+  }
+
+  /** What a file had is in the layer below: its names stay, for its snapshot and for what reads through to it, and nothing else. */
+  async function emptyJoined(poolId: string, id: string, top: string, layer: string): Promise<void> {
+    const { folder, own, part } = await volumeAt(poolId, id);
+    const joined = join(folder, basename(top));
+    await refuseOpen(joined);
+    const [inode, bytes] = [await inodeOf(joined), await virtualBytes(joined)];
+    const names = (await readdir(folder))
+      .filter((name) => volumeOfLayer(name) === id)
+      .map((name) => join(folder, name));
+    // The invariant: emptied, its layer is another file, and this name would be left alone.
+    if (basename(joined).startsWith(`${id}.top-`)) await rm(joined, { force: true });
+    for (const path of [...names, own]) {
+      if (inode === undefined || (await inodeOf(path)) !== inode) continue;
+      await overlay(part, { folder: 'volumes', name: basename(layer) }, bytes);
+      await settle(part, path);
+    }
+  }
 
   return {
     directory,
@@ -540,7 +814,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       await settle(part, own);
     }),
     ensureAbsent: brief(async ({ poolId, of, id, onlyOperation }: Input<'files.ensureAbsent'>) => {
-      const { path } = await pathOf({ poolId, of, id });
+      const { path } = await placeOf({ poolId, of, id });
       if (of === 'volume') await mend(poolId, id);
       // What is not whole has no tags. Several operations may be fetching one image.
       const whose = of === 'image' && onlyOperation !== undefined ? `${id}.${onlyOperation}.` : `${id}.`;
@@ -556,6 +830,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
         else await rm(path, { force: true });
       }
       await rm(tagsBeside(path), { force: true });
+      await sync(dirname(path));
     }),
     ensureSize: brief(async ({ poolId, id, sizeGib, allowShrink }: Input<'files.ensureSize'>) => {
       await mend(poolId, id);
@@ -565,7 +840,9 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       await ensureSize(own, sizeGib * GIB, allowShrink);
     }),
 
-    ensureSnapshot: copying(async ({ poolId, id, snapshot, tags }: Input<'files.ensureSnapshot'>) => {
+    ensureSnapshot: copying(async (input: Input<'files.ensureSnapshot'>, disk?: GuestDisk) => {
+      if (disk) return snapUnder(disk, input);
+      const { poolId, id, snapshot, tags } = input;
       const { folder, own, part, layer } = await volumeAt(poolId, id);
       const below = layer(snapshot);
       const taken = await alone(poolId, async () => {
@@ -597,11 +874,16 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
         'begun',
       );
     }),
-    ensureSnapshotAbsent: copying(async ({ poolId, id, snapshot }: Input<'files.ensureSnapshotAbsent'>) => {
+    ensureSnapshotAbsent: copying(async (input: Input<'files.ensureSnapshotAbsent'>, disk?: GuestDisk) => {
+      if (disk) return unsnapUnder(disk, input);
+      const { poolId, id, snapshot } = input;
       await alone(poolId, async () => {
-        await mend(poolId, id, snapshot);
-        const tags = tagsBeside((await volumeAt(poolId, id)).layer(snapshot));
+        // What a guest has open stays until it has ended.
+        await mend(poolId, id, snapshot).catch(unlessOpen);
+        const { folder, layer } = await volumeAt(poolId, id);
+        const tags = tagsBeside(layer(snapshot));
         for (const left of [`${tags}.part`, tags]) await rm(left, { force: true });
+        await sync(folder);
       });
       await tidy(poolId, id);
     }),
@@ -637,6 +919,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
     ensureExpunged: copying(async ({ poolId, id }: Input<'files.ensureExpunged'>) => {
       await alone(poolId, async () => {
         const { own, trashed, folder } = await volumeAt(poolId, id);
+        await settleTop(poolId, id);
         for (const path of [own, trashed]) {
           if (!(await isFile(path))) continue;
           await refuseOpen(path);
@@ -644,6 +927,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
         }
         for (const name of await readdir(folder))
           if (name.startsWith(`${id}.`) && /\.json(\.part)?$/.test(name)) await rm(join(folder, name), { force: true });
+        await sync(folder);
         await dropParts(poolId, `${id}.`);
       });
       await tidy(poolId, id);
@@ -662,7 +946,9 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
           const id = /^([0-9a-f-]{36})\.(qcow2|iso)$/.exec(name)?.[1];
           if (id === undefined) continue;
           const path = join(await inFolder(poolId, folderOf[of]), name);
-          const sizeBytes = of === 'seed' ? (await lstat(path)).size : await virtualBytes(path);
+          // One volume about which this can not be told hides none of the others.
+          const last = of === 'volume' ? (await topsOf(poolId, id)).find(({ isLast }) => isLast)?.path : undefined;
+          const sizeBytes = of === 'seed' ? (await lstat(path)).size : await virtualBytes(last ?? path);
           const snapshots = all.flatMap((other) =>
             other.startsWith(`${id}.s`) && other.endsWith('.json') ? [other.slice(id.length + 1, -'.json'.length)] : [],
           );
@@ -675,7 +961,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
 
     ensureSeed({ poolId, tags, ...seed }: Input<'files.ensureSeed'>): Promise<void> {
       return alone(poolId, async () => {
-        const { path } = await pathOf({ poolId, of: 'seed', id: seed.instanceId });
+        const { path } = await placeOf({ poolId, of: 'seed', id: seed.instanceId });
         await claim(path, tags);
         const part = join(await inFolder(poolId, 'parts'), basename(path));
         await makeSeed(seed, (iso) => writeFileAtomically(part, iso, 0o600));
@@ -687,7 +973,7 @@ export function filePools({ configuration, mounts }: Places = FILE_PLACES) {
       { poolId, id, tags, ...source }: Tasks['files.import']['input'],
       task: TaskContext,
     ): Promise<Tasks['files.import']['result']> {
-      const { path } = await pathOf({ poolId, of: 'image', id });
+      const { path } = await placeOf({ poolId, of: 'image', id });
       if (await isFile(path)) {
         await claim(path, tags);
         return { virtualSizeBytes: await virtualBytes(path) };
@@ -709,5 +995,5 @@ const FILE_PLACES: Places = { configuration: join(PATHS.configuration, 'pools'),
 
 async function isMounted(path: string): Promise<boolean> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');
-  return (await exists(path)) && mounts.split('\n').some((line) => line.split(' ')[4] === path);
+  return mounts.split('\n').some((line) => line.split(' ')[4] === path);
 }

@@ -29,12 +29,16 @@ const PROCEDURE = {
   domainGetState: 212,
   domainUndefine: 231,
   domainReset: 245,
+  domainSnapshotCreate: 185,
+  domainBlockJobAbort: 237,
+  domainGetBlockJobInfo: 238,
   domainBlockResize: 251,
   domainSetBlockIoTune: 252,
   domainShutdown: 258,
   domainGetMetadata: 265,
   connectListAllDomains: 273,
   connectListAllSecrets: 287,
+  domainBlockCommit: 290,
   domainGetJobStats: 298,
   domainMigratePerform: 305,
   eventRegister: 316,
@@ -80,6 +84,10 @@ const UNDEFINE_MANAGED_SAVE = 1;
 const UNDEFINE_SNAPSHOTS_METADATA = 2;
 const UNDEFINE_NVRAM = 4;
 const BLOCK_RESIZE_BYTES = 1;
+/** `virDomainSnapshotCreateFlags`: no metadata, disks only, into a file that is there, of all disks or of none. */
+const SNAPSHOT_OF_DISKS = 4 | 16 | 32 | 128;
+/** `virDomainBlockCommitFlags`: names of files below stay relative. */
+const COMMIT_RELATIVE = 8;
 const SHUTDOWN_ACPI = 1;
 const SHUTDOWN_AGENT = 2;
 const STATS_CPU = 2;
@@ -145,6 +153,13 @@ export interface LibvirtSession {
   attach(domain: Domain, xml: string, flags: number): Promise<void>;
   detach(domain: Domain, xml: string, flags: number): Promise<void>;
   blockResize(domain: Domain, disk: string, sizeBytes: bigint): Promise<void>;
+  /** Each disk of the XML writes to its file from now on, which reads through to the one before. */
+  snapshotDisks(domain: Domain, xml: string): Promise<void>;
+  /** Begins to copy what lies in one file of a disk's chain into the one below it. Not the file that the guest writes to. */
+  blockCommit(domain: Domain, disk: string, files: { top: string; base: string }): Promise<void>;
+  /** How far work on a disk is; null when there is none. */
+  blockJob(domain: Domain, disk: string): Promise<{ done: bigint; end: bigint } | null>;
+  abortBlockJob(domain: Domain, disk: string): Promise<void>;
   /** What the guest sees. */
   blockCapacity(domain: Domain, disk: string): Promise<bigint>;
   setBlockIoTune(domain: Domain, disk: string, limits: TypedParameters, flags: number): Promise<void>;
@@ -357,6 +372,21 @@ function sessionOver(connection: RpcConnection): LibvirtSession {
     detach: (domain, xml, flags) => done(PROCEDURE.domainDetachDevice, writeDomain(domain).string(xml).uint(flags)),
     blockResize: (domain, disk, sizeBytes) =>
       done(PROCEDURE.domainBlockResize, writeDomain(domain).string(disk).hyper(sizeBytes).uint(BLOCK_RESIZE_BYTES)),
+    snapshotDisks: (domain, xml) =>
+      done(PROCEDURE.domainSnapshotCreate, writeDomain(domain).string(xml).uint(SNAPSHOT_OF_DISKS)),
+    blockCommit: (domain, disk, { top, base }) =>
+      done(
+        PROCEDURE.domainBlockCommit,
+        writeDomain(domain).string(disk).optionalString(base).optionalString(top).hyper(0n).uint(COMMIT_RELATIVE),
+      ),
+    async blockJob(domain, disk) {
+      const reader = await call(PROCEDURE.domainGetBlockJobInfo, writeDomain(domain).string(disk).uint(0));
+      if (reader.int() === 0) return null;
+      reader.int(); // its type
+      reader.hyper(); // its limit
+      return { done: reader.hyper(), end: reader.hyper() };
+    },
+    abortBlockJob: (domain, disk) => done(PROCEDURE.domainBlockJobAbort, writeDomain(domain).string(disk).uint(0)),
     async blockCapacity(domain, disk) {
       const reader = await call(PROCEDURE.domainGetBlockInfo, writeDomain(domain).string(disk).uint(0));
       reader.hyper(); // allocation

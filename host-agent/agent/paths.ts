@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** Where things are on a host. */
@@ -13,13 +13,20 @@ export const PATHS = {
   serialLogs: '/var/log/libvirt',
 } as const;
 
-/** Writes beside the place and renames, so that a reader, or a crash, sees the old file or the new. */
+/** After it, what the file holds, or which names the directory has, outlasts a loss of power. */
+export async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  await file.sync().finally(() => file.close());
+}
+
+/** Writes beside the place and renames, so that a reader, a crash, or a loss of power leaves the old file or the new. */
 export async function writeFileAtomically(path: string, content: string | Buffer, mode: number): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   const part = `${path}.part`;
   await rm(part, { force: true });
   await writeFile(part, content, { mode, flush: true });
   await rename(part, path);
+  await sync(dirname(path));
 }
 
 /** The text, or undefined when there is no such file. */

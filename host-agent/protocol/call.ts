@@ -16,6 +16,8 @@ export interface Call<Input extends TProperties, Result extends TProperties, Cha
   changes: Changes;
   /** How long its caller waits for the answer, unless it says otherwise. */
   timeoutMs: number;
+  /** Whoever is asked watches something for a while before it answers: many such are under way at once, and none takes the way of the others. */
+  watches: boolean;
 }
 
 export type AnyCall = Call<TProperties, TProperties, boolean>;
@@ -46,6 +48,7 @@ export function change<Input extends TProperties, Result extends TProperties = R
     result: object(result ?? ({} as Result)),
     changes: true,
     timeoutMs: timeoutSeconds * 1_000,
+    watches: false,
   };
 }
 
@@ -53,8 +56,9 @@ export function change<Input extends TProperties, Result extends TProperties = R
 export function question<Input extends TProperties, Result extends TProperties>(
   input: Input,
   result: Result,
+  { watches = false }: { watches?: boolean } = {},
 ): Call<Input, Result, false> {
-  return { input: object(input), result: object(result), changes: false, timeoutMs: TIMEOUT_SECONDS * 1_000 };
+  return { input: object(input), result: object(result), changes: false, timeoutMs: TIMEOUT_SECONDS * 1_000, watches };
 }
 
 /** Made at first use: a host is asked for few of its calls, and one that was made checks ten times as fast. */

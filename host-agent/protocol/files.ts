@@ -22,6 +22,8 @@ const volume = { ...pool, id: uuid };
 /** What lies in a pool has a name from its id alone. */
 const file = { ...volume, of: Type.Enum(['volume', 'image', 'seed']) };
 export type FileAddress = Of<typeof file>;
+/** The instance whose guest, on the host that is asked, may have it open: then that takes part. */
+const guest = Type.Optional(uuid);
 const snapshot = Type.String({ pattern: '^(snap|safety)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' });
 const count = Type.Integer({ minimum: 0 });
 
@@ -73,15 +75,18 @@ export const calls = {
    * INVALID_STATE for an image that something lives on.
    */
   'files.ensureAbsent': change({ ...file, onlyOperation: Type.Optional(word) }, {}, removeTimeout),
-  /** INVALID_STATE while a guest, on whatever host, has it open; so do all that follow. */
+  /** INVALID_STATE while a guest, on whatever host, has it open; so do all that follow, unless it is the guest that they name. */
   'files.ensureSize': change({ ...volume, sizeGib, allowShrink: Type.Boolean() }),
   /**
    * Joins layers first whose snapshots went while a guest had them open. NOT_SUPPORTED above LAYERS_MAX others; one that is for safety alone may be
    * above them.
    */
-  'files.ensureSnapshot': change({ ...volume, snapshot, tags }, {}, copyTimeout),
-  /** Its layer is joined with what came after it as soon as nothing else lives on it and no guest has it open. */
-  'files.ensureSnapshotAbsent': change({ ...volume, snapshot }, {}, copyTimeout),
+  'files.ensureSnapshot': change({ ...volume, snapshot, tags, guest }, {}, copyTimeout),
+  /**
+   * Its layer is joined with what came after it as soon as nothing else lives on it and no guest has it open. Under the guest that is named, too,
+   * unless it is what that writes to: that one is joined once the guest has ended, or when a later snapshot goes.
+   */
+  'files.ensureSnapshotAbsent': change({ ...volume, snapshot, guest }, {}, copyTimeout),
   'files.rollBack': change({ ...volume, snapshot }, {}, copyTimeout),
   'files.ensureTrashed': change(volume),
   'files.ensureRestored': change(volume),

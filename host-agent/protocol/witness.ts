@@ -31,6 +31,7 @@ export const calls = {
   'heartbeat.watch': question(
     { hostIds: Type.Array(uuid, { minItems: 1, maxItems: 64 }), places, withinMs },
     { moved: Type.Array(uuid), still: Type.Array(uuid) },
+    { watches: true },
   ),
   /** Whether servers at these addresses, such as those of SSH, answer a connection. */
   'peer.probe': question(
@@ -42,5 +43,6 @@ export const calls = {
       withinMs,
     },
     { signs: Type.Array(sign) },
+    { watches: true },
   ),
 };

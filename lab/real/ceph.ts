@@ -348,6 +348,30 @@ export async function cephContents(paths: LabPaths): Promise<{ users: string[]; 
   }
 }
 
+/** Whom the cluster has shut out, and since when (seconds since 1970): one entry for each map in which that changed, the oldest first. */
+export async function blocklistHistory(paths: LabPaths): Promise<{ at: number; entries: string[] }[]> {
+  interface OsdMap {
+    epoch: number;
+    modified: string;
+    blocklist: Record<string, string>;
+  }
+  const monitor = connectMonitor(cephFiles(paths));
+  try {
+    const maps = [await monitor.command<OsdMap>({ prefix: 'osd dump' })];
+    for (let epoch = (maps[0]?.epoch ?? 1) - 1; epoch > 0; epoch--) {
+      // Monitors forget the oldest maps.
+      const map = await monitor.command<OsdMap>({ prefix: 'osd dump', epoch }).catch(() => undefined);
+      if (!map) break;
+      maps.unshift(map);
+    }
+    return maps
+      .map(({ modified, blocklist }) => ({ at: Date.parse(modified) / 1000, entries: Object.keys(blocklist).sort() }))
+      .filter(({ entries }, index, all) => entries.join() !== (all[index - 1]?.entries.join() ?? ''));
+  } finally {
+    monitor.close();
+  }
+}
+
 interface Monitor {
   /** Runs one monitor command; throws when it is refused. */
   command<Answer>(command: Record<string, unknown> & { prefix: string }): Promise<Answer>;

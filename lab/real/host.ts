@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import {
+  appendFileSync,
   chmodSync,
   copyFileSync,
   existsSync,
@@ -56,6 +57,10 @@ const ownLayers = ['/etc', '/var', '/usr/local', '/opt', '/srv'] as const;
 
 /** Directories of the host that show nothing of the machine's. Plain ones, unlike the layers: tests may remove a log from outside. */
 const ownDirectories = ['/root', '/var/log'] as const;
+
+const guestEvents = 'guest-events';
+/** What the guests of a host did and when, in the words of `virsh`; and when the host itself went off. */
+export const guestEventsLog = `/var/log/belay-init/${guestEvents}.log`;
 
 /** The same directory on every host. */
 export const sharedDirectory = '/srv/shared';
@@ -121,6 +126,8 @@ export async function stopHost(paths: LabPaths, host: HostNumber): Promise<void>
     'SIGKILL',
   );
   await removeHostTaps(host);
+  const events = hostFile(paths, host, guestEventsLog);
+  if (existsSync(events)) appendFileSync(events, `off at ${Date.now() / 1000}\n`);
 }
 
 /** All processes of a host are stopped where they are, or go on there. Its cables stay plugged in: it answers to nothing but a ping. */
@@ -308,6 +315,19 @@ mkdir -p /run/ovn
 # started before the database it would wait a second before its next try
 while [ ! -S /run/openvswitch/db.sock ]; do sleep 0.02; done
 exec ovn-controller unix:/run/openvswitch/db.sock --pidfile --log-file -vconsole:off
+`,
+  [guestEvents]: `#!/bin/bash
+# What guests of this host do, by QEMU's own clock; and by libvirt what ended without a word of QEMU.
+while [ ! -S /run/libvirt/libvirt-sock ]; do sleep 0.05; done
+exec 2>&1
+stdbuf -oL virsh -c qemu:///system qemu-monitor-event --loop --regex --event '^(STOP|RESUME|SHUTDOWN)$' &
+stdbuf -oL virsh -c qemu:///system event --event lifecycle --loop --timestamp &
+# who listens is not told that libvirtd has ended
+tail --pid="$(pidof -s libvirtd)" -f /dev/null &
+sleep 0.5 # both are registered by then
+echo "listening at $EPOCHREALTIME: $(virsh -c qemu:///system list --state-running --name | xargs)"
+wait -n
+kill $(jobs -p)
 `,
 });
 

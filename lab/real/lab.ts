@@ -18,7 +18,7 @@ import {
   strayProcesses,
 } from './host.ts';
 import { type HostNumber, hostName, hostNumbers, type LabPaths, labPaths, machineLink, ownerFile } from './layout.ts';
-import { allNamespaces, downNetwork, setPlugged, upNetwork } from './network.ts';
+import { allNamespaces, downNetwork, setPlugged, setStorageReached, upNetwork } from './network.ts';
 import { downOvn, type OvnEndpoints, ovnEndpoints, upOvn } from './ovn.ts';
 import { ensurePackages } from './packages.ts';
 import {
@@ -50,9 +50,14 @@ export interface Lab {
   crashHost(host: number): Promise<void>;
   /** Power on; returns when SSH and libvirt answer. Also plugs the cables in. */
   startHost(host: number): Promise<void>;
+  /** Whether its power is on. */
+  isUp(host: number): boolean;
   /** Both cables pulled; the host and its guests live on. */
   unplugHost(host: number): Promise<void>;
   plugHost(host: number): Promise<void>;
+  /** Nothing goes to the storage any more; all else is as it was. */
+  cutStorage(host: number): Promise<void>;
+  mendStorage(host: number): Promise<void>;
   /** A host that hangs, with all that runs on it; and that goes on as if nothing had been. */
   freezeHost(host: number): void;
   thawHost(host: number): void;
@@ -168,8 +173,11 @@ function labOf(paths: LabPaths): Lab {
     execHost: (host, argv, options) => execHost(paths, checked(host), argv, options),
     crashHost: (host) => crashHost(paths, checked(host)),
     startHost: (host) => startHost(paths, checked(host)),
+    isUp: (host) => hostInit(paths, checked(host)) !== undefined,
     unplugHost: (host) => setPlugged(checked(host), false),
     plugHost: (host) => setPlugged(checked(host), true),
+    cutStorage: (host) => setStorageReached(checked(host), false),
+    mendStorage: (host) => setStorageReached(checked(host), true),
     freezeHost: (host) => freezeHost(paths, checked(host), true),
     thawHost: (host) => freezeHost(paths, checked(host), false),
     hostFile: (host, path) => hostFile(paths, checked(host), path),

@@ -107,6 +107,12 @@ export async function setPlugged(host: HostNumber, plugged: boolean): Promise<vo
   await batch(namespaces.switch, [`link set ${management} ${state}`, `link set ${tunnel} ${state}`]);
 }
 
+/** Whether a host has a way to the storage; all else that it reaches stays as it is. */
+export async function setStorageReached(host: HostNumber, reached: boolean): Promise<void> {
+  const route = ['route', reached ? 'del' : 'replace', 'blackhole', `${addresses.ceph}/32`];
+  await must(['ip', '-n', hostNamespace(host), ...route]);
+}
+
 /** Removes the taps that outlive their host here, because the network namespace does; a real power cut would take them. */
 export async function removeHostTaps(host: HostNumber): Promise<void> {
   const leftBehind = (await links(hostNamespace(host))).filter(

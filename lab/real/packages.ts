@@ -27,6 +27,9 @@ const labPackages = [
     'busybox',
     'util-linux',
     'openssh-client',
+    // BMCs that speak IPMI, and what speaks to them.
+    'openipmi',
+    'ipmitool',
   ],
 ] as const;
 

@@ -1,7 +1,9 @@
 /** What befalls simulated hosts, and the way to it from outside: `/_sim/…` of their port. */
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { HostEvent, HostInventory } from '../../host-agent/protocol.ts';
 import { readJson } from '../../host-agent/requests.ts';
+import { type BmcMishap, bmcMishaps } from '../redfish.ts';
 import type { Faults, Rule } from './faults.ts';
 import { calls } from './host/calls.ts';
 import {
@@ -26,21 +28,33 @@ export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'f
   chassis: string | null;
 }
 
+/** Of all hosts; `user` and `system` are the host's name. */
+export interface SimulatedBmc {
+  bmc: { protocol: 'redfish'; address: string; port: number };
+  bmcPassword: string;
+}
+
 /** What the admin path can do to the world; the in-process simulator offers the same. */
 export interface Admin {
   crashHost(name: string): void;
   /** `quietly` drops what is sent and breaks no connection: what has come in already stays where it is held up. */
   partitionHost(name: string, quietly?: boolean): void;
   /** Cuts it from other hosts, from storage, or both, and from nothing else; what runs there runs on. */
-  cutHost(name: string, from: ('peers' | 'storage')[]): void;
+  cutHost(name: string, from: ('peers' | 'storage' | 'hypervisor')[]): void;
   /** It hangs: its kernel takes connections, and nobody answers in them. */
   freezeHost(name: string): void;
-  /** Whatever was wrong with it. */
+  /** By its BMC, or by a switch. */
+  powerHost(name: string, on: boolean): void;
+  /** What is wrong with its BMC; undefined when nothing is. */
+  setBmc(name: string, mishap: BmcMishap | undefined): void;
+  /** Whatever was wrong with it; one that is off is switched on. */
   healHost(name: string): void;
   /** Crashes it for good: its disk is lost too. */
   scrapHost(name: string): void;
   /** It answers under another name from now on; under the old one nobody does. */
   moveHost(name: string, to: string): void;
+  /** It is configured as another one is that was added, under an id of its own, as if it had been added like that. */
+  joinLike(name: string, like: string, id: string): void;
   restartAgent(name: string): void;
   guestPowerOff(name: string, domainId: string): void;
   guestCrash(name: string, domainId: string): void;
@@ -52,12 +66,14 @@ export interface Admin {
   dropGuest(name: string, domainId: string): void;
   /** What somebody does at the host itself, past the agent's rules of whose turn it is. */
   byHand(name: string, call: string, input: unknown): unknown;
+  /** Where the BMCs of all hosts are: each is the system of its host's name. */
+  bmc: SimulatedBmc;
   writeToImage(pool: string, image: string, content: string): void;
   inventory(): unknown;
 }
 
 /** What does not need the rest of the world. */
-export interface Mishaps extends Omit<Admin, 'writeToImage' | 'inventory'> {
+export interface Mishaps extends Omit<Admin, 'writeToImage' | 'inventory' | 'bmc'> {
   /** By host name; hosts that hold nothing are left out. */
   record(): Record<string, HostRecord>;
 }
@@ -83,7 +99,7 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     if (!quietly) cutAll(host);
   }
 
-  function cutHost(name: string, from: ('peers' | 'storage')[]): void {
+  function cutHost(name: string, from: ('peers' | 'storage' | 'hypervisor')[]): void {
     const host = declared(name);
     for (const what of from) host.cutFrom.add(what);
     if (from.includes('storage')) host.storageCutAt = performance.now();
@@ -93,8 +109,23 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     declared(name).connection = 'frozen';
   }
 
+  function powerHost(name: string, on: boolean): void {
+    const host = declared(name);
+    if (host.isPowered === on) return;
+    if (on) {
+      healHost(name);
+      host.machineLife = randomUUID();
+    } else crashHost(name);
+    host.isPowered = on;
+  }
+
+  function setBmc(name: string, mishap: BmcMishap | undefined): void {
+    declared(name).bmcMishap = mishap;
+  }
+
   function healHost(name: string): void {
     const host = declared(name);
+    host.isPowered = true;
     // What it has taken meanwhile it has forgotten.
     if (host.connection === 'frozen') cutAll(host);
     host.connection = 'up';
@@ -120,6 +151,22 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     world.hosts.set(to, host);
     world.hosts.delete(name);
     declared(name).connection = 'crashed';
+  }
+
+  function joinLike(name: string, like: string, id: string): void {
+    const host = declared(name);
+    const model = declared(like);
+    const { kvm, hypervisor, switch: network, heartbeat } = model;
+    if (!network) throw refuse('INVALID_STATE', `${like} was never added`);
+    const own = JSON.stringify({ hypervisor, switch: network, heartbeat })
+      .replaceAll(network.systemId, id)
+      .replaceAll(`"${model.ip}"`, `"${host.ip}"`);
+    Object.assign(host, JSON.parse(own), { kvm });
+    // The storage takes it under the user of the other one.
+    host.clusters = new Map(model.clusters);
+    host.filePools = new Set(model.filePools);
+    world.heartbeats.set(id, host);
+    world.network.chassisJoined(host);
   }
 
   function restartAgent(name: string): void {
@@ -191,9 +238,12 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     partitionHost,
     cutHost,
     freezeHost,
+    powerHost,
+    setBmc,
     healHost,
     scrapHost,
     moveHost,
+    joinLike,
     restartAgent,
     guestPowerOff,
     guestCrash,
@@ -211,6 +261,15 @@ export function adminRoutes(
   faults: Faults,
   admin: () => Admin & { messages(): Message[] },
 ): (request: IncomingMessage, path: string[]) => Promise<unknown> {
+  /** On which hosts each domain runs now: of many hosts this is soon told, and the inventory is not. */
+  function running(): Record<string, string[]> {
+    const found: Record<string, string[]> = {};
+    for (const host of world.hosts.values())
+      for (const [id, { state }] of host.domains)
+        if (state === 'running') found[id] = [...(found[id] ?? []), host.name];
+    return found;
+  }
+
   async function serve(request: IncomingMessage, path: string[]): Promise<unknown> {
     const body = (await readJson(request)) as Record<string, unknown>;
     const word = (field: string) => String(body[field] ?? '');
@@ -218,8 +277,12 @@ export function adminRoutes(
     switch (`${request.method} ${first}`) {
       case 'GET inventory':
         return admin().inventory();
+      case 'GET running':
+        return running();
       case 'GET messages':
         return admin().messages();
+      case 'GET bmc':
+        return admin().bmc;
       case 'GET rules':
         return faults.list();
       case 'POST rules':
@@ -249,10 +312,19 @@ export function adminRoutes(
             admin().partitionHost(second, body.quietly === true);
             return {};
           case 'cut':
-            admin().cutHost(second, body.from as ('peers' | 'storage')[]);
+            admin().cutHost(second, body.from as ('peers' | 'storage' | 'hypervisor')[]);
             return {};
           case 'freeze':
             admin().freezeHost(second);
+            return {};
+          case 'power':
+            admin().powerHost(second, body.on === true);
+            return {};
+          case 'bmc':
+            admin().setBmc(
+              second,
+              bmcMishaps.find((mishap) => mishap === body.mishap),
+            );
             return {};
           case 'heal':
             admin().healHost(second);
@@ -262,6 +334,9 @@ export function adminRoutes(
             return {};
           case 'move':
             admin().moveHost(second, word('to'));
+            return {};
+          case 'joinLike':
+            admin().joinLike(second, word('like'), word('id'));
             return {};
           case 'restartAgent':
             admin().restartAgent(second);

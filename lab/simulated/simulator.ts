@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { createRedfish } from '../redfish.ts';
 import { type Admin, adminRoutes, createMishaps, type HostRecord } from './admin.ts';
 import { adminUser, type CephRecord, createCeph, findImage, type PoolRecord, recordOfPool } from './ceph.ts';
 import { createFaults, type Rule, type Rules } from './faults.ts';
@@ -24,9 +25,9 @@ export interface SimulatorOptions {
   /** Their names are `<namePrefix><n>`, n from 0 to hosts - 1. */
   hosts: number;
   namePrefix?: string;
-  /** The hosts' port; OVSDB then listens on the next, S3 on the one after. 0 takes any free ports. */
+  /** The hosts' port; OVSDB then listens on the next, S3 on the one after, BMCs on the one after that. 0 takes any free ports. */
   port?: number;
-  ports?: { hosts?: number; ovn?: number; s3?: number };
+  ports?: { hosts?: number; ovn?: number; s3?: number; bmc?: number };
   vcpusPerHost?: number;
   memoryMibPerHost?: number;
   /** Running domains may have this many times the host's vCPUs; memory is never overcommitted. */
@@ -39,6 +40,7 @@ export interface SimulatorOptions {
   bootMs?: number;
   shutDownMs?: number;
   migrationMs?: number;
+  rebootMs?: number;
 }
 
 export interface SimulatorInventory {
@@ -70,6 +72,7 @@ export interface Simulator extends Admin {
 const loopback = '127.0.0.1';
 const credentials = { accessKey: 'SIMULATEDACCESSKEY00', secretKey: 'simulated-secret-key' };
 const bucket = 'belay';
+const bmcPassword = 'simulated-password';
 
 /** By the directory, which is what a host sees of it. */
 const filePoolsOf = ({ filePools }: HostWorld): Record<string, PoolRecord> =>
@@ -105,6 +108,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
       bootMs: options.bootMs ?? 20,
       shutDownMs: options.shutDownMs ?? 10,
       migrationMs: options.migrationMs ?? 200,
+      rebootMs: options.rebootMs ?? 300,
     },
     ceph: createCeph(`${namePrefix} ${ports.hosts ?? (port || randomUUID())}`),
     filePools: new Map(),
@@ -113,6 +117,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     heartbeats: new Map(),
     running: new Map(),
     interfaces: new Map(),
+    cutAll: (host) => hostServer.cutAll(host),
     findHost,
     findHostAt(address) {
       const atAddress = [...hosts.values()].filter((host) => host.hypervisor?.migrationAddress === address);
@@ -136,6 +141,24 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const ovnRemote = `tcp:${loopback}:${ovnPort}`;
 
   const { record, ...mishaps } = createMishaps(world, hostServer.cutAll);
+  const bmcs = await createRedfish({
+    password: bmcPassword,
+    // One for each host, by its name: they change their own passwords.
+    isUser: (user) => findHost(user) !== undefined,
+    names: () => [...hosts.keys()],
+    find(name) {
+      const host = findHost(name);
+      return (
+        host && {
+          isOn: () => host.isPowered,
+          on: () => mishaps.powerHost(name, true),
+          off: () => mishaps.powerHost(name, false),
+        }
+      );
+    },
+    mishapOf: (name) => hosts.get(name)?.bmcMishap,
+  });
+  const bmcPort = await listen(bmcs.server, ports.bmc ?? fixed(3));
   const simulator: Simulator = {
     url: `http://${loopback}:${hostsPort}`,
     hostNames: () => Array.from({ length: hostCount }, (_, n) => `${namePrefix}${n}`),
@@ -143,6 +166,10 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     ceph: { monitors: ceph.monitors, fsid: ceph.fsid, adminUser, adminKey: ceph.adminKey },
     ovn: { nbRemote: ovnRemote, sbRemote: ovnRemote },
     s3: { endpoint: `http://${loopback}:${s3Port}`, region: 'us-east-1', ...credentials, bucket },
+    bmc: {
+      bmc: { protocol: 'redfish', address: loopback, port: bmcPort },
+      bmcPassword,
+    },
     rules: faults,
     ...mishaps,
     messages: hostServer.messages,
@@ -165,7 +192,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     async stop() {
       faults.clear();
       for (const host of hosts.values()) for (const { bootTimer } of host.domains.values()) clearTimeout(bootTimer);
-      await Promise.all([hostServer.server, ovsdbServer, s3Server.server].map(close));
+      await Promise.all([hostServer.server, ovsdbServer, s3Server.server, bmcs.server].map(close));
     },
   };
   return simulator;

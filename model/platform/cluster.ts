@@ -1,5 +1,19 @@
 import { Type } from 'typebox';
-import { boolean, choice, field, integer, json, kind, object, ref } from '../kind.ts';
+import {
+  boolean,
+  choice,
+  field,
+  Instant,
+  integer,
+  json,
+  kind,
+  object,
+  oneOf,
+  ref,
+  Uuid,
+  withDefault,
+} from '../kind.ts';
+import { maintaining } from './host.ts';
 import { hypervisors } from './hypervisors.ts';
 
 export const cluster = kind({
@@ -54,5 +68,87 @@ export const cluster = kind({
     create: { summary: 'Make a cluster', mode: 'sync', operatorOnly: true },
     update: { summary: 'Change a cluster', mode: 'sync', operatorOnly: true },
     delete: { summary: 'Remove an empty cluster', mode: 'sync', operatorOnly: true },
+    rebalance: {
+      summary: 'Move running instances so that its hosts are used alike',
+      happened: 'rebalanced',
+      permitsChildren: true,
+      mode: 'operation',
+      operatorOnly: true,
+      holdsTarget: false,
+      cancellable: true,
+      input: object({
+        metric: withDefault(
+          { ...oneOf('memory', 'vcpus'), description: 'Of what each host has promised a like share afterwards' },
+          'memory',
+        ),
+        spreadPercent: withDefault(
+          Type.Integer({
+            minimum: 1,
+            maximum: 100,
+            description: 'Hosts are used alike when their shares differ by no more',
+          }),
+          10,
+        ),
+        maxMoves: withDefault(Type.Integer({ minimum: 1, maximum: 100 }), 10),
+        maxParallel: withDefault(Type.Integer({ minimum: 1, maximum: 20 }), 2),
+      }),
+      steps: [
+        'clusters.planRebalance',
+        {
+          name: 'move',
+          system: 'operation',
+          undo: 'cancel it while it runs',
+          when: 'once for each instance that moves',
+        },
+      ],
+    },
+    rollingMaintenance: {
+      summary: 'Empty its hosts, work on them, and use them again, some at a time',
+      happened: 'maintained',
+      permitsChildren: true,
+      mode: 'operation',
+      operatorOnly: true,
+      // For hours: meanwhile it changes, and hosts come and go.
+      holdsTarget: false,
+      cancellable: true,
+      input: object({
+        order: Type.Optional(
+          Type.Array(Uuid, {
+            minItems: 1,
+            maxItems: 1_000,
+            uniqueItems: true,
+            description: 'Its hosts that it is about, the first one first; all of them, by name, when it is not given',
+          }),
+        ),
+        batchSize: withDefault(
+          Type.Integer({ minimum: 1, maximum: 20, description: 'So many hosts are out of use at a time' }),
+          1,
+        ),
+        stopOnFailure: withDefault(
+          Type.Boolean({ description: 'Begin no further host once one has failed; those that are done stay done' }),
+          true,
+        ),
+        ...maintaining,
+        notAfter: Type.Optional({
+          ...Instant,
+          description: 'No host is begun that would not be done by then; the others are told as left',
+        }),
+        secondsPerHost: withDefault(
+          Type.Integer({
+            minimum: 1,
+            maximum: 86_400,
+            description: 'So long a host is taken to need; as long as the slowest has taken, where that was longer',
+          }),
+          600,
+        ),
+        goesOn: Type.Optional(
+          Type.Boolean({ description: 'Only those that the last one has left, if it has left any' }),
+        ),
+      }),
+      steps: [
+        'clusters.planMaintenance',
+        { name: 'maintain', system: 'operation', undo: 'cancel it while it runs', when: 'once for each host' },
+      ],
+    },
   },
 });

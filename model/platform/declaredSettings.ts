@@ -138,6 +138,14 @@ export const declaredSettings: Record<string, DeclaredSetting> = {
     defaultValue: 7_776_000,
     unit: 's',
   },
+  'host.rotateCredentialsDays': {
+    summary:
+      'After how many days the SSH key of a host and the password of its BMC are changed by themselves; 0: never, and people know the passwords that they have set',
+    area: 'platform',
+    schema: { type: 'integer', minimum: 0, maximum: 3650 },
+    defaultValue: 0,
+    unit: 'd',
+  },
   'ha.maxFailedHostsPercent': {
     summary:
       'How many of the hosts of a zone may fail at once and still be failed over without a person; one always may',

@@ -77,6 +77,30 @@ export const maintenance = {
     overlap: 'skip',
     catchupSeconds: minute,
   },
+  watchPower: {
+    summary: 'Asks the BMCs of hosts whether they are on',
+    everySeconds: minute,
+    overlap: 'skip',
+    catchupSeconds: minute,
+  },
+  rotateCredentials: {
+    summary: 'Changes the SSH keys of hosts and the passwords of their BMCs, where a setting says how often',
+    everySeconds: 60 * minute,
+    overlap: 'skip',
+    catchupSeconds: 60 * minute,
+  },
+  cleanCaches: {
+    summary: 'Removes copies of images in pools that nothing has lived on for a day',
+    everySeconds: 60 * minute,
+    overlap: 'skip',
+    catchupSeconds: 60 * minute,
+  },
+  reportCapacity: {
+    summary: 'Tells for each zone what it has, what of that is promised, and how long the rest will last',
+    everySeconds: 24 * 60 * minute,
+    overlap: 'skip',
+    catchupSeconds: 60 * minute,
+  },
   archiveOld: {
     summary: 'Moves old operations, events and audit entries to a backup store',
     everySeconds: 10 * minute,

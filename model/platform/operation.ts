@@ -51,6 +51,10 @@ export const operation = kind({
     endedAt: instant('system'),
     error: json(Type.Unknown(), 'system'),
     result: json(Type.Unknown(), 'system'),
+    waitsFor: text(1024, 'system', {
+      description:
+        'What a person is to do before it goes on, which `operation.continue` says is done; or which of its parts waits, and for what: that part is to be continued',
+    }),
     requestId: text(64, 'system'),
     parentOperationId: ref('operation', 'system', {
       onDelete: 'ignore',
@@ -116,6 +120,14 @@ export const operation = kind({
       from: ['stuck'],
       input: object({ step: Type.Optional(answeredStep) }),
     },
+    continue: {
+      summary: 'Say that what it waits for is done',
+      happened: 'continued',
+      mode: 'sync',
+      asked: 'run',
+      from: ['running'],
+      operatorOnly: true,
+    },
     skipStep: {
       summary: 'Give up the stuck step; what it leaves must be cleaned by hand',
       happened: 'stepSkipped',
@@ -150,6 +162,10 @@ export interface ChildRequest {
   input?: Record<string, unknown>;
   /** What a field of its target must be for it to be begun, and still when its turn has come. */
   onlyIf?: { field: string; is: string };
+  /** Nothing is to be done, and that is as good, where its target is gone, or in no state for it any more. */
+  whileFit?: true;
+  /** It does not fit where the last operation of this type that has succeeded on its target is a part of another operation, or was asked for by hand. */
+  whileOwn?: string;
 }
 
 /** One of many, and what it is about. */

@@ -75,6 +75,11 @@ export const schedule = kind({
       default: 3600,
       description: 'A run that can not begin so long after its time is left out',
     }),
+    endsWithWindow: boolean('patch', {
+      default: false,
+      description:
+        'The window is one of maintenance: nothing more is begun that would not be done before its end, taken to last as long as the slowest of the run. What is left is told, and the next run of cluster.rollingMaintenance goes on with it',
+    }),
     maxParallel: integer(1, 50, 'patch', { default: 10 }),
     enabled: boolean('patch', { default: true, description: 'false: paused' }),
     runAsUserId: ref('user', 'system', {

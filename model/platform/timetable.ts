@@ -23,6 +23,8 @@ export interface Timetable {
   everySeconds?: number;
   calendars?: Calendar[];
   timeZone?: string;
+  /** The one moment of a schedule that has not run for it. Where Temporal is told of it too late, it runs at once. */
+  at?: string;
   overlap: 'skip' | 'queue';
   catchupSeconds: number;
   paused: boolean;

@@ -24,5 +24,13 @@ export const zone = kind({
     create: { summary: 'Make a zone', mode: 'sync', operatorOnly: true },
     update: { summary: 'Change a zone', mode: 'sync', operatorOnly: true },
     delete: { summary: 'Remove an empty zone', mode: 'sync', operatorOnly: true },
+    reportCapacity: {
+      summary: 'Tell what it has, what of that is promised, and how long the rest will last',
+      happened: 'reported',
+      mode: 'operation',
+      operatorOnly: true,
+      holdsTarget: false,
+      steps: ['zones.measureCapacity'],
+    },
   },
 });

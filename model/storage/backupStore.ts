@@ -1,4 +1,5 @@
 import { boolean, choice, kind, ref, text } from '../kind.ts';
+import { backupStoreTypeNames } from './backupStoreTypes.ts';
 
 export const backupStore = kind({
   name: 'backupStore',
@@ -8,7 +9,7 @@ export const backupStore = kind({
   summary: 'Where images and backups are kept',
   fields: {
     zoneId: ref('zone', 'create!'),
-    driver: choice(['s3'], 'create', { default: 's3' }),
+    driver: choice(backupStoreTypeNames, 'create', { default: 's3' }),
     endpoint: text(512, 'create!'),
     region: text(64, 'create', { default: 'us-east-1' }),
     bucket: text(63, 'create!'),

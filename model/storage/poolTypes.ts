@@ -32,7 +32,7 @@ export const inability: Record<keyof PoolCan, string> = {
 
 const files: PoolCan = {
   snapshot: true,
-  snapshotInUse: false,
+  snapshotInUse: true,
   clone: true,
   cloneAcross: false,
   growInUse: true,
@@ -41,10 +41,14 @@ const files: PoolCan = {
   fence: false,
 };
 
-/** The types of pool that there are. For each there is a driver in `activities/storage/drivers/`. */
+/**
+ * The types of pool that there are. For each there is a driver in `activities/storage/drivers/`. `layered`: what a volume was before a snapshot lies in
+ * a layer below it. Layers are joined when a snapshot goes, and whoever has the volume neither starts, stops nor leaves meanwhile.
+ */
 export const poolTypes = {
   /** Images of a Ceph cluster. */
   rbd: {
+    layered: false,
     can: {
       snapshot: true,
       snapshotInUse: true,
@@ -57,12 +61,12 @@ export const poolTypes = {
     } as PoolCan,
   },
   /** Files in a directory of one host, on its own disks. */
-  local: { can: { ...files, liveMove: false } },
+  local: { layered: true, can: { ...files, liveMove: false } },
   /** Files in a directory that every host of the clusters has at the same path, mounted by whoever runs the hosts. */
-  sharedMount: { can: files },
+  sharedMount: { layered: true, can: files },
   /** Files on an export of NFS, which the hosts mount themselves. */
-  nfs: { can: files },
-} as const satisfies Record<string, { can: PoolCan }>;
+  nfs: { layered: true, can: files },
+} as const satisfies Record<string, { can: PoolCan; layered: boolean }>;
 
 export type PoolType = keyof typeof poolTypes;
 export const poolTypeNames = Object.keys(poolTypes) as [PoolType, ...PoolType[]];
@@ -70,3 +74,5 @@ export const poolTypeNames = Object.keys(poolTypes) as [PoolType, ...PoolType[]]
 /** The types that can not do it. */
 export const poolTypesWithout = (ability: keyof PoolCan): PoolType[] =>
   poolTypeNames.filter((type) => !poolTypes[type].can[ability]);
+
+export const layeredPoolTypes = poolTypeNames.filter((type) => poolTypes[type].layered);

@@ -17,6 +17,7 @@ const infrastructure = [
   'pod',
   'cluster',
   'host',
+  'controlNode',
   'storageCluster',
   'storagePool',
   'backupStore',

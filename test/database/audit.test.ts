@@ -1,14 +1,16 @@
 /** What was found on the real systems is joined with the records in one statement, which answers only what differs or is being worked on. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { sightingOf as guestSighting } from '../../activities/compute/audit.ts';
+import { audits } from '../../activities/platform/audit.ts';
 import { sightingOf as diskSighting } from '../../activities/storage/audit.ts';
+import type { World } from '../../activities/world.ts';
 import { disksBesideRecords, guestsBesideRecords, toRepair } from '../../database/audit.ts';
-import { type Database, openDatabase } from '../../database/database.ts';
+import type { Database } from '../../database/database.ts';
 import { closeAt, type Look, type Sighting, see, seeAll } from '../../database/findings.ts';
-import { ensureInstallation } from '../../database/installation.ts';
-import { type OwnDatabase, ownDatabase } from '../support/ownDatabase.ts';
+import { metrics } from '../../runtime/metrics.ts';
+import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
 
-let own: OwnDatabase;
+let own: OwnInstallation;
 let database: Database;
 const id = (): string => crypto.randomUUID();
 const hostId = id();
@@ -16,14 +18,11 @@ const elsewhere = id();
 const poolId = id();
 
 beforeAll(async () => {
-  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
-  own = await ownDatabase();
-  database = openDatabase(own.url, 4);
-  await ensureInstallation(database);
+  own = await ownInstallation(4);
+  ({ database } = own);
 }, 60_000);
 afterAll(async () => {
-  await database.close();
-  await own.drop();
+  await own.close();
 });
 beforeEach(async () => {
   for (const table of ['finding', 'instance', 'volume', 'imageCache', 'operation'])
@@ -250,4 +249,17 @@ test('what is repaired without asking is what the setting says, once for all tha
   });
   const again = await toRepair(database.connections, { systems: ['ovn'] });
   expect(again.map((one) => one.id)).not.toContain(findingId);
+});
+
+test('a pool that no connected host reaches is told as one that can not be looked at', async () => {
+  const pool = await insert('storagePool', {
+    name: 'one',
+    type: 'nfs',
+    storageClass: 'one',
+    state: 'ready',
+    zoneId: id(),
+  });
+  const step = audits({ database } as unknown as World).pools;
+  expect(await step.do({ id: null }, {} as never)).toEqual({ pools: [] });
+  expect((await metrics.poolUp.get()).values).toContainEqual({ labels: { pool, type: 'nfs' }, value: 0 });
 });

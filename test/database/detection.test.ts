@@ -1,37 +1,38 @@
 /** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { firstToScan } from '../../database/audit.ts';
 import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
-import { type Database, openDatabase, transaction } from '../../database/database.ts';
-import { failingAtOnce, noteHealth, noteWell, silentHost } from '../../database/detection.ts';
+import { type Database, transaction } from '../../database/database.ts';
+import { failingAtOnce, noteHealth, noteWell, silentHost, zoneHeard } from '../../database/detection.ts';
 import { noteClients } from '../../database/fence.ts';
-import { ensureInstallation } from '../../database/installation.ts';
-import { leaseShards, makeShards } from '../../database/leases.ts';
-import { shardOf } from '../../model/shards.ts';
-import { type OwnDatabase, ownDatabase } from '../support/ownDatabase.ts';
+import { leaseShards, makeShards, noteConnected, tellShards } from '../../database/leases.ts';
+import { shardCount, shardOf } from '../../model/shards.ts';
+import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
 
 const holder = 'worker#1';
-let own: OwnDatabase;
+let own: OwnInstallation;
 let database: Database;
 let zoneId: string;
 let hostIds: string[];
 
 beforeAll(async () => {
-  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
-  own = await ownDatabase();
-  database = openDatabase(own.url, 8);
-  await ensureInstallation(database);
+  own = await ownInstallation(8);
+  ({ database } = own);
   await makeShards(database.connections);
   await leaseShards(database.connections, { holder, leaseSeconds: 3600 });
 }, 60_000);
 afterAll(async () => {
-  await database.close();
-  await own.drop();
+  await own.close();
 });
 
 const query = (text: string, values: unknown[] = []): Promise<unknown> => database.connections.query(text, values);
 
-/** A zone of its own with ten hosts that are heard. */
+const shards = Array.from({ length: shardCount }, (_, shard) => shard);
+const tell = (): Promise<unknown> => tellShards(database.connections, { shards, holder });
+
+/** A zone of its own with ten hosts that are heard, each in another shard. */
 beforeEach(async () => {
+  await tell();
   const [zone, pod, cluster] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
   await query(`INSERT INTO "zone" (id, name) VALUES ($1::uuid, $1::text)`, [zone]);
   await query(`INSERT INTO "pod" (id, name, "zoneId") VALUES ($1::uuid, $1::text, $2)`, [pod, zone]);
@@ -40,11 +41,16 @@ beforeEach(async () => {
     pod,
     zone,
   ]);
-  hostIds = Array.from({ length: 10 }, () => crypto.randomUUID());
+  const ids = new Map<number, string>();
+  while (ids.size < 10) {
+    const id = crypto.randomUUID();
+    ids.set(shardOf(id), id);
+  }
+  hostIds = [...ids.values()];
   for (const id of hostIds)
     await query(
-      `INSERT INTO "host" (id, name, "clusterId", "podId", "zoneId", address, state, connection, "lastSeenAt")
-       VALUES ($1::uuid, $1::text, $2, $3, $4, $1::text, 'active', 'connected', now())`,
+      `INSERT INTO "host" (id, name, "clusterId", "podId", "zoneId", address, state, connection)
+       VALUES ($1::uuid, $1::text, $2, $3, $4, $1::text, 'active', 'connected')`,
       [id, cluster, pod, zone],
     );
   zoneId = zone;
@@ -61,6 +67,10 @@ const change = (ids: string[], what: string): Promise<unknown> =>
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
   (await noteHealth(database.connections, { hostId, health, reason: health, shard: shardOf(hostId), holder: by }))
     .length > 0;
+/** Whoever carries these hosts has not said anything of them for long. */
+const forget = (ids: string[]): Promise<unknown> =>
+  query(`UPDATE "shardLease" SET "toldAt" = now() - interval '1 minute' WHERE shard = ANY($1)`, [ids.map(shardOf)]);
+const counted = async (): Promise<unknown> => (await zoneHeard(database.connections, { zoneId }))[0];
 const healthOf = async (hostId: string): Promise<unknown> =>
   (await silentHost(database.connections, { hostId }))[0]?.health;
 
@@ -87,7 +97,8 @@ test('a host in maintenance is missed by nobody, and its silence counts for noth
   await change([id], `state = 'maintenance'`);
   expect(await silentHost(database.connections, { hostId: id })).toEqual([]);
   expect(await note(id, 'suspect')).toBe(false);
-  expect((await silentHost(database.connections, { hostId: other }))[0]).toMatchObject({ hosts: 9, heard: 8 });
+  expect(await silentHost(database.connections, { hostId: other })).toHaveLength(1);
+  expect(await counted()).toEqual({ hosts: 9, heard: 8 });
 });
 
 test('while most of its zone is silent a host is neither suspect nor down', async () => {
@@ -95,33 +106,82 @@ test('while most of its zone is silent a host is neither suspect nor down', asyn
   await silence(hostIds.slice(0, 6));
   expect(await note(id, 'suspect')).toBe(false);
   expect(await note(id, 'unreachable')).toBe(true);
-  await query(`UPDATE "host" SET connection = 'connected', "lastSeenAt" = now() WHERE id = $1`, [hostIds[5]]);
+  await query(`UPDATE "host" SET connection = 'connected' WHERE id = $1`, [hostIds[5]]);
   expect(await note(id, 'suspect')).toBe(true);
   // Their records say that they are connected, and nobody has said it again for long: whoever carried them is gone.
-  await query(`UPDATE "host" SET "lastSeenAt" = now() - interval '1 minute' WHERE "zoneId" = $1`, [zoneId]);
+  await forget(hostIds);
   expect(await note(id, 'down')).toBe(false);
+  await tell();
+  expect(await note(id, 'down')).toBe(true);
 });
 
 test('what fails at once is counted, with what was shut out just now, and not with what was long ago', async () => {
-  const counted = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
+  const failing = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
   const fail = (ids: string[], more: string): Promise<unknown> => change(ids, `health = 'down', ${more}`);
-  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  expect(await failing()).toEqual({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(0, 1), `"healthSince" = now() - interval '1 day'`);
-  expect(await counted(), 'one that was never shut out').toEqual({ failing: 1, allowed: 2 });
+  expect(await failing(), 'one that was never shut out').toEqual({ failing: 1, allowed: 2 });
   await fail(hostIds.slice(0, 1), `state = 'fenced', "healthSince" = now() - interval '1 day'`);
-  expect(await counted()).toEqual({ failing: 0, allowed: 2 });
+  expect(await failing()).toEqual({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(1, 3), `state = 'fenced', "healthSince" = now()`);
-  expect(await counted()).toEqual({ failing: 2, allowed: 2 });
+  expect(await failing()).toEqual({ failing: 2, allowed: 2 });
 });
 
 test('up to three others of its cluster are asked about a host, and only such as are heard', async () => {
   const [id = '', ...others] = hostIds;
   await silence([id, ...others.slice(0, 3)]);
-  await query(`UPDATE "host" SET "lastSeenAt" = now() - interval '1 minute' WHERE id = $1`, [others[3]]);
+  await forget(others.slice(3, 4));
   const [silent] = await silentHost(database.connections, { hostId: id });
-  expect(silent).toMatchObject({ hosts: 10, heard: 5, failsOver: true });
+  expect(silent).toMatchObject({ failsOver: true });
+  expect(await counted()).toEqual({ hosts: 10, heard: 5 });
   expect(silent?.peers).toHaveLength(3);
   for (const peer of silent?.peers ?? []) expect(others.slice(4)).toContain(peer);
+});
+
+test('whom one asks about a host changes from look to look', async () => {
+  const [id = ''] = hostIds;
+  const asked = new Set<string>();
+  for (let look = 0; look < 10; look += 1)
+    for (const peer of (await silentHost(database.connections, { hostId: id }))[0]?.peers ?? []) asked.add(peer);
+  expect(asked.size).toBeGreaterThan(3);
+});
+
+test('of each shard its first host that can be asked is where the audit begins', async () => {
+  await silence(hostIds.slice(0, 1));
+  const { rows } = await database.connections.query(
+    `SELECT DISTINCT ON (shard) id FROM "host" WHERE connection = 'connected' AND state IN ('active', 'enteringMaintenance', 'maintenance')
+       AND "deadAt" IS NULL AND "fencedAt" IS NULL ORDER BY shard, id`,
+  );
+  expect(rows.length).toBeGreaterThanOrEqual(9);
+  expect(await firstToScan(database.connections)).toEqual(rows);
+});
+
+test('the database counts hosts to the same shards as the workers', async () => {
+  const ids = Array.from({ length: 200 }, () => crypto.randomUUID());
+  const { rows } = await database.connections.query('SELECT id, belay_shard(id) AS shard FROM unnest($1::uuid[]) id', [
+    ids,
+  ]);
+  expect(rows).toEqual(ids.map((id) => ({ id, shard: shardOf(id) })));
+  const { rows: hosts } = await database.connections.query('SELECT id, shard FROM "host" WHERE id = ANY($1)', [
+    hostIds,
+  ]);
+  expect(hosts).toHaveLength(hostIds.length);
+  for (const { id, shard } of hosts) expect(shard).toBe(shardOf(id));
+});
+
+test('that hosts are connected is noted for all at once, by the one who carries them alone, with what was concluded of them', async () => {
+  const [id = '', other = ''] = hostIds;
+  await silence([id, other]);
+  expect(await note(id, 'suspect')).toBe(true);
+  expect(await noteConnected(database.connections, { ids: [id, other], holder: 'worker#late' })).toEqual([]);
+  expect(await counted()).toEqual({ hosts: 10, heard: 8 });
+  expect(await noteConnected(database.connections, { ids: [id, other], holder })).toEqual(
+    expect.arrayContaining([
+      { id, isIll: true },
+      { id: other, isIll: false },
+    ]),
+  );
+  expect(await counted()).toEqual({ hosts: 10, heard: 10 });
 });
 
 describe('a host that is shut out', () => {
@@ -168,6 +228,9 @@ describe('a host that is shut out', () => {
     expect((await hostNow(id)).fencedAt).toBeNull();
     expect(await noted(true)).toHaveLength(1);
     expect((await hostNow(id)).fencedAt).not.toBeNull();
+    // As its BMC says that it is off.
+    await change([id], `"fencedAt" = NULL, "deadAt" = now()`);
+    expect(await noted(false)).toHaveLength(1);
   });
 
   test('is so at each address that it ever had, until another host has that', async () => {

@@ -1,25 +1,21 @@
 /** A finding is one row, however many see it at once; it is told when it was seen often enough, and when it is over. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Database, openDatabase } from '../../database/database.ts';
+import type { Database } from '../../database/database.ts';
 import { openFindings, type Sighting, see, seenNoMore } from '../../database/findings.ts';
-import { ensureInstallation } from '../../database/installation.ts';
 import { deleteOldFindings } from '../../database/old.ts';
-import { type OwnDatabase, ownDatabase } from '../support/ownDatabase.ts';
+import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
 
 const atOnce = 12;
-let own: OwnDatabase;
+let own: OwnInstallation;
 let database: Database;
 let sighting: Sighting;
 
 beforeAll(async () => {
-  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
-  own = await ownDatabase();
-  database = openDatabase(own.url, atOnce);
-  await ensureInstallation(database);
+  own = await ownInstallation(atOnce);
+  ({ database } = own);
 }, 60_000);
 afterAll(async () => {
-  await database.close();
-  await own.drop();
+  await own.close();
 });
 beforeEach(() => {
   sighting = {

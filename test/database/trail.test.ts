@@ -17,7 +17,7 @@ import {
   wrongInArchives,
   wrongInTrail,
 } from '../../activities/platform/trail.ts';
-import { get, openStore } from '../../activities/storage/objects.ts';
+import { openStore } from '../../activities/storage/stores/index.ts';
 import { type Database, insertAll, openDatabase, rowsOf } from '../../database/database.ts';
 import { readSecret, writeSecret } from '../../database/secrets.ts';
 import { platformOwner } from '../../database/wellKnown.ts';
@@ -187,7 +187,7 @@ describe('a note of the head', () => {
     const first = await note();
     const keyOf = ({ at, sequence }: Note): string => `trail/${at.replaceAll(':', '-')}-${sequence}.json`;
     const stored = async (one: Note): Promise<unknown> => {
-      const bytes = await get(await openStore(scene.database, storeId()), keyOf(one));
+      const bytes = await (await openStore(scene.database, storeId())).get(keyOf(one));
       return bytes && JSON.parse(bytes.toString('utf8'));
     };
     expect(await stored(first)).toBeNull();
@@ -333,7 +333,7 @@ describe('an archive', () => {
       expect(await archiveOld(single)).toBe(0);
       expect([await counts(), await archives('auditEntry')]).toMatchObject([{ auditEntry: 6 }, []]);
       const store = await openStore(scene.database, storeId());
-      expect(await get(store, objectOf(objects[0]))).toBeNull();
+      expect(await store.get(objectOf(objects[0]))).toBeNull();
 
       // Two at once: each row leaves once.
       await sql(`UPDATE "auditEntry" SET code = NULL WHERE sequence = 3`);

@@ -77,7 +77,7 @@ test('what began before goes on, or is undone, as it began; what begins afterwar
   expect(new Set(undone.steps.map(({ state }) => state))).toEqual(new Set(['undone']));
   await setRules(admin, []);
   const next = await admin.settled((await add(12)).id);
-  expect([next.state, stepsOf(next)]).toEqual(['succeeded', ['reach', 'install', 'configure', 'enable']]);
+  expect([next.state, stepsOf(next)]).toEqual(['succeeded', ['reach', 'reachBmc', 'install', 'configure', 'enable']]);
   for (const { targetId } of [ended, next]) await admin.done('DELETE', `/v1/hosts/${targetId}`);
   expect(await joined.picture()).toEqual(before);
   expect(await joined.wrong()).toEqual([]);

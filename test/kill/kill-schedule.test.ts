@@ -48,7 +48,7 @@ test.each([
     const { lastOperationId } = await admin.call('GET', `/v1/schedules/${plan.id}`);
     const run: OperationView = await admin.settled(String(lastOperationId));
     expect(inWords(run)).toContain(' succeeded');
-    expect(run.result).toEqual({ succeeded: 3, removed: 3 });
+    expect(run.result).toEqual({ succeeded: 3, removed: 3, notRun: 0 });
     const children = await list('operations', `parentOperationId = "${run.id}"`);
     expect(children.map(({ type, state }) => `${type} ${state}`).sort()).toEqual([
       ...Array.from({ length: 3 }, () => 'snapshot.create succeeded'),

@@ -128,6 +128,11 @@ export function deadHost(of: () => DeadHostLab): void {
       );
       expect(written).toEqual({ code: 0, output: '' });
 
+      // It writes its memory faster than the migration may carry it, so that it is on its way for as long as it takes.
+      await sh(
+        mover.id,
+        '( n=0; while :; do n=$((n+1)); yes $n | head -c 8388608 >/run/dirty; done ) >/dev/null 2>&1 </dev/null &',
+      );
       moving = await admin.call('POST', `/v1/instances/${mover.id}/actions/migrate`, {
         bandwidthBytesPerSec: 1_048_576,
       });

@@ -1,9 +1,10 @@
 /** Real hosts that lose their power, or are cut off and live: their guests run elsewhere with all that they had written, and the old ones write nothing more. */
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { type OperationView, openApi, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { attachLab, type Lab } from '../../lab/real/lab.ts';
+import { writers } from '../../lab/real/writers.ts';
 import { serialUntil } from '../../lab/serial.ts';
 import { inGuest } from './guest.ts';
 
@@ -22,6 +23,15 @@ beforeAll(async () => {
 
 const figures: string[] = [];
 afterAll(() => console.log(figures.join('\n')));
+let begunBefore = 0;
+/** Whatever was done to hosts: no guest could write from two at any moment of it, and some began beside one that was shut out. */
+afterEach(async () => {
+  const { wrong, begun, shutOut } = await writers(home);
+  figures.push(`${begun} times a guest began to run, ${shutOut} of them while it still ran where it was shut out`);
+  expect(wrong).toEqual([]);
+  expect(begun).toBeGreaterThan(begunBefore);
+  begunBefore = begun;
+});
 async function timed<T>(what: string, work: Promise<T>): Promise<T> {
   const started = performance.now();
   const result = await work;
@@ -92,7 +102,67 @@ async function useAgain(hostId: string, id: string): Promise<void> {
   await sh(id, 'echo here >/written-here && sync');
 }
 
+/** The processes of a host whose name is this end without a warning. */
+async function kill(host: number, program: string): Promise<void> {
+  const { code, stderr } = await lab.execHost(host, ['pkill', '-KILL', '-f', program]);
+  if (code !== 0) throw new Error(`${program} does not run on host${host}: ${stderr}`);
+}
+
+const findings = async (hostId: string): Promise<Resource[]> => {
+  const filter = encodeURIComponent(`resourceId = "${hostId}" AND what = "storageUnreachable" AND state = "open"`);
+  return (await admin.call<{ items: Resource[] }>('GET', `/v1/findings?filter=${filter}`)).items;
+};
+const failovers = async (hostId: string): Promise<number> => {
+  const filter = encodeURIComponent(`targetId = "${hostId}" AND type = "host.failover"`);
+  return (await admin.call<{ items: OperationView[] }>('GET', `/v1/operations?filter=${filter}`)).items.length;
+};
+
 for (let round = 1; round <= rounds; round++) {
+  test(
+    `guests outlive the agent and the libvirt of their host, and storage that is away for a while, round ${round}`,
+    async () => {
+      const hostId = String(cloud.hosts[1]?.id);
+      const failedOver = await failovers(hostId);
+      const id = await deployOn(hostId, 'undisturbed');
+      const wrote = async (): Promise<number> => Number(await sh(id, 'cat /run/acknowledged'));
+      const goesOn = async (): Promise<void> => {
+        const before = await wrote();
+        await until(async () => (await wrote()) > before + 5);
+      };
+      await count(id, 5);
+      await kill(2, '[/]belay/agent.*[.]js');
+      await goesOn();
+      await kill(2, '/usr/sbin/libvirt[d]');
+      await until(async () => (await stateOn(hostId, id)).startsWith('running'));
+      await goesOn();
+
+      const before = await wrote();
+      await lab.cutStorage(2);
+      try {
+        await timed(
+          'storage found cut',
+          until(async () => (await findings(hostId)).length === 1),
+        );
+        expect(await hostNow(hostId)).toMatchObject({ state: 'active', connection: 'connected' });
+      } finally {
+        await lab.mendStorage(2);
+      }
+      await timed(
+        'storage found again',
+        until(async () => (await findings(hostId)).length === 0),
+      );
+      await until(async () => (await wrote()) > before + 20);
+      // It can still be moved, so whoever was started anew knows it.
+      await admin.done('POST', `/v1/instances/${id}/actions/migrate`, {});
+      expect((await instanceNow(id)).hostId).not.toBe(hostId);
+      await goesOn();
+      await checkLog(id, before);
+      expect(await failovers(hostId)).toBe(failedOver);
+      await remove(id);
+    },
+    limitMs,
+  );
+
   test(
     `a guest of a host that lost its power runs elsewhere with all that it had written, round ${round}`,
     async () => {

@@ -8,6 +8,7 @@ import { type OperationView, openApi, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { type Inventory, type LabInventory, openInventory } from '../../lab/real/inventory.ts';
 import { attachLab, type Lab } from '../../lab/real/lab.ts';
+import { writers } from '../../lab/real/writers.ts';
 import { serialUntil } from '../../lab/serial.ts';
 import { realUnderlay } from '../../lab/underlay.ts';
 import { findOwnedProcess } from '../../postgres/owned-process.ts';
@@ -605,6 +606,12 @@ describe('a host', () => {
     expect(await picture()).toEqual(before);
     expect(await hostFiles(lab, 3)).toEqual(untouchedHost);
   });
+});
+
+test('no guest could write from two hosts, at any moment of all that these tests have done', async () => {
+  const { begun, wrong } = await writers(home);
+  expect(wrong).toEqual([]);
+  expect(begun).toBeGreaterThan(20);
 });
 
 describe('after everything is deleted through the API', () => {

@@ -359,12 +359,13 @@ test('hundreds of one sort go along', async () => {
   expect(await refusal(plan())).toBe('409 NOT_SUPPORTED');
   await client.query('DELETE FROM "keyPair" WHERE "projectId" = $1', [project.id]);
   // What is destroyed first and freed then is more work.
+  const volumeTypeId = cloud.volumeTypes[0]?.id;
+  const one = await make(cloud.tenant, 'volumes', { name: 'one', zoneId: cloud.zone.id, volumeTypeId, sizeGib: 1 });
   const volumes = (count: number): Promise<unknown> =>
     client.query(
-      `INSERT INTO "volume" SELECT (jsonb_populate_record(one.v, jsonb_build_object('id', gen_random_uuid(), 'name', n::text, 'projectId', $1::uuid,
-         'instanceId', NULL, 'currentOperationId', NULL, 'role', 'data', 'state', 'ready', 'sizeGib', 1, 'deletedAt', NULL))).*
-       FROM (SELECT v FROM "volume" v LIMIT 1) one, generate_series(1, $2) n`,
-      [project.id, count],
+      `INSERT INTO "volume" SELECT (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'name', n::text, 'projectId', $1::uuid))).*
+       FROM "volume" v, generate_series(1, $2) n WHERE v.id = $3`,
+      [project.id, count, one.id],
     );
   await volumes(750);
   expect((await plan()).locks).toHaveLength(751);
@@ -372,5 +373,6 @@ test('hundreds of one sort go along', async () => {
   expect(await refusal(plan())).toBe('409 NOT_SUPPORTED');
   await client.query('DELETE FROM "volume" WHERE "projectId" = $1', [project.id]);
   await client.end();
+  await cloud.tenant.done('DELETE', `/v1/volumes/${one.id}?expunge=true`);
   await admin.call('DELETE', `/v1/projects/${project.id}`);
 });

@@ -50,6 +50,18 @@ const role = (): Promise<Resource> =>
 /** One of each that nothing hangs on. */
 const made: Record<string, () => Promise<{ id: string }>> = {
   zone: () => admin.call('POST', '/v1/zones', { name: unique() }),
+  // Processes make themselves known; one that has ended without a word is lost.
+  controlNode: async () => {
+    await connected;
+    const { rows } = await database.query<{ id: string }>(
+      `INSERT INTO "controlNode" (id, name, state, role, address, version, "startedAt", "lastHeartbeatAt", load)
+       VALUES (gen_random_uuid(), $1, 'lost', 'host', 'nowhere', '0', now() - interval '1 hour', now() - interval '1 hour', 0) RETURNING id`,
+      [unique()],
+    );
+    const [row] = rows;
+    if (!row) throw new Error('no row');
+    return row;
+  },
   pod,
   cluster: async () => admin.call('POST', '/v1/clusters', { name: unique(), podId: (await pod()).id }),
   host: () => {
@@ -175,8 +187,8 @@ describe('of a resource that can not be deleted', () => {
         const problem = await answer(admin, 'DELETE', `/v1/${kind.plural}/${id}`);
         expect([kind.name, id, problem.code]).toEqual([kind.name, id, refusal?.code]);
         const named = ((problem.blockers ?? []) as { id: string }[]).map((one) => one.id);
-        // What a cascade would take is in the way of a plain delete.
-        const inTheWay = [...blockers, ...takes.filter(({ by }) => by === 'cascade')];
+        // What a cascade would take is in the way of a plain delete, also where it would go as a part of something else, such as a root volume.
+        const inTheWay = [...blockers, ...takes.filter(({ by }) => by === 'cascade' || by === 'own')];
         expect(inTheWay.map((one) => one.id)).toEqual(expect.arrayContaining(named));
         refused += 1;
       }

@@ -254,6 +254,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'operation.skipStep': { reason: 'matrix' },
     'finding.ignore': { until: '2100-01-01T00:00:00Z', reason: 'matrix' },
     'network.removeStray': { kind: 'network', id: crypto.randomUUID() },
+    'host.power': { command: 'on' },
     'host.removeStray': { instanceId: crypto.randomUUID() },
     'storagePool.trashStray': { volumeId: crypto.randomUUID() },
   };

@@ -173,19 +173,65 @@ test('machines go off and on at their times: triggered in Temporal, on what the 
   expect(await wrong()).toEqual([]);
 });
 
-test('at its time it runs by itself, once', async () => {
+test.each([
+  ['at its time it runs by itself, once', false],
+  ['one whose time comes before all that makes it is done runs all the same, once', true],
+])('%s', async (_, isHeldUp) => {
   const { id } = await deploy('once');
-  const at = new Date(Date.now() + 3_000).toISOString();
-  const plan = await schedule({ ...stop, cron: null, at, targets: { ids: [id] } });
+  const requestedId = crypto.randomUUID();
+  const at = new Date(Date.now() + 3_000);
+  const body = { ...stop, name: 'plan', cron: null, at: at.toISOString(), targets: { ids: [id] }, requestedId };
+  const making = await tenant.call<OperationView>('POST', '/v1/schedules', body);
+  if (isHeldUp) {
+    // Its record takes no other state until then.
+    await database.query('BEGIN');
+    await database.query('SELECT 1 FROM "schedule" WHERE id = $1 FOR UPDATE', [requestedId]);
+    await untilSeen(
+      async () => Date.now(),
+      (now) => now > at.getTime() + 1_000,
+    );
+    await database.query('COMMIT');
+  }
+  const { state, targetId } = await admin.settled(making.id);
+  expect([state, targetId]).toEqual(['succeeded', requestedId]);
+  const plan = { id: requestedId };
   await untilSeen(
     () => stateOf(id),
-    (state) => state === 'stopped',
+    (now) => now === 'stopped',
   );
   const { lastOperationId } = await look(plan);
   expect((await admin.settled(String(lastOperationId))).state).toBe('succeeded');
   expect((await look(plan)).nextRun).toBeNull();
+  expect(await list('operations', `targetId = "${requestedId}" AND type = "schedule.runNow"`)).toHaveLength(1);
   await end(plan);
   await removeInstance(id);
+});
+
+test('what Temporal is told of when its only moment has just been runs at once; when that is long ago, never', async () => {
+  const taken = async (secondsAgo: number): Promise<number> => {
+    const scheduleId = `late-${crypto.randomUUID()}`;
+    const at = new Date(Date.now() - secondsAgo * 1_000);
+    await ensureSchedule(temporal, {
+      id: scheduleId,
+      workflow: 'forgetOldAnswers',
+      args: [],
+      title: 'late',
+      projectId: null,
+      calendars: [{ second: [0], minute: [0], hour: [0], dayOfMonth: [1], month: [1], year: [2020] }],
+      at: at.toISOString(),
+      overlap: 'skip',
+      catchupSeconds: 3_600,
+      paused: false,
+    });
+    const of = temporal.schedule.getHandle(scheduleId);
+    const { numActionsTaken } = await untilSeen(
+      async () => (await of.describe()).info,
+      (info) => info.numActionsTaken > 0 || secondsAgo > 3_600,
+    );
+    await of.delete();
+    return numActionsTaken;
+  };
+  expect([await taken(5), await taken(4_000)]).toEqual([1, 0]);
 });
 
 test('a paused one, and one that is gone, does nothing, even when Temporal runs it', async () => {
@@ -236,8 +282,8 @@ test('snapshots are made of each volume, and those that the retention does not k
   expect(oldest.map(({ name, labels, volumeId }) => [String(name).slice(0, 8), labels, volumeId]).sort()).toEqual(
     volumes.map(({ id }) => ['nightly ', { by: 'plan' }, id]).sort(),
   );
-  expect((await runNow(plan)).result).toEqual({ succeeded: 2, removed: 0 });
-  expect((await runNow(plan)).result).toEqual({ succeeded: 2, removed: 2 });
+  expect((await runNow(plan)).result).toEqual({ succeeded: 2, removed: 0, notRun: 0 });
+  expect((await runNow(plan)).result).toEqual({ succeeded: 2, removed: 2, notRun: 0 });
   const left = await made();
   expect(left).toHaveLength(4);
   expect(left.map(({ id }) => id)).not.toContain(oldest[0]?.id);
@@ -495,7 +541,7 @@ test("a project's schedule finds nothing beyond its project, whoever it runs as"
   const body = { name: 'all', ...yearly, action: 'volume.update', input: { labels: { seen: 'yes' } } };
   const targets = { filter: 'name = "elsewhere"' };
   const inside = await make(admin, 'schedules', { ...body, targets, projectId: cloud.project.id });
-  expect((await runNow(inside, admin)).result).toEqual({ succeeded: 0, removed: 0 });
+  expect((await runNow(inside, admin)).result).toEqual({ succeeded: 0, removed: 0, notRun: 0 });
   expect(
     await refusal(
       admin.call('POST', '/v1/schedules', { ...body, targets: { ids: [inOther.id] }, projectId: cloud.project.id }),
@@ -504,7 +550,7 @@ test("a project's schedule finds nothing beyond its project, whoever it runs as"
   // The platform's own finds it.
   const wide = await make(admin, 'schedules', { ...body, targets, projectId: null });
   expect(wide.projectId).toBeNull();
-  expect((await runNow(wide, admin)).result).toEqual({ succeeded: 1, removed: 0 });
+  expect((await runNow(wide, admin)).result).toEqual({ succeeded: 1, removed: 0, notRun: 0 });
   expect((await admin.call('GET', `/v1/volumes/${inOther.id}`)).labels).toEqual({ seen: 'yes' });
   expect((await list('schedules', 'name = "all"', tenant)).map(({ id }) => id)).toEqual([inside.id]);
   await Promise.all([end(inside), end(wide)]);

@@ -2,12 +2,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Api, openApi } from '../../lab/api.ts';
+import pg from 'pg';
+import { asMigration, insertJoinedHosts } from '../../bench/rows.ts';
+import { type Api, openApi, type Resource } from '../../lab/api.ts';
 import { freePorts } from '../../lab/ports.ts';
 import { type Cloud, instanceBody, make, provision, timing, type Underlay } from '../../lab/provision.ts';
-import { startSimulator } from '../../lab/simulated/simulator.ts';
-import { type Stack, startStack } from '../../lab/stack.ts';
+import { type Simulator, startSimulator } from '../../lab/simulated/simulator.ts';
+import { type Stack, type StackOptions, startStack } from '../../lab/stack.ts';
 import { simulatedUnderlay } from '../../lab/underlay.ts';
+import { untilSeen } from './operations.ts';
 import { realityOf, simulatorInventory } from './simulated.ts';
 import { atRest, differences, records, withoutRuns } from './world.ts';
 
@@ -31,16 +34,48 @@ export interface SimulatedCloud {
   stop(): Promise<void>;
 }
 
-const spareHosts = 200;
+const spareHosts = 260;
+
+/** Hosts beside those that were added through the API, which takes long: they are told to records and simulator, and then are as all others. */
+async function joinMore(
+  databaseUrl: string,
+  simulator: Simulator,
+  { like, from, count }: { like: Resource; from: number; count: number },
+): Promise<Resource[]> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    const address = String(like.address).replace(/\d+$/, '');
+    const hosts = await asMigration(client, () =>
+      insertJoinedHosts(client, { likeId: like.id, from, to: from + count - 1, address }),
+    );
+    for (const { id, name } of hosts) simulator.joinLike(name, String(like.name), id);
+    await untilSeen(
+      () =>
+        client.query(
+          `SELECT 1 FROM "host" WHERE id = ANY($1) AND ("lastSeenAt" IS NULL OR connection <> 'connected') LIMIT 1`,
+          [hosts.map(({ id }) => id)],
+        ),
+      ({ rowCount }) => rowCount === 0,
+    );
+    return hosts.map((host) => ({ ...like, ...host }));
+  } finally {
+    await client.end();
+  }
+}
 
 export async function startSimulatedCloud(options: {
   hosts: number;
+  /** So many more, which join without having been added one by one. */
+  moreHosts?: number;
   faultInjection: boolean;
   environment?: Record<string, string>;
+  temporal?: StackOptions['temporal'];
 }): Promise<SimulatedCloud> {
   const home = mkdtempSync(join(tmpdir(), 'belay-sim-'));
   // Beside the hosts of the cloud there are some that belong to nobody yet.
-  const simulator = await startSimulator({ hosts: options.hosts + spareHosts });
+  const moreHosts = options.moreHosts ?? 0;
+  const simulator = await startSimulator({ hosts: options.hosts + moreHosts + spareHosts });
   const lines: string[] = [];
   let stack: Stack | undefined;
   const stop = async (): Promise<void> => {
@@ -58,6 +93,7 @@ export async function startSimulatedCloud(options: {
       // Tests end processes, not the machine: what PostgreSQL has handed to the system is there when it starts again.
       postgres: { fsync: 'off' },
       ...(options.environment ? { environment: options.environment } : {}),
+      ...(options.temporal ? { temporal: options.temporal } : {}),
       log: (line) => lines.push(line),
     });
     const hosts = simulator
@@ -74,6 +110,11 @@ export async function startSimulatedCloud(options: {
     await admin.call('PATCH', `/v1/clusters/${cloud.cluster.id}`, {
       ha: { enabled: true, requireFence: true, suspectSeconds: 3600 },
     });
+    const [like] = cloud.hosts;
+    if (like && moreHosts > 0)
+      cloud.hosts.push(
+        ...(await joinMore(stack.databaseUrl, simulator, { like, from: options.hosts, count: moreHosts })),
+      );
     return {
       address: {
         apiUrl: stack.apiUrl,

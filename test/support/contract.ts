@@ -167,6 +167,12 @@ export function contract(open: () => Promise<Place>): void {
       await call('host.inventory');
     });
 
+    test('a machine is not started anew for the sake of a life that is over', async () => {
+      const { bootId } = await call('host.boot');
+      await twice('host.reboot');
+      expect((await call('host.boot')).bootId).toBe(bootId);
+    });
+
     test('what was never done is taken back all the same', async () => {
       for (const name of [
         'domain.ensureOff',
@@ -364,6 +370,9 @@ export function contract(open: () => Promise<Place>): void {
       await twice('domain.ensureEarlierSerialLog');
       expect((await call('domain.serialLog', { bytes: 1 << 20 })).text).toMatch(/^said before/);
       expect((await call('domain.serialLog', { bytes: 5 })).text.length).toBeLessThanOrEqual(Math.min(5, said.length));
+      // The guest's own agent starts when all else has.
+      await until('a guest that holds still', async () => (await call('domain.freeze')).frozen);
+      await call('domain.thaw');
       await twice('domain.freeze');
       await twice('domain.thaw');
 

@@ -1,6 +1,8 @@
 /** A database of a test file's own, on the PostgreSQL that the files of `test/database` share. */
 import pg from 'pg';
 import { inject } from 'vitest';
+import { type Database, openDatabase } from '../../database/database.ts';
+import { ensureInstallation } from '../../database/installation.ts';
 import { template } from '../database/setup.ts';
 
 export interface OwnDatabase {
@@ -21,4 +23,24 @@ export async function ownDatabase({ empty = false }: { empty?: boolean } = {}): 
   await asked(`CREATE DATABASE "${name}" TEMPLATE "${empty ? 'template0' : template}"`);
   url.pathname = `/${name}`;
   return { url: url.href, drop: () => asked(`DROP DATABASE "${name}" WITH (FORCE)`) };
+}
+
+export interface OwnInstallation {
+  database: Database;
+  close(): Promise<void>;
+}
+
+/** The same with what every installation has, opened with so many connections. */
+export async function ownInstallation(connections: number): Promise<OwnInstallation> {
+  process.env.BELAY_SECRET_KEY ??= '5e'.repeat(32);
+  const own = await ownDatabase();
+  const database = openDatabase(own.url, connections);
+  await ensureInstallation(database);
+  return {
+    database,
+    async close() {
+      await database.close();
+      await own.drop();
+    },
+  };
 }

@@ -72,6 +72,8 @@ export function rightInputs({
     'host.facts': {},
     'host.inventory': {},
     'host.metrics': {},
+    'host.boot': {},
+    'host.reboot': { bootId: randomUUID() },
     'host.probe': {},
     'hypervisor.ensureConfigured': hypervisor,
     'hypervisor.ensureUnconfigured': {},
@@ -129,8 +131,8 @@ export function rightInputs({
     },
     'files.ensureAbsent': { ...fileVolume, of: 'volume', onlyOperation: operation },
     'files.ensureSize': { ...fileVolume, sizeGib: 2, allowShrink: false },
-    'files.ensureSnapshot': { ...fileVolume, snapshot, tags: tags('snapshot', snapshot) },
-    'files.ensureSnapshotAbsent': { ...fileVolume, snapshot },
+    'files.ensureSnapshot': { ...fileVolume, snapshot, tags: tags('snapshot', snapshot), guest: id },
+    'files.ensureSnapshotAbsent': { ...fileVolume, snapshot, guest: id },
     'files.rollBack': { ...fileVolume, snapshot },
     'files.ensureTrashed': fileVolume,
     'files.ensureRestored': fileVolume,
@@ -182,7 +184,9 @@ const optional = new Set([
   'readIops',
   'writeIops',
   'readBytesPerSec',
-]).add('writeBytesPerSec');
+  'writeBytesPerSec',
+  'guest',
+]);
 /** What a guest or a tenant says, as it is: any text at all, up to a length. */
 const anyText = new Set(['text', 'userData']);
 /** Of several lines. */

@@ -98,6 +98,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
 /** What else must be so of the target. */
 const beforehand: Record<string, string> = {
   'instance.start': 'UPDATE "instance" SET "hostId" = NULL WHERE id = $1',
+  'host.power': `UPDATE "host" SET bmc = '{"protocol":"ipmi","address":"10.9.9.9","user":"admin"}' WHERE id = $1`,
   'host.failover': `UPDATE "host" SET connection = 'disconnected' WHERE id = $1`,
 };
 

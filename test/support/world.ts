@@ -4,13 +4,23 @@ import { columnsOf } from '../../model/columns.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { openClient } from './postgres.ts';
 
-/** Kinds that only ever grow, and say what happened rather than what is. */
-const histories = new Set(['operation', 'event', 'auditEntry', 'setting', 'operationType', 'apiKey', 'finding']);
+/** Kinds that only ever grow, and say what happened rather than what is; and processes, which come and go by themselves. */
+const histories = new Set([
+  'operation',
+  'event',
+  'auditEntry',
+  'setting',
+  'operationType',
+  'apiKey',
+  'finding',
+  'controlNode',
+]);
 /** What a round trip there and back may change without anything being left over. */
 const volatile = new Set([
   'revision',
   'updatedAt',
   'lastSeenAt',
+  'powerObservedAt',
   'lastHostId',
   'connection',
   'inventory',

@@ -9,6 +9,7 @@ import { workflow } from '../workflow.ts';
  */
 export const createHost = workflow('host.create', async (step, { hostId }) => {
   await step(hosts.reach, { hostId });
+  if (patched('its BMC is reached, too')) await step(hosts.reachBmc, { hostId });
   if (patched('what happens at one place is one step')) {
     await step(hosts.install, { hostId });
     await step(hosts.configure, { hostId });

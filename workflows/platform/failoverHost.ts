@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { hosts } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 import { type Failed, partsOf, runEach } from './many.ts';
@@ -17,14 +18,25 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
   await step(hosts.proveDown, { hostId, confirmDead });
   await step(hosts.noteFailed, { hostId, reason });
   step.commit();
-  await step(hosts.fence, { hostId });
+  const fencing = step(hosts.fence, { hostId });
+  /** Nothing waits for its power that needs not to: the BMC is silent where the whole rack has none. */
+  let cutting: Promise<{ off: boolean } | undefined> | null = patched('its power is cut beside the fence')
+    ? step(hosts.cutPower, { hostId })
+    : null;
+  await fencing;
   await step(hosts.noteFenced, { hostId, confirmDead });
   const tries = new Map<string, number>();
   const ended = { restarted: 0, stopped: 0 };
   let failed: Failed[] = [];
   for (;;) {
     const there = (await step(hosts.findStranded, { hostId })).filter(({ id }) => (tries.get(id) ?? 0) < triesMax);
-    if (there.length === 0) return partsOf({ ...ended, failed });
+    if (there.length === 0) {
+      // What could not be shut out of its disks can go on elsewhere once the host is off.
+      const cut: { off: boolean } | null | undefined = await cutting;
+      cutting = null;
+      if (cut?.off) continue;
+      return partsOf({ ...ended, failed });
+    }
     for (const { id } of there) tries.set(id, (tries.get(id) ?? 0) + 1);
     const pieces = there.map(({ id, by }) => ({
       about: id,

@@ -24,6 +24,21 @@ export async function sideBySide<T>(
   await Promise.all(Array.from({ length: Math.min(most, left.length) }, runNext));
 }
 
+/** Asked before each begins, with how long the slowest before it has taken, in milliseconds. */
+export type MayBegin = (slowestMs: number) => boolean;
+
+/** Whether one that begins now would be done in time: it is taken to need so many seconds, or as long as the slowest has taken. */
+export const withinWindow =
+  (notAfter: string | null, seconds = 0): MayBegin =>
+  (slowestMs) =>
+    notAfter === null || Date.now() + Math.max(seconds * 1000, slowestMs) <= Date.parse(notAfter);
+
+/** For those that end with the window by themselves: one of many that is left no time begins nothing, and says so. */
+export const untilEnd =
+  (notAfter: string | null): MayBegin =>
+  () =>
+    notAfter === null || Date.now() < Date.parse(notAfter);
+
 /** Answers which have failed, how many have succeeded, and how many were not begun any more. */
 export async function runEach(
   { child, problemOf }: Pick<Step, 'child' | 'problemOf'>,
@@ -32,15 +47,26 @@ export async function runEach(
     maxParallel,
     stopOnFailure = false,
     mayFail = false,
+    mayBegin = () => true,
     onSuccess = () => {},
-  }: { maxParallel: number; stopOnFailure?: boolean; mayFail?: boolean; onSuccess?: (piece: Piece) => void },
+  }: {
+    maxParallel: number;
+    stopOnFailure?: boolean;
+    mayFail?: boolean;
+    mayBegin?: MayBegin;
+    onSuccess?: (piece: Piece) => void;
+  },
 ): Promise<{ succeeded: number; failed: Failed[]; notRun: number }> {
   const failed: Failed[] = [];
   let succeeded = 0;
+  let slowestMs = 0;
   await sideBySide(pieces, maxParallel, async (piece, endEarly) => {
     const { about, request } = piece;
+    if (!mayBegin(slowestMs)) return endEarly();
+    const begunAt = Date.now();
     try {
       await child({ ...request, mayFail });
+      slowestMs = Math.max(slowestMs, Date.now() - begunAt);
       succeeded += 1;
       onSuccess(piece);
     } catch (error) {

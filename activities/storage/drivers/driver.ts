@@ -94,13 +94,19 @@ export interface StorageDriver {
     size: { sizeGib: number; allowShrink: boolean },
   ): Promise<void>;
 
+  /** `instanceId` is the guest that runs with the volume, when there is one. */
   ensureSnapshot(
     agent: HostInStep,
     pool: Pool,
     volumeId: string,
-    snapshot: { name: string; tags: Tags },
+    snapshot: { name: string; tags: Tags; instanceId?: string | undefined },
   ): Promise<void>;
-  ensureSnapshotAbsent(agent: HostInStep, pool: Pool, volumeId: string, name: string): Promise<void>;
+  ensureSnapshotAbsent(
+    agent: HostInStep,
+    pool: Pool,
+    volumeId: string,
+    snapshot: { name: string; instanceId?: string | undefined },
+  ): Promise<void>;
   rollBack(agent: HostInStep, pool: Pool, volumeId: string, name: string, patience: Patience): Promise<void>;
 
   /** The copy of an image from which volumes are cloned. */

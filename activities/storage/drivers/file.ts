@@ -30,6 +30,9 @@ function rootOf({ id, type, source }: Pick<Pool, 'id' | 'type' | 'source'>): Fil
   return { type, server, path };
 }
 
+/** Said where there is a guest: an agent of before refuses what it does not know. */
+const under = (guest: string | undefined) => (guest === undefined ? {} : { guest });
+
 export const fileDriver = (type: FilePoolType): StorageDriver => ({
   source: ({ id: poolId }, { of, id }) => ({ type: 'file', poolId, of, id }),
 
@@ -65,11 +68,11 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
     await agent.call('files.ensureSize', { poolId, id, ...size });
   },
 
-  async ensureSnapshot(agent, { id: poolId }, id, { name: snapshot, tags }) {
-    await agent.call('files.ensureSnapshot', { poolId, id, snapshot, tags });
+  async ensureSnapshot(agent, { id: poolId }, id, { name: snapshot, tags, instanceId }) {
+    await agent.call('files.ensureSnapshot', { poolId, id, snapshot, tags, ...under(instanceId) });
   },
-  async ensureSnapshotAbsent(agent, { id: poolId }, id, snapshot) {
-    await agent.call('files.ensureSnapshotAbsent', { poolId, id, snapshot });
+  async ensureSnapshotAbsent(agent, { id: poolId }, id, { name: snapshot, instanceId }) {
+    await agent.call('files.ensureSnapshotAbsent', { poolId, id, snapshot, ...under(instanceId) });
   },
   async rollBack(agent, { id: poolId }, id, snapshot, patience) {
     await agent.call('files.rollBack', { poolId, id, snapshot }, patience);

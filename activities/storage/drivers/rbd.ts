@@ -7,7 +7,7 @@ import type { ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts'
 import { refuse, tryAgain } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, poolsOf, revokeAccess } from '../cephAccess.ts';
-import { zoneAgent } from '../poolHost.ts';
+import { zoneAgent, zoneAgentBeside } from '../poolHost.ts';
 import type { Pool, PoolObject, StorageDriver } from './driver.ts';
 
 /** The snapshot of a cached image that clones are made of. */
@@ -48,7 +48,7 @@ async function ofClients(
 ): Promise<void> {
   for (const { storageClusterId, addresses } of await clientsOf(world.database.connections, { hostId })) {
     const access = await adminAccess(world, storageClusterId);
-    await (await zoneAgent(world, hostId, zoneId)).call(call, { access, addresses });
+    await (await zoneAgentBeside(world, hostId, zoneId)).call(call, { access, addresses });
   }
 }
 
@@ -106,7 +106,7 @@ export const rbd: StorageDriver = {
   async ensureSnapshot(agent, pool, id, { name, tags }) {
     await agent.call('rbd.ensureSnapshot', { ...volumeAt(pool, id), snapshot: name, tags });
   },
-  async ensureSnapshotAbsent(agent, pool, id, name) {
+  async ensureSnapshotAbsent(agent, pool, id, { name }) {
     await agent.call('rbd.ensureSnapshotAbsent', { ...volumeAt(pool, id), snapshot: name });
   },
   async rollBack(agent, pool, id, name, patience) {

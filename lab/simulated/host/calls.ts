@@ -1,5 +1,6 @@
 /** Every call and task, and what serves it. */
 import type { CALLS, TASKS } from '../../../host-agent/protocol.ts';
+import * as boot from './boot.ts';
 import * as domains from './domains.ts';
 import * as facts from './facts.ts';
 import * as files from './files.ts';
@@ -15,6 +16,7 @@ import * as witness from './witness.ts';
 
 export const calls = {
   ...facts.calls,
+  ...boot.calls,
   ...hypervisor.calls,
   ...localSwitch.calls,
   ...storage.calls,

@@ -78,7 +78,8 @@ export function inventory(host: Host): HostInventory {
 function metrics(host: Host): HostMetrics {
   const now = Date.now();
   const totalBytes = host.world.settings.memoryMibPerHost * mib;
-  const domains = [...host.domains.values()].flatMap(({ live, startedAt }) => {
+  const hypervisorAnswers = !host.cutFrom.has('hypervisor');
+  const domains = [...(hypervisorAnswers ? host.domains.values() : [])].flatMap(({ live, startedAt }) => {
     if (!live) return [];
     const seconds = (now - startedAt) / 1000;
     return [
@@ -106,6 +107,7 @@ function metrics(host: Host): HostMetrics {
     networkReceivedBytes: sum('receivedBytes'),
     networkSentBytes: sum('sentBytes'),
     heartbeatAgeSeconds: heartbeatAge(host),
+    hypervisorAnswers,
     domains,
   };
 }

@@ -48,6 +48,10 @@ function refuseOpen(image: Image | undefined): void {
   if (image && image.watchers.size > 0) throw refuse('INVALID_STATE', `${image.name} is open in a guest`, true);
 }
 
+/** Whether the guest that is named has it open on this host. */
+const takesPart = (host: Host, image: Image, guest: string | undefined): boolean =>
+  guest !== undefined && image.watchers.has(`${host.name}/${guest}`);
+
 export const calls: CallHandlers<typeof protocol.calls> = {
   'files.ensureConnected'(host, { poolId, root, make }) {
     const there = findPool(host, root);
@@ -115,10 +119,10 @@ export const calls: CallHandlers<typeof protocol.calls> = {
     host.world.ceph.ensureSize(image, sizeGib, allowShrink);
     return nothing;
   },
-  'files.ensureSnapshot'(host, { poolId, id, snapshot, tags }) {
+  'files.ensureSnapshot'(host, { poolId, id, snapshot, tags, guest }) {
     const image = findVolume(host, poolId, id);
     if (!image.snapshots.has(snapshot)) {
-      refuseOpen(image);
+      if (!takesPart(host, image, guest)) refuseOpen(image);
       if (snapshot.startsWith('snap-')) refuseHigher(layersBelow(image) + 1, id);
     }
     host.world.ceph.ensureSnapshot(image, snapshot, tags);

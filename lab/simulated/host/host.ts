@@ -13,6 +13,7 @@ import type {
   Task,
   Tasks,
 } from '../../../host-agent/protocol.ts';
+import type { BmcMishap } from '../../redfish.ts';
 import type { CephCluster, Pool } from '../ceph.ts';
 
 export interface WorldSettings {
@@ -22,6 +23,7 @@ export interface WorldSettings {
   bootMs: number;
   shutDownMs: number;
   migrationMs: number;
+  rebootMs: number;
 }
 
 /** What ovn-controller does for a host: the tests of the network look at its traces in the OVN databases. */
@@ -50,6 +52,8 @@ export interface HostWorld {
   running: Map<string, Host>;
   /** Which hosts run a domain with that interface; during a migration both. */
   interfaces: Map<string, Set<Host>>;
+  /** Ends every connection to a host without an answer. */
+  cutAll(host: Host): void;
   /** Undefined when no such host was declared. */
   findHost(name: string): Host | undefined;
   /** By the migration address it was configured with, when no other host has that too. */
@@ -110,13 +114,19 @@ export interface Host {
   world: HostWorld;
   /** Whether the control plane gets through to it; a frozen one takes every connection and says nothing. */
   connection: 'up' | 'partitioned' | 'crashed' | 'frozen';
+  /** Its BMC switches it. Who is off has crashed. */
+  isPowered: boolean;
+  /** What is wrong with its BMC. */
+  bmcMishap: BmcMishap | undefined;
   /** What else it does not get through to. */
-  cutFrom: Set<'peers' | 'storage'>;
+  cutFrom: Set<'peers' | 'storage' | 'hypervisor'>;
   /** In this process's clock. */
   storageCutAt: number | null;
   /** On the host's disk, as the fence is. */
   heartbeat: Calls['heartbeat.ensure']['input'] | null;
+  /** Of its agent. */
   bootId: string;
+  machineLife: string;
   clock: AgentClock;
   sequence: number;
   kvm: boolean | null;
@@ -145,10 +155,13 @@ export function createHost(world: HostWorld, name: string): Host {
     ip: simulatedIp(name),
     world,
     connection: 'up',
+    isPowered: true,
+    bmcMishap: undefined,
     cutFrom: new Set(),
     storageCutAt: null,
     heartbeat: null,
     bootId,
+    machineLife: randomUUID(),
     clock: agentClock(bootId),
     sequence: 0,
     kvm: null,

@@ -50,8 +50,8 @@ export function createHostServer(
   /** Answers that are still open, by host: a crash or partition cuts them. */
   const open = new Map<Host, Set<ServerResponse>>();
   const messages: Message[] = [];
-  /** Streams of events that say under which lease they listen. */
-  const listening = new Map<ServerResponse, { host: Host; lease: Lease }>();
+  /** By host, the streams of events that say under which lease they listen. */
+  const listening = new Map<Host, Map<ServerResponse, Lease>>();
 
   /** As an agent does, when the message has come in whole and nothing more is waited for. */
   function admit(host: Host, request: IncomingMessage, name: string, changes: boolean): Behalf {
@@ -66,9 +66,8 @@ export function createHostServer(
       if (messages.length > rememberedMessages) messages.splice(0, rememberedMessages / 2);
     }
     if (isRefused) throw refuse('SUPERSEDED', refusal, true);
-    for (const [response, listener] of listening)
-      if (listener.host === host && listener.lease.shard === lease.shard && listener.lease.epoch < lease.epoch)
-        response.destroy();
+    for (const [response, its] of listening.get(host) ?? [])
+      if (its.shard === lease.shard && its.epoch < lease.epoch) response.destroy();
     return behalf;
   }
 
@@ -196,7 +195,10 @@ export function createHostServer(
 
   function serveEvents(host: Host, tellsClock: boolean, request: IncomingMessage, response: ServerResponse): void {
     const { lease } = admit(host, request, 'events', false);
-    if (lease) listening.set(response, { host, lease });
+    if (lease) {
+      const known = listening.get(host) ?? new Map<ServerResponse, Lease>();
+      listening.set(host, known.set(response, lease));
+    }
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     const listener = (event: HostEvent) => response.write(`${JSON.stringify(event)}\n`);
     listener(hello(host));
@@ -205,7 +207,7 @@ export function createHostServer(
     response.on('close', () => {
       host.listeners.delete(listener);
       streams.delete(response);
-      listening.delete(response);
+      listening.get(host)?.delete(response);
     });
   }
 

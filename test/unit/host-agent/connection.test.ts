@@ -158,6 +158,19 @@ describe('a call', () => {
     expect(await host.closed).toBeUndefined();
   });
 
+  it('holds up no other while it watches, however many do', async () => {
+    const watching: http.ServerResponse[] = [];
+    const host = await hostThat({
+      'POST /v1/calls/peer.probe': (_, response) => void watching.push(response),
+      'POST /v1/calls/domain.status': ok({ state: 'running', reason: 'booted' }),
+    });
+    const asked = Array.from({ length: 200 }, () => host.call('peer.probe', { addresses: [], withinMs: 20_000 }));
+    await expect.poll(() => watching.length).toBe(200);
+    expect(await host.call('domain.status', { id: 'x' })).toEqual({ state: 'running', reason: 'booted' });
+    for (const response of watching) response.writeHead(200).end(JSON.stringify({ signs: ['silent'] }));
+    expect(await Promise.all(asked)).toHaveLength(200);
+  });
+
   it('is asked again when a kept channel had died', async () => {
     let asked = 0;
     const host = await hostThat({

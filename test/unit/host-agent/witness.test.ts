@@ -46,7 +46,8 @@ describe('a heartbeat in a pool of files', () => {
 
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'belay-heartbeat-'));
-    cleaning.push(() => rm(root, { recursive: true, force: true }));
+    // An agent's heart may beat once more meanwhile.
+    cleaning.push(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
     files = filePools({ configuration: join(root, 'etc'), mounts: join(root, 'mounts') });
     await mkdir(join(root, 'pool'));
     await files.connect({ poolId, root: { type: 'sharedMount', path: join(root, 'pool') }, make: true });

@@ -22,6 +22,10 @@ const written: Record<string, { ways: string[]; looksLike: string[] }> = {
     ways: ['10.0.0.0/24'],
     looksLike: ['10.0.0.5/24', '10.00.0.0/24', '10.0.0.0/024', '10.0.0.0', '::/0', '10.0.0.0/33'],
   },
+  sha256: {
+    ways: ['ab'.repeat(32), 'AB'.repeat(32), `${'AB:'.repeat(31)}AB`],
+    looksLike: ['ab'.repeat(31), `${'ab'.repeat(31)}xy`, 'a:b'.repeat(22), ''],
+  },
   cidr: { ways: ['FD00::/8', 'fd00:0::/8'], looksLike: ['fd00::1/8', '10.0.0.1/8', 'fd00::/129'] },
 };
 
@@ -146,6 +150,6 @@ describe.each(bodies)('$name', ({ schema, check }) => {
 
 test('no form is without its samples, and the walk meets them', () => {
   const met = new Set(bodies.flatMap(({ schema }) => places(schema).map(({ form }) => form)));
-  expect([...met].sort()).toEqual(['date-time', 'ipv4', 'ipv4-network', 'uuid']);
+  expect([...met].sort()).toEqual(['date-time', 'ipv4', 'ipv4-network', 'sha256', 'uuid']);
   for (const form of met) expect(written[form]).toBeDefined();
 });

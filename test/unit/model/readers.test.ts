@@ -22,7 +22,8 @@ const readers: Record<string, string> = {
   'acceptance/platform/operation.ts': 'operation.runMany(action) operation.runMany(input) operation.runMany(targets)',
   'acceptance/platform/schedule.ts':
     'schedule.cron schedule.at schedule.timeZone schedule.action schedule.input schedule.targets schedule.retention schedule.enabled',
-  'activities/platform/schedule.ts': 'schedule.overlap schedule.windowSeconds schedule.maxParallel',
+  'activities/platform/schedule.ts':
+    'schedule.overlap schedule.windowSeconds schedule.endsWithWindow schedule.maxParallel',
   'acceptance/platform/setting.ts': 'setting.value',
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
   'acceptance/compute/instance.ts':
@@ -48,15 +49,29 @@ const readers: Record<string, string> = {
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
   'activities/platform/failover.ts': 'host.failover(reason)',
   'database/fence.ts': 'cluster.ha instance.ha',
+  'activities/platform/hostCredentials.ts': 'host.rotateCredentials(credentials)',
+  'activities/platform/hostPower.ts': 'host.power(command) host.power(force)',
+  'activities/platform/power/index.ts': 'host.bmc host.bmcPassword',
   'activities/platform/hostMaintenance.ts': 'host.enterMaintenance(instances) host.enterMaintenance(reason)',
+  'workflows/platform/maintainHost.ts':
+    'host.maintain(hook) host.maintain(byBmc) host.maintain(instances) host.maintain(moveBack) host.maintain(maxParallel) host.maintain(reason)',
+  'workflows/platform/rollingMaintenanceCluster.ts':
+    'cluster.rollingMaintenance(order) cluster.rollingMaintenance(batchSize) cluster.rollingMaintenance(stopOnFailure) ' +
+    'cluster.rollingMaintenance(hook) cluster.rollingMaintenance(byBmc) cluster.rollingMaintenance(instances) cluster.rollingMaintenance(moveBack) ' +
+    'cluster.rollingMaintenance(maxParallel) cluster.rollingMaintenance(reason) cluster.rollingMaintenance(notAfter) ' +
+    'cluster.rollingMaintenance(secondsPerHost) cluster.rollingMaintenance(goesOn)',
+  'workflows/platform/rebalanceCluster.ts':
+    'cluster.rebalance(metric) cluster.rebalance(spreadPercent) cluster.rebalance(maxMoves) cluster.rebalance(maxParallel)',
+  'acceptance/platform/controlNode.ts': 'controlNode.drain(force)',
   'workflows/platform/enterMaintenanceHost.ts': 'host.enterMaintenance(maxParallel)',
   'workflows/platform/exitMaintenanceHost.ts': 'host.exitMaintenance(maxParallel) host.exitMaintenance(moveBack)',
-  'activities/platform/host.ts':
-    'host.sshPort host.sshUser host.sshHostKey host.sshPrivateKey host.sshPassword host.underlayAddress host.address',
+  'activities/platform/hostEntry.ts':
+    'host.sshPort host.sshUser host.sshHostKey host.sshPrivateKey host.sshPassword host.address',
+  'activities/platform/hostSystems.ts': 'host.underlayAddress',
   'activities/storage/cephAccess.ts':
     'storageCluster.monitors storageCluster.adminUser storageCluster.adminKey storageCluster.fsid',
   'activities/storage/image.ts': 'image.format image.checksum',
-  'activities/storage/objects.ts':
+  'activities/storage/stores/s3.ts':
     'backupStore.endpoint backupStore.region backupStore.bucket backupStore.accessKey backupStore.secretKey',
   'activities/storage/drivers/rbd.ts':
     'storagePool.pool storagePool.deviceClass storagePool.replicas storagePool.failureDomain',

@@ -1,14 +1,14 @@
 /** What follows from what is seen of a host: every case, and that no single witness decides. */
 import { describe, expect, test } from 'vitest';
-import { decide, type Observations, type Testimony, type Verdict } from '../../../workers/verdict.ts';
-import { ofNetwork, ofStorage } from '../../../workers/witnesses.ts';
+import { ofNetwork, ofStorage, type PowerWord, type Testimony } from '../../../activities/platform/witnesses.ts';
+import { decide, type Observations, type Verdict } from '../../../workers/verdict.ts';
 
 const all: Testimony[] = ['seen', 'missed', 'unknown'];
 const of = (more: Partial<Observations> = {}): Verdict =>
   decide({
     silentSince: new Date('2026-03-01T12:00:07.250Z'),
     zone: { hosts: 6, heard: 5 },
-    witnesses: { peers: 'missed', storage: 'missed' },
+    witnesses: { peers: 'missed', storage: 'missed', power: 'none' },
     wasSuspect: false,
     ...more,
   });
@@ -26,9 +26,39 @@ describe('a host that the control plane misses', () => {
     ['unknown', 'missed', 'unreachable', 'unreachable'],
     ['unknown', 'unknown', 'unreachable', 'unreachable'],
   ])('peers %s, storage %s: %s, and %s when it was suspect', (peers, storage, first, again) => {
-    const witnesses = { peers, storage };
+    const witnesses = { peers, storage, power: 'none' } as const;
     expect(of({ witnesses })).toMatchObject({ health: first, blames: 'host' });
     expect(of({ witnesses, wasSuspect: true })).toMatchObject({ health: again, blames: 'host' });
+  });
+
+  // With nobody else who could tell, or with others who see it.
+  test.each<[PowerWord, Testimony, Verdict['health'], Verdict['health']]>([
+    ['off', 'unknown', 'unreachable', 'unreachable'],
+    ['off', 'missed', 'suspect', 'down'],
+    ['off', 'seen', 'unreachable', 'unreachable'],
+    ['on', 'unknown', 'unreachable', 'unreachable'],
+    ['on', 'missed', 'suspect', 'down'],
+    ['unknown', 'unknown', 'unreachable', 'unreachable'],
+    ['unknown', 'missed', 'suspect', 'down'],
+  ])('its BMC says %s, others %s: %s, and %s when it was suspect', (power, others, first, again) => {
+    const witnesses = { peers: others, storage: others, power };
+    expect(of({ witnesses })).toMatchObject({ health: first, blames: 'host' });
+    const { health, reason } = of({ witnesses, wasSuspect: true });
+    expect(health).toBe(again);
+    expect(reason).toContain(
+      { off: 'says that it is off', on: 'says that it is on', unknown: 'BMC does not answer', none: '' }[power],
+    );
+  });
+
+  test('its BMC that says off is one witness beside another who misses it, and alone decides nothing', () => {
+    for (const [peers, storage] of [
+      ['missed', 'unknown'],
+      ['unknown', 'missed'],
+    ] as const) {
+      const health = (power: PowerWord): Verdict['health'] =>
+        of({ witnesses: { peers, storage, power }, wasSuspect: true }).health;
+      expect([health('off'), health('on'), health('none')]).toEqual(['down', 'unreachable', 'unreachable']);
+    }
   });
 
   test.each([
@@ -51,7 +81,7 @@ describe('a host that the control plane misses', () => {
     for (const peers of all)
       for (const storage of all)
         for (const wasSuspect of [true, false]) {
-          const { reason } = of({ witnesses: { peers, storage }, wasSuspect });
+          const { reason } = of({ witnesses: { peers, storage, power: 'none' }, wasSuspect });
           expect(reason).toMatch(/^The control plane has heard nothing of it since 2026-03-01T12:00:07Z\. .*\.$/);
           expect(reason.length).toBeLessThan(600);
         }
@@ -61,7 +91,8 @@ describe('a host that the control plane misses', () => {
 test('a host that is heard is well, whatever others say', () => {
   for (const peers of all)
     for (const storage of all)
-      expect(of({ silentSince: null, witnesses: { peers, storage }, wasSuspect: true }).health).toBe('well');
+      for (const power of ['off', 'on', 'unknown', 'none'] as const)
+        expect(of({ silentSince: null, witnesses: { peers, storage, power }, wasSuspect: true }).health).toBe('well');
 });
 
 test('a server that speaks is seen; a kernel that refuses is, unless one takes connections and says nothing', () => {

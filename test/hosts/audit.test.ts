@@ -271,11 +271,13 @@ test('rows of what has no record are found, and removed when somebody asks', asy
 });
 
 test('a disk without a volume goes to the trash when a person asks, and never by itself', async () => {
-  const { items } = await admin.call<{ items: (Resource & { type: string; pool: string })[] }>(
+  const { items } = await admin.call<{ items: (Resource & { type: string; pool: string; clusterIds: string[] })[] }>(
     'GET',
     '/v1/storage-pools',
   );
-  const pool = items.find(({ type, state }) => type === 'rbd' && state === 'ready');
+  const pool = items.find(
+    ({ type, state, clusterIds }) => type === 'rbd' && state === 'ready' && clusterIds.includes(cloud.cluster.id),
+  );
   const stray = crypto.randomUUID();
   const place = { storageClusterId: cloud.storageCluster.id, pool: pool?.pool, image: `volume-${stray}` };
   const tags = { id: stray, kind: 'volume', operation: crypto.randomUUID(), revision: 1 };

@@ -6,10 +6,11 @@ import { allKinds } from '../../model/kinds.ts';
 import { maintenanceId } from '../../model/platform/maintenance.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
-import { failing, failingHost } from '../support/failing.ts';
+import { type FailingHost, failing, failingHost } from '../support/failing.ts';
 import { openFinding } from '../support/findings.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
 import { withTemporal } from '../support/maintenance.ts';
+import { bmcOf, setPower } from '../support/power.ts';
 
 import {
   casesOf,
@@ -143,7 +144,16 @@ function addHost(): Record<string, unknown> {
   const name = `host-${spare++}`;
   return { name, clusterId: cloud.cluster.id, address: `sim://${simulated.host}/${name}` };
 }
+/** The same with a BMC. */
+const addPowered = async (): Promise<Record<string, unknown>> => {
+  const body = addHost();
+  return { ...body, ...(await bmcOf(address.simulatorUrl, String(body.name))) };
+};
 const host = (): Promise<{ id: string }> => make(admin, 'hosts', addHost());
+const powered = async (): Promise<FailingHost> => {
+  const body = await addPowered();
+  return failingHost(address, { admin, cloud }, { id: (await make(admin, 'hosts', body)).id, name: String(body.name) });
+};
 const onHost =
   (verb: string, body: Record<string, unknown> = {}, before: (id: string) => Promise<unknown> = async () => {}) =>
   async () => {
@@ -209,6 +219,43 @@ async function strandAgain(id: string): Promise<void> {
 }
 const intoMaintenance = (id: string): Promise<unknown> =>
   admin.done('POST', `/v1/hosts/${id}/actions/enterMaintenance`, {});
+/** A cluster of its own, in the zone of the others. */
+async function clusterOf(count: number): Promise<{ id: string; hostIds: string[] }> {
+  const name = `own-${spare}`;
+  const pod = await admin.call('POST', '/v1/pods', { name, zoneId: cloud.zone.id });
+  const { id } = await admin.call('POST', '/v1/clusters', { name, podId: pod.id });
+  const hostIds: string[] = [];
+  for (let n = 0; n < count; n++) hostIds.push((await make(admin, 'hosts', { ...addHost(), clusterId: id })).id);
+  return { id, hostIds };
+}
+async function removeCluster(id: string): Promise<void> {
+  const { podId } = await admin.call<{ podId: string; id: string }>('GET', `/v1/clusters/${id}`);
+  const { items } = await admin.call<{ items: { id: string }[] }>(
+    'GET',
+    `/v1/hosts?filter=${encodeURIComponent(`clusterId = "${id}"`)}`,
+  );
+  for (const one of items) await admin.done('DELETE', `/v1/hosts/${one.id}`);
+  await admin.call('DELETE', `/v1/clusters/${id}`);
+  await admin.call('DELETE', `/v1/pods/${podId}`);
+}
+const onCluster = (verb: string, hosts: number, body: Record<string, unknown>) => async () => {
+  const { id } = await clusterOf(hosts);
+  return { targetId: id, method: 'POST', path: `/v1/clusters/${id}/actions/${verb}`, body };
+};
+/** Asks for it, and says that what it waits for is done as soon as it waits. */
+async function maintainAndGoOn(hostId: string): Promise<OperationView> {
+  const asked = await admin.call<OperationView>('POST', `/v1/hosts/${hostId}/actions/maintain`, { hook: 'wait' });
+  void (async () => {
+    for (;;) {
+      const now = await admin.call<OperationView & { waitsFor: string | null }>('GET', `/v1/operations/${asked.id}`);
+      if (now.endedAt) return;
+      // It may have gone on, or failed, since this looked.
+      if (now.waitsFor) await admin.call('POST', `/v1/operations/${asked.id}/actions/continue`).catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  })();
+  return asked;
+}
 const pool = (name: string): Record<string, unknown> => ({
   name,
   pool: `p${spare++}`,
@@ -290,7 +337,7 @@ const removeIfThere = (plural: string) => async (id: string) => {
 };
 
 const subjects: Subject[] = [
-  { type: 'host.create', operator: true, prepare: creation('hosts', addHost), clean: removeByOperator('hosts') },
+  { type: 'host.create', operator: true, prepare: creation('hosts', addPowered), clean: removeByOperator('hosts') },
   {
     type: 'host.connect',
     operator: true,
@@ -316,6 +363,43 @@ const subjects: Subject[] = [
     absent: ['return'],
   },
   {
+    // What empties it and takes it back into use are operations of their own, proven above.
+    type: 'host.maintain',
+    operator: true,
+    prepare: onHost('maintain', { hook: 'reboot' }),
+    again: asItWas,
+    clean: removeByOperator('hosts'),
+    absent: ['enter', 'connect', 'people.wait', 'power', 'exit'],
+  },
+  {
+    // Those of single hosts are operations of their own: rolling.test.ts.
+    type: 'cluster.rollingMaintenance',
+    operator: true,
+    prepare: onCluster('rollingMaintenance', 1, {}),
+    again: asItWas,
+    clean: removeCluster,
+    absent: ['maintain'],
+  },
+  {
+    // Moves are operations of their own: rolling.test.ts.
+    type: 'cluster.rebalance',
+    operator: true,
+    prepare: onCluster('rebalance', 2, {}),
+    again: asItWas,
+    clean: removeCluster,
+    absent: ['move'],
+  },
+  {
+    type: 'zone.reportCapacity',
+    operator: true,
+    async prepare(name) {
+      const { id } = await admin.call('POST', '/v1/zones', { name });
+      return { targetId: id, method: 'POST', path: `/v1/zones/${id}/actions/reportCapacity`, body: {} };
+    },
+    again: asItWas,
+    clean: async (id) => void (await admin.call('DELETE', `/v1/zones/${id}`)),
+  },
+  {
     // Instances of the host are operations of their own: failover.test.ts.
     type: 'host.failover',
     operator: true,
@@ -329,7 +413,46 @@ const subjects: Subject[] = [
     clean: removeHost,
     absent: ['restart'],
   },
-  { type: 'host.reinstate', operator: true, prepare: failed('reinstate', shutOut), again: shutOut, clean: removeHost },
+  {
+    type: 'host.reinstate',
+    operator: true,
+    prepare: failed('reinstate', shutOut),
+    again: shutOut,
+    clean: removeHost,
+    absent: ['hosts.wake'],
+  },
+  {
+    type: 'host.rotateCredentials',
+    operator: true,
+    async prepare() {
+      const { id } = await powered();
+      return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/rotateCredentials`, body: {} };
+    },
+    again: asItWas,
+    clean: removeByOperator('hosts'),
+  },
+  {
+    type: 'host.collectDiagnostics',
+    operator: true,
+    prepare: onHost('collectDiagnostics'),
+    again: asItWas,
+    clean: removeByOperator('hosts'),
+  },
+  {
+    type: 'host.power',
+    operator: true,
+    async prepare() {
+      const { id } = await powered();
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/hosts/${id}/actions/power`,
+        body: { command: 'cycle', force: true },
+      };
+    },
+    again: async (id) => (await knownHost(id)).connected(),
+    clean: async (id) => (await knownHost(id)).remove(),
+  },
   {
     type: 'host.delete',
     operator: true,
@@ -724,6 +847,55 @@ async function destroyedWithoutRoot(name: string): Promise<{ id: string }> {
 /** Ways of actions that those above do not take. */
 const variants: Subject[] = [
   {
+    type: 'host.failover',
+    variant: 'of one with a BMC',
+    operator: true,
+    async prepare() {
+      const { id } = await powered();
+      await fail(id);
+      return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/failover`, body: {} };
+    },
+    async again(id) {
+      await returned(id);
+      await (await knownHost(id)).connected();
+      await fail(id);
+    },
+    clean: removeHost,
+    of: ['hosts.cutPower'],
+  },
+  {
+    type: 'host.reinstate',
+    variant: 'of one that is off',
+    operator: true,
+    async prepare() {
+      const { id } = await powered();
+      await fail(id);
+      await (await knownHost(id)).done('failover');
+      return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/reinstate`, body: {} };
+    },
+    async again(id) {
+      const one = await knownHost(id);
+      await one.connected();
+      await setPower(address.simulatorUrl, one.name, false);
+      await fail(id);
+      await one.done('failover');
+    },
+    clean: removeHost,
+    of: ['hosts.lookAtPower', 'hosts.wake'],
+  },
+  {
+    type: 'host.maintain',
+    variant: 'that waits for a person',
+    operator: true,
+    async prepare() {
+      const { id } = await host();
+      return { targetId: id, method: 'POST', path: '', ask: () => maintainAndGoOn(id) };
+    },
+    again: asItWas,
+    clean: removeByOperator('hosts'),
+    of: ['people.wait'],
+  },
+  {
     type: 'host.delete',
     variant: 'of one that is dead',
     operator: true,
@@ -804,6 +976,11 @@ const variants: Subject[] = [
 ];
 
 const rootInFiles = () => ({ rootVolume: { volumeTypeId: inFiles() } });
+async function attachedInFiles(): Promise<string> {
+  const { id } = await volume('snapshots', inFiles);
+  await attach(id);
+  return id;
+}
 const throwAway = (id: string): Promise<unknown> => tenant.done('DELETE', `/v1/volumes/${id}`);
 
 /** The steps that are another driver's where the pool is one of files. */
@@ -885,7 +1062,50 @@ const onFiles: Subject[] = [
     clean: gone,
     of: ['snapshots.remove'],
   },
-].map((subject) => ({ ...subject, variant: 'in a pool of files' }));
+  {
+    type: 'volume.create',
+    prepare: creation('volumes', async (name) => ({
+      name,
+      zoneId: cloud.zone.id,
+      volumeTypeId: inFiles(),
+      source: { snapshotId: (await snapshotOf((await volume('snapshots', inFiles)).id)).id },
+    })),
+    clean: removeVolume,
+    keeps: true,
+    of: ['volumes.makeOne'],
+  },
+  {
+    type: 'volume.attach',
+    prepare: onVolume('attach', async () => ({ instanceId: (await instance('attach')).id }), undefined, inFiles),
+    clean: detachAndRemove,
+    of: ['volumes.plug'],
+  },
+  {
+    type: 'volume.resize',
+    variant: 'of one that a running instance has, in a pool of files',
+    prepare: onVolume('resize', async () => ({ sizeGib: 4 }), attach, inFiles),
+    clean: detachAndRemove,
+    of: ['volumes.growLive'],
+  },
+  {
+    type: 'snapshot.create',
+    variant: 'of a volume that a running instance has, in a pool of files',
+    prepare: creation('snapshots', async (name) => ({ name, volumeId: await attachedInFiles() })),
+    clean: remove('snapshots'),
+    keeps: true,
+    of: ['snapshots.take'],
+  },
+  {
+    type: 'snapshot.delete',
+    variant: 'of a volume that a running instance has, in a pool of files',
+    async prepare() {
+      const { id } = await snapshotOf(await attachedInFiles());
+      return { targetId: id, method: 'DELETE', path: `/v1/snapshots/${id}` };
+    },
+    clean: gone,
+    of: ['snapshots.remove'],
+  },
+].map((subject) => ({ variant: 'in a pool of files', ...subject }));
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {

@@ -122,6 +122,21 @@ test('a host that only its storage is cut from is used, and a finding says so', 
   expect(await failovers(host)).toEqual([]);
 });
 
+test('a host whose hypervisor does not answer is used, and a finding says so until it does', async () => {
+  const [, host] = hosts;
+  await sim(host, 'cut', { from: ['hypervisor'] });
+  const [found] = await untilSeen(
+    () => findings(host),
+    ([finding]) => finding?.what === 'hypervisorSilent',
+  );
+  expect(await now(host)).toMatchObject({ health: 'well', connection: 'connected', state: 'active' });
+  await sim(host, 'heal');
+  await untilSeen(
+    () => findings(host, 'gone'),
+    (gone) => gone.some(({ id }) => id === found?.id),
+  );
+});
+
 test('a host that has lost its power, hangs, or is cut from everybody is down, and its failover begins once', async () => {
   const failed = hosts.slice(3, 6);
   const [powerless, hanging, cutOff] = failed;

@@ -9,6 +9,7 @@ import { hold } from '../support/hold.ts';
 import { maintainUntil, whilePaused } from '../support/maintenance.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
+import { sharedFiles } from '../support/sharedFiles.ts';
 import { simulatorInventory } from '../support/simulated.ts';
 
 const address = inject('cloud');
@@ -58,15 +59,7 @@ let filesTypeId = '';
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
   await removeInstance((await deploy('first')).id);
-  const { storageClass } = await make(admin, 'storage-pools', {
-    name: 'failover',
-    type: 'sharedMount',
-    storageClass: 'failover',
-    source: { path: '/srv/failover' },
-    clusterIds: [cloud.cluster.id],
-  });
-  filesTypeId = (await admin.call('POST', '/v1/volume-types', { name: 'failover', storageClass, visibility: 'public' }))
-    .id;
+  filesTypeId = await sharedFiles(joined, 'failover');
 });
 afterEach(async () => {
   for (const again of restore.splice(0).reverse()) await again();

@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "controlNode" ADD COLUMN     "stateBefore" TEXT;
+

@@ -1,0 +1,2 @@
+/** Which version of Belay this is. */
+export const release = '0.1.0';
