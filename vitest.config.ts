@@ -47,6 +47,8 @@ class LastFileLast extends BaseSequencer {
 export default defineConfig({
   test: {
     root,
+    // What two pictures of the world differ in is told whole.
+    chaiConfig: { truncateThreshold: 4_000 },
     sequence: { sequencer: LastFileLast },
     projects: [
       {

@@ -1,5 +1,7 @@
 /** What there is, in the records and on the systems below, in a form that two looks can be compared by. */
+import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { columnsOf } from '../../model/columns.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { openClient } from './postgres.ts';
@@ -108,6 +110,25 @@ export function withoutRuns(value: unknown): unknown {
   );
 }
 
+/** What is in one picture and not in the other, each with its place: what a failed test says of two pictures that should be the same. */
+export function changes(before: unknown, now: unknown, place = 'world'): string[] {
+  if (isDeepStrictEqual(before, now)) return [];
+  if (Array.isArray(before) && Array.isArray(now)) {
+    const [old, fresh] = [before, now].map((rows) => new Set(rows.map((row) => JSON.stringify(row))));
+    const gone = [...(old ?? [])].filter((row) => !fresh?.has(row)).map((row) => `${place} - ${row}`);
+    const come = [...(fresh ?? [])].filter((row) => !old?.has(row)).map((row) => `${place} + ${row}`);
+    return gone.length + come.length > 0 ? [...gone, ...come] : [`${place}: as many of each, or another order`];
+  }
+  if (isRecord(before) && isRecord(now))
+    return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap((key) =>
+      changes(before[key], now[key], `${place}.${key}`),
+    );
+  return [`${place} - ${JSON.stringify(before)}`, `${place} + ${JSON.stringify(now)}`];
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /**
  * Records against reality, both ways: every disk, guest and port that should be there is, and nothing else. Answers what is wrong.
  * The inventory's shape is the simulator's.
@@ -193,13 +214,14 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
   }
 }
 
-/** Reads while the platform asks nothing about guests of its own accord, as it does about those that were stopped or moved under way. */
+/** Reads while the platform is at work on nothing of its own accord, as it asks about guests that were stopped or moved under way. */
 export async function atRest<T>(databaseUrl: string, read: () => Promise<T>): Promise<T> {
   const client = await openClient(databaseUrl);
   const asked = async (): Promise<{ ever: string; now: string }> => {
     const { rows } = await client.query<{ ever: string; now: string }>(
       `SELECT count(*) AS ever, count(*) FILTER (WHERE state IN ('queued', 'running', 'rollingBack')) AS now
-       FROM "operation" WHERE type = 'instance.settle'`,
+       FROM "operation" WHERE "actorUserId" = $1`,
+      [wellKnown.platform],
     );
     return rows[0] ?? { ever: '0', now: '0' };
   };
