@@ -6,7 +6,7 @@ import { alone, type Figure } from './figures.ts';
 import { cpuSecondsUsed, eachPart, moreThan } from './memory.ts';
 
 const guests = 100;
-const suspectSeconds = 4;
+const suspectSeconds = 3;
 const limitMs = 300_000;
 
 /** Looks again and again until there is something. */

@@ -19,9 +19,11 @@ const lookedMs = 30_000;
 const measureMs = 15_000;
 /** A host that was not heard for so long does not answer: three signs of life are missing. Until then it may only be restarting its agent. */
 const silenceMs = 3 * BEAT_SECONDS * 1_000;
-const listenMs = 1_000;
+const listenMs = 500;
+/** Whoever listens so much later than it meant to was held up itself. */
+const heldUpMs = 2_000;
 /** Whoever has not listened to all for so long can not tell who is silent. */
-const heardOutMs = 5 * listenMs;
+const heardOutMs = 5_000;
 /** A host that stays silent is looked for again after so long. */
 const lookAgainMs = 15_000;
 /** Whoever misses many hosts at once finds out about so many of them at a time. */
@@ -340,7 +342,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
    */
   function listenForSilence(): void {
     const now = Date.now();
-    const late = now - listenedAt > 2 * listenMs;
+    const late = now - listenedAt > heldUpMs;
     listenedAt = now;
     // A process that was held up itself has not read yet what hosts have sent meanwhile, and may have lost their streams: it begins anew.
     if (late) {
@@ -381,6 +383,8 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
       .then((again) => {
         looks -= 1;
         host.lookAt = again || host.said !== 'disconnected' ? Date.now() : Date.now() + lookAgainMs;
+        const isSilent = watched.get(hostId) === host && (host.heardAt ?? Infinity) <= silentSince.getTime();
+        if (again && isSilent && Date.now() - listenedAt <= heldUpMs) lookFor(hostId, host, silentSince);
       });
   }
 

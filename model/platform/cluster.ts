@@ -56,7 +56,7 @@ export const cluster = kind({
         }),
       }),
       'patch',
-      { default: { enabled: true, requireFence: true, suspectSeconds: 4 } },
+      { default: { enabled: true, requireFence: true, suspectSeconds: 3 } },
     ),
     failoverReservePercent: integer(0, 90, 'patch', {
       default: 0,
