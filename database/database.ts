@@ -65,6 +65,8 @@ export interface DatabaseOptions {
 
 /** After so long a connection is made anew, so that none goes on for days with a certificate that was replaced. */
 const connectionLifetimeSeconds = 3_600;
+/** A connection that nobody has used for so long is closed: the next burst of requests within that time need not log in and plan its statements anew. */
+const idleMs = 60_000;
 
 /** A transaction that nobody goes on with for so long is of a process that is suspended or gone: what it holds is free again. */
 const abandonedMs = 15_000;
@@ -87,6 +89,7 @@ export function openDatabase(
     },
     max: most,
     maxLifetimeSeconds: connectionLifetimeSeconds,
+    idleTimeoutMillis: idleMs,
     connectionTimeoutMillis: waitMs,
     options: Object.entries({
       timezone: 'UTC',

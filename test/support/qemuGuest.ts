@@ -20,9 +20,10 @@ interface Layer {
 }
 
 export async function openInQemu(volume: string): Promise<QemuGuest> {
+  // QEMU's block layer without a machine around it, which starts in a tenth of the time.
   const qemu: ChildProcess = spawn(
-    'qemu-system-x86_64',
-    ['-M', 'none', '-S', '-nodefaults', '-display', 'none', '-qmp', 'stdio'],
+    'qemu-storage-daemon',
+    ['--chardev', 'stdio,id=monitor', '--monitor', 'chardev=monitor'],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   );
   const ended = new Promise<void>((resolve) => qemu.once('exit', () => resolve()));

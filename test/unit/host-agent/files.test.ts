@@ -84,7 +84,7 @@ vi.mock('../../../host-agent/agent/command.ts', async (original) => {
   };
 });
 
-const hasQemu = spawnSync('qemu-io', ['--version']).status === 0;
+const hasQemu = ['qemu-io', 'qemu-storage-daemon'].every((program) => spawnSync(program, ['--version']).status === 0);
 if (!hasQemu) console.log('skipped: volumes in files, because QEMU is not installed (qemu-utils, qemu-system-x86)');
 const poolId = randomUUID();
 
