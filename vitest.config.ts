@@ -75,8 +75,9 @@ export default defineConfig({
       },
       { test: { name: 'history', include: ['test/history/**/*.test.ts'], maxWorkers: '100%', testTimeout: 60_000 } },
       onSimulatedHosts('sim'),
-      // Hosts that fail, rest, and are looked after: most of it is waiting, so it goes on beside the others, on a cloud of its own.
+      // What hosts do by themselves, and what people ask of them: most of it is waiting, so it goes on beside the others, on clouds of their own.
       onSimulatedHosts('hosts'),
+      onSimulatedHosts('hostOperations'),
       onSimulatedHosts('rollback'),
       {
         // Processes are killed and suspended here, so each file starts a control plane of its own.
