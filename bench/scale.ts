@@ -10,7 +10,7 @@ import { cpuSecondsUsed, eachPart, memoryUsed, moreThan, parts, sumOf } from './
 import { asMigration, insertJoinedHosts, insertRunningInstances } from './rows.ts';
 
 const restSeconds = 60;
-const limitMs = 900_000;
+const limitMs = 2_400_000;
 /** Figures are told for so many, whatever was measured. */
 const told = 10_000;
 

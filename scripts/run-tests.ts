@@ -79,7 +79,7 @@ type Part = Check | Project | 'nodes';
 const stages: readonly (readonly (readonly Part[])[])[] = [
   [['unit'], ['types', 'lint', 'imports', 'openapi', 'database', 'history']],
   // Hosts fail, and others look for them, when the machine is less busy. Most of that is waiting, so it goes on in two places.
-  [['lab', 'hosts'], ['sim'], ['kill', 'nodes'], ['rollback', 'hostOperations']],
+  [['lab', 'hostOperations'], ['sim'], ['kill', 'nodes'], ['rollback', 'hosts']],
 ];
 const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
