@@ -52,7 +52,7 @@ export const maintenances = stepsOf<Area<typeof Maintenances>, 'maintenances'>('
 export const audits = stepsOf<Area<typeof Audits>, 'audits'>('audits', 'control', {
   hosts: { where: 'host', deadlineSeconds: 600 },
   pool: { where: 'host', deadlineSeconds: 600 },
-  network: { deadlineSeconds: 120 },
+  network: { deadlineSeconds: 600 },
 });
 /** What it answers is what an operation begins with, so it goes through the history. */
 export const findings = stepsOf<Area<typeof Findings>, 'findings'>('findings', 'control');

@@ -1,4 +1,7 @@
-/** OVN's rows beside the records. All rows come in one answer, as they are at one moment; the records follow page by page. */
+/**
+ * OVN's rows beside the records, both piece by piece: the database answers everybody in turn, and one answer with all of it would hold up whoever changes
+ * anything. So they are not of one moment. What changes meanwhile looks wrong once, and is told only if it is seen again.
+ */
 import {
   clock,
   ovnPage,
@@ -27,13 +30,14 @@ const columns = {
   Logical_Switch_Port: ['_uuid', 'name', 'addresses', 'port_security', 'dhcpv4_options', 'external_ids'],
 } as const;
 type Table = keyof typeof columns;
-const tables = Object.keys(columns) as Table[];
+/** So many rows in one answer. */
+const piece = 500;
 
 type KindInOvn = 'network' | 'subnet' | 'securityGroup' | 'networkInterface';
 const kindsInOvn: readonly KindInOvn[] = ['network', 'subnet', 'securityGroup', 'networkInterface'];
 
 /** The rows of OVN that are ours, by what leads to them. */
-interface Northbound {
+interface RowsOfOurs {
   switches: Map<string, OvsdbRow>;
   /** By their names: those of a network and of security groups. */
   groups: Map<string, OvsdbRow>;
@@ -49,40 +53,81 @@ const uuidOf = (reference: unknown): string => (Array.isArray(reference) ? Strin
 const references = (value: unknown): Set<string> => new Set(members(value).map(uuidOf));
 const texts = (value: unknown): string => JSON.stringify(members(value).map(String).sort());
 
-async function read({ northbound }: World): Promise<Northbound> {
-  const results = await northbound.transact(
-    'compare with the records',
-    tables.map((table): OvsdbOperation => ({ op: 'select', table, where: [], columns: [...columns[table]] })),
-  );
-  const rowsOf = (table: Table): OvsdbRow[] => results[tables.indexOf(table)]?.rows ?? [];
+/** Of a table that no other row has to lead to: which rows are ours. Their tags alone are small enough for one answer. */
+async function oursIn({ northbound }: Pick<World, 'northbound'>, table: Table): Promise<string[]> {
+  const [found] = await northbound.transact('look for what has a record', [
+    { op: 'select', table, where: [], columns: ['_uuid', 'external_ids'] },
+  ]);
+  return (found?.rows ?? [])
+    .filter(({ external_ids }) => isOurs(mapOf(external_ids)))
+    .map(({ _uuid }) => uuidOf(_uuid));
+}
+
+/** By their ids the database finds rows without looking at all others. */
+async function* rowsOf(
+  { northbound }: Pick<World, 'northbound'>,
+  table: Table,
+  uuids: Iterable<string>,
+): AsyncGenerator<OvsdbRow> {
+  const left = [...new Set(uuids)];
+  while (left.length > 0) {
+    const results = await northbound.transact(
+      'compare with the records',
+      left.splice(-piece).map(
+        (uuid): OvsdbOperation => ({
+          op: 'select',
+          table,
+          where: [['_uuid', '==', ['uuid', uuid]]],
+          columns: [...columns[table]],
+        }),
+      ),
+    );
+    for (const { rows } of results) yield* rows ?? [];
+  }
+}
+
+const isOurs = (tags: Record<string, string>): boolean => Boolean(tags['belay:kind'] && tags['belay:id']);
+
+/** All rows that are ours, and what they lead to. */
+export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<RowsOfOurs> {
   const tagged = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
-  const ours = (table: Table, key: (row: OvsdbRow, id: string) => string): Map<string, OvsdbRow> => {
+  async function keyed(
+    table: Table,
+    uuids: Iterable<string>,
+    key: (row: OvsdbRow, id: string) => string,
+  ): Promise<Map<string, OvsdbRow>> {
     const found = new Map<string, OvsdbRow>();
-    for (const row of rowsOf(table)) {
-      const { 'belay:kind': kind, 'belay:id': id } = mapOf(row.external_ids);
-      if (!kind || !id) continue;
+    for await (const row of rowsOf(world, table, uuids)) {
+      const tags = mapOf(row.external_ids);
+      if (!isOurs(tags)) continue;
+      const { 'belay:kind': kind, 'belay:id': id = '' } = tags;
       tagged.get(kind as KindInOvn)?.add(id);
       found.set(key(row, id), row);
     }
     return found;
-  };
+  }
   const byId = (_: OvsdbRow, id: string): string => id;
   const byName = (row: OvsdbRow): string => String(row.name);
-  return {
-    switches: ours('Logical_Switch', byId),
-    groups: ours('Port_Group', byName),
-    acls: new Map(rowsOf('ACL').map((row) => [uuidOf(row._uuid), row])),
-    served: ours('DHCP_Options', byId),
-    ports: ours('Logical_Switch_Port', byName),
-    tagged,
-  };
+  const all = async (table: Table, key: (row: OvsdbRow, id: string) => string): Promise<Map<string, OvsdbRow>> =>
+    keyed(table, await oursIn(world, table), key);
+  const within = (holders: Map<string, OvsdbRow>, column: string): string[] =>
+    [...holders.values()].flatMap((row) => [...references(row[column])]);
+
+  const switches = await all('Logical_Switch', byId);
+  const ports = await keyed('Logical_Switch_Port', within(switches, 'ports'), byName);
+  // After the ports: a port is put into its groups when it is made.
+  const groups = await all('Port_Group', byName);
+  const acls = new Map<string, OvsdbRow>();
+  for await (const row of rowsOf(world, 'ACL', within(groups, 'acls'))) acls.set(uuidOf(row._uuid), row);
+  const served = await all('DHCP_Options', byId);
+  return { switches, groups, acls, served, ports, tagged };
 }
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
   `${String(direction)} ${String(priority)} ${String(match)} ${String(action)}`;
 
 /** What is wrong with a port group, or null. */
-function groupFault(found: Northbound, name: string, wanted: Acl[]): Fault | null {
+function groupFault(found: RowsOfOurs, name: string, wanted: Acl[]): Fault | null {
   const group = found.groups.get(name);
   if (!group) return { class: 'missing', actual: `there is no port group ${name}` };
   const real = [...references(group.acls)].map((uuid) => aclText(found.acls.get(uuid) ?? {})).sort();
@@ -97,7 +142,7 @@ interface Fault {
   actual: string;
 }
 
-function portFault(found: Northbound, port: RecordedPort): Fault | null {
+function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
   const row = found.ports.get(port.id);
   if (!row) return { class: 'missing', actual: 'there is no switch port' };
   const uuid = uuidOf(row._uuid);
@@ -143,7 +188,7 @@ const whatOf: Record<KindInOvn, string> = {
 export async function scanNetwork(world: World): Promise<{ differences: number }> {
   const { connections } = world.database;
   const [look] = await clock(connections);
-  const found = await read(world);
+  const found = await readNorthbound(world);
   const sightings: Sighting[] = [];
   const busy: string[] = [];
   const living = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
