@@ -1,5 +1,5 @@
 /** What hosts cost that only are there, and how soon all are seen again after everything was killed. */
-import { Client as TemporalClient, Connection as TemporalConnection } from '@temporalio/client';
+import { Client as TemporalClient, Connection as TemporalConnection, type WorkflowHandle } from '@temporalio/client';
 import pg from 'pg';
 import { instanceBody } from '../lab/provision.ts';
 import { guestIdSql } from '../lab/simulated/inProcess.ts';
@@ -41,14 +41,31 @@ const withoutCounterpart: readonly MaintenanceName[] = ['scanNetwork', 'scanPool
 const pauseAudits = (temporal: TemporalClient): Promise<unknown> =>
   Promise.all(withoutCounterpart.map((name) => temporal.schedule.getHandle(maintenanceId(name)).pause()));
 
-/** In seconds, of the first round of the auditor that has begun since and has ended; null when none has. */
-async function auditorRound(temporal: TemporalClient, since: Date): Promise<number | null> {
+/** What the steps of a run have answered. */
+async function answersOf(run: WorkflowHandle): Promise<Record<string, unknown>[]> {
+  const { events } = await run.fetchHistory();
+  return (events ?? []).flatMap(({ activityTaskCompletedEventAttributes: ended }) =>
+    (ended?.result?.payloads ?? []).map(({ data }) => JSON.parse(Buffer.from(data ?? []).toString() || '{}')),
+  );
+}
+
+interface Round {
+  seconds: number;
+  /** Hosts that could not be asked. */
+  unanswered: number;
+}
+
+/** Of the first round of the auditor that has begun since and has ended; null when none has. */
+async function auditorRound(temporal: TemporalClient, since: Date): Promise<Round | null> {
   const { info } = await temporal.schedule.getHandle(maintenanceId('scanHosts')).describe();
   for (const { action, takenAt } of info.recentActions) {
     if (takenAt < since) continue;
     const { workflowId, firstExecutionRunId } = action.workflow;
-    const { startTime, closeTime } = await temporal.workflow.getHandle(workflowId, firstExecutionRunId).describe();
-    return closeTime ? (closeTime.getTime() - startTime.getTime()) / 1_000 : null;
+    const run = temporal.workflow.getHandle(workflowId, firstExecutionRunId);
+    const { startTime, closeTime } = await run.describe();
+    if (!closeTime) return null;
+    const unanswered = (await answersOf(run)).reduce((sum, answer) => sum + Number(answer.unanswered ?? 0), 0);
+    return { seconds: (closeTime.getTime() - startTime.getTime()) / 1_000, unanswered };
   }
   return null;
 }
@@ -180,7 +197,8 @@ export async function hostsScale(
       () => auditorRound(temporal, again).catch(() => null),
       () => 'the auditor has not come round',
     );
-    log(`a round of the auditor took ${audited.toFixed(1)} s`);
+    if (audited.unanswered > 0) throw new Error(`the auditor could not ask ${audited.unanswered} of ${count} hosts`);
+    log(`a round of the auditor took ${audited.seconds.toFixed(1)} s`);
     if (isHere) await nothingFound();
     const each = told / (count - cloud.hosts.length);
     const note = isHere
@@ -202,7 +220,7 @@ export async function hostsScale(
         `of all parts at rest for ${restSeconds} s, in which no host changed, above what they take with ${cloud.hosts.length} hosts; ${note}. In all: ${eachPart(percent, 1)}`,
       ),
       alone(`${name}.first`, firstSeconds, 's', null, `until all ${count} hosts were seen for the first time`),
-      alone(`${name}.audit`, audited, 's', null, `for one round of the auditor over ${count} hosts`),
+      alone(`${name}.audit`, audited.seconds, 's', null, `for one round of the auditor over ${count} hosts`),
       alone(
         `${name}.restart`,
         seconds,
