@@ -111,7 +111,12 @@ export function openDatabase(
       prisma ??= openPrisma(connections);
       return prisma;
     },
-    connection: () => new pg.Client({ ...connection(), keepAlive: true }),
+    connection() {
+      const client = new pg.Client({ ...connection(), keepAlive: true });
+      // PostgreSQL says that it ends, and then the connection breaks: an error that nobody listens for any more would end the process.
+      client.on('error', () => {});
+      return client;
+    },
     async close() {
       await prisma?.$disconnect();
       await connections.end().catch(() => {});
