@@ -7,6 +7,7 @@ const chosen: Record<string, readonly string[]> = {
   auditEntry: ['createdAt', 'permission', 'outcome', 'code', 'resourceKind', 'resourceId', 'sourceAddress'],
   backupStore: ['driver', 'endpoint', 'bucket', 'enabled'],
   cluster: ['podId', 'hypervisor', 'architecture', 'vcpuOvercommit'],
+  controlNode: ['role', 'address', 'startedAt', 'lastHeartbeatAt'],
   domain: ['parentId', 'enabled'],
   event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
   finding: ['class', 'severity', 'what', 'resourceKind', 'resourceId', 'lastSeenAt'],

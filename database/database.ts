@@ -80,13 +80,16 @@ export function openDatabase(
   const connection = postgresConnection(url, (why) =>
     log.warn({ why }, 'a certificate for PostgreSQL can not be used; going on with the one before'),
   );
+  class Client extends pg.Client {
+    constructor(options?: pg.ClientConfig) {
+      // Each connection asks for its certificates anew.
+      super({ ...options, ...connection() });
+      // PostgreSQL says that it ends, and then the connection breaks: an error that nobody listens for any more would end the process.
+      this.on('error', () => {});
+    }
+  }
   const connections = new pg.Pool({
-    // Each connection asks for its certificates anew.
-    Client: class extends pg.Client {
-      constructor(options?: pg.ClientConfig) {
-        super({ ...options, ...connection() });
-      }
-    },
+    Client,
     max: most,
     maxLifetimeSeconds: connectionLifetimeSeconds,
     idleTimeoutMillis: idleMs,
@@ -111,7 +114,7 @@ export function openDatabase(
       prisma ??= openPrisma(connections);
       return prisma;
     },
-    connection: () => new pg.Client({ ...connection(), keepAlive: true }),
+    connection: () => new Client({ keepAlive: true }),
     async close() {
       await prisma?.$disconnect();
       await connections.end().catch(() => {});

@@ -185,6 +185,17 @@ export const metrics = {
   }),
 };
 
+/**
+ * These are told from the start, as 0. Prometheus takes a series that begins with its first events for one that has not increased, so an alert on
+ * what should never happen would miss the first of it.
+ */
+export function tellFromZero<Label extends string>(
+  counter: Counter<Label>,
+  labels: readonly Readonly<Record<Label, string>>[],
+): void {
+  for (const of of labels) counter.inc(of, 0);
+}
+
 /** From now on the series of a gauge are made when they are asked for: to keep hundreds of thousands of them takes more than to make them. */
 export function tellWhenAsked(
   gauge: Gauge<string>,

@@ -28,7 +28,14 @@ import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { finalOperationStates } from '../model/platform/operation.ts';
 import type { Log } from '../runtime/log.ts';
-import { metrics } from '../runtime/metrics.ts';
+import { metrics, tellFromZero } from '../runtime/metrics.ts';
+
+const outcomes = ['delivered', 'failed', 'givenUp'] as const;
+
+tellFromZero(
+  metrics.callbacks,
+  outcomes.map((outcome) => ({ outcome })),
+);
 
 /** Before the second, third … attempt; after the last pause it is given up. */
 const pausesSeconds = [5, 30, 300, 1800, 7200];
@@ -141,7 +148,7 @@ async function deliver(database: Database, denied: BlockList, callback: DueCallb
 
 async function tryOnce(database: Database, log: Log, denied: BlockList, callback: DueCallback): Promise<void> {
   const { operationId, attempts } = callback;
-  let outcome = 'delivered';
+  let outcome: (typeof outcomes)[number] = 'delivered';
   try {
     await deliver(database, denied, callback);
   } catch (error) {

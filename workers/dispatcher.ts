@@ -40,6 +40,16 @@ async function countNodes(): Promise<void> {
   for (const { role, state, count } of counts) metrics.controlNodes.labels(String(role), state).set(Number(count));
 }
 
+const counted = [
+  metrics.queueDepth,
+  metrics.stuck,
+  metrics.waiting,
+  metrics.findings,
+  metrics.controlNodes,
+  metrics.poolPromised,
+  metrics.poolPromisable,
+];
+
 const loops: Loop[] = [
   {
     what: 'dispatching',
@@ -104,6 +114,8 @@ while (!stopping) {
     ...loops.map((loop) => repeat(log, ends, loop)),
   ]);
   await delivery.ended();
+  // Others count from now on; what this one has counted last would stand for as long as it is drained.
+  for (const gauge of counted) gauge.reset();
 }
 await node.leave();
 await Promise.all([database.close(), callbacks.close()]);

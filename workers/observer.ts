@@ -8,7 +8,7 @@ import { BEAT_SECONDS, type HostEvent } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
 import { inLine } from '../runtime/inLine.ts';
-import { metrics } from '../runtime/metrics.ts';
+import { metrics, tellWhenAsked } from '../runtime/metrics.ts';
 import { detection, type SaidOfItself } from './detection.ts';
 import { forgetAllBut, recordMeasured } from './measured.ts';
 import type { WorkerProcess } from './worker.ts';
@@ -168,6 +168,12 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
   const hosts = hostConnections(database);
   const detector = detection(processOf, hosts, holder);
   const watched = new Map<string, Watched>();
+  // Of one that another process carries by now, or that was shut out or deleted, nothing is told: what was so last would stand for ever.
+  tellWhenAsked(metrics.hostUp, () =>
+    [...watched].flatMap(([host, { said }]) =>
+      said === null ? [] : [{ labels: { host }, value: said === 'connected' ? 1 : 0 }],
+    ),
+  );
   let stopped = false;
 
   const connected = new Set<string>();
@@ -210,7 +216,6 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
       try {
         if (!(await record(hostId, host, connection))) return;
         host.said = connection;
-        metrics.hostUp.labels(hostId).set(connection === 'connected' ? 1 : 0);
       } catch (error) {
         log.warn({ hostId, error: String(error) }, 'could not record the state of a host');
       } finally {

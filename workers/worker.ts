@@ -149,7 +149,9 @@ export async function startWorkerProcess(): Promise<WorkerProcess> {
   Runtime.install({
     logger: new DefaultLogger('WARN', ({ message, meta }) => {
       // A host worker runs no workflows on purpose, on each of its queues.
-      if (!message.startsWith('No workflows registered')) log.warn({ error: String(meta?.error ?? '') }, message);
+      if (message.startsWith('No workflows registered')) return;
+      const { workflowId, activityType: step, error = '' } = meta ?? {};
+      log.warn({ workflowId, step, error: String(error) }, message);
     }),
     shutdownSignals: [],
   });

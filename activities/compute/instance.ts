@@ -90,7 +90,8 @@ export const instances = (world: World) => ({
         });
       if (hostId && isFenced && !(await isGone(world, { instanceId, hostId }))) {
         const [open] = await openVolumes(connections, { instanceId, hostId });
-        const reason = `its host has failed, and could still write to volume ${open?.id}: its pool, of type ${open?.type}, does not shut it out. It is started when the host is back, or when an operator has confirmed that the host is off`;
+        const confirmed = open?.type === 'local' ? '' : ', or when an operator has confirmed that the host is off';
+        const reason = `its host has failed, and could still write to volume ${open?.id}: its pool, of type ${open?.type}, does not shut it out. It is started when the host is back${confirmed}`;
         await lose(reason);
         throw refuse('PRECONDITION_FAILED', reason);
       }

@@ -7,7 +7,12 @@ import { eventRow } from '../../database/events.ts';
 import { type Forgotten, forgottenOf, freeForgotten, heldKinds } from '../../database/old.ts';
 import type { Kind } from '../../model/kind.ts';
 import type { Log } from '../../runtime/log.ts';
-import { metrics } from '../../runtime/metrics.ts';
+import { metrics, tellFromZero } from '../../runtime/metrics.ts';
+
+tellFromZero(
+  metrics.forgotten,
+  heldKinds.map(({ name }) => ({ kind: name })),
+);
 
 /** The state at rest that fits best: where the operation led to when it succeeded, else where it came from. */
 export function restOf(

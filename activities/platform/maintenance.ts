@@ -6,8 +6,8 @@
 import { archivedAtOnce } from '../../database/archive.ts';
 import { from, now, statement, type Values } from '../../database/statement.ts';
 import { idOf } from '../../database/wellKnown.ts';
-import { maintenanceId } from '../../model/platform/maintenance.ts';
-import { metrics } from '../../runtime/metrics.ts';
+import { maintenanceId, maintenanceNames } from '../../model/platform/maintenance.ts';
+import { metrics, tellFromZero } from '../../runtime/metrics.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { archiveOld } from './archive.ts';
@@ -21,6 +21,13 @@ import { restartLost } from './lost.ts';
 import { forgetOldAnswers, forgetTombstones } from './old.ts';
 import { endOverdue, type OverdueKind, type Page } from './overdue.ts';
 import { endAbandonedUploads } from './uploads.ts';
+
+const outcomes = ['succeeded', 'failed'] as const;
+
+tellFromZero(
+  metrics.maintenance,
+  maintenanceNames.flatMap((name) => outcomes.map((outcome) => ({ name, outcome }))),
+);
 
 const noteRun = statement((p: Values<{ id: string; nextRun: string | null }>) =>
   from
@@ -59,7 +66,7 @@ export const maintenances = ({ database, log, temporalSchedules }: World) => ({
   /** How a run came to its end. */
   ended: step({
     system: 'record',
-    async do({ name, outcome }: { name: string; outcome: 'succeeded' | 'failed' }): Promise<void> {
+    async do({ name, outcome }: { name: string; outcome: (typeof outcomes)[number] }): Promise<void> {
       metrics.maintenance.labels(name, outcome).inc();
       const standing = await temporalSchedules.standing(maintenanceId(name));
       await noteRun(database.connections, { id: idOf(`schedule/${name}`), nextRun: standing?.nextRun ?? null });

@@ -90,7 +90,10 @@ export async function scanPool(world: World, poolId: string, hostId: string): Pr
   const record = await poolOf(world, poolId);
   const driver = driverOf(record);
   const look = async () => driver.inventory(world, await poolAgent(world, hostId, record), record);
-  const { objects, usedBytes, totalBytes } = await telling(record, look());
+  const { objects, usedBytes, totalBytes } = await telling(record, look()).catch((error: unknown) => {
+    world.log.warn({ storagePoolId: poolId, hostId, error: String(error) }, 'a storage pool could not be looked at');
+    throw error;
+  });
   const disks = objects
     .filter(({ id }) => isUuid(id))
     .map(({ operation, ...object }) => ({ ...object, operation: isUuid(operation ?? '') ? operation : null }));

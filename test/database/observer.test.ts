@@ -4,6 +4,7 @@ import type { Database } from '../../database/database.ts';
 import { leaseShards, makeShards, noteConnected, noteConnection } from '../../database/leases.ts';
 import { shardCount, shardOf } from '../../model/shards.ts';
 import type { Log } from '../../runtime/log.ts';
+import { metricsText } from '../../runtime/metrics.ts';
 import { doubt, doubtAllBut, type Observer, observeHosts } from '../../workers/observer.ts';
 import type { WorkerProcess } from '../../workers/worker.ts';
 import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
@@ -121,3 +122,15 @@ test('that a host does not answer is said until the records have it, and again w
   await connect();
   await vi.waitUntil(isSaid, { timeout: 60_000, interval: 200 });
 }, 200_000);
+
+test('of a host that is carried no more, because it was shut out, nothing is told', async () => {
+  const told = async (): Promise<string[]> =>
+    (await metricsText()).body.split('\n').filter((line) => line.startsWith('belay_host_up{'));
+  expect(await told()).toEqual([`belay_host_up{host="${hostId}"} 0`]);
+  const tx = await database.connections.connect();
+  await tx.query('BEGIN; SET LOCAL session_replication_role = replica');
+  await tx.query(`UPDATE "host" SET state = 'fenced', "updatedAt" = now() WHERE id = $1`, [hostId]);
+  await tx.query('COMMIT');
+  tx.release();
+  await vi.waitUntil(async () => (await told()).length === 0, { timeout: 60_000, interval: 200 });
+}, 70_000);
