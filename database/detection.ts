@@ -75,7 +75,7 @@ export const watchedStates = [...servingStates, 'connecting', 'exitingMaintenanc
 export const watchedHosts = statement((p: Values<{ shards: number[] }>) =>
   from
     .selectFrom('host')
-    .select(['id', 'address', 'sshPort', 'clusterId', 'connection'])
+    .select(['id', 'address', 'sshPort', 'clusterId', 'connection', 'state'])
     .where((eb) => isAmong(eb.ref('shard'), p.shards))
     .where('state', 'in', [...watchedStates])
     .where('deletedAt', 'is', null)
@@ -89,10 +89,18 @@ const changedSeconds = 60;
 
 /** Those that were changed in the last minute, and whether they are watched. It goes by the time, and never by the shards: these may be all. */
 export const changedHosts = written<
-  { id: string; address: string; sshPort: number; clusterId: string; connection: string; isWatched: boolean },
+  {
+    id: string;
+    address: string;
+    sshPort: number;
+    clusterId: string;
+    connection: string;
+    state: string;
+    isWatched: boolean;
+  },
   { shards: number[] }
 >(
-  `SELECT id, address, "sshPort", "clusterId", connection, state IN (${literals(watchedStates)}) AND "deletedAt" IS NULL AS "isWatched" FROM "host"
+  `SELECT id, address, "sshPort", "clusterId", connection, state, state IN (${literals(watchedStates)}) AND "deletedAt" IS NULL AS "isWatched" FROM "host"
    WHERE "updatedAt" > now() - make_interval(secs => ${changedSeconds}) AND shard + 0 = ANY($shards::int[])`,
 );
 

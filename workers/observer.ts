@@ -132,6 +132,8 @@ interface Watched {
   clusterId: string;
   /** Its address, under which it is listened to. */
   place: string;
+  /** It is in maintenance, and nobody misses it. */
+  mayBeOff: boolean;
   /** In this process's clock; from the first try to reach it until anything was heard. Null before that: nobody has listened. */
   heardAt: number | null;
   /** Its agent gives signs of life, so that silence means something while the stream is open. */
@@ -168,10 +170,13 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
   const hosts = hostConnections(database);
   const detector = detection(processOf, hosts, holder);
   const watched = new Map<string, Watched>();
-  // Of one that another process carries by now, or that was shut out or deleted, nothing is told: what was so last would stand for ever.
+  // Of one that another process carries by now, or that was shut out or deleted, nothing is told: what was so last would stand for ever. Nor is it that one
+  // in maintenance is off: nobody misses it.
   tellWhenAsked(metrics.hostUp, () =>
-    [...watched].flatMap(([host, { said }]) =>
-      said === null ? [] : [{ labels: { host }, value: said === 'connected' ? 1 : 0 }],
+    [...watched].flatMap(([host, { said, mayBeOff }]) =>
+      said === null || (mayBeOff && said !== 'connected')
+        ? []
+        : [{ labels: { host }, value: said === 'connected' ? 1 : 0 }],
     ),
   );
   let stopped = false;
@@ -408,14 +413,20 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
     for (const shard of whole) if (!mine.has(shard)) whole.delete(shard);
     turn += 1;
     const read = [...mine].filter((shard, place) => !whole.has(shard) || place === turn % mine.size);
-    const found = new Map<string, Pick<Watched, 'place' | 'clusterId' | 'wasAway'>>();
+    const found = new Map<string, Pick<Watched, 'place' | 'clusterId' | 'wasAway' | 'mayBeOff'>>();
     const gone = new Set<string>();
     const rows = await watchedHosts(database.connections, { shards: read });
     // Asked after the others, so that of two that differ it is the newer one.
     const changed = await changedHosts(database.connections, { shards: [...mine] });
-    for (const { id, address, sshPort, clusterId, connection, ...row } of [...rows, ...changed]) {
+    for (const { id, address, sshPort, clusterId, connection, state, ...row } of [...rows, ...changed]) {
       if ('isWatched' in row && !row.isWatched) gone.add(id);
-      else found.set(id, { place: `${address} ${sshPort}`, clusterId, wasAway: connection === 'disconnected' });
+      else
+        found.set(id, {
+          place: `${address} ${sshPort}`,
+          clusterId,
+          wasAway: connection === 'disconnected',
+          mayBeOff: state === 'maintenance',
+        });
     }
     for (const id of gone) found.delete(id);
     patience = new Map(
@@ -435,15 +446,16 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
       // Whoever goes on with it finds it at its new address; and nobody waits for an answer of one that was shut out.
       if (found.has(id) || fenced.has(id)) void hosts.drop(id);
     }
-    for (const [id, { place, clusterId, wasAway }] of found) {
+    for (const [id, { place, clusterId, wasAway, mayBeOff }] of found) {
       const known = watched.get(id);
-      if (known) known.clusterId = clusterId;
+      if (known) Object.assign(known, { clusterId, mayBeOff });
       if (known) continue;
       const host: Watched = {
         controller: new AbortController(),
         shard: shardOf(id),
         clusterId,
         place,
+        mayBeOff,
         heardAt: null,
         beats: false,
         isOpen: false,

@@ -123,14 +123,20 @@ test('that a host does not answer is said until the records have it, and again w
   await vi.waitUntil(isSaid, { timeout: 60_000, interval: 200 });
 }, 200_000);
 
-test('of a host that is carried no more, because it was shut out, nothing is told', async () => {
+test('of a host that is in maintenance or was shut out it is not told that it does not answer', async () => {
   const told = async (): Promise<string[]> =>
     (await metricsText()).body.split('\n').filter((line) => line.startsWith('belay_host_up{'));
+  const become = async (state: string): Promise<void> => {
+    const tx = await database.connections.connect();
+    await tx.query('BEGIN; SET LOCAL session_replication_role = replica');
+    await tx.query(`UPDATE "host" SET state = $2, "updatedAt" = now() WHERE id = $1`, [hostId, state]);
+    await tx.query('COMMIT');
+    tx.release();
+  };
+  const isTold = async (): Promise<boolean> => (await told()).includes(`belay_host_up{host="${hostId}"} 0`);
   expect(await told()).toEqual([`belay_host_up{host="${hostId}"} 0`]);
-  const tx = await database.connections.connect();
-  await tx.query('BEGIN; SET LOCAL session_replication_role = replica');
-  await tx.query(`UPDATE "host" SET state = 'fenced', "updatedAt" = now() WHERE id = $1`, [hostId]);
-  await tx.query('COMMIT');
-  tx.release();
-  await vi.waitUntil(async () => (await told()).length === 0, { timeout: 60_000, interval: 200 });
-}, 70_000);
+  for (const state of ['maintenance', 'active', 'fenced']) {
+    await become(state);
+    await vi.waitUntil(async () => (await isTold()) === (state === 'active'), { timeout: 60_000, interval: 200 });
+  }
+}, 200_000);
