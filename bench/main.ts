@@ -65,6 +65,13 @@ const log = (line: string): void => console.error(`  ${line}`);
 // Each program that runs beside this one is ended at its exit, and there may be more than the ten that Node takes for a leak.
 process.setMaxListeners(20);
 
+/** Told at once, too: a run that is ended before its table has not measured for nothing. */
+function told(measured: Figure[]): Figure[] {
+  for (const { name, value, unit, ratio } of measured)
+    log(`${name}: ${value.toFixed(2)} ${unit}${ratio === null ? '' : `, ratio ${ratio.toFixed(2)}`}`);
+  return measured;
+}
+
 /** Ends what the rows run on; also when the benchmark is told to end. */
 let stop = async (): Promise<void> => {};
 for (const signal of ['SIGTERM', 'SIGINT'] as const)
@@ -97,9 +104,10 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
     const figures: Figure[] = [];
     for (const row of rows) {
       log(row);
-      if (row === 'memory.idle') figures.push(...(await memoryIdle(bench.stack)));
-      else if (row === 'hostile') figures.push(...(await hostileTenant(await bench.cloud())));
-      else if (row === 'hosts.scale') figures.push(...(await hostsScale(await bench.cloud(), { count: hosts }, log)));
+      if (row === 'memory.idle') figures.push(...told(await memoryIdle(bench.stack)));
+      else if (row === 'hostile') figures.push(...told(await hostileTenant(await bench.cloud())));
+      else if (row === 'hosts.scale')
+        figures.push(...told(await hostsScale(await bench.cloud(), { count: hosts }, log)));
       else {
         const cloud = await bench.cloud();
         const measure = {
@@ -110,7 +118,7 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
           'create.accept': createAccept,
           'failover.simulated': failoverSimulated,
         }[row];
-        figures.push(await measure(cloud));
+        figures.push(...told([await measure(cloud)]));
       }
     }
     return figures;
@@ -119,7 +127,7 @@ async function simulated(rows: readonly SimulatedRow[]): Promise<Figure[]> {
 
 async function audited(): Promise<Figure[]> {
   log(auditRow);
-  return onStack(await simulatedMachines(1, 1), async (bench) => auditControlPlane(await bench.cloud()));
+  return onStack(await simulatedMachines(1, 1), async (bench) => told(await auditControlPlane(await bench.cloud())));
 }
 
 async function here(): Promise<Figure[]> {
@@ -130,7 +138,7 @@ async function here(): Promise<Figure[]> {
     await simulatedMachines(joining, joining),
     async (bench) => {
       log(hereRow);
-      return hostsScale(await bench.cloud(), { count: hosts, perHost }, log);
+      return told(await hostsScale(await bench.cloud(), { count: hosts, perHost }, log));
     },
     { perHost, hostWorkers: Number(env.BELAY_BENCH_HOST_WORKERS ?? 1) },
   );
@@ -154,7 +162,7 @@ async function real(wanted: (row: string) => boolean): Promise<Figure[]> {
     ] as const) {
       if (!rows.some(wanted)) continue;
       log(rows.join(', '));
-      figures.push(...(await measure(cloud, lab)));
+      figures.push(...told(await measure(cloud, lab)));
     }
     return figures.filter(({ name }) => wanted(name));
   });
