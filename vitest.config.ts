@@ -62,6 +62,16 @@ export default defineConfig({
         },
       },
       {
+        // They begin thousands of programs, which is dear for a process that all other tests have made large: these have one of their own.
+        test: {
+          name: 'files',
+          include: ['test/files/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
         // What the database decides: on a PostgreSQL, without any other server.
         test: {
           name: 'database',

@@ -57,6 +57,7 @@ const quiet = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true'
 /** The projects of vitest.config.ts, and how long each may take in all before it counts as hung. */
 const projects = {
   unit: 15 * MINUTE_MS,
+  files: 15 * MINUTE_MS,
   database: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
@@ -77,7 +78,10 @@ type Part = Check | Project | 'nodes';
  * while tests wait for leases, time-outs and guests that boot.
  */
 const stages: readonly (readonly (readonly Part[])[])[] = [
-  [['unit'], ['types', 'lint', 'imports', 'openapi', 'database', 'history']],
+  [
+    ['unit', 'files'],
+    ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
+  ],
   // Hosts fail, and others look for them, when the machine is less busy. Most of that is waiting, so it goes on in two places.
   [['lab', 'hostOperations'], ['sim'], ['kill', 'nodes'], ['rollback', 'hosts']],
 ];
@@ -305,8 +309,6 @@ async function runOnOtherNode(): Promise<Counts> {
     return { ...nothing, skipped: 1 };
   }
   const argv = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', '--project', 'history', '--reporter=dot'];
-  // Minutes with a real QEMU, which no Node changes.
-  argv.push('--exclude', 'test/unit/host-agent/files.test.ts');
   const { problem, output } = await runNode(argv, projects.unit, false, {
     node,
     env: { BELAY_NODE: major },

@@ -16,12 +16,12 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { acting } from '../../../host-agent/agent/acting.ts';
-import { runProgram } from '../../../host-agent/agent/command.ts';
-import { type FilePools, filePools } from '../../../host-agent/agent/files.ts';
-import { misfit } from '../../../host-agent/protocol/call.ts';
-import { CALLS } from '../../../host-agent/protocol.ts';
-import { openInQemu, type QemuGuest } from '../../support/qemuGuest.ts';
+import { acting } from '../../host-agent/agent/acting.ts';
+import { runProgram } from '../../host-agent/agent/command.ts';
+import { type FilePools, filePools } from '../../host-agent/agent/files.ts';
+import { misfit } from '../../host-agent/protocol/call.ts';
+import { CALLS } from '../../host-agent/protocol.ts';
+import { openInQemu, type QemuGuest } from '../support/qemuGuest.ts';
 
 /** The agent as these tests have it: it may end before any of its changes, and others may act while it looks or copies. */
 const agent = vi.hoisted(() => ({
@@ -71,8 +71,8 @@ vi.mock('node:fs/promises', async (original) => {
     },
   };
 });
-vi.mock('../../../host-agent/agent/command.ts', async (original) => {
-  const real = await original<typeof import('../../../host-agent/agent/command.ts')>();
+vi.mock('../../host-agent/agent/command.ts', async (original) => {
+  const real = await original<typeof import('../../host-agent/agent/command.ts')>();
   return {
     ...real,
     runProgram: async (...[program, argv, options]: Parameters<typeof real.runProgram>) => {
