@@ -1,6 +1,7 @@
 /** What it costs to run the instances of a failed host elsewhere. */
 import type { OperationView, Resource } from '../lab/api.ts';
 import { inBatches, instanceBody, make } from '../lab/provision.ts';
+import { befall } from '../test/support/simulated.ts';
 import type { BenchCloud } from './cloud.ts';
 import { alone, type Figure } from './figures.ts';
 import { cpuSecondsUsed, eachPart, moreThan } from './memory.ts';
@@ -50,9 +51,9 @@ export async function failoverSimulated(bench: BenchCloud): Promise<Figure> {
   await change({ ha: { enabled: true, requireFence: true, suspectSeconds } });
   const instances = await fill(bench, host, guests);
   const started = performance.now();
-  const befall = (what: 'crash' | 'heal'): Promise<unknown> =>
-    fetch(`http://${address[1]}/_sim/hosts/${address[2]}/${what}`, { method: 'POST' });
-  await befall('crash');
+  const suffer = (what: 'crash' | 'heal'): Promise<void> =>
+    befall(`http://${address[1]}`, String(address[2]), what, {});
+  await suffer('crash');
   const filter = encodeURIComponent(`targetId = "${host.id}" AND type = "host.failover"`);
   const { id } = await until('the failover begins', async () => {
     const page = await admin.call<{ items: OperationView[] }>('GET', `/v1/operations?filter=${filter}`);
@@ -71,7 +72,7 @@ export async function failoverSimulated(bench: BenchCloud): Promise<Figure> {
   if (elsewhere !== guests) throw new Error(`${elsewhere} of ${guests} instances run elsewhere`);
   await change({ ha, vcpuOvercommit });
   // What is measured afterwards counts on all hosts.
-  await befall('heal');
+  await suffer('heal');
   await admin.done('POST', `/v1/hosts/${host.id}/actions/reinstate`);
   return alone(
     'failover.simulated',

@@ -196,6 +196,16 @@ export function tellFromZero<Label extends string>(
   for (const of of labels) counter.inc(of, 0);
 }
 
+/** Another process may look the next time: what this one has told does not stand for ever, and is 0 again after so long. */
+export function toldFor(gauge: Gauge, ms: number): (value: number) => void {
+  let forgetting: NodeJS.Timeout | undefined;
+  return (value) => {
+    clearTimeout(forgetting);
+    gauge.set(value);
+    forgetting = setTimeout(() => gauge.set(0), ms).unref();
+  };
+}
+
 /** From now on the series of a gauge are made when they are asked for: to keep hundreds of thousands of them takes more than to make them. */
 export function tellWhenAsked(
   gauge: Gauge<string>,

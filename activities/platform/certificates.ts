@@ -6,21 +6,13 @@ import { servingStates } from '../../model/platform/host.ts';
 import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
 import type { Log } from '../../runtime/log.ts';
-import { metrics } from '../../runtime/metrics.ts';
+import { metrics, toldFor } from '../../runtime/metrics.ts';
 import { hostsWithEndingCertificate } from './credentials.ts';
 
 /** A host that was added with a thousand others is not renewed with all of them at once. */
 const atOnce = 20;
 
-/** Another worker may look next time: what this one has seen does not stand for ever. */
-const toldMs = 2 * maintenance.renewHostCertificates.everySeconds * 1_000;
-let forgetting: NodeJS.Timeout | undefined;
-
-function tell(ending: number): void {
-  clearTimeout(forgetting);
-  metrics.hostCertificatesEnding.set(ending);
-  forgetting = setTimeout(() => metrics.hostCertificatesEnding.set(0), toldMs).unref();
-}
+const tell = toldFor(metrics.hostCertificatesEnding, 2 * maintenance.renewHostCertificates.everySeconds * 1_000);
 
 /** libvirtd is started anew with another certificate: a guest must not be on its way then. */
 const hostsAtWork = statement((p: Values<{ ids: string[] }>) =>

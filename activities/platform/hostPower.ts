@@ -19,7 +19,7 @@ import { maintenance } from '../../model/platform/maintenance.ts';
 import type { PowerCommand } from '../../model/platform/power.ts';
 import { inLine } from '../../runtime/inLine.ts';
 import type { Log } from '../../runtime/log.ts';
-import { metrics } from '../../runtime/metrics.ts';
+import { metrics, toldFor } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { asHolder, refuseLate } from '../holder.ts';
@@ -140,15 +140,7 @@ const atOnce = 16;
 /** A run begins nothing new after so long; whoever was not asked is first in the next. */
 const runMs = 45_000;
 
-/** Another worker may look next time: what this one has seen does not stand for ever. */
-const toldMs = 4 * maintenance.watchPower.everySeconds * 1_000;
-let forgetting: NodeJS.Timeout | undefined;
-
-function count(unanswered: number): void {
-  clearTimeout(forgetting);
-  metrics.bmcsSilent.set(unanswered);
-  forgetting = setTimeout(() => metrics.bmcsSilent.set(0), toldMs).unref();
-}
+const count = toldFor(metrics.bmcsSilent, 4 * maintenance.watchPower.everySeconds * 1_000);
 
 /** Asks the BMCs that were asked the longest ago. */
 export async function watchPower(database: Database, log: Log): Promise<{ asked: number; silent: number }> {

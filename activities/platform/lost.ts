@@ -5,11 +5,7 @@ import { countLost, lostAtOnce, lostOnes } from '../../database/fence.ts';
 import { firstId } from '../../database/wellKnown.ts';
 import { maintenance } from '../../model/platform/maintenance.ts';
 import type { StartOperation } from '../../model/platform/operation.ts';
-import { metrics } from '../../runtime/metrics.ts';
-
-/** Another worker may look next time: what this one has seen does not stand for ever. */
-const toldMs = 4 * maintenance.restartLost.everySeconds * 1_000;
-let forgetting: NodeJS.Timeout | undefined;
+import { metrics, toldFor } from '../../runtime/metrics.ts';
 
 /** No instance has a higher priority. */
 const first = { priority: 2 ** 31 - 1, after: firstId };
@@ -19,11 +15,7 @@ const mostMs = 30_000;
 /** Where this worker goes on: at the first, or behind those for which the time before sufficed. */
 let next = first;
 
-function tell(lost: number): void {
-  clearTimeout(forgetting);
-  metrics.instancesLost.set(lost);
-  forgetting = setTimeout(() => metrics.instancesLost.set(0), toldMs).unref();
-}
+const tell = toldFor(metrics.instancesLost, 4 * maintenance.restartLost.everySeconds * 1_000);
 
 /**
  * Begins what brings them on, those with the highest priority first. For whom there is no room, has a turn another time, and keeps none behind it from

@@ -5,7 +5,7 @@ import type { OperationView, Resource } from '../../lab/api.ts';
 import { make } from '../../lab/provision.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { detecting, isFenced } from '../support/detection.ts';
-import { type FailingHost, failingHost } from '../support/failing.ts';
+import { type FailingHost, failingHost, removeAll } from '../support/failing.ts';
 import { hold } from '../support/hold.ts';
 import { maintainUntil } from '../support/maintenance.ts';
 import { refusal, untilSeen } from '../support/operations.ts';
@@ -86,13 +86,7 @@ afterEach(async () => {
   }
   const ids = [...instances];
   instances.clear();
-  await maintainUntil(address.temporalAddress, 'restartLost', async () =>
-    (await Promise.all(ids.map(instanceNow))).every(
-      ({ state, currentOperationId }) => state !== 'lost' && !currentOperationId,
-    ),
-  );
-  await Promise.all(ids.map(removeInstance));
-  for (const one of back) await one.remove();
+  await removeAll(address, joined, ids, back);
   expect(await wrong()).toEqual([]);
 });
 afterAll(async () => {

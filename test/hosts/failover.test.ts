@@ -4,7 +4,7 @@ import type { OperationView, Resource } from '../../lab/api.ts';
 import { make } from '../../lab/provision.ts';
 import { closed } from '../support/closed.ts';
 import { joinCloud } from '../support/cloud.ts';
-import { type FailingHost, failing } from '../support/failing.ts';
+import { type FailingHost, failing, removeAll } from '../support/failing.ts';
 import { hold } from '../support/hold.ts';
 import { maintainUntil, whilePaused } from '../support/maintenance.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
@@ -72,13 +72,7 @@ afterEach(async () => {
   }
   const ids = [...instances];
   instances.clear();
-  await maintainUntil(address.temporalAddress, 'restartLost', async () =>
-    (await Promise.all(ids.map(instanceNow))).every(
-      ({ state, currentOperationId }) => state !== 'lost' && !currentOperationId,
-    ),
-  );
-  await Promise.all(ids.map(removeInstance));
-  for (const one of back) await one.remove();
+  await removeAll(address, joined, ids, back);
   expect(await wrong()).toEqual([]);
   expect(await fenced()).toEqual([]);
 });

@@ -2,6 +2,7 @@
 import type { Api, OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import type { CloudAddress, JoinedCloud } from './cloud.ts';
+import { maintainUntil } from './maintenance.ts';
 import { untilSeen } from './operations.ts';
 
 export interface FailingHost {
@@ -20,6 +21,23 @@ export interface FailingHost {
   deploy(name: string, more?: Record<string, unknown>): Promise<string>;
   /** Brought back into use where it was not, and removed. */
   remove(): Promise<void>;
+}
+
+/** Instances that are lost run again, and then all of them and the hosts are removed. */
+export async function removeAll(
+  { temporalAddress }: Pick<CloudAddress, 'temporalAddress'>,
+  { admin, removeInstance }: Pick<JoinedCloud, 'admin' | 'removeInstance'>,
+  instanceIds: readonly string[],
+  hosts: readonly FailingHost[],
+): Promise<void> {
+  const instanceNow = (id: string): Promise<Resource> => admin.call('GET', `/v1/instances/${id}`);
+  await maintainUntil(temporalAddress, 'restartLost', async () =>
+    (await Promise.all(instanceIds.map(instanceNow))).every(
+      ({ state, currentOperationId }) => state !== 'lost' && !currentOperationId,
+    ),
+  );
+  await Promise.all(instanceIds.map(removeInstance));
+  for (const one of hosts) await one.remove();
 }
 
 export function failing(address: CloudAddress, { admin, cloud }: Pick<JoinedCloud, 'admin' | 'cloud'>) {

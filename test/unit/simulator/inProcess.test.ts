@@ -1,7 +1,4 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type AgentError, connectHost, type HostConnection, reachSimulatedBy } from '../../../host-agent/connection.ts';
@@ -9,9 +6,9 @@ import type { HostEvent } from '../../../host-agent/protocol.ts';
 import { adminUser } from '../../../lab/simulated/ceph.ts';
 import { guestId, type HostsHere, hostsHere } from '../../../lab/simulated/inProcess.ts';
 import { startSimulator } from '../../../lab/simulated/simulator.ts';
-import { smallRawDisk } from '../../../lab/underlay.ts';
 import { contract } from '../../support/contract.ts';
-import { configurationOf, firstStamp, idOf, migrationAddress } from './cloud.ts';
+import { firstStamp } from './cloud.ts';
+import { simulatedPlace } from './contractPlace.ts';
 
 const guests = { perHost: 3, vcpus: 1, memoryMib: 128 };
 const ids = [0, 1, 2].map((n) => guestId('host-7', n)).sort();
@@ -101,35 +98,9 @@ contract(async () => {
   const simulator = await startSimulator({ hosts: 0 });
   const hosts = hostsHere();
   reachSimulatedBy('contract', hosts.connect);
-  const disk = smallRawDisk();
-  const images = http.createServer((_, response) => response.end(disk));
-  await new Promise<void>((resolve) => images.listen(0, '127.0.0.1', resolve));
-  const [here, there] = await Promise.all([0, 1].map((n) => connectHost({ address: `sim://contract/host-${n}` })));
-  if (!here || !there) throw new Error('there are no two hosts');
-  for (const [n, host] of [here, there].entries()) {
-    const step = host.as(firstStamp, async () => {});
-    await step.call('hypervisor.ensureConfigured', configurationOf(simulator, n).hypervisor);
-    await step.call('switch.ensureConfigured', configurationOf(simulator, n).switch);
-  }
-  const { monitors, fsid, adminKey: key } = hosts.world.ceph;
-  return {
-    here,
-    there,
-    targetAddress: migrationAddress(1),
-    filesPath: '/srv/contract',
-    access: { storageClusterId: idOf('contract'), monitors, fsid, user: adminUser, key },
-    pool: 'contract',
-    source: {
-      url: `http://127.0.0.1:${(images.address() as AddressInfo).port}/disk`,
-      format: 'raw',
-      sha256: createHash('sha256').update(disk).digest('hex'),
-    },
-    ...configurationOf(simulator, 0),
-    async close() {
-      await Promise.all([here.close(), there.close()]);
-      images.close();
-      hosts.stop();
-      await simulator.stop();
-    },
-  };
+  const addresses = [0, 1].map((n) => `sim://contract/host-${n}`);
+  return simulatedPlace(simulator, addresses, { ...hosts.world.ceph, adminUser }, async () => {
+    hosts.stop();
+    await simulator.stop();
+  });
 });
