@@ -257,6 +257,24 @@ test('an instance whose host fails while it is asked about is started elsewhere,
   await runsAlone(id);
 });
 
+test('one without HA that was asked about when its host failed is stopped, and the failover does not call that a failure', async () => {
+  const one = await host();
+  const id = await on(one, 'was asked about', { ha: { enabled: false, priority: 50 } });
+  restore.push(await hold(address.simulatorUrl, 'domain.status'));
+  const asked = (await admin.call('POST', `/v1/instances/${id}/actions/settle`, {})) as OperationView;
+  await until(asked.id, inStep('hypervisor.observe'));
+  await one.fail();
+  const failover = await one.ask('failover');
+  await until(failover.id, inStep('instance.settle'));
+  await restore.pop()?.();
+  expect(await admin.settled(failover.id)).toMatchObject({
+    state: 'succeeded',
+    result: { restarted: 0, stopped: 1, failed: [] },
+  });
+  expect(await admin.settled(asked.id)).toMatchObject({ state: 'succeeded', result: { running: false } });
+  expect(await instanceNow(id)).toMatchObject({ state: 'stopped', stateReason: 'hostFailed', hostId: null });
+});
+
 test('a host that dies while it is emptied is failed over once an operator has said that it is off', async () => {
   const one = await host();
   const id = await on(one, 'was leaving');

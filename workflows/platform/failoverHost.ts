@@ -26,10 +26,18 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
   await fencing;
   await step(hosts.noteFenced, { hostId, confirmDead });
   const tries = new Map<string, number>();
+  /** Those that are not to run elsewhere. */
+  const leftOff = new Set<string>();
   const ended = { restarted: 0, stopped: 0 };
   let failed: Failed[] = [];
   for (;;) {
-    const there = (await step(hosts.findStranded, { hostId })).filter(({ id }) => (tries.get(id) ?? 0) < triesMax);
+    const stranded = await step(hosts.findStranded, { hostId });
+    const isDone = ({ targetId, code }: Failed): boolean =>
+      code === 'INVALID_STATE' && !stranded.some(({ id }) => id === targetId);
+    // Somebody else has seen to it meanwhile, such as whoever had asked the host what the guest does.
+    ended.stopped += failed.filter((one) => isDone(one) && leftOff.has(one.targetId)).length;
+    failed = failed.filter((one) => !isDone(one));
+    const there = stranded.filter(({ id }) => (tries.get(id) ?? 0) < triesMax);
     if (there.length === 0) {
       // What could not be shut out of its disks can go on elsewhere once the host is off.
       const cut: { off: boolean } | null | undefined = await cutting;
@@ -37,7 +45,10 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
       if (cut?.off) continue;
       return partsOf({ ...ended, failed });
     }
-    for (const { id } of there) tries.set(id, (tries.get(id) ?? 0) + 1);
+    for (const { id, by } of there) {
+      tries.set(id, (tries.get(id) ?? 0) + 1);
+      if (by === 'instance.settle') leftOff.add(id);
+    }
     const pieces = there.map(({ id, by }) => ({
       about: id,
       // When its turn comes it may be elsewhere.
