@@ -33,6 +33,18 @@ const onSimulatedHosts = (name: string) => ({
   },
 });
 
+/** Processes are killed and suspended here, so each file starts a control plane of its own. */
+const onCloudsOfTheirOwn = (name: string) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    fileParallelism: false,
+    isolate: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+});
+
 /** It ends with the removal of all that the other files of the lab use. */
 const lastFile = join(root, 'test/lab/lab.test.ts');
 
@@ -85,21 +97,13 @@ export default defineConfig({
       },
       { test: { name: 'history', include: ['test/history/**/*.test.ts'], maxWorkers: '100%', testTimeout: 60_000 } },
       onSimulatedHosts('sim'),
+      onSimulatedHosts('operations'),
       // What hosts do by themselves, and what people ask of them: most of it is waiting, so it goes on beside the others, on clouds of their own.
       onSimulatedHosts('hosts'),
       onSimulatedHosts('hostOperations'),
       onSimulatedHosts('rollback'),
-      {
-        // Processes are killed and suspended here, so each file starts a control plane of its own.
-        test: {
-          name: 'kill',
-          include: ['test/kill/**/*.test.ts'],
-          fileParallelism: false,
-          isolate: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-        },
-      },
+      onCloudsOfTheirOwn('kill'),
+      onCloudsOfTheirOwn('faults'),
       {
         test: {
           name: 'lab',

@@ -2,7 +2,7 @@
  * `npm test`: everything that is checked, in one run: types, lint, imports, the API's document, then the tests by what they prove. The last line is
  * `N passed, N failed`, and `, N skipped` where something was skipped.
  *
- * `npm test -- unit lab` runs some parts. What follows the parts goes to Vitest: `npm test -- sim test/sim/cancel.test.ts -t undo`.
+ * `npm test -- unit lab` runs some parts. What follows the parts goes to Vitest: `npm test -- sim test/sim/quota.test.ts -t project`.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -61,10 +61,12 @@ const projects = {
   database: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
+  operations: 60 * MINUTE_MS,
   hosts: 60 * MINUTE_MS,
   hostOperations: 60 * MINUTE_MS,
   rollback: 60 * MINUTE_MS,
   kill: 60 * MINUTE_MS,
+  faults: 60 * MINUTE_MS,
   lab: 120 * MINUTE_MS,
 } as const;
 
@@ -82,8 +84,8 @@ const stages: readonly (readonly (readonly Part[])[])[] = [
     ['unit', 'files'],
     ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
   ],
-  // Hosts fail, and others look for them, when the machine is less busy. Most of that is waiting, so it goes on in two places.
-  [['lab', 'hostOperations'], ['sim'], ['kill', 'nodes'], ['rollback', 'hosts']],
+  // Most of it is waiting, so it goes on in six places.
+  [['lab'], ['rollback'], ['kill'], ['nodes', 'faults'], ['operations', 'hosts'], ['sim', 'hostOperations']],
 ];
 const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);

@@ -1,4 +1,4 @@
-/** A host worker that is suspended in the middle of a step, on real hosts: see test/kill/suspended.test.ts for every message. */
+/** A host worker that is suspended in the middle of a step, on real hosts: see test/faults/suspended.test.ts for every message. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';

@@ -13,8 +13,8 @@ declare module 'vitest' {
 const installation = fileURLToPath(new URL('../../.belay', import.meta.url));
 
 /**
- * One control plane over simulated hosts, shared by all files of this project. Its Temporal is the command that the demo takes on a fresh machine; the
- * other projects have the server on PostgreSQL.
+ * One control plane over simulated hosts, shared by all files of a project. Its Temporal is the command that the demo takes on a fresh machine; projects
+ * that kill processes, undo every step, or are about real hosts have the server on PostgreSQL.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Nobody waits half a minute for an upload that is too slow.
