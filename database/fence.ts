@@ -101,6 +101,12 @@ export const lostOnes = written<Stranded & { priority: number }, { priority: num
    ORDER BY (i.ha->>'priority')::int DESC, i.id LIMIT ${lostAtOnce}`,
 );
 
+/** Whether an instance is to run again when its host has lost it. */
+export const isToRunAgain = written<{ wanted: boolean }, Place>(
+  `SELECT EXISTS (SELECT 1 FROM "instance" i JOIN "host" at ON at.id = $hostId JOIN "cluster" k ON k.id = at."clusterId"
+     WHERE i.id = $instanceId AND ${wantsToRun} AND at.state <> 'deleting') AS wanted`,
+);
+
 /** Whether an instance is about to be started elsewhere, because its host fails over: then nobody takes it for one that has stopped. */
 export const isLeftToFailover = written<{ left: boolean }, Place>(
   `SELECT EXISTS (SELECT 1 FROM "instance" i JOIN "host" at ON at.id = $hostId JOIN "cluster" k ON k.id = at."clusterId"

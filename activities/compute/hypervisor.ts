@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { dropClaimOn, instant, settleOn } from '../../database/claims.ts';
-import { isLeftToFailover } from '../../database/fence.ts';
+import { isLeftToFailover, isToRunAgain } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
@@ -119,9 +119,24 @@ async function carrySerialLog(source: Guests, target: Guests, id: string): Promi
 /** Whether a guest is there, though it may hold still. */
 const alive = ({ state }: DomainStatus): boolean => state === 'running' || state === 'paused';
 
+/** libvirt knows a definition, and nothing of how its guest ended: the host has started anew since then. */
+const endedWithHost = ({ state, reason }: DomainStatus): boolean => state === 'off' && reason === 'unknown';
+
 /** Why a guest does not run, as the instance's `stateReason` tells. libvirt says "failed" of a QEMU that ended without a word. */
-const reasonOf = ({ state, reason }: DomainStatus): string =>
-  state === 'crashed' || reason === 'failed' ? 'crashed' : reason === 'shutdown' ? 'guestPowerOff' : reason;
+function reasonOf(status: DomainStatus): string {
+  if (endedWithHost(status)) return 'hostFailed';
+  const { state, reason } = status;
+  if (state === 'crashed' || reason === 'failed') return 'crashed';
+  return reason === 'shutdown' ? 'guestPowerOff' : reason;
+}
+
+interface Observed {
+  running: boolean;
+  reason: string;
+  askedAt: string;
+  /** It has ended with its host, and wants to run. */
+  isToRunAgain?: boolean;
+}
 
 /**
  * Whether it can not be said which of two hosts has the guest: then nothing is removed anywhere. The copy that libvirt makes at the target is
@@ -205,7 +220,7 @@ export const hypervisor = (world: World) => ({
   /** What the guest is doing, and the instant, in the database's time, at which it was asked. Whatever was heard before is answered with it. */
   observe: step({
     system: 'libvirt',
-    async do({ instanceId, hostId }: OnHost): Promise<{ running: boolean; reason: string; askedAt: string }> {
+    async do({ instanceId, hostId }: OnHost): Promise<Observed> {
       if (await isGone(world, { instanceId, hostId })) {
         const [place] = await isLeftToFailover(world.database.connections, { instanceId, hostId });
         if (place?.left) throw refuse('HOST_FENCED', 'the host of the instance has failed: it is started elsewhere');
@@ -213,7 +228,10 @@ export const hypervisor = (world: World) => ({
       }
       const [now] = await instant(world.database.connections);
       const status = await (await guestsOn(world, hostId)).status(instanceId);
-      return { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
+      const seen = { running: alive(status), reason: reasonOf(status), askedAt: now?.askedAt ?? '' };
+      if (!endedWithHost(status)) return seen;
+      const [again] = await isToRunAgain(world.database.connections, { instanceId, hostId });
+      return { ...seen, isToRunAgain: again?.wanted === true };
     },
   }),
 

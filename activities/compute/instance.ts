@@ -19,14 +19,14 @@ export interface Located {
 }
 
 /** Answers a row for the first time. */
-const leaveStopped = statement((p: Values<{ operationId: string; instanceId: string }>) =>
+const leaveAs = statement((p: Values<{ operationId: string; instanceId: string; state: string }>) =>
   from
     .updateTable('operationLock')
-    .set({ toState: 'stopped' })
+    .set({ toState: p.state })
     .where('operationId', '=', p.operationId)
     .where('resourceKind', '=', 'instance')
     .where('resourceId', '=', p.instanceId)
-    .where('toState', 'is distinct from', 'stopped')
+    .where('toState', 'is distinct from', p.state)
     .returning('resourceId'),
 );
 
@@ -67,6 +67,7 @@ const tell = (
   });
 
 const waits = 'its host has failed; it is started elsewhere as soon as there is room';
+const startsAgain = 'its host has started anew; it is started again as soon as there is room';
 
 export const instances = (world: World) => ({
   /**
@@ -97,6 +98,20 @@ export const instances = (world: World) => ({
       }
       await lose(waits);
       return { hostId };
+    },
+  }),
+
+  /** Its host has started anew without it. It has its place there until it is started again. */
+  becomeLost: step({
+    system: 'record',
+    async do({ instanceId }: { instanceId: string }, context) {
+      const { operationId } = context;
+      await asHolder(world.database, context, async (tx) => {
+        const [first] = await leaveAs(tx, { operationId, instanceId, state: 'lost' });
+        if (!first) return;
+        const [row] = await loseInstance(tx, { instanceId, operationId, reason: startsAgain });
+        if (row) await tell(tx, { instanceId, operationId, state: 'lost', row });
+      });
     },
   }),
 
@@ -133,7 +148,7 @@ export const instances = (world: World) => ({
     async do({ instanceId, reason }: { instanceId: string; reason: string }, context) {
       const { operationId } = context;
       await asHolder(world.database, context, async (tx) => {
-        const [first] = await leaveStopped(tx, { operationId, instanceId });
+        const [first] = await leaveAs(tx, { operationId, instanceId, state: 'stopped' });
         if (!first) return;
         const [row] = await stopForReason(tx, { instanceId, reason });
         if (row) await tell(tx, { instanceId, operationId, state: 'stopped', row });

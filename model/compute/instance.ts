@@ -201,6 +201,7 @@ export const instance = kind({
         'instances.locate',
         'hypervisor.observe',
         { name: 'instances.trust', when: 'the guest runs' },
+        { name: 'instances.becomeLost', when: 'the guest ended with its host, and is to run' },
         { name: 'hypervisor.turnOff', when: 'the guest is off' },
         { name: 'networkInterfaces.unbind', when: 'the guest is off' },
         { name: 'placement.release', when: 'the guest is off' },

@@ -113,6 +113,29 @@ test('a host that serves is not shut out, on nobody’s word', async () => {
   await runsAlone(id);
 });
 
+test('instances of a host that starts anew before anybody has shut it out run again, and those without HA are stopped', async () => {
+  const one = await host();
+  const id = await on(one, 'runs again');
+  const plain = await on(one, 'without', { ha: { enabled: false, priority: 50 } });
+  const comesTo = (instanceId: string, wanted: string): Promise<unknown> =>
+    untilSeen(
+      () => instanceNow(instanceId),
+      ({ state, currentOperationId }) => state === wanted && !currentOperationId,
+    );
+  await whilePaused(address.temporalAddress, 'restartLost', async () => {
+    await one.suffer('crash');
+    await one.suffer('heal');
+    await comesTo(id, 'lost');
+    expect(await instanceNow(id)).toMatchObject({ hostId: one.id, stateReason: 'hostFailed' });
+    await comesTo(plain, 'stopped');
+  });
+  expect(await instanceNow(plain)).toMatchObject({ stateReason: 'hostFailed', hostId: null });
+  await comesTo(id, 'running');
+  await runsAlone(id);
+  expect(await instanceNow(id)).toMatchObject({ stateReason: null, lostReason: null });
+  expect(await one.now()).toMatchObject({ state: 'active', fencedAt: null });
+});
+
 test('a host that is cut off, and lives, can write nothing more, and comes back without what runs elsewhere', async () => {
   const one = await host();
   const id = await on(one, 'cut off');

@@ -207,7 +207,8 @@ const restartsLost = (does: boolean): Promise<void> =>
   });
 /** By instance, the host that fails under it. */
 const homes = new Map<string, string>();
-async function strandAgain(id: string): Promise<void> {
+/** The instance runs on that host again. */
+async function goHome(id: string): Promise<void> {
   const home = String(homes.get(id));
   const now = (): Promise<{ state: string; hostId: string; id: string }> =>
     admin.call('GET', `/v1/instances/${id}`) as never;
@@ -216,7 +217,21 @@ async function strandAgain(id: string): Promise<void> {
   const one = await knownHost(home);
   await one.connected();
   if ((await now()).hostId !== home) await admin.done('POST', `/v1/instances/${id}/actions/migrate`, { hostId: home });
+}
+async function strandAgain(id: string): Promise<void> {
+  await goHome(id);
   await strand(id);
+}
+async function leaveHome(id: string): Promise<void> {
+  const home = String(homes.get(id));
+  await returned(home);
+  await (await knownHost(home)).connected();
+  await removeInstance(id);
+  await removeHost(home);
+  homes.delete(id);
+  if (homes.size > 0) return;
+  await requireFence(true);
+  await restartsLost(true);
 }
 const intoMaintenance = (id: string): Promise<unknown> =>
   admin.done('POST', `/v1/hosts/${id}/actions/enterMaintenance`, {});
@@ -627,7 +642,13 @@ const subjects: Subject[] = [
     prepare: onInstance('settle'),
     again: asItWas,
     clean: removeInstance,
-    absent: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
+    absent: [
+      'instances.becomeLost',
+      'hypervisor.turnOff',
+      'networkInterfaces.unbind',
+      'placement.release',
+      'instances.becomeStopped',
+    ],
   },
   {
     type: 'instance.restartElsewhere',
@@ -648,17 +669,7 @@ const subjects: Subject[] = [
     // What is undone stays lost: its place on the host that failed is not given back to it.
     movesOn: strandAgain,
     again: strandAgain,
-    async clean(id) {
-      const home = String(homes.get(id));
-      await returned(home);
-      await (await knownHost(home)).connected();
-      await removeInstance(id);
-      await removeHost(home);
-      homes.delete(id);
-      if (homes.size > 0) return;
-      await requireFence(true);
-      await restartsLost(true);
-    },
+    clean: leaveHome,
   },
   { type: 'instance.reboot', prepare: onInstance('reboot', { mode: 'force' }), again: asItWas, clean: removeInstance },
   { type: 'instance.migrate', prepare: onInstance('migrate'), again: asItWas, clean: removeInstance },
@@ -821,20 +832,27 @@ async function hostThatIsDead(): Promise<{ id: string }> {
 const force = 'force=true&confirmDead=true';
 
 /** The platform asks by itself as soon as it hears of it; answers its first operation on this guest. */
-async function powerOff(instanceId: string): Promise<OperationView> {
+async function askedAfter(instanceId: string, happens: (hostName: string) => Promise<unknown>): Promise<OperationView> {
   const { hostId } = await admin.call('GET', `/v1/instances/${instanceId}`);
   const { name } = await admin.call('GET', `/v1/hosts/${String(hostId)}`);
   const filter = encodeURIComponent(`targetId = "${instanceId}" AND type = "instance.settle"`);
   const settling = async (): Promise<OperationView[]> =>
     (await admin.call<{ items: OperationView[] }>('GET', `/v1/operations?filter=${filter}&orderBy=createdAt`)).items;
   const before = (await settling()).length;
-  await simulator(`hosts/${String(name)}/guestPowerOff`, { domainId: instanceId });
+  await happens(String(name));
   for (;;) {
     const first = (await settling())[before];
     if (first) return first;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
+const powerOff = (domainId: string): Promise<OperationView> =>
+  askedAfter(domainId, (host) => simulator(`hosts/${host}/guestPowerOff`, { domainId }));
+const restartHost = (instanceId: string): Promise<OperationView> =>
+  askedAfter(instanceId, async (host) => {
+    await simulator(`hosts/${host}/crash`);
+    await simulator(`hosts/${host}/heal`);
+  });
 
 const rootsKept = new Map<string, string>();
 async function destroyedWithoutRoot(name: string): Promise<{ id: string }> {
@@ -939,6 +957,26 @@ const variants: Subject[] = [
     },
     again: startAgain,
     of: ['hypervisor.turnOff', 'networkInterfaces.unbind', 'placement.release', 'instances.becomeStopped'],
+  },
+  {
+    type: 'instance.settle',
+    variant: 'of a guest that ended with its host, and is to run',
+    operator: true,
+    async prepare(name) {
+      await restartsLost(false);
+      const one = await newHost(spare++);
+      const id = await one.deploy(name);
+      homes.set(id, one.id);
+      return { targetId: id, method: 'POST', path: '', ask: () => restartHost(id) };
+    },
+    clean: leaveHome,
+    async movesOn(id) {
+      while ((await tenant.call('GET', `/v1/instances/${id}`)).state !== 'lost')
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      await goHome(id);
+    },
+    again: goHome,
+    of: ['instances.becomeLost'],
   },
   {
     type: 'instance.expunge',
