@@ -9,8 +9,12 @@ interface Place {
 
 const fenceless = literals(poolTypesWithout('fence'));
 
+/** Under which addresses the storage cluster with an id knows a host `h`. The last may have become another host's. */
+const addressesIn = (storageClusterId: string): string =>
+  `coalesce(h."storageClients"->${storageClusterId}::text, '[]')`;
+
 /** A volume `v` that a host `h` could still write to, though it is shut out: its pool shuts nobody out, or knows the host under no address. */
-const stillOpen = `(p.type IN (${fenceless}) OR NOT jsonb_exists(coalesce(h."storageClients", '{}'), p."storageClusterId"::text))`;
+const stillOpen = `(p.type IN (${fenceless}) OR ${addressesIn('p."storageClusterId"')} = '[]')`;
 
 /**
  * Whether nothing of an instance can act on a host any more: the host is dead, as an operator has confirmed, or it is shut out of all that the
@@ -34,7 +38,7 @@ export const openVolumes = written<{ id: string; type: string }, Place>(
 /** Storage clusters with pools that a host's cluster reaches, and that know the host under no address of which the records know. */
 export const unknownTo = written<{ id: string; name: string }, { hostId: string }>(
   `SELECT DISTINCT s.id, s.name FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds") JOIN "storageCluster" s ON s.id = p."storageClusterId"
-   WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND NOT jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text) ORDER BY s.name`,
+   WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND ${addressesIn('s.id')} = '[]' ORDER BY s.name`,
 );
 
 /**

@@ -1,10 +1,11 @@
 /** Watches the hosts of the leased shards: whether they answer, what their guests do by themselves, what they use. */
 import { askToSettle } from '../acceptance/compute/settle.ts';
 import { awayHosts, changedHosts, patienceOfClusters, watchedHosts, watchedStates } from '../database/detection.ts';
+import { noteClients } from '../database/fence.ts';
 import { hostConnections } from '../database/hosts.ts';
 import { noteConnected, noteConnection, tellShards } from '../database/leases.ts';
 import { from, inSeconds, isAmong, now, statement, type Values } from '../database/statement.ts';
-import { BEAT_SECONDS, type HostEvent } from '../host-agent/protocol.ts';
+import { BEAT_SECONDS, type HostEvent, type HostMetrics } from '../host-agent/protocol.ts';
 import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
 import { inLine } from '../runtime/inLine.ts';
@@ -124,6 +125,7 @@ const fencedAmong = statement((p: Values<{ ids: string[] }>) =>
     .where('state', 'in', ['fencing', 'fenced']),
 );
 
+type Client = NonNullable<HostMetrics['storageClients']>[number];
 type Connection = 'connected' | 'degraded' | 'disconnected';
 
 interface Watched {
@@ -151,6 +153,8 @@ interface Watched {
   told: Map<SaidOfItself, boolean>;
   /** How often in a row its hypervisor did not answer. */
   hypervisorMissed: number;
+  /** Under which addresses storage clusters know it, as the records were told last. */
+  clients: string;
   /** What the records were told last. */
   said: Connection | null;
   saying: Promise<void>;
@@ -465,6 +469,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
         lookAt: 0,
         told: new Map(),
         hypervisorMissed: 0,
+        clients: '',
         said: null,
         saying: Promise.resolve(),
         toSay: 0,
@@ -495,6 +500,14 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
     projects = new Map();
     const storage = new Map<string, boolean>();
     const hypervisor = new Map<string, boolean>();
+    /** Its network may be another one since it was connected. Who does not know its addresses can not shut it out. */
+    async function noteItsClients(hostId: string, host: Watched, found: Client[]): Promise<void> {
+      const clients = found.filter(({ addresses }) => addresses.length > 0);
+      const told = JSON.stringify(clients);
+      if (told === host.clients) return;
+      for (const client of clients) await noteClients(database.connections, { hostId, ...client });
+      host.clients = told;
+    }
     async function measureOne(id: string): Promise<void> {
       const host = watched.get(id);
       if (!host) return;
@@ -510,6 +523,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
       }
       recordMeasured(id, measured, projects);
       storage.set(id, (measured.heartbeatAgeSeconds ?? 0) < heartbeatSeconds);
+      await noteItsClients(id, host, measured.storageClients ?? []);
       host.hypervisorMissed = measured.hypervisorAnswers === false ? host.hypervisorMissed + 1 : 0;
       hypervisor.set(id, host.hypervisorMissed < silentMeasures);
     }

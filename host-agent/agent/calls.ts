@@ -77,7 +77,11 @@ export function callHandlers(context: AgentContext): CallHandlers {
 
   return {
     'host.facts': () => hostFacts(context.version, libvirt),
-    'host.metrics': async () => ({ ...(await hostMetrics(guests)), heartbeatAgeSeconds: heartbeat.ageSeconds() }),
+    'host.metrics': async () => ({
+      ...(await hostMetrics(guests)),
+      heartbeatAgeSeconds: heartbeat.ageSeconds(),
+      storageClients: heartbeat.clients(),
+    }),
     'host.inventory': async () => {
       const [found, ports, secrets, ...files] = await Promise.all([
         domains.domainInventory(libvirt),

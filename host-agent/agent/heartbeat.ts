@@ -21,7 +21,8 @@ const FRESH_MS = 2.5 * BEAT_SECONDS * 1_000;
 type Texts = Record<string, string>;
 
 interface Shore {
-  write(hostId: string, text: string): Promise<void>;
+  /** Answers under which addresses this host is known there, where it is known by such. */
+  write(hostId: string, text: string): Promise<string[]>;
   remove(hostId: string): Promise<void>;
   read(hostIds: string[]): Promise<Texts>;
 }
@@ -36,6 +37,8 @@ export interface Heartbeat {
   watch(asked: Calls['heartbeat.watch']['input']): Promise<Calls['heartbeat.watch']['result']>;
   /** Seconds since the last one that could be written, in the place where that is longest ago; null where there is nothing to write. */
   ageSeconds(): number | null;
+  /** Under which addresses this host was known when it was written last. */
+  clients(): { storageClusterId: string; addresses: string[] }[];
 }
 
 const keyOf = (place: HeartbeatPlace): string =>
@@ -53,12 +56,14 @@ export function heartbeat(
   /** Storage that hangs holds up one of them, and not one more every two seconds. */
   const writing = new Set<string>();
   const failing = new Set<string>();
+  const clients = new Map<string, string[]>();
 
   function shoreOf(place: HeartbeatPlace): Shore {
     if (place.type === 'rbd') {
       const { type: _, ...pool } = place;
       return {
-        write: (host, text) => storage.onPool('write_heartbeat', pool, { host, text }),
+        write: async (host, text) =>
+          (await storage.onPool<{ addresses: string[] }>('write_heartbeat', pool, { host, text })).addresses,
         remove: (host) => storage.onPool('remove_heartbeat', pool, { host }),
         read: (hosts) => storage.onPool('read_heartbeats', pool, { hosts }),
       };
@@ -70,6 +75,7 @@ export function heartbeat(
         const file = await path(host);
         await mkdir(dirname(file), { recursive: true, mode: 0o711 });
         await writeFile(file, text, { mode: 0o600 });
+        return [];
       },
       async remove(host) {
         await rm(await path(host), { force: true });
@@ -90,7 +96,8 @@ export function heartbeat(
     if (writing.has(key)) return;
     writing.add(key);
     try {
-      await shoreOf(place).write(hostId, `${bootId} ${count}`);
+      const addresses = await shoreOf(place).write(hostId, `${bootId} ${count}`);
+      if (place.type === 'rbd') clients.set(place.storageClusterId, addresses);
       writtenAt.set(key, performance.now());
       if (failing.delete(key)) log('info', 'the heartbeat is written again', { place: key });
     } catch (error) {
@@ -110,6 +117,8 @@ export function heartbeat(
     kept = wanted;
     const keys = new Set(wanted.places.map(keyOf));
     for (const key of writtenAt.keys()) if (!keys.has(key)) writtenAt.delete(key);
+    const clusters = new Set(wanted.places.map((place) => (place.type === 'rbd' ? place.storageClusterId : '')));
+    for (const id of clients.keys()) if (!clusters.has(id)) clients.delete(id);
     for (const key of keys) if (!writtenAt.has(key)) writtenAt.set(key, performance.now());
     beat();
   }
@@ -172,6 +181,7 @@ export function heartbeat(
       const judged = new Set(looks.flatMap((look) => (look.status === 'fulfilled' ? look.value : [])));
       return { moved: [...moved], still: [...judged].filter((hostId) => !moved.has(hostId)) };
     },
+    clients: () => [...clients].map(([storageClusterId, addresses]) => ({ storageClusterId, addresses })),
     ageSeconds() {
       if (!kept || kept.places.length === 0) return null;
       return Math.round((performance.now() - Math.min(...writtenAt.values())) / 1_000);

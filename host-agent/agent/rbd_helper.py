@@ -835,7 +835,7 @@ def heartbeat_name(host):
 def op_write_heartbeat(cluster, pool, host, text):
     with open_pool(cluster, pool) as io:
         io.write_full(heartbeat_name(host), text.encode())
-    return {}
+    return {'addresses': own_addresses(cluster)}
 
 
 def op_remove_heartbeat(cluster, pool, host):

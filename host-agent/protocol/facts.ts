@@ -48,6 +48,8 @@ const metrics = {
   networkSentBytes: count,
   /** Since its last heartbeat in storage; null where there is none to leave one in. Agents of before do not tell. */
   heartbeatAgeSeconds: Type.Optional(orNull(count)),
+  /** Under which addresses storage clusters knew this host at its last heartbeat there. Agents of before do not tell. */
+  storageClients: Type.Optional(Type.Array(object({ storageClusterId: uuid, addresses: Type.Array(text) }))),
   /** Whether the hypervisor has said in time what guests use; without it `domains` is empty. Agents of before say nothing at all then. */
   hypervisorAnswers: Type.Optional(Type.Boolean()),
   domains: Type.Array(

@@ -107,6 +107,7 @@ function metrics(host: Host): HostMetrics {
     networkReceivedBytes: sum('receivedBytes'),
     networkSentBytes: sum('sentBytes'),
     heartbeatAgeSeconds: heartbeatAge(host),
+    storageClients: [...host.clusters.keys()].map((storageClusterId) => ({ storageClusterId, addresses: [host.ip] })),
     hypervisorAnswers,
     domains,
   };
