@@ -151,9 +151,9 @@ export const openCapacity = written<unknown, OfHolder>(
 export const forgetCapacity = written<unknown, OfHolder>(
   `DELETE FROM "hostCapacity" c USING "host" h WHERE c."hostId" = $hostId AND h.id = c."hostId" AND h."currentOperationId" = $operationId`,
 );
-/** Answers a row unless the host answers. */
+/** Answers a row unless the host answers, as its record says; nobody listens to one that is shut out. */
 export const declareDead = written<unknown, OfHolder>(
-  `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $hostId AND connection = 'disconnected' AND "currentOperationId" = $operationId RETURNING 1`,
+  `UPDATE "host" SET "deadAt" = coalesce("deadAt", now()) WHERE id = $hostId AND (connection = 'disconnected' OR "fencedAt" IS NOT NULL) AND "currentOperationId" = $operationId RETURNING 1`,
 );
 /** The same before the operation's turn has come: what it would wait for may wait for the host. */
 export const declareDeadAtOnce = written<unknown, { hostId: string }>(

@@ -74,13 +74,13 @@ export interface Stranded {
 
 /**
  * Instances that have their place on a host that has failed, those with the highest priority first. What waits for a person is left out, and so is
- * what is lost and may still run there.
+ * what may still run there while it is lost, or while somebody is at work on it: whoever waits for that may wait until a person has come.
  */
 export const strandedOn = written<Stranded, { hostId: string }>(
   `SELECT i.id, ${leavesBy} AS by FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId" AND i."hostId" = c."hostId"
      JOIN "host" at ON at.id = c."hostId" JOIN "cluster" k ON k.id = at."clusterId" LEFT JOIN "operation" o ON o.id = i."currentOperationId"
    WHERE c."hostId" = $hostId AND i.fault IS NULL AND o.state IS DISTINCT FROM 'stuck'
-     AND (i.state <> 'lost' OR ${shutOut('i."hostId"', 'i.id')})
+     AND ((i.state <> 'lost' AND i."currentOperationId" IS NULL) OR ${shutOut('i."hostId"', 'i.id')})
    ORDER BY (i.ha->>'priority')::int DESC, i.id`,
 );
 

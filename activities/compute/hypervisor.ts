@@ -9,7 +9,7 @@ import { asHolder } from '../holder.ts';
 import { holdsNothing, isGone, isUnreachable, noteReached, unlessGone } from '../silence.ts';
 import { type StepContext, step } from '../step.ts';
 import type { DiskAccess } from '../storage/drivers/driver.ts';
-import { diskAccess, isFencedInStorage } from '../storage/drivers/index.ts';
+import { diskAccess, driverOf, isFencedInStorage } from '../storage/drivers/index.ts';
 import { diskOf, seedOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
 import type { Guests, Moved } from './drivers/driver.ts';
@@ -160,23 +160,31 @@ const movedBefore: Moved = { downtimeMs: 0, totalMs: 0, transferredBytes: 0 };
 /** Long work on a host is cancelled with its step. */
 const cancellation = (): AbortSignal => Context.current().cancellationSignal;
 
+interface Move extends OnHost {
+  targetHostId: string;
+}
+
+/** The records say that the instance is at home where it was to go. */
+const arrive = (world: World, { instanceId, hostId, targetHostId }: Move, context: StepContext): Promise<void> =>
+  asHolder(world.database, context, async (tx) => {
+    await settleOn(tx, { instanceId, hostId: targetHostId, lastHostId: hostId });
+    await dropClaimOn(tx, { instanceId, hostId });
+  });
+
 /**
  * Nothing of the guest is at the source of a migration any more. One that has arrived is at home where it is; of any other nothing is left anywhere. A
  * copy that still waits for the switch-over has not arrived.
  */
 async function forgetSource(
   world: World,
-  { instanceId, hostId, targetHostId }: OnHost & { targetHostId: string },
+  { instanceId, hostId, targetHostId }: Move,
   context: StepContext,
 ): Promise<void> {
   await unlessGone(world, { instanceId, hostId: targetHostId }, async () => {
     const target = await guestsOn(world, targetHostId);
     const there = await target.status(instanceId);
     if (alive(there) && there.reason !== 'migration')
-      await asHolder(world.database, context, async (tx) => {
-        await settleOn(tx, { instanceId, hostId: targetHostId, lastHostId: hostId });
-        await dropClaimOn(tx, { instanceId, hostId });
-      });
+      await arrive(world, { instanceId, hostId, targetHostId }, context);
     else await target.ensureAbsent(instanceId);
   });
 }
@@ -235,7 +243,10 @@ export const hypervisor = (world: World) => ({
     },
   }),
 
-  /** Before its disks are opened again, the storage is asked once more: an entry there can be taken away by hand. */
+  /**
+   * Before its disks are opened again, the storage is asked once more: an entry there can be taken away by hand, and the host may have opened them under
+   * an address of which nobody knows.
+   */
   proveShutOut: step({
     system: 'rbd',
     async do({ instanceId, hostId }: OnHost) {
@@ -245,6 +256,15 @@ export const hypervisor = (world: World) => ({
           'PRECONDITION_FAILED',
           'the host that has failed is not shut out of its storage any more: let it fail over again',
         );
+      if (!failed) return;
+      for (const volume of await volumesOf(world, instanceId)) {
+        const [address] = await driverOf(volume.pool).openBeside(world, failed.id, volume, hostId);
+        if (address)
+          throw tryAgain(
+            'RESOURCE_BUSY',
+            `volume ${volume.id} is open at ${address}, which is not shut out of its storage`,
+          );
+      }
     },
   }),
 
@@ -336,9 +356,14 @@ export const hypervisor = (world: World) => ({
         target = await guestsOn(world, targetHostId);
         there = await target.status(instanceId);
       } catch (error) {
+        if (!isUnreachable(error)) throw error;
         // The guest has never left, and what would have received it ends with the connection that fed it.
-        if (isUnreachable(error) && (alive(here) || (await holdsNothing(world, instanceId, targetHostId)))) return;
-        throw error;
+        if (alive(here)) return;
+        if (!(await holdsNothing(world, instanceId, targetHostId))) throw error;
+        // It has left, and the host where it arrived has failed: it is started elsewhere as everything of that host.
+        if (await isGone(world, { instanceId, hostId: targetHostId }))
+          await arrive(world, { instanceId, hostId, targetHostId }, context);
+        return;
       }
       if (isUndecided(here, there))
         throw tryAgain(

@@ -13,6 +13,7 @@ import { disconnectStorage, disownStorage } from '../storage/drivers/index.ts';
 import type { World } from '../world.ts';
 import { type Host, type HostRef, hostEntry } from './hostEntry.ts';
 import { removeChassis } from './southbound.ts';
+import { answers } from './witnesses.ts';
 
 const claimsOn = statement((p: Values<{ hostId: string }>) =>
   from
@@ -62,7 +63,7 @@ export const hostRemoval = (world: World) => {
     declareDead: step({
       system: 'record',
       async do({ hostId }: HostRef, context) {
-        const [dead] = await ofHolder(context, hostId, declareDead);
+        const [dead] = (await answers(world.database, hostId)) ? [] : await ofHolder(context, hostId, declareDead);
         if (!dead) throw refuse('PRECONDITION_FAILED', `host ${hostId} answers again: it is not dead`);
       },
       undoText: 'take it back',

@@ -186,7 +186,11 @@ export async function isProvenDown(
   { confirmDead }: { confirmDead: boolean },
 ): Promise<Verdict> {
   const [host] = await connectionOf(database.connections, { hostId });
-  if (host?.fencedAt) return { isDown: true, why: 'it is shut out of its storage' };
+  // Nobody listens to one that is shut out. Were it said to be dead, what it can still write to would be started elsewhere.
+  if (host?.fencedAt)
+    return confirmDead && (await answers(database, hostId))
+      ? { isDown: false, why: 'it answers: switch it off' }
+      : { isDown: true, why: 'it is shut out of its storage' };
   // Where nobody can tell, it takes the word of a person, or that of its BMC; where somebody sees it, that of a person alone.
   if (host?.health === 'unreachable' && !confirmDead) {
     const { sign } = await lookFor(database, hostId);

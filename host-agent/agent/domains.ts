@@ -9,6 +9,7 @@ import type {
   ImageAddress,
   Tags,
 } from '../protocol.ts';
+import { addressOfWatcher } from '../watcher.ts';
 import { domainStatus, isActive } from './domainState.ts';
 import {
   type AttachedDisk,
@@ -294,7 +295,7 @@ export async function ensureDiskAbsent(
   const own = ownAddresses();
   await until(deadline, `this host still watches ${plugged.source}`, async () => {
     const { addresses } = await context.storage.onPool<{ addresses: string[] }>('watchers', address);
-    return !addresses.some((address) => own.has(address.replace(/:\d+\/\d+$/, '').replace(/^\[|\]$/g, '')));
+    return !addresses.some((watcher) => own.has(addressOfWatcher(watcher)));
   });
 }
 

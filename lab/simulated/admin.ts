@@ -15,6 +15,7 @@ import {
   occupy,
   recordOf,
   vacate,
+  watch,
 } from './host/domainState.ts';
 import { hello } from './host/events.ts';
 import { inventory } from './host/facts.ts';
@@ -53,6 +54,8 @@ export interface Admin {
   scrapHost(name: string): void;
   /** It answers under another name from now on; under the old one nobody does. */
   moveHost(name: string, to: string): void;
+  /** It is in the storage network at another address from now on, and so are its guests. */
+  readdress(name: string, ip: string): void;
   /** It is configured as another one is that was added, under an id of its own, as if it had been added like that. */
   joinLike(name: string, like: string, id: string): void;
   restartAgent(name: string): void;
@@ -103,6 +106,13 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     const host = declared(name);
     for (const what of from) host.cutFrom.add(what);
     if (from.includes('storage')) host.storageCutAt = performance.now();
+  }
+
+  function readdress(name: string, ip: string): void {
+    const host = declared(name);
+    host.ip = ip;
+    for (const { live } of host.domains.values())
+      for (const disk of live?.disks ?? []) watch(host, live?.id ?? '', disk);
   }
 
   function freezeHost(name: string): void {
@@ -238,6 +248,7 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     partitionHost,
     cutHost,
     freezeHost,
+    readdress,
     powerHost,
     setBmc,
     healHost,
@@ -334,6 +345,9 @@ export function adminRoutes(
             return {};
           case 'move':
             admin().moveHost(second, word('to'));
+            return {};
+          case 'readdress':
+            admin().readdress(second, word('ip'));
             return {};
           case 'joinLike':
             admin().joinLike(second, word('like'), word('id'));

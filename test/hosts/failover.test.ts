@@ -10,7 +10,7 @@ import { maintainUntil, whilePaused } from '../support/maintenance.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
 import { setRules } from '../support/rollback.ts';
 import { sharedFiles } from '../support/sharedFiles.ts';
-import { simulatorInventory } from '../support/simulated.ts';
+import { befall, simulatorInventory } from '../support/simulated.ts';
 
 const address = inject('cloud');
 const joined = joinCloud(address);
@@ -50,6 +50,9 @@ const runsAlone = async (id: string): Promise<void> => {
   const { name } = await admin.call('GET', `/v1/hosts/${String(hostId)}`);
   expect([state, (await placesOf(id)).filter(([, at]) => at === 'running')]).toEqual(['running', [[name, 'running']]]);
 };
+
+const readdress = ({ name }: FailingHost, ip: string): Promise<unknown> =>
+  befall(address.simulatorUrl, name, 'readdress', { ip });
 
 const restore: (() => Promise<unknown>)[] = [];
 /** Closes all others, until it is let go or the test has ended. */
@@ -229,6 +232,48 @@ test('what an operator does not confirm waits for the return of its host', async
   await one.fail();
   await one.done('failover');
   expect((await instanceNow(id)).state).toBe('lost');
+});
+
+test('a host that is shut out and answers is not dead, whoever says so', async () => {
+  const one = await host();
+  const id = await on(one, 'still writes', { rootVolume: { volumeTypeId: filesTypeId } });
+  await one.fail('partition');
+  await one.done('failover');
+  expect((await instanceNow(id)).state).toBe('lost');
+  await one.suffer('heal');
+  const refused = { state: 'failed', error: { code: 'PRECONDITION_FAILED' } };
+  expect(await one.done('failover', { confirmDead: true })).toMatchObject(refused);
+  const removal = await admin.call<OperationView>('DELETE', `/v1/hosts/${one.id}?force=true&confirmDead=true`);
+  expect(await admin.settled(removal.id)).toMatchObject(refused);
+  expect(await one.now()).toMatchObject({ state: 'fenced', deadAt: null });
+  expect(await placesOf(id)).toEqual([[one.name, 'running']]);
+});
+
+test('a host is shut out under the address that it has now', async () => {
+  const one = await host();
+  const id = await on(one, 'readdressed');
+  const addresses = async (): Promise<string[]> =>
+    Object.values((await one.now()).storageClients as Record<string, string[]>).flat();
+  const before = await addresses();
+  await readdress(one, '10.99.0.7');
+  await untilSeen(addresses, (now) => now.includes('10.99.0.7'));
+  await one.fail('partition');
+  expect(await one.done('failover')).toMatchObject({ state: 'succeeded', result: { restarted: 1, failed: [] } });
+  expect(await fenced()).toEqual([...before, '10.99.0.7'].sort());
+  await runsAlone(id);
+});
+
+test('what is open at an address that nobody knows is started elsewhere once that is gone', async () => {
+  const one = await host();
+  const id = await on(one, 'open elsewhere');
+  await one.fail('partition');
+  await readdress(one, '10.99.0.8');
+  expect(await one.done('failover')).toMatchObject({ state: 'succeeded', result: { restarted: 0 } });
+  expect(await placesOf(id)).toEqual([[one.name, 'running']]);
+  expect((await instanceNow(id)).state).toBe('lost');
+  await one.suffer('crash');
+  await maintainUntil(address.temporalAddress, 'restartLost', async () => (await instanceNow(id)).state === 'running');
+  await runsAlone(id);
 });
 
 test('operations that are under way on the host end, and what they have done is undone; what waits behind them goes on', async () => {

@@ -4,6 +4,7 @@ import { from, statement, type Values } from '../../../database/statement.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
 import type { HostInStep } from '../../../host-agent/connection.ts';
 import type { ImageAddress, PoolAddress } from '../../../host-agent/protocol.ts';
+import { addressOfWatcher } from '../../../host-agent/watcher.ts';
 import { refuse, tryAgain } from '../../failure.ts';
 import type { World } from '../../world.ts';
 import { adminAccess, alignAccess, anyHostOfZone, cephUser, cephUsers, poolsOf, revokeAccess } from '../cephAccess.ts';
@@ -46,10 +47,15 @@ async function ofClients(
   { id: hostId, zoneId }: { id: string; zoneId: string | null },
   call: 'ceph.ensureFenced' | 'ceph.ensureUnfenced',
 ): Promise<void> {
-  for (const { storageClusterId, addresses } of await clientsOf(world.database.connections, { hostId })) {
-    const access = await adminAccess(world, storageClusterId);
-    await (await zoneAgentBeside(world, hostId, zoneId)).call(call, { access, addresses });
-  }
+  const clients = await clientsOf(world.database.connections, { hostId });
+  // All of them, also where one does not answer.
+  const asked = await Promise.allSettled(
+    clients.map(async ({ storageClusterId, addresses }) => {
+      const access = await adminAccess(world, storageClusterId);
+      await (await zoneAgentBeside(world, hostId, zoneId)).call(call, { access, addresses });
+    }),
+  );
+  for (const one of asked) if (one.status === 'rejected') throw one.reason;
 }
 
 /** Cancels the import and waits for its end. Answers whether it had succeeded before. */
@@ -202,6 +208,12 @@ export const rbd: StorageDriver = {
       if (!addresses.every((address) => fenced.addresses.includes(address))) return false;
     }
     return true;
+  },
+  async openBeside(world, hostId, { id, pool }, atHand) {
+    const clients = await clientsOf(world.database.connections, { hostId });
+    const out = clients.flatMap(({ addresses }) => addresses);
+    const { addresses } = await (await world.host(atHand)).call('rbd.watchers', volumeAt(pool, id));
+    return addresses.map(addressOfWatcher).filter((address) => !out.includes(address));
   },
   async proveWritable(world, { id: hostId }) {
     const agent = await world.host(hostId);
