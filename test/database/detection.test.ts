@@ -1,12 +1,19 @@
 /** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { systemCaller } from '../../acceptance/caller.ts';
+import { acceptAs } from '../../acceptance/own.ts';
 import { firstToScan } from '../../database/audit.ts';
 import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
 import { type Database, transaction } from '../../database/database.ts';
 import { failingAtOnce, noteHealth, noteWell, silentHost, zoneHeard } from '../../database/detection.ts';
 import { noteClients } from '../../database/fence.ts';
 import { leaseShards, makeShards, noteConnected, tellShards } from '../../database/leases.ts';
+import { kindOf } from '../../model/kinds.ts';
 import { shardCount, shardOf } from '../../model/shards.ts';
+import type { HostConnections } from '../../runtime/hosts.ts';
+import type { Log } from '../../runtime/log.ts';
+import { detection } from '../../workers/detection.ts';
+import type { WorkerProcess } from '../../workers/worker.ts';
 import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
 
 const holder = 'worker#1';
@@ -182,6 +189,82 @@ test('that hosts are connected is noted for all at once, by the one who carries 
     ]),
   );
   expect(await counted()).toEqual({ hosts: 10, heard: 10 });
+});
+
+describe('a host of which it is not known how it is shut out', () => {
+  const log: Log = Object.assign(() => {}, { info() {}, warn() {}, error() {}, debug() {} }) as unknown as Log;
+  let storageClusterId: string;
+  /** A pool that all hosts of the zone reach, in which storage says of none under which address it knows it. */
+  beforeEach(async () => {
+    storageClusterId = crypto.randomUUID();
+    await transaction(database, async (tx) => {
+      await tx.query('SET LOCAL session_replication_role = replica');
+      await tx.query(
+        `INSERT INTO "storageCluster" (id, name, state, "zoneId", monitors, fsid) VALUES ($1::uuid, $1::text, 'ready', $2, '[]', 'fsid')`,
+        [storageClusterId, zoneId],
+      );
+      await tx.query(
+        `INSERT INTO "storagePool" (id, name, state, "storageClusterId", "zoneId", "clusterIds", pool, "storageClass", capacity)
+         SELECT gen_random_uuid(), 'pool', 'ready', $1, $2, ARRAY["clusterId"], 'pool', 'ssd', '{}' FROM "host" WHERE id = $3`,
+        [storageClusterId, zoneId, hostIds[0]],
+      );
+    });
+  });
+  const failover = (hostId: string, input: { confirmDead?: boolean }): Promise<unknown> =>
+    acceptAs(
+      database,
+      systemCaller(),
+      { kind: kindOf('host'), verb: 'failover', targetId: hostId, body: input },
+      { requestId: 'test' },
+    );
+  const findingsOf = async (hostId: string): Promise<unknown[]> =>
+    (
+      await database.connections.query(
+        `SELECT what, actual FROM "finding" WHERE "resourceId" = $1 AND state = 'open' ORDER BY what`,
+        [hostId],
+      )
+    ).rows;
+
+  test('fails over on the word of a person alone, and whoever asks is told so at once', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    await change([id], `health = 'down'`);
+    await expect(failover(id, {})).rejects.toMatchObject({
+      code: 'PRECONDITION_FAILED',
+      message: expect.stringContaining('it is not known by which addresses'),
+    });
+    await failover(id, { confirmDead: true });
+  });
+
+  test('is a finding that says so when it is down, until it is shut out', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    await change([id], `address = '10.0.0.1'`);
+    const answers: Record<string, unknown> = {
+      'peer.probe': { signs: ['silent'] },
+      'heartbeat.watch': { moved: [], still: [id] },
+    };
+    const everybodyMissesIt = { connect: async () => ({ call: async (name: string) => answers[name] }) };
+    const detector = detection(
+      { database, log } as Pick<WorkerProcess, 'database' | 'log'>,
+      everybodyMissesIt as unknown as HostConnections,
+      holder,
+    );
+    const since = new Date();
+    expect(await detector.look(id, since), 'it is suspect').toBe(true);
+    await detector.look(id, since);
+    const refused = {
+      what: 'hostDown',
+      actual: expect.stringMatching(/Its failover was refused: it is not known by which addresses/),
+    };
+    expect(await findingsOf(id)).toEqual([refused]);
+    // It is known now, and the failover begins: that may fail as well.
+    await noteClients(database.connections, { hostId: id, storageClusterId, addresses: ['10.0.0.1'] });
+    await detector.look(id, since);
+    const { rows } = await database.connections.query('SELECT type FROM "operation" WHERE "targetId" = $1', [id]);
+    expect(rows).toEqual([{ type: 'host.failover' }]);
+    expect(await findingsOf(id)).toEqual([refused]);
+  });
 });
 
 describe('a host that is shut out', () => {
