@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { systemCaller } from '../../acceptance/caller.ts';
 import { acceptAs } from '../../acceptance/own.ts';
+import { isProvenDown } from '../../activities/platform/witnesses.ts';
+import type { World } from '../../activities/world.ts';
 import { firstToScan } from '../../database/audit.ts';
 import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
 import { type Database, transaction } from '../../database/database.ts';
@@ -189,6 +191,27 @@ test('that hosts are connected is noted for all at once, by the one who carries 
     ]),
   );
   expect(await counted()).toEqual({ hosts: 10, heard: 10 });
+});
+
+test('that the control plane does not hear a host proves nothing: others are asked, unless they were asked twice or a person knows', async () => {
+  const [id = ''] = hostIds;
+  const proven = (confirmDead = false) => isProvenDown({ database } as World, id, { confirmDead });
+  expect(await proven()).toEqual({ isDown: false, why: 'it is connected' });
+  await silence([id]);
+  // Nobody listens at its address, and nobody carries the hosts that could be asked.
+  await forget(hostIds);
+  await change([id], `address = 'sim://127.0.0.1:1/host-1'`);
+  expect(await proven()).toEqual({ isDown: false, why: expect.stringMatching(/fewer than two others miss it/) });
+  expect((await proven(true)).isDown).toBe(true);
+  await change([id], `health = 'suspect', "healthReason" = 'They are asked once more.'`);
+  expect((await proven()).isDown).toBe(false);
+  await change([id], `health = 'unreachable', "healthReason" = 'others see it'`);
+  expect(await proven()).toEqual({ isDown: false, why: 'others see it' });
+  await change([id], `health = 'down'`);
+  expect((await proven()).isDown).toBe(true);
+  // A kernel that refuses a connection lives.
+  await change([id], `health = 'well', address = '127.0.0.1', "sshPort" = 1`);
+  expect(await proven()).toEqual({ isDown: false, why: 'it answers' });
 });
 
 describe('a host of which it is not known how it is shut out', () => {

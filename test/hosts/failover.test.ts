@@ -113,10 +113,28 @@ test('a host that serves is not shut out, on nobody’s word', async () => {
   await runsAlone(id);
 });
 
+test('a host that only the control plane misses is shut out on the word of a person alone', async () => {
+  const one = await host();
+  const id = await on(one, 'is seen');
+  await one.fail('partition');
+  expect(await one.now()).toMatchObject({ health: 'well', connection: 'disconnected' });
+  const refused = await one.done('failover');
+  expect([refused.state, refused.error?.code, refused.error?.step]).toEqual([
+    'failed',
+    'PRECONDITION_FAILED',
+    'hosts.proveDown',
+  ]);
+  expect(refused.error?.message).toMatch(/has not failed: other hosts of its cluster reach it/);
+  expect(await one.now()).toMatchObject({ state: 'active', fencedAt: null });
+  await one.suffer('heal');
+  await one.connected();
+  await runsAlone(id);
+});
+
 test('a host that is cut off, and lives, can write nothing more, and comes back without what runs elsewhere', async () => {
   const one = await host();
   const id = await on(one, 'cut off');
-  await one.fail('partition');
+  await one.fail('cutOff');
   expect(await placesOf(id)).toEqual([[one.name, 'running']]);
   const letGo = await hold(address.simulatorUrl, 'domain.ensureRunning');
   restore.push(letGo);
