@@ -32,11 +32,16 @@ export const openVolumes = written<{ id: string; type: string }, Place>(
    WHERE v."instanceId" = $instanceId AND v."deletedAt" IS NULL AND ${stillOpen} ORDER BY v."deviceIndex" LIMIT 1`,
 );
 
-/** Storage clusters with pools that a host's cluster reaches, and that know the host under no address of which the records know. */
+/** Storage clusters `s` with pools that the cluster of a host `h` reaches, and that know the host under no address of which the records know. */
+const unknowing = `"storagePool" p JOIN "storageCluster" s ON s.id = p."storageClusterId"
+   WHERE h."clusterId" = ANY(p."clusterIds") AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND NOT jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text)`;
+
 export const unknownTo = written<{ id: string; name: string }, { hostId: string }>(
-  `SELECT DISTINCT s.id, s.name FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds") JOIN "storageCluster" s ON s.id = p."storageClusterId"
-   WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND NOT jsonb_exists(coalesce(h."storageClients", '{}'), s.id::text) ORDER BY s.name`,
+  `SELECT DISTINCT u.id, u.name FROM "host" h, LATERAL (SELECT s.id, s.name FROM ${unknowing}) u WHERE h.id = $hostId ORDER BY u.name`,
 );
+
+/** Whether a host `h` can be shut out of all its storage. */
+export const canBeShutOut = `NOT EXISTS (SELECT 1 FROM ${unknowing})`;
 
 /** Why a host can not be shut out of all its storage without the word of a person that it is off, or null where it can. */
 export async function refusalToFence(on: Queryable, { hostId }: { hostId: string }): Promise<string | null> {

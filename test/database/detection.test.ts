@@ -73,6 +73,23 @@ const change = (ids: string[], what: string): Promise<unknown> =>
     await tx.query('SET LOCAL session_replication_role = replica');
     await tx.query(`UPDATE "host" SET ${what} WHERE id = ANY($1)`, [ids]);
   });
+/** A pool that all hosts of a cluster reach, in which storage says of none under which address it knows it. Answers its storage cluster. */
+async function sharedPool(of = hostIds[0]): Promise<string> {
+  const id = crypto.randomUUID();
+  await transaction(database, async (tx) => {
+    await tx.query('SET LOCAL session_replication_role = replica');
+    await tx.query(
+      `INSERT INTO "storageCluster" (id, name, state, "zoneId", monitors, fsid) VALUES ($1::uuid, $1::text, 'ready', $2, '[]', 'fsid')`,
+      [id, zoneId],
+    );
+    await tx.query(
+      `INSERT INTO "storagePool" (id, name, state, "storageClusterId", "zoneId", "clusterIds", pool, "storageClass", capacity)
+       SELECT gen_random_uuid(), 'pool', 'ready', $1, $2, ARRAY["clusterId"], 'pool', 'ssd', '{}' FROM "host" WHERE id = $3`,
+      [id, zoneId, of],
+    );
+  });
+  return id;
+}
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
   (await noteHealth(database.connections, { hostId, health, reason: health, shard: shardOf(hostId), holder: by }))
     .length > 0;
@@ -133,6 +150,29 @@ test('what fails at once is counted, with what was shut out just now, and not wi
   await fail(hostIds.slice(0, 1), `state = 'fenced', "healthSince" = now() - interval '1 day'`);
   expect(await failing()).toEqual({ failing: 0, allowed: 2 });
   await fail(hostIds.slice(1, 3), `state = 'fenced', "healthSince" = now()`);
+  expect(await failing()).toEqual({ failing: 2, allowed: 2 });
+});
+
+test('what is never shut out by itself keeps nobody from it, however long it is down', async () => {
+  const failing = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
+  const [one = '', other = '', third = ''] = hostIds;
+  const monthAgo = `health = 'down', "healthSince" = now() - interval '1 month'`;
+  await change([one, other], monthAgo);
+  await change([third], `health = 'down', "healthSince" = now()`);
+  expect(await failing(), 'they wait for a person').toEqual({ failing: 3, allowed: 2 });
+  const cluster = crypto.randomUUID();
+  await query(
+    `INSERT INTO "cluster" (id, name, "podId", "zoneId", ha)
+     SELECT $1::uuid, $1::text, "podId", "zoneId", '{"enabled":false,"requireFence":true,"suspectSeconds":3}' FROM "host" WHERE id = $2`,
+    [cluster, one],
+  );
+  await change([one], `"clusterId" = '${cluster}'`);
+  expect(await failing(), 'the cluster of one does not fail over').toEqual({ failing: 2, allowed: 2 });
+  const storageClusterId = await sharedPool(other);
+  await noteClients(database.connections, { hostId: third, storageClusterId, addresses: ['10.0.0.3'] });
+  expect(await failing(), 'nobody knows how another is shut out').toEqual({ failing: 1, allowed: 2 });
+  // A person has failed it over: that is one of those that fail now.
+  await change([one], `state = 'fenced', "healthSince" = now()`);
   expect(await failing()).toEqual({ failing: 2, allowed: 2 });
 });
 
@@ -217,21 +257,8 @@ test('that the control plane does not hear a host proves nothing: others are ask
 describe('a host of which it is not known how it is shut out', () => {
   const log: Log = Object.assign(() => {}, { info() {}, warn() {}, error() {}, debug() {} }) as unknown as Log;
   let storageClusterId: string;
-  /** A pool that all hosts of the zone reach, in which storage says of none under which address it knows it. */
   beforeEach(async () => {
-    storageClusterId = crypto.randomUUID();
-    await transaction(database, async (tx) => {
-      await tx.query('SET LOCAL session_replication_role = replica');
-      await tx.query(
-        `INSERT INTO "storageCluster" (id, name, state, "zoneId", monitors, fsid) VALUES ($1::uuid, $1::text, 'ready', $2, '[]', 'fsid')`,
-        [storageClusterId, zoneId],
-      );
-      await tx.query(
-        `INSERT INTO "storagePool" (id, name, state, "storageClusterId", "zoneId", "clusterIds", pool, "storageClass", capacity)
-         SELECT gen_random_uuid(), 'pool', 'ready', $1, $2, ARRAY["clusterId"], 'pool', 'ssd', '{}' FROM "host" WHERE id = $3`,
-        [storageClusterId, zoneId, hostIds[0]],
-      );
-    });
+    storageClusterId = await sharedPool();
   });
   const failover = (hostId: string, input: { confirmDead?: boolean }): Promise<unknown> =>
     acceptAs(
