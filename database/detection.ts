@@ -3,6 +3,7 @@
 import { kindOf } from '../model/kinds.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { toldColumns } from './events.ts';
+import { canBeShutOut } from './fence.ts';
 import { holds } from './leases.ts';
 import { from, isAmong, literals, statement, type Values, written } from './statement.ts';
 
@@ -162,13 +163,18 @@ export const zonesSaidSilent = written<{ zoneId: string }>(
 /** What was shut out so long ago does not count as one that fails at the same time. */
 const atOnceSeconds = 600;
 
+/** What would be shut out by itself if nothing held it back. What never is, because its cluster does not or because it can not be, may be down for months. */
+const failsOver = `(c.ha->>'enabled' = 'true' AND ${canBeShutOut})`;
+
 /**
- * How many hosts of a zone fail at once, and how many may. It is asked when the host at hand is down in the records: of several that ask at the same
- * moment the last sees all of them.
+ * How many hosts of a zone fail at once, and how many may: those that are shut out already, and those that wait for it, however long they do. It is asked
+ * when the host at hand is down in the records: of several that ask at the same moment the last sees all of them.
  */
 export const failingAtOnce = written<{ failing: number; allowed: number }, { zoneId: string }>(
   `SELECT failing, greatest(1, floor(hosts * percent / 100.0))::int AS allowed FROM (
-     SELECT count(*) FILTER (WHERE h.health = 'down' AND (${missed('h')} OR h."healthSince" > now() - make_interval(secs => ${atOnceSeconds})))::int AS failing,
+     SELECT count(*) FILTER (WHERE h.health = 'down' AND CASE WHEN h.state IN ('fencing', 'fenced')
+         THEN h."healthSince" > now() - make_interval(secs => ${atOnceSeconds}) ELSE ${failsOver} END)::int AS failing,
        count(*)::int AS hosts, (SELECT (s.value #>> '{}')::int FROM "setting" s WHERE s.name = 'ha.maxFailedHostsPercent') AS percent
-     FROM "host" h WHERE h."zoneId" = $zoneId AND (${missed('h')} OR h.state IN ('fencing', 'fenced')) AND h."deletedAt" IS NULL) counted`,
+     FROM "host" h JOIN "cluster" c ON c.id = h."clusterId"
+     WHERE h."zoneId" = $zoneId AND (${missed('h')} OR h.state IN ('fencing', 'fenced')) AND h."deletedAt" IS NULL) counted`,
 );

@@ -1,5 +1,6 @@
 /** Hosts that are shut out of their storage: what nothing of theirs can do any more, and what has to be started elsewhere. */
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
+import type { Queryable } from './database.ts';
 import { literals, written } from './statement.ts';
 
 interface Place {
@@ -35,11 +36,24 @@ export const openVolumes = written<{ id: string; type: string }, Place>(
    WHERE v."instanceId" = $instanceId AND v."deletedAt" IS NULL AND ${stillOpen} ORDER BY v."deviceIndex" LIMIT 1`,
 );
 
-/** Storage clusters with pools that a host's cluster reaches, and that know the host under no address of which the records know. */
+/** Storage clusters `s` with pools that the cluster of a host `h` reaches, and that know the host under no address of which the records know. */
+const unknowing = `"storagePool" p JOIN "storageCluster" s ON s.id = p."storageClusterId"
+   WHERE h."clusterId" = ANY(p."clusterIds") AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND ${addressesIn('s.id')} = '[]'`;
+
 export const unknownTo = written<{ id: string; name: string }, { hostId: string }>(
-  `SELECT DISTINCT s.id, s.name FROM "host" h JOIN "storagePool" p ON h."clusterId" = ANY(p."clusterIds") JOIN "storageCluster" s ON s.id = p."storageClusterId"
-   WHERE h.id = $hostId AND p."deletedAt" IS NULL AND p.capacity IS NOT NULL AND ${addressesIn('s.id')} = '[]' ORDER BY s.name`,
+  `SELECT DISTINCT u.id, u.name FROM "host" h, LATERAL (SELECT s.id, s.name FROM ${unknowing}) u WHERE h.id = $hostId ORDER BY u.name`,
 );
+
+/** Whether a host `h` can be shut out of all its storage. */
+export const canBeShutOut = `NOT EXISTS (SELECT 1 FROM ${unknowing})`;
+
+/** Why a host can not be shut out of all its storage without the word of a person that it is off, or null where it can. */
+export async function refusalToFence(on: Queryable, { hostId }: { hostId: string }): Promise<string | null> {
+  const [cluster] = await unknownTo(on, { hostId });
+  return cluster
+    ? `it is not known by which addresses host ${hostId} uses storage cluster ${cluster.name}, so it can not be shut out: switch it off, and say so with confirmDead`
+    : null;
+}
 
 /**
  * Under which addresses a storage cluster knows a host now. Those of before stay beside them: a guest that was started then still uses them. An address

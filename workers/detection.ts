@@ -111,8 +111,16 @@ export function detection(
     actual: actual.slice(0, 1024),
   });
 
-  /** Answers false when it does not hold: somebody else carries the host, or it is heard again. */
-  async function note(hostId: string, silent: SilentHost, { health, reason, blames }: Verdict): Promise<boolean> {
+  /**
+   * Answers false when it does not hold: somebody else carries the host, or it is heard again. What is held back for a person is found with it: of a host
+   * that is shut out meanwhile nothing is found any more.
+   */
+  async function note(
+    hostId: string,
+    silent: SilentHost,
+    { health, reason, blames }: Verdict,
+    { isHeld = false } = {},
+  ): Promise<boolean> {
     return transaction(database, async (tx) => {
       const [row] = await noteHealth(tx, { hostId, health, reason, shard: shardOf(hostId), holder });
       if (!row) return false;
@@ -122,6 +130,7 @@ export function detection(
       else await seenNoMore(tx, { resourceKind: 'zone', resourceIds: [silent.zoneId], what: [ofZone] });
       const isLeft = health === 'unreachable' && blames === 'host';
       if (isLeft) await see(tx, findingOf(hostId, silent, ofHost.left, reason));
+      if (isHeld) await see(tx, findingOf(hostId, silent, ofHost.down, reason));
       const over = [...(isLeft ? [] : [ofHost.left]), ...(health === 'down' ? [] : [ofHost.down])];
       await seenNoMore(tx, { resourceKind: 'host', resourceIds: [hostId], what: over });
       return true;
@@ -162,11 +171,9 @@ export function detection(
   async function act(hostId: string, silent: SilentHost, verdict: Verdict): Promise<void> {
     const held = await beginFailover(hostId, silent, verdict);
     log.warn({ hostId, held }, held === null ? 'a host is down; its failover begins' : 'a host is down');
-    if (held === null)
-      return seenNoMore(database.connections, { resourceKind: 'host', resourceIds: [hostId], what: [ofHost.down] });
-    const reason = `${verdict.reason} ${held}`;
-    if (await note(hostId, silent, { ...verdict, reason }))
-      await see(database.connections, findingOf(hostId, silent, ofHost.down, reason));
+    // A failover that has begun may still fail: the finding goes when the host is shut out, or heard again.
+    if (held === null) return;
+    await note(hostId, silent, { ...verdict, reason: `${verdict.reason} ${held}` }, { isHeld: true });
   }
 
   return {

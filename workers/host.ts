@@ -7,6 +7,7 @@ import type { Lease } from '../host-agent/stamp.ts';
 import { shardQueue } from '../model/shards.ts';
 import { config } from '../runtime/config.ts';
 import { metrics } from '../runtime/metrics.ts';
+import { momentNow, passedMs } from '../runtime/moment.ts';
 import { observeHosts } from './observer.ts';
 import { stopRequested } from './stop.ts';
 import { startWorkerProcess } from './worker.ts';
@@ -29,7 +30,7 @@ const ending = new Map<number, Promise<void>>();
 /** Those whose lease it had when it last asked: of some that are ending another may have it. */
 let held = new Set<number>();
 let stopping = false;
-let renewedAt = Date.now();
+let renewedAt = momentNow();
 
 await makeShards(database.connections);
 await takeOverShards(database.connections, { name, holder, leaseSeconds });
@@ -37,7 +38,7 @@ await takeOverShards(database.connections, { name, holder, leaseSeconds });
 /** Renews what this process has, gives back what is more than its fair share, takes what nobody has. */
 async function lease(): Promise<number[]> {
   const rows = await leaseShards(database.connections, { holder, leaseSeconds });
-  renewedAt = Date.now();
+  renewedAt = momentNow();
   for (const { shard, epoch } of rows) leases.set(shard, { shard, epoch: Number(epoch) });
   held = new Set(rows.map(({ shard }) => shard));
   return rows.map(({ shard }) => shard);
@@ -86,7 +87,7 @@ async function giveAway(): Promise<void> {
   await giveShardsBack(database.connections, { holder, except: [...ending.keys()] });
   const kept = ending.size > 0 ? await renewShards(database.connections, { holder, leaseSeconds }) : [];
   held = new Set(kept.map(({ shard }) => shard));
-  renewedAt = Date.now();
+  renewedAt = momentNow();
 }
 
 const aWhile = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, renewMs));
@@ -112,7 +113,7 @@ while (!stopping) {
   } catch (error) {
     log.warn({ error: String(error) }, 'could not renew shard leases');
     // Without a lease another process may carry these hosts already: this one must let go.
-    if (Date.now() - renewedAt > leaseSeconds * 1000) letGo(new Set());
+    if (passedMs(renewedAt) > leaseSeconds * 1000) letGo(new Set());
   }
   await Promise.race([stop, changed, aWhile(), ...ending.values()]);
 }

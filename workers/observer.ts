@@ -10,6 +10,7 @@ import type { Lease } from '../host-agent/stamp.ts';
 import { shardOf } from '../model/shards.ts';
 import { inLine } from '../runtime/inLine.ts';
 import { metrics, tellWhenAsked } from '../runtime/metrics.ts';
+import { type Moment, momentNow, passedMs } from '../runtime/moment.ts';
 import { detection, type SaidOfItself } from './detection.ts';
 import { forgetAllBut, recordMeasured } from './measured.ts';
 import type { WorkerProcess } from './worker.ts';
@@ -136,8 +137,10 @@ interface Watched {
   place: string;
   /** It is in maintenance, and nobody misses it. */
   mayBeOff: boolean;
-  /** In this process's clock; from the first try to reach it until anything was heard. Null before that: nobody has listened. */
+  /** In the clock of this process that nobody sets; from the first try to reach it until anything was heard. Null before that: nobody has listened. */
   heardAt: number | null;
+  /** From when on it was silent when others were asked last, and when that was by the clock on the wall: told again, it is the same. */
+  silence: { from: number; since: Date } | null;
   /** Its agent gives signs of life, so that silence means something while the stream is open. */
   beats: boolean;
   isOpen: boolean;
@@ -259,7 +262,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
    * Whoever has not listened for silence just now knows of none.
    */
   async function tell(): Promise<void> {
-    if (Date.now() - heardOutAt > heardOutMs) return;
+    if (heardOutAt === null || passedMs(heardOutAt) > heardOutMs) return;
     const untold = new Set(
       [...watched.values()].flatMap(({ said, wasAway, shard }) => (said === null && !wasAway ? [shard] : [])),
     );
@@ -301,10 +304,10 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
     const { signal } = host.controller;
     for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 10_000)) {
       try {
-        host.waitsSince = host.said === 'disconnected' ? null : Date.now();
+        host.waitsSince = host.said === 'disconnected' ? null : performance.now();
         const connection = await lines[host.missed < missesOfAway ? 'answering' : 'away'](() => {
           signal.throwIfAborted();
-          const now = Date.now();
+          const now = performance.now();
           const waitedMs = now - (host.waitsSince ?? now);
           host.waitsSince = null;
           host.heardAt = host.heardAt === null ? now : Math.min(now, Math.max(host.heardAt, awakeAt) + waitedMs);
@@ -331,7 +334,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
           },
           AbortSignal.any([signal, stream.signal]),
           () => {
-            host.heardAt = Date.now();
+            host.heardAt = performance.now();
           },
           leaseOf(host.shard),
         );
@@ -347,30 +350,32 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
     }
   }
 
-  let heardOutAt = 0;
-  let listenedAt = Date.now();
-  let awakeAt = listenedAt;
+  let heardOutAt: Moment | null = null;
+  let listenedAt = momentNow();
+  let awakeAt = listenedAt.steadyMs;
   /**
    * Says which hosts have fallen silent, whether their stream is broken or only nothing comes through it any more. It waits for no record: one that
    * somebody is at would hold up what is said of all others.
    */
   function listenForSilence(): void {
-    const now = Date.now();
-    const late = now - listenedAt > heldUpMs;
-    listenedAt = now;
-    // A process that was held up itself has not read yet what hosts have sent meanwhile, and may have lost their streams: it begins anew.
+    const listeningAt = momentNow();
+    const late = passedMs(listenedAt, listeningAt) > heldUpMs;
+    listenedAt = listeningAt;
+    const now = listeningAt.steadyMs;
+    // A process that was held up itself, or slept, has not read yet what hosts have sent meanwhile, and may have lost their streams: it begins anew.
     if (late) {
       awakeAt = now;
       return;
     }
     for (const [hostId, host] of watched) {
       if (host.heardAt === null || host.waitsSince !== null) continue;
-      const silentMs = now - Math.max(host.heardAt, awakeAt);
+      const from = Math.max(host.heardAt, awakeAt);
+      const silentMs = now - from;
       const isHeard = host.isOpen && (!host.beats || silentMs < silenceMs);
       // The records were away when it was said.
       if (isHeard && host.said !== 'connected' && host.toSay === 0) void say(hostId, host, 'connected');
       if (host.isOpen && !host.beats) continue;
-      if (silentMs >= (patience.get(host.clusterId) ?? silenceMs)) lookFor(hostId, host, new Date(now - silentMs));
+      if (silentMs >= (patience.get(host.clusterId) ?? silenceMs)) lookFor(hostId, host, from);
       if (silentMs < silenceMs || host.said === 'disconnected' || host.toSay > 0) continue;
       void say(hostId, host, 'disconnected').then(() => {
         if (host.said !== 'disconnected') return;
@@ -379,26 +384,27 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
         void hosts.drop(hostId);
       });
     }
-    heardOutAt = Date.now();
+    heardOutAt = momentNow();
   }
 
   let looks = 0;
   /** Asks others about a host, and at once again while that may change what follows. What is not recorded yet is soon. */
-  function lookFor(hostId: string, host: Watched, silentSince: Date): void {
-    if (host.lookAt === null || Date.now() < host.lookAt || looks >= looksAtOnce) return;
+  function lookFor(hostId: string, host: Watched, from: number): void {
+    if (host.lookAt === null || performance.now() < host.lookAt || looks >= looksAtOnce) return;
+    if (host.silence?.from !== from) host.silence = { from, since: new Date(Date.now() - (performance.now() - from)) };
     host.lookAt = null;
     looks += 1;
     void detector
-      .look(hostId, silentSince)
+      .look(hostId, host.silence.since)
       .catch((error: unknown) => {
         log.warn({ hostId, error: String(error) }, 'could not find out about a silent host');
         return false;
       })
       .then((again) => {
         looks -= 1;
-        host.lookAt = again || host.said !== 'disconnected' ? Date.now() : Date.now() + lookAgainMs;
-        const isSilent = watched.get(hostId) === host && (host.heardAt ?? Infinity) <= silentSince.getTime();
-        if (again && isSilent && Date.now() - listenedAt <= heldUpMs) lookFor(hostId, host, silentSince);
+        host.lookAt = performance.now() + (again || host.said !== 'disconnected' ? 0 : lookAgainMs);
+        const isSilent = watched.get(hostId) === host && (host.heardAt ?? Infinity) <= from;
+        if (again && isSilent && passedMs(listenedAt) <= heldUpMs) lookFor(hostId, host, from);
       });
   }
 
@@ -406,14 +412,14 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
   /** Shards of which all hosts were read since they came to this process. */
   const whole = new Set<number>();
   let turn = 0;
-  let lookedAt = 0;
+  let lookedAt: Moment | null = null;
 
   /** What was changed in the last minute; all hosts of shards that are new; and of one shard after the other, for whatever took longer than that. */
   async function look(): Promise<void> {
     const mine = new Set(shards());
-    const lookingAt = Date.now();
+    const lookingAt = momentNow();
     // What was changed before the last minute, and after it had looked, would be missed.
-    if (lookingAt - lookedAt > lookedMs) whole.clear();
+    if (lookedAt !== null && passedMs(lookedAt, lookingAt) > lookedMs) whole.clear();
     for (const shard of whole) if (!mine.has(shard)) whole.delete(shard);
     turn += 1;
     const read = [...mine].filter((shard, place) => !whole.has(shard) || place === turn % mine.size);
@@ -461,6 +467,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
         place,
         mayBeOff,
         heardAt: null,
+        silence: null,
         beats: false,
         isOpen: false,
         missed: wasAway ? missesOfAway : 0,

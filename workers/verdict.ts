@@ -1,6 +1,6 @@
 /** What follows from what is seen of a host. No I/O, and no memory but what it is told. */
 
-import type { PowerWord, Testimony, Witnesses } from '../activities/platform/witnesses.ts';
+import { leastWitnesses, type PowerWord, type Testimony, type Witnesses } from '../activities/platform/witnesses.ts';
 
 export interface Observations {
   /** When it was heard last; null while it is heard. */
@@ -19,9 +19,6 @@ export interface Verdict {
   /** Most of its zone is silent: of this host nothing is concluded. */
   blames: 'zone' | 'host' | null;
 }
-
-/** So many have to miss it, the control plane not counted, and nobody may see it. A BMC that says that it is off is one of them, and never enough alone. */
-const leastWitnesses = 2;
 
 const powerWords: Record<PowerWord, string> = {
   off: '; its BMC says that it is off',
@@ -70,6 +67,7 @@ export function decide({ silentSince, zone, witnesses, wasSuspect }: Observation
       blames: 'host',
       reason: `${silence}. ${sentence(told)} So it lives, and its guests are left alone. ${isOff ? 'Its BMC may be that of another machine. ' : ''}Look at its SSH, its agent, and the network between it and the control plane; it is used again as soon as it answers.`,
     };
+  // A BMC that says that it is off is one of them, and never enough alone.
   if (count('missed') + (isOff ? 1 : 0) < leastWitnesses)
     return {
       health: 'unreachable',

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { declareDeadAtOnce } from '../../database/claims.ts';
+import { refusalToFence } from '../../database/fence.ts';
 import { seenNoMore } from '../../database/findings.ts';
 import { givesWayOn } from '../../database/givingWay.ts';
 import { heldBy } from '../../database/power.ts';
@@ -139,6 +140,9 @@ export const hostHooks: Hooks = {
           'PRECONDITION_FAILED',
           `host ${row.id} is ${String(row.connection)}: only one that has not answered for a few seconds is shut out`,
         );
+      // Whoever begins it by itself has to hear it now: it would begin again and again, and nobody would be told.
+      const refusal = input.confirmDead ? null : await refusalToFence(tx, { hostId: row.id });
+      if (refusal !== null) throw new Problem('PRECONDITION_FAILED', refusal);
       // As for a delete: who holds the host may be waiting for guests there.
       if (input.confirmDead && row.currentOperationId) await declareDeadAtOnce(tx, { hostId: row.id });
     },

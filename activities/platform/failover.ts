@@ -1,7 +1,7 @@
 /** How a host that has failed is shut out, and how it comes back. */
 import { noteFailed, noteFenced, noteShutOut, readmit, takeBackDeath, takeBackFailure } from '../../database/claims.ts';
 import { ownFindings, silenceFindings } from '../../database/detection.ts';
-import { type Stranded, strandedOn, unknownTo } from '../../database/fence.ts';
+import { refusalToFence, type Stranded, strandedOn } from '../../database/fence.ts';
 import { seenNoMore } from '../../database/findings.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
@@ -34,12 +34,9 @@ export const failover = (world: World) => {
       async do({ hostId, confirmDead }: HostRef & { confirmDead: boolean }) {
         const { isDown, why } = await isProvenDown(world, hostId, { confirmDead });
         if (!isDown) throw refuse('PRECONDITION_FAILED', `host ${hostId} has not failed: ${why}`);
-        const [cluster] = confirmDead ? [] : await unknownTo(database.connections, { hostId });
-        if (cluster)
-          throw refuse(
-            'PRECONDITION_FAILED',
-            `it is not known by which addresses host ${hostId} uses storage cluster ${cluster.name}, so it can not be shut out: switch it off, and say so with confirmDead`,
-          );
+        // It was asked when the failover was accepted; an address may have become another host's since.
+        const refusal = confirmDead ? null : await refusalToFence(database.connections, { hostId });
+        if (refusal !== null) throw refuse('PRECONDITION_FAILED', refusal);
       },
       undoText: 'take back that it is dead',
       undo: ({ hostId }, context) =>

@@ -26,7 +26,7 @@ import { asHolder, refuseLate } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { askedBmc, isOfAnother, nextBmcPasswordField, type Power, powerOf, whyPowerFailed } from './power/index.ts';
-import { answers, lookFor, type Sight } from './witnesses.ts';
+import { answers, lookFor } from './witnesses.ts';
 
 interface HostRef {
   hostId: string;
@@ -46,8 +46,6 @@ const followMs = 120_000;
 const shutDownMs = 600_000;
 /** A failover waits for nothing that it does not need: who is silent for so long is left. */
 const cutMs = { answer: 5_000, off: 20_000 };
-
-const looksAtMost = 3;
 
 const stateAfter = (command: PowerCommand): 'on' | 'off' => (command === 'off' || command === 'softOff' ? 'off' : 'on');
 
@@ -198,14 +196,6 @@ export const hostPower = (world: World) => {
     return powerOf(database, hostId, { withinMs: cutMs.answer, password });
   }
 
-  /** On a busy machine those who are asked may answer too late to tell anything. */
-  async function seen(hostId: string): Promise<Sight> {
-    for (let looks = 1; ; looks++) {
-      const sight = await lookFor(database, hostId);
-      if (sight.sign !== null || sight.isMissed || looks === looksAtMost) return sight;
-    }
-  }
-
   return {
     /** Before anything is done to a host: a wrong address or password of its BMC does not get better. */
     reachBmc: step({
@@ -321,14 +311,14 @@ export const hostPower = (world: World) => {
             return { off: false };
           }
           // Nothing ties a BMC to its machine but that the host is gone now.
-          const { sign, isMissed } = await seen(hostId);
+          const { sign, missedBy } = await lookFor(database, hostId, 1);
           if ((await power.state()) !== 'off') return { off: false };
           if (sign !== null) {
             log.error({ hostId, sign }, 'the BMC of a host that fails over is that of another machine');
             await disprove(database, power.host, sign);
             return { off: false };
           }
-          if (!isMissed) {
+          if (missedBy === 0) {
             log.warn({ hostId }, 'the BMC of a host that fails over says off, and nobody else could look');
             return { off: false };
           }

@@ -31,6 +31,9 @@ export interface Witnesses {
   power: PowerWord;
 }
 
+/** So many have to miss it, the control plane not counted, and nobody may see it. */
+export const leastWitnesses = 2;
+
 /** A server in the same network answers within milliseconds; a busy one gets time for it. */
 const probeMs = 1_500;
 /** Longer than two heartbeats are apart at the worst; and when it was missed for so long already, longer than one. */
@@ -141,22 +144,32 @@ export async function answers(database: Database, hostId: string): Promise<boole
 export interface Sight {
   /** How it shows that it lives, or null where nobody sees it. */
   sign: string | null;
-  /** Whether somebody else has looked, and missed it. Where nobody could look, nothing is known. */
-  isMissed: boolean;
+  /** How many of those who could look have missed it: other hosts are one, the storage is another. Where nobody could look, nothing is known. */
+  missedBy: number;
 }
 
 /** Asks the host itself, other hosts of its cluster, and the storage. Its BMC is not asked. */
-export async function lookFor(database: Database, hostId: string): Promise<Sight> {
+async function lookOnce(database: Database, hostId: string): Promise<Sight> {
   const [about] = await askedAbout(database.connections, { hostId });
-  if (!about) return { sign: null, isMissed: false };
+  if (!about) return { sign: null, missedBy: 0 };
   const [itself, { peers, storage }] = await Promise.all([
     answers(database, hostId),
     askWitnesses(database, hostConnections(database), hostId, { ...about, hasBmc: false }),
   ]);
-  const isMissed = peers === 'missed' || storage === 'missed';
-  if (itself) return { sign: 'it answers', isMissed };
-  if (peers === 'seen') return { sign: 'other hosts of its cluster reach it in the network', isMissed };
-  return { sign: storage === 'seen' ? 'it still leaves its heartbeat in storage' : null, isMissed };
+  const missedBy = [peers, storage].filter((testimony) => testimony === 'missed').length;
+  if (itself) return { sign: 'it answers', missedBy };
+  if (peers === 'seen') return { sign: 'other hosts of its cluster reach it in the network', missedBy };
+  return { sign: storage === 'seen' ? 'it still leaves its heartbeat in storage' : null, missedBy };
+}
+
+const looksAtMost = 3;
+
+/** Looks again while nobody sees it and fewer miss it than are `needed`: on a busy machine those who are asked may answer too late to tell anything. */
+export async function lookFor(database: Database, hostId: string, needed: number): Promise<Sight> {
+  for (let looks = 1; ; looks++) {
+    const sight = await lookOnce(database, hostId);
+    if (sight.sign !== null || sight.missedBy >= needed || looks === looksAtMost) return sight;
+  }
 }
 
 const connectionOf = statement((p: Values<{ hostId: string }>) =>
@@ -179,7 +192,10 @@ async function isOff(database: World['database'], hostId: string): Promise<boole
   }
 }
 
-/** Whether it is proven that a host does not serve any more. One that is shut out already serves nobody, whether it answers or not. */
+/**
+ * Whether it is proven that a host does not serve any more. One that is shut out already serves nobody, whether it answers or not. That the control plane
+ * does not hear it proves nothing: unless others were asked twice, as of one that is down, they are asked now.
+ */
 export async function isProvenDown(
   { database }: World,
   hostId: string,
@@ -191,13 +207,17 @@ export async function isProvenDown(
     return confirmDead && (await answers(database, hostId))
       ? { isDown: false, why: 'it answers: switch it off' }
       : { isDown: true, why: 'it is shut out of its storage' };
-  // Where nobody can tell, it takes the word of a person, or that of its BMC; where somebody sees it, that of a person alone.
-  if (host?.health === 'unreachable' && !confirmDead) {
-    const { sign } = await lookFor(database, hostId);
-    if (sign !== null) return { isDown: false, why: sign };
-    if (!(await isOff(database, hostId)))
-      return { isDown: false, why: host.healthReason ?? 'it is not proven to be down' };
-  }
-  if (host?.connection === 'disconnected') return { isDown: true, why: 'it does not answer' };
-  return { isDown: false, why: `it is ${host?.connection ?? 'gone'}` };
+  if (host?.connection !== 'disconnected') return { isDown: false, why: `it is ${host?.connection ?? 'gone'}` };
+  const isDown: Verdict = { isDown: true, why: 'it does not answer' };
+  if (confirmDead || host.health === 'down') return isDown;
+  // Of one that is unreachable it was concluded already that a person has to decide: too few can tell, or most of its zone is silent.
+  const isConcluded = host.health === 'unreachable';
+  const { sign, missedBy } = await lookFor(database, hostId, isConcluded ? 0 : leastWitnesses);
+  if (sign !== null) return { isDown: false, why: sign };
+  if (!isConcluded && missedBy >= leastWitnesses) return isDown;
+  // Where too few can tell, it takes the word of a person, or that of its BMC; where somebody sees it, that of a person alone.
+  if (await isOff(database, hostId)) return isDown;
+  const unproven =
+    'fewer than two others miss it, so it is not proven to be down: if you know that it is off, say so with confirmDead';
+  return { isDown: false, why: (isConcluded && host.healthReason) || unproven };
 }

@@ -1,12 +1,21 @@
 /** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { systemCaller } from '../../acceptance/caller.ts';
+import { acceptAs } from '../../acceptance/own.ts';
+import { isProvenDown } from '../../activities/platform/witnesses.ts';
+import type { World } from '../../activities/world.ts';
 import { firstToScan } from '../../database/audit.ts';
 import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
 import { type Database, transaction } from '../../database/database.ts';
 import { failingAtOnce, noteHealth, noteWell, silentHost, zoneHeard } from '../../database/detection.ts';
 import { noteClients } from '../../database/fence.ts';
 import { leaseShards, makeShards, noteConnected, tellShards } from '../../database/leases.ts';
+import { kindOf } from '../../model/kinds.ts';
 import { shardCount, shardOf } from '../../model/shards.ts';
+import type { HostConnections } from '../../runtime/hosts.ts';
+import type { Log } from '../../runtime/log.ts';
+import { detection } from '../../workers/detection.ts';
+import type { WorkerProcess } from '../../workers/worker.ts';
 import { type OwnInstallation, ownInstallation } from '../support/ownDatabase.ts';
 
 const holder = 'worker#1';
@@ -64,6 +73,23 @@ const change = (ids: string[], what: string): Promise<unknown> =>
     await tx.query('SET LOCAL session_replication_role = replica');
     await tx.query(`UPDATE "host" SET ${what} WHERE id = ANY($1)`, [ids]);
   });
+/** A pool that all hosts of a cluster reach, in which storage says of none under which address it knows it. Answers its storage cluster. */
+async function sharedPool(of = hostIds[0]): Promise<string> {
+  const id = crypto.randomUUID();
+  await transaction(database, async (tx) => {
+    await tx.query('SET LOCAL session_replication_role = replica');
+    await tx.query(
+      `INSERT INTO "storageCluster" (id, name, state, "zoneId", monitors, fsid) VALUES ($1::uuid, $1::text, 'ready', $2, '[]', 'fsid')`,
+      [id, zoneId],
+    );
+    await tx.query(
+      `INSERT INTO "storagePool" (id, name, state, "storageClusterId", "zoneId", "clusterIds", pool, "storageClass", capacity)
+       SELECT gen_random_uuid(), 'pool', 'ready', $1, $2, ARRAY["clusterId"], 'pool', 'ssd', '{}' FROM "host" WHERE id = $3`,
+      [id, zoneId, of],
+    );
+  });
+  return id;
+}
 const note = async (hostId: string, health: string, by = holder): Promise<boolean> =>
   (await noteHealth(database.connections, { hostId, health, reason: health, shard: shardOf(hostId), holder: by }))
     .length > 0;
@@ -127,6 +153,29 @@ test('what fails at once is counted, with what was shut out just now, and not wi
   expect(await failing()).toEqual({ failing: 2, allowed: 2 });
 });
 
+test('what is never shut out by itself keeps nobody from it, however long it is down', async () => {
+  const failing = async (): Promise<unknown> => (await failingAtOnce(database.connections, { zoneId }))[0];
+  const [one = '', other = '', third = ''] = hostIds;
+  const monthAgo = `health = 'down', "healthSince" = now() - interval '1 month'`;
+  await change([one, other], monthAgo);
+  await change([third], `health = 'down', "healthSince" = now()`);
+  expect(await failing(), 'they wait for a person').toEqual({ failing: 3, allowed: 2 });
+  const cluster = crypto.randomUUID();
+  await query(
+    `INSERT INTO "cluster" (id, name, "podId", "zoneId", ha)
+     SELECT $1::uuid, $1::text, "podId", "zoneId", '{"enabled":false,"requireFence":true,"suspectSeconds":3}' FROM "host" WHERE id = $2`,
+    [cluster, one],
+  );
+  await change([one], `"clusterId" = '${cluster}'`);
+  expect(await failing(), 'the cluster of one does not fail over').toEqual({ failing: 2, allowed: 2 });
+  const storageClusterId = await sharedPool(other);
+  await noteClients(database.connections, { hostId: third, storageClusterId, addresses: ['10.0.0.3'] });
+  expect(await failing(), 'nobody knows how another is shut out').toEqual({ failing: 1, allowed: 2 });
+  // A person has failed it over: that is one of those that fail now.
+  await change([one], `state = 'fenced', "healthSince" = now()`);
+  expect(await failing()).toEqual({ failing: 2, allowed: 2 });
+});
+
 test('up to three others of its cluster are asked about a host, and only such as are heard', async () => {
   const [id = '', ...others] = hostIds;
   await silence([id, ...others.slice(0, 3)]);
@@ -182,6 +231,90 @@ test('that hosts are connected is noted for all at once, by the one who carries 
     ]),
   );
   expect(await counted()).toEqual({ hosts: 10, heard: 10 });
+});
+
+test('that the control plane does not hear a host proves nothing: others are asked, unless they were asked twice or a person knows', async () => {
+  const [id = ''] = hostIds;
+  const proven = (confirmDead = false) => isProvenDown({ database } as World, id, { confirmDead });
+  expect(await proven()).toEqual({ isDown: false, why: 'it is connected' });
+  await silence([id]);
+  // Nobody listens at its address, and nobody carries the hosts that could be asked.
+  await forget(hostIds);
+  await change([id], `address = 'sim://127.0.0.1:1/host-1'`);
+  expect(await proven()).toEqual({ isDown: false, why: expect.stringMatching(/fewer than two others miss it/) });
+  expect((await proven(true)).isDown).toBe(true);
+  await change([id], `health = 'suspect', "healthReason" = 'They are asked once more.'`);
+  expect((await proven()).isDown).toBe(false);
+  await change([id], `health = 'unreachable', "healthReason" = 'others see it'`);
+  expect(await proven()).toEqual({ isDown: false, why: 'others see it' });
+  await change([id], `health = 'down'`);
+  expect((await proven()).isDown).toBe(true);
+  // A kernel that refuses a connection lives.
+  await change([id], `health = 'well', address = '127.0.0.1', "sshPort" = 1`);
+  expect(await proven()).toEqual({ isDown: false, why: 'it answers' });
+});
+
+describe('a host of which it is not known how it is shut out', () => {
+  const log: Log = Object.assign(() => {}, { info() {}, warn() {}, error() {}, debug() {} }) as unknown as Log;
+  let storageClusterId: string;
+  beforeEach(async () => {
+    storageClusterId = await sharedPool();
+  });
+  const failover = (hostId: string, input: { confirmDead?: boolean }): Promise<unknown> =>
+    acceptAs(
+      database,
+      systemCaller(),
+      { kind: kindOf('host'), verb: 'failover', targetId: hostId, body: input },
+      { requestId: 'test' },
+    );
+  const findingsOf = async (hostId: string): Promise<unknown[]> =>
+    (
+      await database.connections.query(
+        `SELECT what, actual FROM "finding" WHERE "resourceId" = $1 AND state = 'open' ORDER BY what`,
+        [hostId],
+      )
+    ).rows;
+
+  test('fails over on the word of a person alone, and whoever asks is told so at once', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    await change([id], `health = 'down'`);
+    await expect(failover(id, {})).rejects.toMatchObject({
+      code: 'PRECONDITION_FAILED',
+      message: expect.stringContaining('it is not known by which addresses'),
+    });
+    await failover(id, { confirmDead: true });
+  });
+
+  test('is a finding that says so when it is down, until it is shut out', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    await change([id], `address = '10.0.0.1'`);
+    const answers: Record<string, unknown> = {
+      'peer.probe': { signs: ['silent'] },
+      'heartbeat.watch': { moved: [], still: [id] },
+    };
+    const everybodyMissesIt = { connect: async () => ({ call: async (name: string) => answers[name] }) };
+    const detector = detection(
+      { database, log } as Pick<WorkerProcess, 'database' | 'log'>,
+      everybodyMissesIt as unknown as HostConnections,
+      holder,
+    );
+    const since = new Date();
+    expect(await detector.look(id, since), 'it is suspect').toBe(true);
+    await detector.look(id, since);
+    const refused = {
+      what: 'hostDown',
+      actual: expect.stringMatching(/Its failover was refused: it is not known by which addresses/),
+    };
+    expect(await findingsOf(id)).toEqual([refused]);
+    // It is known now, and the failover begins: that may fail as well.
+    await noteClients(database.connections, { hostId: id, storageClusterId, addresses: ['10.0.0.1'] });
+    await detector.look(id, since);
+    const { rows } = await database.connections.query('SELECT type FROM "operation" WHERE "targetId" = $1', [id]);
+    expect(rows).toEqual([{ type: 'host.failover' }]);
+    expect(await findingsOf(id)).toEqual([refused]);
+  });
 });
 
 describe('a host that is shut out', () => {

@@ -95,6 +95,29 @@ test('a host that somebody is at is not waited for', async () => {
   expect(await noteConnected(database.connections, { ids: [hostId], holder })).toHaveLength(1);
 });
 
+test('that a host does not answer is said when it is so, also where the clock of this machine is set back meanwhile', async () => {
+  await connect();
+  let lost = 0;
+  const counting = Object.assign(() => {}, log, { warn: () => (lost += 1) }) as unknown as Log;
+  const watching = observeHosts({ database, log: counting } as unknown as WorkerProcess, holder, {
+    shards: () => [shard],
+    leaseOf: () => undefined,
+  });
+  const rightNow = Date.now;
+  try {
+    // It was tried once.
+    await vi.waitUntil(() => lost > 0, { timeout: 60_000, interval: 50 });
+    vi.spyOn(Date, 'now').mockImplementation(() => rightNow() - 3_600_000);
+    for (let tries = 0; (await hostNow()).connection !== 'disconnected'; tries++) {
+      expect(tries, 'it is not said').toBeLessThan(300);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  } finally {
+    vi.restoreAllMocks();
+    watching.stop();
+  }
+}, 120_000);
+
 test('that a host does not answer is said until the records have it, and again when they do not have it any more', async () => {
   await connect();
   await lapse();

@@ -274,7 +274,7 @@ test('what a host says of itself is the result of an operation, also while other
 test('a host that is cut off is switched off by its failover, so that also what can not be shut out runs elsewhere', async () => {
   const one = await powered();
   const id = await on(one, 'files', { rootVolume: { volumeTypeId: filesTypeId } });
-  await one.fail('partition');
+  await one.fail('cutOff');
   const ended = await one.done('failover');
   expect([ended.state, ended.result]).toEqual(['succeeded', expect.objectContaining({ restarted: 1 })]);
   expect(await one.now()).toMatchObject({ state: 'fenced', powerState: 'off', deadAt: expect.any(String) });
@@ -297,7 +297,7 @@ test('a BMC that does not answer, or does not obey, keeps no failover from fenci
     const shared = await on(one, `shared-${mishap}`);
     const files = await on(one, `files-${mishap}`, { rootVolume: { volumeTypeId: filesTypeId } });
     await setBmc(simulatorUrl, one.name, mishap);
-    await one.fail('partition');
+    await one.fail('cutOff');
     expect((await one.done('failover')).state).toBe('succeeded');
     expect(await one.now()).toMatchObject({ state: 'fenced', deadAt: null });
     expect((await instanceNow(shared)).state).toBe('running');
@@ -321,6 +321,12 @@ test('a BMC that says off decides nothing alone, and with another who misses the
   expect(fenced.stateReason).toMatch(/its BMC says that it is off/);
   expect(await failovers(hung as never)).toHaveLength(1);
 });
+
+/** It is down, as if all had missed it; and by now others see it. */
+async function failSeen(one: FailingHost): Promise<void> {
+  await one.fail('partition');
+  await query(`UPDATE "host" SET health = 'down' WHERE id = $1`, [one.id]);
+}
 
 /** A host whose BMC in the records is that of another machine, which is in no cloud. */
 async function withForeignBmc(): Promise<{ one: FailingHost; foreign: string }> {
@@ -346,7 +352,7 @@ test('a BMC that says off of a host that answers is that of another machine, and
 test('a failover that has switched off another machine takes no host for dead that others see', async () => {
   const { one } = await withForeignBmc();
   const files = await on(one, 'files-there', { rootVolume: { volumeTypeId: filesTypeId } });
-  await one.fail('partition');
+  await failSeen(one);
   expect((await one.done('failover')).state).toBe('succeeded');
   expect(await one.now()).toMatchObject({ state: 'fenced', deadAt: null, powerState: 'unknown' });
   expect(await isDisproved(one)).toBe(true);
@@ -356,7 +362,7 @@ test('a failover that has switched off another machine takes no host for dead th
 test('where nobody can look for a host, that its BMC has switched something off takes it for dead nowhere', async () => {
   const { one, foreign } = await withForeignBmc();
   const files = await on(one, 'files-unseen', { rootVolume: { volumeTypeId: filesTypeId } });
-  await one.fail('partition');
+  await failSeen(one);
   const rules = `${simulatorUrl}/_sim/rules`;
   for (const call of ['peer.probe', 'heartbeat.watch'])
     await fetch(rules, { method: 'POST', body: JSON.stringify({ call, when: 'before', action: 'fail' }) });

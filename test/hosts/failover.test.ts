@@ -139,10 +139,28 @@ test('instances of a host that starts anew before anybody has shut it out run ag
   expect(await one.now()).toMatchObject({ state: 'active', fencedAt: null });
 });
 
+test('a host that only the control plane misses is shut out on the word of a person alone', async () => {
+  const one = await host();
+  const id = await on(one, 'is seen');
+  await one.fail('partition');
+  expect(await one.now()).toMatchObject({ health: 'well', connection: 'disconnected' });
+  const refused = await one.done('failover');
+  expect([refused.state, refused.error?.code, refused.error?.step]).toEqual([
+    'failed',
+    'PRECONDITION_FAILED',
+    'hosts.proveDown',
+  ]);
+  expect(refused.error?.message).toMatch(/has not failed: other hosts of its cluster reach it/);
+  expect(await one.now()).toMatchObject({ state: 'active', fencedAt: null });
+  await one.suffer('heal');
+  await one.connected();
+  await runsAlone(id);
+});
+
 test('a host that is cut off, and lives, can write nothing more, and comes back without what runs elsewhere', async () => {
   const one = await host();
   const id = await on(one, 'cut off');
-  await one.fail('partition');
+  await one.fail('cutOff');
   expect(await placesOf(id)).toEqual([[one.name, 'running']]);
   const letGo = await hold(address.simulatorUrl, 'domain.ensureRunning');
   restore.push(letGo);
@@ -237,7 +255,7 @@ test('what an operator does not confirm waits for the return of its host', async
 test('a host that is shut out and answers is not dead, whoever says so', async () => {
   const one = await host();
   const id = await on(one, 'still writes', { rootVolume: { volumeTypeId: filesTypeId } });
-  await one.fail('partition');
+  await one.fail('cutOff');
   await one.done('failover');
   expect((await instanceNow(id)).state).toBe('lost');
   await one.suffer('heal');
@@ -257,7 +275,7 @@ test('a host is shut out under the address that it has now', async () => {
   const before = await addresses();
   await readdress(one, '10.99.0.7');
   await untilSeen(addresses, (now) => now.includes('10.99.0.7'));
-  await one.fail('partition');
+  await one.fail('cutOff');
   expect(await one.done('failover')).toMatchObject({ state: 'succeeded', result: { restarted: 1, failed: [] } });
   expect(await fenced()).toEqual([...before, '10.99.0.7'].sort());
   await runsAlone(id);
@@ -266,7 +284,7 @@ test('a host is shut out under the address that it has now', async () => {
 test('what is open at an address that nobody knows is started elsewhere once that is gone', async () => {
   const one = await host();
   const id = await on(one, 'open elsewhere');
-  await one.fail('partition');
+  await one.fail('cutOff');
   await readdress(one, '10.99.0.8');
   expect(await one.done('failover')).toMatchObject({ state: 'succeeded', result: { restarted: 0 } });
   expect(await placesOf(id)).toEqual([[one.name, 'running']]);
@@ -332,7 +350,8 @@ test('one without HA that was asked about when its host failed is stopped, and t
   const asked = (await admin.call('POST', `/v1/instances/${id}/actions/settle`, {})) as OperationView;
   await until(asked.id, inStep('hypervisor.observe'));
   await one.fail();
-  const failover = await one.ask('failover');
+  // Others are not looked for first: that takes as long as the question to the host is repeated.
+  const failover = await one.ask('failover', { confirmDead: true });
   await until(failover.id, inStep('instance.settle'));
   await restore.pop()?.();
   expect(await admin.settled(failover.id)).toMatchObject({

@@ -5,14 +5,16 @@ import type { CloudAddress, JoinedCloud } from './cloud.ts';
 import { maintainUntil } from './maintenance.ts';
 import { untilSeen } from './operations.ts';
 
+type Misfortune = 'crash' | 'partition' | 'cutOff';
+
 export interface FailingHost {
   id: string;
   name: string;
   now(): Promise<Resource>;
-  /** What befalls it; `partition` cuts it off, and its guests run on. */
-  suffer(what: 'crash' | 'partition' | 'heal'): Promise<void>;
+  /** What befalls it; `partition` cuts it off from the control plane alone, `cutOff` from everybody, and its guests run on. */
+  suffer(what: Misfortune | 'heal'): Promise<void>;
   /** The same, until the platform has seen that it does not answer. */
-  fail(how?: 'crash' | 'partition'): Promise<void>;
+  fail(how?: Misfortune): Promise<void>;
   /** Until it answers. */
   connected(): Promise<unknown>;
   ask(verb: string, body?: Record<string, unknown>): Promise<OperationView>;
@@ -56,8 +58,12 @@ export function failingHost(
 ): FailingHost {
   const path = `/v1/hosts/${id}`;
   const now = (): Promise<Resource> => admin.call('GET', path);
-  const suffer = async (what: 'crash' | 'partition' | 'heal'): Promise<void> => {
-    await fetch(`${simulatorUrl}/_sim/hosts/${name}/${what}`, { method: 'POST' });
+  const befall = async (what: string, body: unknown = {}): Promise<void> => {
+    await fetch(`${simulatorUrl}/_sim/hosts/${name}/${what}`, { method: 'POST', body: JSON.stringify(body) });
+  };
+  const suffer: FailingHost['suffer'] = async (what) => {
+    if (what === 'cutOff') await befall('cut', { from: ['peers', 'storage'] });
+    await befall(what === 'cutOff' ? 'partition' : what);
   };
   const ask = (verb: string, body: Record<string, unknown> = {}): Promise<OperationView> =>
     admin.call('POST', `${path}/actions/${verb}`, body);
