@@ -28,6 +28,9 @@ const remove = (plural: string, id: string): Promise<unknown> => tenant.done('DE
 const setEntries = (id: string, entries: unknown): Promise<unknown> =>
   tenant.done('POST', `/v1/address-groups/${id}/actions/setEntries`, { entries });
 
+const listed = async (filter: string): Promise<Resource[]> =>
+  (await tenant.call<{ items: Resource[] }>('GET', `/v1/security-groups?filter=${encodeURIComponent(filter)}`)).items;
+
 const rows = async (table: string): Promise<Record<string, unknown>[]> =>
   ((await simulatorInventory(address.simulatorUrl)).ovn.OVN_Northbound?.[table] ?? []) as Record<string, unknown>[];
 /** The addresses that OVN has of a group; null without a row. An empty column is not in the inventory. */
@@ -84,9 +87,12 @@ describe('a rule that names a group', () => {
     await setEntries(id, [{ cidr: '10.3.0.0/16' }]);
     expect(await matchesOf(group.id)).toEqual(before);
     expect(await addressesOf(id)).toEqual(['10.3.0.0/16']);
-    const filter = encodeURIComponent(`addressGroupIds:"${id}"`);
-    const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/security-groups?filter=${filter}`);
-    expect(items.map((one) => one.id)).toEqual([group.id]);
+    for (const filter of [
+      `addressGroupIds:"${id}"`,
+      'addressGroups:(name = "offices")',
+      `rules.remoteAddressGroupId:"${id}"`,
+    ])
+      expect((await listed(filter)).map((one) => one.id)).toEqual([group.id]);
     await remove('security-groups', group.id);
     await remove('address-groups', id);
   });
@@ -152,10 +158,9 @@ describe('a rule that names a group', () => {
         if (state !== 'succeeded') expect(['HAS_DEPENDENTS', 'INVALID_STATE', 'NOT_FOUND']).toContain(error?.code);
       }
       const isThere = (await answer(tenant, 'GET', `/v1/address-groups/${id}`)).status === 200;
-      const filter = encodeURIComponent(`addressGroupIds:"${id}"`);
-      const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/security-groups?filter=${filter}`);
-      expect([isThere, (await addressesOf(id)) !== null]).toEqual([items.length > 0, items.length > 0]);
-      for (const one of new Set([group.id, ...items.map((item) => item.id)])) await remove('security-groups', one);
+      const users = await listed(`addressGroupIds:"${id}"`);
+      expect([isThere, (await addressesOf(id)) !== null]).toEqual([users.length > 0, users.length > 0]);
+      for (const one of new Set([group.id, ...users.map((user) => user.id)])) await remove('security-groups', one);
       if (isThere) await remove('address-groups', id);
     }
     expect(await wrong()).toEqual([]);
