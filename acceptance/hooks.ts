@@ -4,6 +4,7 @@ import { cascadeOf } from './cascade.ts';
 import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
+import { addressGroupHooks } from './network/addressGroup.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
@@ -24,6 +25,7 @@ import { tenancyHooks } from './tenancy/tenancy.ts';
 const hooks: Hooks = {
   ...instanceHooks,
   ...keyPairHooks,
+  ...addressGroupHooks,
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,

@@ -3,6 +3,7 @@ import { guestSnapshots, guestVolumes } from './compute/disks.ts';
 import { hypervisor } from './compute/hypervisor.ts';
 import { instances } from './compute/instance.ts';
 import { placement } from './compute/placement.ts';
+import { addressGroups } from './network/addressGroup.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
@@ -59,6 +60,7 @@ export const areas = {
   networks,
   networkRecords,
   subnets,
+  addressGroups,
   securityGroups,
   networkInterfaces,
   hosts: (world: World) => ({

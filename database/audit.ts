@@ -3,6 +3,7 @@
  * do not agree, and those that somebody is at work on: of these nothing can be said.
  */
 import { columnsOf } from '../model/columns.ts';
+import type { Entry } from '../model/network/addressGroup.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
@@ -101,6 +102,15 @@ export const recordedSubnets = written<
   `SELECT s.id, s."networkId", n."zoneId", s.state = 'ready' AND s.dhcp AS wanted,
      s."currentOperationId" IS NOT NULL OR n."currentOperationId" IS NOT NULL AS busy, ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s."deletedAt" IS NULL AND ${page('s')}`,
+);
+
+/** Of no zone: OVN knows each by its name, wherever a rule names it. */
+export const recordedAddressGroups = written<
+  Recorded & { zoneId: null; family: number; entries: Entry[] },
+  { after: string }
+>(
+  `SELECT g.id, NULL AS "zoneId", g.family, g.entries, g.state = 'ready' AS wanted, g."currentOperationId" IS NOT NULL AS busy
+   FROM "addressGroup" g WHERE g."deletedAt" IS NULL AND ${page('g')}`,
 );
 
 export const recordedGroups = written<Recorded & { zoneId: string | null; rules: unknown }, { after: string }>(

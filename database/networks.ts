@@ -30,6 +30,11 @@ export const carriersOfGroup = written<{ id: string }, { id: string }>(
   `SELECT id FROM "networkInterface" WHERE "securityGroupIds" @> ARRAY[$id]::uuid[] AND "deletedAt" IS NULL ORDER BY id`,
 );
 
+/** A group with rules that name an address group, if there is one. */
+export const rulesNaming = written<{ id: string }, { addressGroupId: string }>(
+  `SELECT id FROM "securityGroup" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL LIMIT 1`,
+);
+
 /** A subnet with what its network and its zone say where it says nothing. */
 export interface Served {
   cidr: string;

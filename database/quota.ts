@@ -28,6 +28,7 @@ export const sums: Record<Counter, { table: string; expression: string; of: 'pro
   networks: { table: 'network', expression: 'count(*)', of: 'project' },
   subnets: { table: 'subnet', expression: 'count(*)', of: 'project' },
   networkInterfaces: { table: 'networkInterface', expression: 'count(*)', of: 'project' },
+  addressGroups: { table: 'addressGroup', expression: 'count(*)', of: 'project' },
   securityGroups: { table: 'securityGroup', expression: 'count(*)', of: 'project' },
   schedules: { table: 'schedule', expression: 'count(*)', of: 'project' },
   keyPairs: { table: 'keyPair', expression: 'count(*)', of: 'project' },

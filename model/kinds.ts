@@ -3,6 +3,7 @@ import { instance } from './compute/instance.ts';
 import { instanceType } from './compute/instanceType.ts';
 import { keyPair } from './compute/keyPair.ts';
 import type { Action, Kind } from './kind.ts';
+import { addressGroup } from './network/addressGroup.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { securityGroup } from './network/securityGroup.ts';
@@ -58,6 +59,7 @@ export const kinds = {
   keyPair,
   network,
   subnet,
+  addressGroup,
   securityGroup,
   instance,
   networkInterface,

@@ -137,6 +137,11 @@ async function everyAction(
   const { id: securityGroupId } = await make(tenant, 'security-groups', { name: 'recorded', zoneId, rules });
   await act('security-groups', securityGroupId, 'setRules', { rules: [{ direction: 'in', protocol: 'icmp' }] });
   await remove(tenant, 'security-groups', securityGroupId);
+  const entries = [{ cidr: '10.0.0.0/8' }];
+  const { id: addressGroupId } = await make(tenant, 'address-groups', { name: 'recorded', family: 4, entries });
+  await act('address-groups', addressGroupId, 'setEntries', { entries: [] });
+  await act('address-groups', addressGroupId, 'repair');
+  await remove(tenant, 'address-groups', addressGroupId);
   const { id: networkId } = await make(tenant, 'networks', { name: 'recorded', zoneId });
   const { id: subnetId } = await make(tenant, 'subnets', { name: 'recorded', networkId, cidr: '10.9.0.0/24' });
   await remove(tenant, 'subnets', subnetId);

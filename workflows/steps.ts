@@ -3,6 +3,7 @@ import type { guestSnapshots as GuestSnapshots, guestVolumes as GuestVolumes } f
 import type { hypervisor as Hypervisor } from '../activities/compute/hypervisor.ts';
 import type { instances as Instances } from '../activities/compute/instance.ts';
 import type { placement as Placement } from '../activities/compute/placement.ts';
+import type { addressGroups as AddressGroups } from '../activities/network/addressGroup.ts';
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
@@ -112,6 +113,10 @@ export const networks = stepsOf<Area<typeof Networks>, 'networks'>('networks', '
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
+export const addressGroups = stepsOf<Area<typeof AddressGroups>, 'addressGroups'>('addressGroups', 'control', {
+  recordEntries: { where: 'record' },
+  proveUnused: { where: 'record' },
+});
 export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGroups'>('securityGroups', 'control', {
   recordRules: { where: 'record' },
 });

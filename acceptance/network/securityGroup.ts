@@ -1,32 +1,67 @@
 import type { Static } from 'typebox';
-import { contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
-import { Problem } from '../../runtime/problem.ts';
-import type { Hooks } from '../change.ts';
+import { addressGroupsIn, contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
+import type { Hooks, Loaded, Reference } from '../change.ts';
+import { refuseAll } from '../violation.ts';
 
 type Rule = Static<typeof SecurityRule>;
 
 /** The rules as they are kept, every port range with both its ends. Throws INVALID_ARGUMENT with all that can not be meant. */
 export function meant(rules: readonly Rule[]): Rule[] {
-  const violations = rules.flatMap((rule, index) =>
-    contradictionsOf(rule).map(({ field, message }) => ({ field: `rules.${index}.${field}`, message })),
+  refuseAll(
+    rules.flatMap((rule, index) =>
+      contradictionsOf(rule).map(({ field, message }) => ({ field: `rules.${index}.${field}`, message })),
+    ),
   );
-  const [first] = violations;
-  if (first) throw new Problem('INVALID_ARGUMENT', `${first.field} ${first.message}`, { violations });
   return rules.map((rule) => ({
     ...rule,
     ...(rule.fromPort === undefined ? {} : { toPort: rule.toPort ?? rule.fromPort }),
   }));
 }
 
+const rulesOf = (input: Record<string, unknown>): Rule[] => (input.rules ?? []) as Rule[];
+
+/** Each group that rules name, once, where it is named first. */
+function references(input: Record<string, unknown>): Reference[] {
+  const rules = rulesOf(input);
+  return addressGroupsIn(rules).map((id) => ({
+    kind: 'addressGroup',
+    id,
+    field: `rules.${rules.findIndex(({ remoteAddressGroupId }) => remoteAddressGroupId === id)}.remoteAddressGroupId`,
+  }));
+}
+
+/** Networks carry IPv4, and so do rules. */
+function refuseOtherFamily(rules: readonly Rule[], loaded: Loaded): void {
+  refuseAll(
+    rules.flatMap(({ remoteAddressGroupId: id }, index) => {
+      const family = id === undefined ? 4 : loaded.get(`addressGroup/${id}`)?.family;
+      return family === 4
+        ? []
+        : [
+            {
+              field: `rules.${index}.remoteAddressGroupId`,
+              message: `names a group of IPv${String(family)}; rules are for IPv4`,
+            },
+          ];
+    }),
+  );
+}
+
 export const securityGroupHooks: Hooks = {
   'securityGroup.create': {
-    accept({ input, row }) {
-      row.rules = meant((input.rules ?? []) as Rule[]);
+    references,
+    accept({ input, row, references: loaded }) {
+      const rules = meant(rulesOf(input));
+      refuseOtherFamily(rules, loaded);
+      Object.assign(row, { rules, addressGroupIds: addressGroupsIn(rules) });
     },
   },
   'securityGroup.setRules': {
+    references,
     accept(accepting) {
-      accepting.workflowInput.rules = meant(accepting.input.rules as Rule[]);
+      const rules = meant(rulesOf(accepting.input));
+      refuseOtherFamily(rules, accepting.references);
+      accepting.workflowInput.rules = rules;
     },
   },
 };

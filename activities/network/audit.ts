@@ -6,6 +6,7 @@ import {
   clock,
   ovnPage,
   type RecordedPort,
+  recordedAddressGroups,
   recordedGroups,
   recordedNetworks,
   recordedPorts,
@@ -15,7 +16,9 @@ import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
+import type { Entry } from '../../model/network/addressGroup.ts';
 import type { World } from '../world.ts';
+import { addressSetRow } from './addressGroup.ts';
 import { networkAcls, networkGroup, switchName } from './network.ts';
 import { addressesOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
@@ -26,6 +29,7 @@ const columns = {
   Logical_Switch: ['name', 'ports', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action'],
+  Address_Set: ['name', 'addresses', 'external_ids'],
   DHCP_Options: ['_uuid', 'cidr', 'options', 'external_ids'],
   Logical_Switch_Port: ['_uuid', 'name', 'addresses', 'port_security', 'dhcpv4_options', 'external_ids'],
 } as const;
@@ -33,8 +37,8 @@ type Table = keyof typeof columns;
 /** So many rows in one answer. */
 const piece = 500;
 
-type KindInOvn = 'network' | 'subnet' | 'securityGroup' | 'networkInterface';
-const kindsInOvn: readonly KindInOvn[] = ['network', 'subnet', 'securityGroup', 'networkInterface'];
+const kindsInOvn = ['network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'] as const;
+type KindInOvn = (typeof kindsInOvn)[number];
 
 /** The rows of OVN that are ours, by what leads to them. */
 interface RowsOfOurs {
@@ -42,6 +46,7 @@ interface RowsOfOurs {
   /** By their names: those of a network and of security groups. */
   groups: Map<string, OvsdbRow>;
   acls: Map<string, OvsdbRow>;
+  addressSets: Map<string, OvsdbRow>;
   served: Map<string, OvsdbRow>;
   ports: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
@@ -90,7 +95,7 @@ const isOurs = (tags: Record<string, string>): boolean => Boolean(tags['belay:ki
 
 /** All rows that are ours, and what they lead to. */
 export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<RowsOfOurs> {
-  const tagged = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
+  const tagged = new Map(kindsInOvn.map((kind): [KindInOvn, Set<string>] => [kind, new Set()]));
   async function keyed(
     table: Table,
     uuids: Iterable<string>,
@@ -119,8 +124,9 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
   const groups = await all('Port_Group', byName);
   const acls = new Map<string, OvsdbRow>();
   for await (const row of rowsOf(world, 'ACL', within(groups, 'acls'))) acls.set(uuidOf(row._uuid), row);
+  const addressSets = await all('Address_Set', byId);
   const served = await all('DHCP_Options', byId);
-  return { switches, groups, acls, served, ports, tagged };
+  return { switches, groups, acls, addressSets, served, ports, tagged };
 }
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
@@ -135,6 +141,16 @@ function groupFault(found: RowsOfOurs, name: string, wanted: Acl[]): Fault | nul
   return real.join('\n') === recorded.join('\n')
     ? null
     : { class: 'drifted', actual: `the rules of port group ${name} are others than the recorded` };
+}
+
+/** What is wrong with the address set of a group, or null. */
+function setFault(found: RowsOfOurs, id: string, family: number, entries: readonly Entry[]): Fault | null {
+  const row = found.addressSets.get(id);
+  const { name, addresses } = addressSetRow(id, family, entries);
+  if (row?.name !== name) return { class: 'missing', actual: `there is no address set ${name}` };
+  return texts(row.addresses) === texts(addresses)
+    ? null
+    : { class: 'drifted', actual: `the addresses of address set ${name} are others than the recorded` };
 }
 
 interface Fault {
@@ -180,6 +196,7 @@ async function* pages<Row extends { id: string }>(
 const whatOf: Record<KindInOvn, string> = {
   network: 'networkRows',
   subnet: 'subnetRows',
+  addressGroup: 'addressRows',
   securityGroup: 'groupRows',
   networkInterface: 'portRows',
 };
@@ -191,7 +208,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
   const found = await readNorthbound(world);
   const sightings: Sighting[] = [];
   const busy: string[] = [];
-  const living = new Map(kindsInOvn.map((kind) => [kind, new Set<string>()]));
+  const living = new Map(kindsInOvn.map((kind): [KindInOvn, Set<string>] => [kind, new Set()]));
 
   const compare = (
     kind: KindInOvn,
@@ -251,6 +268,11 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       { action: 'network.repair', targetId: subnet.networkId },
     );
   }
+  for await (const group of pages(connections, recordedAddressGroups))
+    compare('addressGroup', group, () => [setFault(found, group.id, group.family, group.entries)], {
+      action: 'addressGroup.repair',
+      targetId: group.id,
+    });
   for await (const group of pages(connections, recordedGroups)) {
     const name = securityGroupName(group.id);
     compare('securityGroup', group, () => [groupFault(found, name, aclsOf(name, group.rules as Rule[]))], {

@@ -87,6 +87,7 @@ export interface Stray {
 const strayTables = {
   network: ['Port_Group', 'Logical_Switch'],
   subnet: ['DHCP_Options'],
+  addressGroup: ['Address_Set'],
   securityGroup: ['Port_Group'],
   networkInterface: [],
 } as const;

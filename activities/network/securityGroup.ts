@@ -1,10 +1,11 @@
 import type { Static } from 'typebox';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { forms } from '../../model/forms.ts';
-import { contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
+import { addressGroupsIn, contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { addressSetName } from './addressGroup.ts';
 import { type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
 import { portsOf } from './ports.ts';
 
@@ -27,8 +28,10 @@ export const priorities = { network: 1000, closedOutbound: 1500, addressRequest:
 function ruleMatch(group: string, rule: Rule): string {
   const inbound = rule.direction === 'in';
   const parts = [inbound ? `outport == @${group}` : `inport == @${group}`, 'ip4'];
-  if (rule.remoteCidr && !rule.remoteCidr.endsWith('/0'))
-    parts.push(`ip4.${inbound ? 'src' : 'dst'} == ${rule.remoteCidr}`);
+  const remote = `ip4.${inbound ? 'src' : 'dst'}`;
+  if (rule.remoteCidr && !rule.remoteCidr.endsWith('/0')) parts.push(`${remote} == ${rule.remoteCidr}`);
+  // A set that is empty, or not there, matches nothing.
+  if (rule.remoteAddressGroupId) parts.push(`${remote} == $${addressSetName(rule.remoteAddressGroupId, 4)}`);
   if (rule.protocol === 'icmp') {
     parts.push('icmp4');
     if (rule.icmpType !== undefined) parts.push(`icmp4.type == ${rule.icmpType}`);
@@ -119,8 +122,11 @@ async function remove(world: World, id: string): Promise<void> {
   ]);
 }
 
-const writeRules = statement((p: Values<{ securityGroupId: string; rules: string }>) =>
-  from.updateTable('securityGroup').set({ rules: p.rules }).where('id', '=', p.securityGroupId),
+const writeRules = statement((p: Values<{ securityGroupId: string; rules: string; addressGroupIds: string[] }>) =>
+  from
+    .updateTable('securityGroup')
+    .set({ rules: p.rules, addressGroupIds: p.addressGroupIds })
+    .where('id', '=', p.securityGroupId),
 );
 
 export const securityGroups = (world: World) => ({
@@ -151,7 +157,11 @@ export const securityGroups = (world: World) => ({
     system: 'record',
     async do({ securityGroupId, rules }: { securityGroupId: string; rules: Rule[] }, context) {
       await asHolder(world.database, context, (tx) =>
-        writeRules(tx, { securityGroupId, rules: JSON.stringify(rules) }),
+        writeRules(tx, {
+          securityGroupId,
+          rules: JSON.stringify(rules),
+          addressGroupIds: addressGroupsIn(rules),
+        }),
       );
     },
   }),

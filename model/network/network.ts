@@ -51,7 +51,10 @@ export const network = kind({
       mode: 'operation',
       on: 'collection',
       operatorOnly: true,
-      input: object({ kind: oneOf('network', 'subnet', 'securityGroup', 'networkInterface'), id: Uuid }),
+      input: object({
+        kind: oneOf('network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'),
+        id: Uuid,
+      }),
       pointOfNoReturn: 'networks.removeStray',
       steps: ['networks.findStray', 'networks.removeStray'],
     },

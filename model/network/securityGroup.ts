@@ -1,7 +1,9 @@
 import { type Static, Type } from 'typebox';
-import { boolean, Cidr, json, kind, object, oneOf } from '../kind.ts';
+import { boolean, Cidr, field, json, kind, object, oneOf, Uuid } from '../kind.ts';
 
 const port = Type.Integer({ minimum: 1, maximum: 65_535 });
+/** So many rules in one group. */
+const rulesMax = 256;
 const byte = Type.Integer({ minimum: 0, maximum: 255 });
 
 export const SecurityRule = object({
@@ -12,6 +14,10 @@ export const SecurityRule = object({
   icmpType: Type.Optional({ ...byte, description: 'Of icmp; all types when not given' }),
   icmpCode: Type.Optional({ ...byte, description: 'All codes of the type when not given' }),
   remoteCidr: Type.Optional({ ...Cidr, description: 'IPv4; where it comes from, or goes to; anywhere when not given' }),
+  remoteAddressGroupId: Type.Optional({
+    ...Uuid,
+    description: 'An address group of IPv4: any of its entries, as they are at the time; not beside remoteCidr',
+  }),
   note: Type.Optional(Type.String({ maxLength: 255 })),
 });
 
@@ -41,8 +47,16 @@ export function contradictionsOf(rule: Rule): { field: keyof Rule; message: stri
     ...(icmpCode !== undefined && icmpType === undefined
       ? [{ field: 'icmpCode' as const, message: 'needs icmpType beside it' }]
       : []),
+    ...(rule.remoteCidr !== undefined && rule.remoteAddressGroupId !== undefined
+      ? [{ field: 'remoteAddressGroupId' as const, message: 'can not stand beside remoteCidr: a rule has one of them' }]
+      : []),
   ];
 }
+
+/** The address groups that rules name, each once. */
+export const addressGroupsIn = (rules: readonly Rule[]): string[] => [
+  ...new Set(rules.flatMap(({ remoteAddressGroupId }) => remoteAddressGroupId ?? [])),
+];
 
 /** Stateful allow rules on interfaces; everything else inbound is dropped. Outbound is open unless a carried group has a rule for it. */
 export const securityGroup = kind({
@@ -53,7 +67,13 @@ export const securityGroup = kind({
   summary: 'Which traffic may reach the interfaces that carry it',
   fields: {
     zoneId: json(Type.String({ format: 'uuid' }), 'create!', { ref: 'zone', onDelete: 'block' }),
-    rules: json(Type.Array(SecurityRule, { maxItems: 256 }), 'create', { default: [] }),
+    rules: json(Type.Array(SecurityRule, { maxItems: rulesMax }), 'create', { default: [] }),
+    addressGroupIds: field(Type.Array(Uuid, { maxItems: rulesMax, uniqueItems: true }), 'system', {
+      ref: 'addressGroup',
+      onDelete: 'block',
+      default: [],
+      description: 'Those that its rules name',
+    }),
     isDefault: boolean('system', { default: false }),
   },
   states: ['creating', 'ready', 'updating', 'deleting', 'failed'],
@@ -75,7 +95,7 @@ export const securityGroup = kind({
       from: ['ready'],
       via: 'updating',
       to: 'ready',
-      input: object({ rules: Type.Array(SecurityRule, { maxItems: 256 }) }),
+      input: object({ rules: Type.Array(SecurityRule, { maxItems: rulesMax }) }),
       pointOfNoReturn: 'securityGroups.recordRules',
       steps: ['securityGroups.replaceRules', 'securityGroups.recordRules'],
     },

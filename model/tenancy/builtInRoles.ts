@@ -35,6 +35,7 @@ const tenantKinds = [
   'network',
   'subnet',
   'networkInterface',
+  'addressGroup',
   'securityGroup',
   'keyPair',
   'schedule',

@@ -13,6 +13,7 @@ export const counters = [
   'networks',
   'subnets',
   'networkInterfaces',
+  'addressGroups',
   'securityGroups',
   'keyPairs',
   'schedules',

@@ -34,6 +34,7 @@ const input = () => ({
   volumeId: scene.ids.attached,
   snapshotId: scene.ids.attachedSnapshot,
   imageId: scene.ids.image,
+  addressGroupId: scene.ids.addressGroup,
   securityGroupId: scene.ids.securityGroup,
   networkId: scene.ids.network,
   storagePoolId: scene.ids.storagePool,
@@ -48,6 +49,7 @@ const input = () => ({
   frozen: true,
   reason: 'crashed',
   askedAt: '2000-01-01T00:00:00Z',
+  entries: [{ cidr: '10.0.0.0/8' }],
   rules: [{ direction: 'in', protocol: 'any' }],
   announced: { checksum: null, format: null },
   sha256: 'f'.repeat(64),
@@ -64,6 +66,7 @@ const tables = [
   'volume',
   'snapshot',
   'image',
+  'addressGroup',
   'securityGroup',
   'networkInterface',
   'host',
@@ -74,7 +77,17 @@ const tables = [
   'event',
 ];
 
-const held = ['instance', 'volume', 'snapshot', 'image', 'securityGroup', 'networkInterface', 'host', 'storagePool'];
+const held = [
+  'instance',
+  'volume',
+  'snapshot',
+  'image',
+  'addressGroup',
+  'securityGroup',
+  'networkInterface',
+  'host',
+  'storagePool',
+];
 
 async function records(): Promise<unknown> {
   const parts = tables.map(

@@ -1,5 +1,6 @@
 /** What is made and removed by hand is found after it was seen twice, told, and repaired where somebody asks for it or where that is safe. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { addressSetName } from '../../activities/network/addressGroup.ts';
 import { networkGroup, switchName } from '../../activities/network/network.ts';
 import { type OvsdbOperation, openNorthbound, rowTags, set, taggedWith } from '../../activities/network/northbound.ts';
 import { securityGroupName } from '../../activities/network/securityGroup.ts';
@@ -185,10 +186,15 @@ test('who looks twice at the same moment has seen it once: what is told must hav
 
 const ovn = { scope: 'network' };
 
-test('a port, rules and DHCP options that are gone or others are found in OVN and written anew', async () => {
+test('a port, rules, addresses and DHCP options that are gone or others are found in OVN and written anew', async () => {
   const network = await make(tenant, 'networks', { name: 'audited', zoneId: cloud.zone.id });
   const subnet = await make(tenant, 'subnets', { name: 'audited', networkId: network.id, cidr: '10.9.0.0/24' });
-  const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
+  const addresses = await make(tenant, 'address-groups', {
+    name: 'audited',
+    family: 4,
+    entries: [{ cidr: '10.1.0.0/16' }, { cidr: '10.2.0.0/16' }],
+  });
+  const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22, remoteAddressGroupId: addresses.id }];
   const group = await make(tenant, 'security-groups', { name: 'audited', zoneId: cloud.zone.id, rules });
   const { id } = await deploy('audited', {
     networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [group.id] }],
@@ -199,7 +205,7 @@ test('a port, rules and DHCP options that are gone or others are found in OVN an
   );
   const port = items[0]?.id ?? '';
   for (const _ of [1, 2]) await scan(ovn);
-  for (const one of [network, subnet, group, { id: port }]) expect(await seen(one.id)).toEqual([]);
+  for (const one of [network, subnet, addresses, group, { id: port }]) expect(await seen(one.id)).toEqual([]);
 
   const [row] = await byHand([
     { op: 'select', table: 'Logical_Switch_Port', where: [['name', '==', port]], columns: ['_uuid'] },
@@ -240,11 +246,23 @@ test('a port, rules and DHCP options that are gone or others are found in OVN an
 
   await byHand([{ op: 'delete', table: 'Port_Group', where: taggedWith('securityGroup', group.id) }]);
   await foundAndRepaired(group.id, 'missing groupRows', ovn);
+
+  const where = taggedWith('addressGroup', addresses.id);
+  const mutations: [string, string, unknown][] = [['addresses', 'delete', set(['10.2.0.0/16'])]];
+  await byHand([{ op: 'mutate', table: 'Address_Set', where, mutations }]);
+  await foundAndRepaired(addresses.id, 'drifted addressRows', ovn);
+  await byHand([{ op: 'delete', table: 'Address_Set', where }]);
+  await foundAndRepaired(addresses.id, 'missing addressRows', ovn);
+  const [kept] = await byHand([{ op: 'select', table: 'Address_Set', where, columns: ['name', 'addresses'] }]);
+  expect(kept?.rows).toEqual([
+    { name: addressSetName(addresses.id, 4), addresses: set(['10.1.0.0/16', '10.2.0.0/16']) },
+  ]);
   const reality = await simulatorInventory(address.simulatorUrl);
   expect(JSON.stringify(reality.ovn)).toContain('tcp.dst == 22');
 
   await removeInstance(id);
   await tenant.done('DELETE', `/v1/security-groups/${group.id}`);
+  await tenant.done('DELETE', `/v1/address-groups/${addresses.id}`);
   await tenant.done('DELETE', `/v1/subnets/${subnet.id}`);
   await tenant.done('DELETE', `/v1/networks/${network.id}`);
   await scan(ovn);
@@ -261,6 +279,10 @@ test('rows of what has no record are found, and removed when somebody asks', asy
     },
   ]);
   await foundAndRepaired(stray, 'orphan networkRows', ovn);
+  const another = crypto.randomUUID();
+  const external_ids = rowTags('addressGroup', another);
+  await byHand([{ op: 'insert', table: 'Address_Set', row: { name: addressSetName(another, 4), external_ids } }]);
+  await foundAndRepaired(another, 'orphan addressRows', ovn);
   // Whose record is there is no stray, whoever says so.
   const { items } = await tenant.call<{ items: Resource[] }>('GET', '/v1/networks');
   const removal = await admin.call<OperationView>('POST', '/v1/networks/actions/removeStray', {

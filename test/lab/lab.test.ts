@@ -169,9 +169,8 @@ describe('the rules of a security group', () => {
   const asks = async (): Promise<boolean> =>
     (await sh(client.id, 'udhcpc -i eth0 -q -n -t 5 -T 1 -s /etc/udhcpc')).code === 0;
 
-  /** Hosts follow a change of rules by themselves: what passes is asked until it is as documented. */
-  async function pass(rules: unknown[], expected: Record<string, boolean>): Promise<void> {
-    await act('security-groups', cloud.securityGroup.id, 'setRules', { rules });
+  /** Hosts follow a change by themselves: what passes is asked until it is as documented. */
+  async function pass(expected: Record<string, boolean>): Promise<void> {
     const probes: Record<string, () => Promise<boolean>> = { greets, shows, echoes, echoesOn443, asks };
     let seen: Record<string, boolean> = {};
     await until('what the rules say', async () => {
@@ -217,14 +216,41 @@ describe('the rules of a security group', () => {
     ['all', [inbound], { greets: true, shows: true, echoes: true, echoesOn443: true }],
   ];
 
+  const setRules = (rules: unknown): Promise<OperationView> =>
+    act('security-groups', cloud.securityGroup.id, 'setRules', { rules });
+
   test.each(cases)('let through %s, and nothing else', async (_, rules, expected) => {
     await sh(server.id, 'netstat -tln | grep -q :443 || nc -ll -p 443 -e /bin/cat >/dev/null 2>&1 </dev/null &');
-    await pass(rules, expected);
+    await setRules(rules);
+    await pass(expected);
+  });
+
+  test('follow the entries of the address group that they name', async () => {
+    const own = { cidr: `${await addressOf(client.id)}/32`, note: 'the client' };
+    const foreign = { cidr: '10.78.0.0/16' };
+    const { id } = await make(tenant, 'address-groups', { name: 'callers', family: 4, entries: [foreign, own] });
+    const closed = { greets: false, shows: false, echoes: false };
+    const open = { greets: true, shows: true, echoes: true };
+    await setRules([{ ...inbound, remoteAddressGroupId: id }]);
+    await pass(open);
+    for (const [entries, expected] of [
+      [[foreign], closed],
+      [[own], open],
+      [[], closed],
+      // One lies in the other.
+      [[own, { cidr: '0.0.0.0/0' }], open],
+      [[foreign], closed],
+    ] as const) {
+      await act('address-groups', id, 'setEntries', { entries });
+      await pass(expected);
+    }
+    await setRules(cloud.securityGroup.rules);
+    await remove('address-groups', id);
   });
 
   afterAll(async () => {
     const { rules } = cloud.securityGroup;
-    if (server) await act('security-groups', cloud.securityGroup.id, 'setRules', { rules });
+    if (server) await setRules(rules);
   });
 });
 

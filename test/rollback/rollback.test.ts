@@ -137,6 +137,7 @@ const remove = (plural: string) => async (id: string) => void (await tenant.done
 const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
   make(tenant, 'snapshots', { name: 'before', volumeId });
 const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
+const entries = [{ cidr: '10.0.0.0/8' }, { cidr: '192.168.7.7/32' }];
 
 let spare = 8;
 const simulated = new URL(address.simulatorUrl);
@@ -565,6 +566,15 @@ const subjects: Subject[] = [
     clean: remove('security-groups'),
   },
   {
+    type: 'addressGroup.repair',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'address-groups', { name, family: 4, entries });
+      return { targetId: id, method: 'POST', path: `/v1/address-groups/${id}/actions/repair`, body: {} };
+    },
+    again: asItWas,
+    clean: remove('address-groups'),
+  },
+  {
     // What mends it is an operation of its own: audit.test.ts.
     type: 'finding.repair',
     operator: true,
@@ -617,6 +627,11 @@ const subjects: Subject[] = [
       make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules }),
     ),
     clean: removeIfThere('security-groups'),
+  },
+  {
+    type: 'addressGroup.delete',
+    prepare: deletion('address-groups', (name) => make(tenant, 'address-groups', { name, family: 4, entries })),
+    clean: removeIfThere('address-groups'),
   },
   {
     type: 'instance.create',
@@ -791,6 +806,24 @@ const subjects: Subject[] = [
     clean: remove('schedules'),
     // Those that are operations are faulted in schedules.test.ts.
     absent: ['action', 'delete'],
+  },
+  {
+    type: 'addressGroup.create',
+    prepare: creation('address-groups', (name) => ({ name, family: 4, entries })),
+    clean: remove('address-groups'),
+  },
+  {
+    type: 'addressGroup.setEntries',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'address-groups', { name, family: 4, entries });
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/address-groups/${id}/actions/setEntries`,
+        body: { entries: [{ cidr: '192.168.0.0/16', note: 'another' }] },
+      };
+    },
+    clean: remove('address-groups'),
   },
   {
     type: 'securityGroup.create',

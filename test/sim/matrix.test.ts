@@ -42,6 +42,7 @@ async function furnish(side: Side): Promise<void> {
   const { api, user, key } = await person(side, account.id, 'projectMember', ['project', project.id]);
   const network = await make(api, 'networks', { name: side, zoneId });
   const subnet = await make(api, 'subnets', { name: side, networkId: network.id, cidr: '10.60.0.0/24' });
+  const addresses = await make(api, 'address-groups', { name: side, family: 4 });
   const group = await make(api, 'security-groups', { name: side, zoneId });
   const body = instanceBody(cloud, side, { networkInterfaces: [{ subnetId: subnet.id }], startOnCreate: false });
   const instance = await make(api, 'instances', body);
@@ -74,6 +75,7 @@ async function furnish(side: Side): Promise<void> {
         quota: quota.id,
         network: network.id,
         subnet: subnet.id,
+        addressGroup: addresses.id,
         securityGroup: group.id,
         instance: instance.id,
         networkInterface: nic?.id ?? '',
@@ -227,6 +229,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     quota: { name: 'm', scopeKind: 'project', scopeId: id('project'), counter: 'keyPairs', limit: 1000 },
     network: { ...inProject, zoneId },
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
+    addressGroup: { ...inProject, family: 4 },
     securityGroup: { ...inProject, zoneId },
     instance: { ...instanceBody(cloud, 'm', { networkInterfaces: [{ subnetId: id('subnet') }] }), ...inProject },
     volume: { ...inProject, zoneId, volumeTypeId, sizeGib: 1 },
@@ -250,6 +253,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'volume.attach': { instanceId: thing(side, 'instance') },
     'volume.resize': { sizeGib: 2 },
     'volume.revert': { snapshotId: thing(side, 'snapshot') },
+    'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
     'operation.skipStep': { reason: 'matrix' },
     'finding.ignore': { until: '2100-01-01T00:00:00Z', reason: 'matrix' },

@@ -71,6 +71,7 @@ const asks: Record<Counter, () => Promise<unknown>> = {
     return tenant.call('POST', '/v1/subnets', { name: 's', networkId: id, cidr: '10.3.0.0/24' });
   },
   networkInterfaces: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  addressGroups: () => tenant.call('POST', '/v1/address-groups', { name: unique(), family: 4 }),
   securityGroups: () =>
     tenant.call('POST', '/v1/security-groups', { name: unique(), zoneId: cloud.zone.id, rules: [] }),
   keyPairs: () => tenant.call('POST', '/v1/key-pairs', { name: unique(), publicKey: key }),

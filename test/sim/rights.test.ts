@@ -395,12 +395,14 @@ describe('what a change names needs the permission that this use takes', () => {
   let image: Resource;
   let subnet: Resource;
   let group: Resource;
+  let addresses: Resource;
   const types = { zoneId, volumeTypeId: cloud.volumeTypes[0]?.id };
 
   beforeAll(async () => {
     volume = await make(member.api, 'volumes', { name: 'v', ...types, sizeGib: 1 });
     subnet = await make(member.api, 'subnets', { name: 's', networkId: network.id, cidr: '10.6.0.0/24' });
     group = await make(member.api, 'security-groups', { name: 'g', zoneId });
+    addresses = await make(member.api, 'address-groups', { name: 'a', family: 4 });
     const body = instanceBody(cloud, 'i', { startOnCreate: false, networkInterfaces: [{ subnetId: subnet.id }] });
     instance = await make(member.api, 'instances', body);
     snapshot = await make(member.api, 'snapshots', { name: 's', volumeId: volume.id });
@@ -435,6 +437,17 @@ describe('what a change names needs the permission that this use takes', () => {
         'use',
         '/v1/instances',
         web({ networkInterfaces: [{ subnetId: own.id, securityGroupIds: [group.id] }] }),
+      ],
+      [
+        'addressGroup',
+        addresses.id,
+        'use',
+        '/v1/security-groups',
+        {
+          name: 'g',
+          zoneId,
+          rules: [{ direction: 'in', protocol: 'any', remoteAddressGroupId: addresses.id }],
+        },
       ],
     ];
   }, 120_000);

@@ -92,6 +92,7 @@ beforeAll(async () => {
     name: `theirs-${run}`,
     publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF theirs',
   });
+  const addresses = await make(cloud.tenant, 'address-groups', { name: 'theirs', family: 4 });
   const schedule = await make(cloud.tenant, 'schedules', {
     name: 'theirs',
     cron: '0 0 1 1 *',
@@ -115,6 +116,7 @@ beforeAll(async () => {
     schedule: schedule.id,
     network: cloud.network.id,
     subnet: cloud.subnet.id,
+    addressGroup: addresses.id,
     securityGroup: cloud.securityGroup.id,
     project: cloud.project.id,
     account: cloud.account.id,
@@ -134,6 +136,7 @@ afterAll(async () => {
   await cloud.tenant.done('POST', `/v1/instances/${their('instance')}/actions/expunge`, {});
   await cloud.tenant.done('DELETE', `/v1/images/${their('image')}`);
   await cloud.tenant.done('DELETE', `/v1/schedules/${their('schedule')}`);
+  await cloud.tenant.done('DELETE', `/v1/address-groups/${their('addressGroup')}`);
 });
 const their = (kind: string): string => theirs.get(kind) ?? nobody;
 
@@ -171,6 +174,7 @@ describe("what is another tenant's is not there", () => {
     for (const [body, verb, kind] of [
       [{ sizeGib: 10 }, 'resize', 'volume'],
       [{ instanceId: nobody }, 'attach', 'volume'],
+      [{ entries: [] }, 'setEntries', 'addressGroup'],
       [{ rules: [] }, 'setRules', 'securityGroup'],
     ] as const)
       await alike(their(kind), (id) =>
@@ -187,6 +191,7 @@ describe("what is another tenant's is not there", () => {
       volumeTypeId: cloud.volumeTypes[0]?.id,
       sizeGib: 1,
     });
+    const group = await make(other.api, 'security-groups', { name: 'mine', zoneId: cloud.zone.id });
     const web = (more: Record<string, unknown>): Record<string, unknown> =>
       instanceBody(cloud, 'web', { networkInterfaces: [{ subnetId: subnet.id }], ...more });
     const bodies: [kind: string, path: string, body: (id: string) => unknown][] = [
@@ -196,6 +201,20 @@ describe("what is another tenant's is not there", () => {
         'securityGroup',
         '/v1/instances',
         (id) => web({ networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [id] }] }),
+      ],
+      [
+        'addressGroup',
+        '/v1/security-groups',
+        (remoteAddressGroupId) => ({
+          name: 'g',
+          zoneId: cloud.zone.id,
+          rules: [{ direction: 'in', protocol: 'any', remoteAddressGroupId }],
+        }),
+      ],
+      [
+        'addressGroup',
+        `/v1/security-groups/${group.id}/actions/setRules`,
+        (remoteAddressGroupId) => ({ rules: [{ direction: 'in', protocol: 'any', remoteAddressGroupId }] }),
       ],
       ['image', '/v1/instances', (imageId) => web({ source: { imageId } })],
       ['snapshot', '/v1/instances', (snapshotId) => web({ source: { snapshotId } })],
@@ -222,6 +241,7 @@ describe("what is another tenant's is not there", () => {
       const refused = kind === 'user' ? [403, 'FORBIDDEN'] : [404, 'NOT_FOUND'];
       expect([path, problem.status, problem.code]).toEqual([path, ...refused]);
     }
+    await other.api.done('DELETE', `/v1/security-groups/${group.id}`);
     await other.api.done('DELETE', `/v1/volumes/${volume.id}`);
     await other.api.done('DELETE', `/v1/subnets/${subnet.id}`);
     await other.api.done('DELETE', `/v1/networks/${mine.id}`);

@@ -101,9 +101,13 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const network = await create('network', { name: 'n', zoneId });
   const subnet = await create('subnet', { name: 's', networkId: network.id, cidr: '10.44.0.0/24' });
   const group = await create('securityGroup', { name: 'g', zoneId });
-  await act(tenant, 'securityGroup', group.id, 'setRules', { rules: [{ direction: 'in', protocol: 'icmp' }] });
+  const addresses = await create('addressGroup', { name: 'a', family: 4 });
+  await act(tenant, 'addressGroup', addresses.id, 'setEntries', { entries: [{ cidr: '10.0.0.0/8' }] });
+  const rule = { direction: 'in', protocol: 'icmp', remoteAddressGroupId: addresses.id };
+  await act(tenant, 'securityGroup', group.id, 'setRules', { rules: [rule] });
   await act(tenant, 'network', network.id, 'repair');
   await act(tenant, 'securityGroup', group.id, 'repair');
+  await act(tenant, 'addressGroup', addresses.id, 'repair');
   const image = await tenant.call('POST', '/v1/images', { name: 'i', zoneId });
   const disk = new Uint8Array(1024 * 1024);
   disk.set([0x55, 0xaa], 510);
@@ -228,6 +232,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'schedule', plan.id, 'delete');
   await act(tenant, 'image', image.id, 'delete');
   await act(tenant, 'securityGroup', group.id, 'delete');
+  await act(tenant, 'addressGroup', addresses.id, 'delete');
   await act(tenant, 'subnet', subnet.id, 'delete');
   await act(tenant, 'network', network.id, 'delete');
   // The same with all that hangs on each, and one action on many.
@@ -263,6 +268,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await made('snapshot', { volumeId: rootId });
   await away('volume', rootId);
   await away('securityGroup', cascadedGroup);
+  await away('addressGroup', await made('addressGroup', { family: 4 }));
   await away('subnet', subnetId);
   await made('subnet', { networkId, cidr: '10.44.2.0/24' });
   await away('network', networkId);

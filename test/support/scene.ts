@@ -144,6 +144,7 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     instanceType: [{ id: ids.instanceType, vcpus: 1, memoryMib: 128, rootVolumeTypeId: ids.volumeType }],
     network: [{ id: ids.network, ...own }],
     subnet: [{ id: ids.subnet, ...own, cidr: '10.250.0.0/24', gateway: '10.250.0.1' }],
+    addressGroup: [{ id: ids.addressGroup, ...own, family: 4 }],
     securityGroup: [{ id: ids.securityGroup, ...own, rules: [] }],
     image: [{ id: ids.image, ...own, minSizeGib: 1, format: 'raw' }],
     instance: [{ id: ids.instance, ...own, hostId: ids.host, rootVolumeId: ids.root, vcpus: 1, memoryMib: 128 }],

@@ -19,6 +19,7 @@ export const removed = [
   'volume.expunge',
   'subnet.delete',
   'securityGroup.delete',
+  'addressGroup.delete',
   'network.delete',
   'project.delete',
 ];
@@ -30,7 +31,9 @@ export async function plant(admin: Api, cloud: Cloud, accountId = cloud.account.
   const { id: projectId } = project;
   const network = await make(admin, 'networks', { name: 'n', zoneId, projectId });
   const subnet = await make(admin, 'subnets', { name: 's', networkId: network.id, cidr: '10.9.0.0/24' });
-  const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules: [] });
+  const addresses = await make(admin, 'address-groups', { name: 'a', family: 4, projectId });
+  const rules = [{ direction: 'in', protocol: 'any', remoteAddressGroupId: addresses.id }];
+  const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules });
   const inIt = (name: string): Promise<Resource> =>
     make(
       admin,

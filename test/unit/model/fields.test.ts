@@ -150,6 +150,6 @@ describe.each(bodies)('$name', ({ schema, check }) => {
 
 test('no form is without its samples, and the walk meets them', () => {
   const met = new Set(bodies.flatMap(({ schema }) => places(schema).map(({ form }) => form)));
-  expect([...met].sort()).toEqual(['date-time', 'ipv4', 'ipv4-network', 'sha256', 'uuid']);
+  expect([...met].sort()).toEqual(['cidr', 'date-time', 'ipv4', 'ipv4-network', 'sha256', 'uuid']);
   for (const form of met) expect(written[form]).toBeDefined();
 });

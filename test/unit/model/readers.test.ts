@@ -32,6 +32,7 @@ const readers: Record<string, string> = {
     'instanceType.vcpus instanceType.memoryMib ' +
     'instanceType.rootVolumeTypeId instanceType.rootSizeGib instanceType.enabled image.minMemoryMib image.firmware image.enabled ' +
     'image.architecture securityGroup.zoneId',
+  'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
   'acceptance/storage/image.ts':
@@ -44,6 +45,7 @@ const readers: Record<string, string> = {
     'volume.zoneId volume.sizeGib volume.source volume.attach(instanceId) volume.resize(sizeGib) volume.revert(snapshotId) volumeType.storageClass',
   'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
   'activities/network/networkInterface.ts': 'network.portSecurity',
+  'activities/network/addressGroup.ts': 'addressGroup.entries',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',

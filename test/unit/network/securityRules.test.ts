@@ -6,6 +6,7 @@ import type { Static } from 'typebox';
 import { describe, expect, test } from 'vitest';
 import { meant } from '../../../acceptance/network/securityGroup.ts';
 import { checkAction, checkCreate } from '../../../acceptance/validate.ts';
+import { addressSetName } from '../../../activities/network/addressGroup.ts';
 import { networkAcls } from '../../../activities/network/network.ts';
 import { type Acl, aclsOf } from '../../../activities/network/securityGroup.ts';
 import { kinds } from '../../../model/kinds.ts';
@@ -26,6 +27,14 @@ interface Packet {
   source: string;
   destination: string;
 }
+
+/** Address groups, by their ids: what they hold at the time. */
+const addressGroups: Record<string, readonly string[]> = {
+  'a0000000-0000-4000-8000-000000000001': ['10.0.0.4/32', '192.168.0.0/16'],
+  'a0000000-0000-4000-8000-000000000002': [],
+};
+const [several = '', none = ''] = Object.keys(addressGroups);
+const addressSets = new Map(Object.entries(addressGroups).map(([id, entries]) => [addressSetName(id, 4), entries]));
 
 const bits = (address: string): bigint => address.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n);
 function within(address: string, network: string): boolean {
@@ -48,6 +57,8 @@ function documented(groups: readonly (readonly Rule[])[], packet: Packet): boole
     if (rule.protocol !== 'any' && rule.protocol !== packet.protocol) return false;
     const remote = packet.direction === 'in' ? packet.source : packet.destination;
     if (rule.remoteCidr && !within(remote, rule.remoteCidr)) return false;
+    const group = rule.remoteAddressGroupId;
+    if (group && !addressGroups[group]?.some((network) => within(remote, network))) return false;
     if (rule.fromPort !== undefined) {
       const port = packet.toPort ?? -1;
       if (port < rule.fromPort || port > (rule.toPort ?? rule.fromPort)) return false;
@@ -76,10 +87,14 @@ function holds(term: string, packet: Packet, groups: ReadonlySet<string>): boole
   // A field's own prerequisites hold with it: tcp.dst is a field of tcp only.
   if (field === 'ip4.src' || field === 'ip4.dst') {
     const address = field === 'ip4.src' ? packet.source : packet.destination;
-    const network = value.includes('/') ? value : `${value}/32`;
-    const [base = '', length = ''] = network.split('/');
-    if (bits(base) % (1n << BigInt(32 - Number(length))) !== 0n) throw new Error(`OVN refuses host bits: ${term}`);
-    return four && within(address, network);
+    const networks = value.startsWith('$') ? addressSets.get(value.slice(1)) : [value];
+    if (!networks) throw new Error(`OVN knows no such address set: ${term}`);
+    return networks.some((one) => {
+      const network = one.includes('/') ? one : `${one}/32`;
+      const [base = '', length = ''] = network.split('/');
+      if (bits(base) % (1n << BigInt(32 - Number(length))) !== 0n) throw new Error(`OVN refuses host bits: ${term}`);
+      return four && within(address, network);
+    });
   }
   const fields: Record<string, [boolean, number | undefined]> = {
     'tcp.dst': [packet.protocol === 'tcp', packet.toPort],
@@ -146,6 +161,25 @@ describe('what is accepted does exactly what is documented', () => {
       tcp('in', 1),
       false,
     ],
+    ['any, from a group', [{ direction: 'in', protocol: 'any', remoteAddressGroupId: several }], tcp('in', 1), false],
+    [
+      'any, from what is in a group',
+      [{ direction: 'in', protocol: 'any', remoteAddressGroupId: several }],
+      tcp('in', 1, { source: '192.168.1.7' }),
+      true,
+    ],
+    [
+      'any, to what is in a group',
+      [{ direction: 'out', protocol: 'any', remoteAddressGroupId: several }],
+      tcp('out', 1, { destination: '10.0.0.4' }),
+      true,
+    ],
+    [
+      'any, from an empty group',
+      [{ direction: 'in', protocol: 'any', remoteAddressGroupId: none }],
+      tcp('in', 1),
+      false,
+    ],
     ['IPv6 comes in by no rule', [{ direction: 'in', protocol: 'any' }], tcp('in', 1, { family: 6 }), false],
     ['IPv6 goes out by no rule', [{ direction: 'out', protocol: 'any' }], tcp('out', 1, { family: 6 }), false],
     ['IPv6 does not go out where all is open', [], tcp('out', 1, { family: 6 }), false],
@@ -170,7 +204,9 @@ describe('what is accepted does exactly what is documented', () => {
     const rule = (): Rule => {
       const protocol = pick<Rule['protocol']>('any', 'tcp', 'udp', 'icmp');
       const made: Rule = { direction: pick('in', 'out'), protocol };
-      if (random(2) === 0) made.remoteCidr = pick(...networks);
+      const remote = random(4);
+      if (remote < 2) made.remoteCidr = pick(...networks);
+      if (remote === 2) made.remoteAddressGroupId = pick(several, several, none);
       if ((protocol === 'tcp' || protocol === 'udp') && random(3) > 0) {
         const [low, high] = [pick(...portNumbers), pick(...portNumbers)].sort((a, b) => a - b) as [number, number];
         made.fromPort = low;
@@ -241,6 +277,12 @@ describe('what can not be meant is refused with its field', () => {
     ['an address without a length', { protocol: 'tcp', remoteCidr: '10.0.0.0' }, 'remoteCidr'],
     ['IPv6', { protocol: 'tcp', remoteCidr: '::/0' }, 'remoteCidr'],
     ['a prefix of 33', { protocol: 'tcp', remoteCidr: '10.0.0.0/33' }, 'remoteCidr'],
+    [
+      'a network and a group',
+      { protocol: 'tcp', remoteCidr: '10.0.0.0/8', remoteAddressGroupId: several },
+      'remoteAddressGroupId',
+    ],
+    ['the name of a group', { protocol: 'tcp', remoteAddressGroupId: 'offices' }, 'remoteAddressGroupId'],
   ];
   for (const direction of ['in', 'out'])
     test.each(cases)(`${direction}: %s`, (_, rule, field) => {

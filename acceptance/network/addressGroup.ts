@@ -1,0 +1,26 @@
+import { contradictionsIn, type Entry } from '../../model/network/addressGroup.ts';
+import type { Hooks } from '../change.ts';
+import { refuseAll } from '../violation.ts';
+
+/** @throws Problem INVALID_ARGUMENT with all that can not be meant */
+function refuseContradictions(family: number, entries: readonly Entry[]): void {
+  refuseAll(
+    contradictionsIn(family, entries).map(({ index, field, message }) => ({
+      field: `entries.${index}.${field}`,
+      message,
+    })),
+  );
+}
+
+export const addressGroupHooks: Hooks = {
+  'addressGroup.create': {
+    accept({ row }) {
+      refuseContradictions(Number(row.family), row.entries as Entry[]);
+    },
+  },
+  'addressGroup.setEntries': {
+    accept({ row, input }) {
+      refuseContradictions(Number(row.family), input.entries as Entry[]);
+    },
+  },
+};
