@@ -183,7 +183,7 @@ function readCommand(command: Command, session: Session, resource: Resource, ver
 /** Why a host is as it is, and what happens next. Whoever may not read operations is told the rest. */
 async function tellStanding(session: Session, host: Row): Promise<void> {
   if (host.deletedAt) return;
-  const filter = `targetId = ${quoted(String(host.id))} AND state IN ("queued", "running", "rollingBack", "stuck")`;
+  const filter = `targetId = ${quoted(String(host.id))} AND endedAt = null`;
   const open = await send(session, {
     method: 'get',
     path: '/v1/operations',
@@ -191,7 +191,7 @@ async function tellStanding(session: Session, host: Row): Promise<void> {
   }).then(
     ({ data }) => (data as Page).items,
     (error: unknown) => {
-      if (!(error instanceof Refused)) throw error;
+      if (!(error instanceof Refused && error.problem.code === 'FORBIDDEN')) throw error;
       return [];
     },
   );

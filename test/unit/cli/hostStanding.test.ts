@@ -93,6 +93,17 @@ describe('belay hosts get', () => {
     expect(api.faults).toEqual([]);
   });
 
+  it('asks for operations in a way that the API takes, and passes over no other refusal', async () => {
+    api.add('operations', { ...operation, targetId: host.id, state: 'stuck', error: { message: 'no answer' } });
+    expect((await belay(api, ['hosts', 'get', 'h1'])).err).toContain(`belay operations retry ${operation.id}`);
+    expect(api.faults).toEqual([]);
+    api.handle('GET /v1/operations', () => problem(400, 'INVALID_ARGUMENT', 'no such filter'));
+    expect(await belay(api, ['hosts', 'get', 'h1'])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('no such filter'),
+    });
+  });
+
   it('says the rest to whoever may not read operations', async () => {
     api.handle('GET /v1/operations', () => problem(403, 'FORBIDDEN', 'not yours'));
     const { code, err } = await belay(api, ['hosts', 'get', 'h1']);

@@ -1,0 +1,34 @@
+/** The command line on a real API: what it asks must be what that takes, and what it tells must be what is so. */
+import { expect, inject, test } from 'vitest';
+import type { OperationView } from '../../lab/api.ts';
+import { joinCloud } from '../support/cloud.ts';
+import { untilSeen } from '../support/operations.ts';
+import { belay, type Ran } from '../unit/cli/api.ts';
+
+const address = inject('cloud');
+const { admin, cloud } = joinCloud(address);
+const host = cloud.hosts[0];
+if (!host) throw new Error('the cloud has no hosts');
+
+const asAdmin = (...words: string[]): Promise<Ran> =>
+  belay({ url: address.apiUrl }, words, { env: { BELAY_TOKEN: address.token } });
+
+test('of a host that waits for a person, hosts get tells the command that lets it go on', async () => {
+  const maintaining = await admin.call<OperationView>('POST', `/v1/hosts/${host.id}/actions/maintain`, {
+    hook: 'wait',
+  });
+  try {
+    await untilSeen(
+      () => admin.call<OperationView & { waitsFor: string | null }>('GET', `/v1/operations/${maintaining.id}`),
+      ({ waitsFor }) => waitsFor !== null,
+    );
+    const { code, err } = await asAdmin('hosts', 'get', host.name);
+    expect([code, err]).toEqual([0, expect.stringMatching(/^host\.maintain .*waits for a person/m)]);
+    const [, words = ''] = /belay (operations continue [0-9a-f-]+)/.exec(err) ?? [];
+    expect(words).toBe(`operations continue ${maintaining.id}`);
+    expect(await asAdmin(...words.split(' '))).toMatchObject({ code: 0 });
+  } finally {
+    await admin.call('POST', `/v1/operations/${maintaining.id}/actions/continue`).catch(() => {});
+    expect(await admin.settled(maintaining.id)).toMatchObject({ state: 'succeeded' });
+  }
+});
