@@ -262,7 +262,13 @@ export function changeCommandWith(
       headers: headersOf(verb, options),
       ...(resolved && (Object.keys(resolved).length > 0 || verb.method === 'patch') ? { body: resolved } : {}),
     });
-    await tellChange(session, resource, { status, data, name: name ?? '' }, options, then);
+    await tellChange(
+      session,
+      resource,
+      { status, data, name: name ?? '', type: typeOf(resource, verb) },
+      options,
+      then,
+    );
   });
 }
 
@@ -307,18 +313,24 @@ interface Changed {
   status: number;
   data: unknown;
   name: string;
+  /** Of the operation that it is, or would be. */
+  type: string;
 }
+
+/** As in `cluster.rollingMaintenance`. */
+const typeOf = ({ kind }: Resource, { path, name }: Verb): string =>
+  `${kind}.${/\/actions\/(\w+)$/.exec(path)?.[1] ?? name}`;
 
 async function tellChange(
   session: Session,
   resource: Resource,
-  { status, data, name }: Changed,
+  { status, data, name, type }: Changed,
   options: Options,
   then: Continuation | null,
 ): Promise<void> {
   const { terminal } = session;
   const shown = { format: formatOf(options), columns: columnsOf(options) };
-  if (options.dryRun) return printPlan(session, data, shown.format);
+  if (options.dryRun) return printPlan(session, type, data, shown.format);
   if (status === 204) return session.tell(`${kebab(resource.kind).replaceAll('-', ' ')} ${name} is deleted`);
   const operation = status === 202 ? (data as Operation) : then ? await then.start(data, options) : null;
   if (!operation) return printOne(terminal, data, shown);

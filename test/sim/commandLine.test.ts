@@ -6,7 +6,7 @@ import { untilSeen } from '../support/operations.ts';
 import { belay, type Ran } from '../unit/cli/api.ts';
 
 const address = inject('cloud');
-const { admin, cloud } = joinCloud(address);
+const { admin, cloud, deploy, removeInstance } = joinCloud(address);
 const host = cloud.hosts[0];
 if (!host) throw new Error('the cloud has no hosts');
 
@@ -30,5 +30,26 @@ test('of a host that waits for a person, hosts get tells the command that lets i
   } finally {
     await admin.call('POST', `/v1/operations/${maintaining.id}/actions/continue`).catch(() => {});
     expect(await admin.settled(maintaining.id)).toMatchObject({ state: 'succeeded' });
+  }
+});
+
+test('dry runs on hosts and clusters tell in tables what would move where', async () => {
+  const { id } = await deploy('told-1');
+  try {
+    const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
+    const from = String(cloud.hosts.find((one) => one.id === hostId)?.name);
+    const move = new RegExp(`^ +told-1 +${from} +${from.replace(/\d+$/, '')}\\d+ +-$`, 'm');
+    const emptying = await asAdmin('hosts', 'enter-maintenance', from, '--dry-run');
+    expect([emptying.code, emptying.out]).toEqual([0, expect.stringMatching(move)]);
+    const rolling = await asAdmin('clusters', 'rolling-maintenance', cloud.cluster.name, '--dry-run');
+    expect([rolling.code, rolling.out]).toEqual([0, expect.stringMatching(move)]);
+    for (const { name } of cloud.hosts) expect(rolling.out).toMatch(new RegExp(`^ +[0-9a-f-]{36} +${name}$`, 'm'));
+    const rebalance = await asAdmin('clusters', 'rebalance', cloud.cluster.name, '--spread-percent', '1', '--dry-run');
+    expect([rebalance.code, rebalance.out]).toEqual([
+      0,
+      expect.stringMatching(/^ +host +beforePercent +afterPercent$/m),
+    ]);
+  } finally {
+    await removeInstance(id);
   }
 });

@@ -128,9 +128,13 @@ export async function startApi(): Promise<Api> {
 
   const list = (plural: string, { filter, pageSize = '50', pageToken = '0', count, fields }: Row): Row => {
     // Only the comparisons that these tests write.
-    const conditions = [...String(filter ?? '').matchAll(/(\w+) = "((?:[^"\\]|\\.)*)"/g)];
+    const alternatives = String(filter ?? '')
+      .split(' OR ')
+      .map((text) => [...text.matchAll(/(\w+) = "((?:[^"\\]|\\.)*)"/g)]);
     const found = (api.rows.get(plural) ?? []).filter((row) =>
-      conditions.every(([, name = '', value = '']) => row[name] === value.replace(/\\(.)/g, '$1')),
+      alternatives.some((conditions) =>
+        conditions.every(([, name = '', value = '']) => row[name] === value.replace(/\\(.)/g, '$1')),
+      ),
     );
     const from = Number(pageToken);
     const to = from + Number(pageSize);
