@@ -50,7 +50,7 @@ function ofState(host: Row): string {
       return (
         ofHealth(host) ??
         (enabled === false
-          ? `It answers, and nothing new is placed on it, because it is closed. To open it: belay hosts update ${name} --enabled true`
+          ? `It answers, and nothing new is placed on it, because it is closed. To open it: belay hosts update ${name} --enabled`
           : 'It answers, and is in use.')
       );
     case 'adding':

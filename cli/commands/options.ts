@@ -60,7 +60,9 @@ export function addProperty(command: Command, session: Session, ownKind: string,
     command.addOption(yes).addOption(new Option(`--no-${flag}`).hideHelp());
     return yes.attributeName();
   }
-  const refers = referredKind(property.path.at(-1) ?? '', session.resources, ownKind) !== null;
+  const name = property.path.at(-1) ?? '';
+  // Whose ids these are, other options say.
+  const refers = name === 'id' || name === 'ids' || referredKind(name, session.resources, ownKind) !== null;
   const option = new Option(`--${flag} <${placeholderOf(property, refers)}>`, described(property));
   option.argParser((text: string, previous: unknown) => {
     try {

@@ -283,6 +283,24 @@ describe('names', () => {
     expect(last('POST')?.body).toMatchObject({ scopeId: project });
     expect(api.faults).toEqual([]);
   });
+
+  it('what the ids of a scan, and of targets, refer to is told by its scope, and by the action on them', async () => {
+    api.add('hosts', { id: other, name: 'node-1' });
+    await belay(api, ['findings', 'scan', '--scope', 'host', '--id', 'node-1']);
+    expect(last('POST')?.body).toEqual({ scope: 'host', id: other });
+    api.add('clusters', { id: zone, name: 'kvm-1' });
+    api.add('volumes', { id: project, name: 'data' });
+    const schedule = ['schedules', 'create', '--name', 's', '--cron', '0 3 * * *', '--clear', 'project-id'];
+    await belay(api, [...schedule, '--action', 'cluster.rollingMaintenance', '--targets.ids', 'kvm-1']);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [zone] } });
+    await belay(api, [...schedule, '--action', 'snapshot.create', '--targets.ids', 'data']);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [project] } });
+    await belay(api, ['operations', 'run-many', '--action', 'host.connect', '--targets.ids', `node-1,${zone}`]);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [other, zone] } });
+    expect(api.faults).toEqual([]);
+    const { out } = await belay(api, ['findings', 'scan', '--help']);
+    expect(out).toContain('--id <id|name>');
+  });
 });
 
 describe('waiting', () => {

@@ -24,7 +24,7 @@ const said = (more: object, open: object[] = []): string =>
 describe('what is said of a host', () => {
   it.each([
     ['well', {}, /It answers, and is in use/],
-    ['closed', { enabled: false }, /closed.*belay hosts update h1 --enabled true/],
+    ['closed', { enabled: false }, /closed.*belay hosts update h1 --enabled$/],
     ['degraded', { connection: 'degraded' }, /connection to it has broken.*opened again/],
     ['silent', { connection: 'disconnected' }, /not answered for some seconds.*Others are asked/],
     [
