@@ -1,9 +1,11 @@
 /** What an operation has come to, or would come to, as people read it: an object of any shape in lines, and in tables where things are alike. */
+
+import type { Operation } from './client.ts';
 import { referredKind } from './document.ts';
-import { cellOf, isObject, type Row, record, table } from './output.ts';
+import { cellOf, isObject, type Row, record, table, write } from './output.ts';
 import { namesOfIds } from './readable.ts';
 import type { Session } from './session.ts';
-import { type painter, printable, printableLines } from './terminal.ts';
+import { painter, printable, printableLines } from './terminal.ts';
 
 type Paint = ReturnType<typeof painter>;
 
@@ -113,3 +115,19 @@ export async function outcomeOf(session: Session, type: string, value: unknown, 
   idsIn(session, value, partKinds[type], found);
   return inWords(withNames(session, value, partKinds[type], await namesOfIds(session, found)) as Row, paint);
 }
+
+/** Prints the result of an operation below what it was about: what `about` says itself is not said twice. */
+export async function printResult(session: Session, { type, result }: Operation, about: unknown = {}): Promise<void> {
+  const { stdout, env } = session.terminal;
+  const paint = painter(stdout, env);
+  const isSaid = ([name, value]: [string, unknown]): boolean => isObject(about) && about[name] === value;
+  const rest = isObject(result) ? Object.fromEntries(Object.entries(result).filter((entry) => !isSaid(entry))) : result;
+  const text = await outcomeOf(session, String(type), rest, paint);
+  if (text) await write(stdout, `${paint('bold', 'result')}\n${indented(text)}`);
+}
+
+/** What else an operation that went wrong tells of its parts, such as which have failed, and what is left. */
+export const partsOfFailure = (session: Session, { type, error }: Operation): Promise<string> => {
+  const { code, message, step, stepIndex, host, ...parts } = isObject(error) ? error : {};
+  return outcomeOf(session, String(type), parts, (_, text) => text);
+};

@@ -99,7 +99,7 @@ export function addOutputOptions(command: Command): Command {
 export function addWaitOptions(command: Command): Command {
   return command
     .optionsGroup('Operation:')
-    .option('--wait', 'Wait for the end; steps are shown as they go, and the resource is printed')
+    .option('--wait', 'Wait for the end; steps are shown as they go, then the resource is printed, and the result')
     .addOption(
       new Option('--timeout <time>', 'Wait at most so long: 90, 90s, 5m, 2h').argParser((text: string) => {
         try {

@@ -6,6 +6,7 @@ import { kebab, type Parameter, type Resource, type Verb } from '../document.ts'
 import { Usage } from '../exit-codes.ts';
 import { hostStanding } from '../hostStanding.ts';
 import { idOf, isId, projectIdOf, quoted, resolveReferences } from '../names.ts';
+import { printResult } from '../outcome.ts';
 import { type Page, printList, printOne, valueAt } from '../output.ts';
 import { watchOperation } from '../progress.ts';
 import { kindBeside, readable } from '../readable.ts';
@@ -174,10 +175,19 @@ function readCommand(command: Command, session: Session, resource: Resource, ver
     const id = await idOf(session, resource, name, options.showDeleted === true);
     const { data } = await send(session, { method: 'get', path: verb.path, id, query: queryOf(query, options) });
     const shown = { format: formatOf(options), columns: columnsOf(options) };
-    await printOne(session.terminal, data, shown);
     const isWhole = shown.format === 'table' && shown.columns === null && options.fields === undefined;
+    if (resource.kind === 'operation' && verb.name === 'get' && isWhole)
+      return printOperation(session, data as Operation);
+    await printOne(session.terminal, data, shown);
     if (resource.kind === 'host' && verb.name === 'get' && isWhole) await tellStanding(session, data as Row);
   });
+}
+
+/** Its result in words: a report is no line. */
+async function printOperation(session: Session, operation: Operation): Promise<void> {
+  const { result, ...rest } = operation;
+  await printOne(session.terminal, rest, { format: 'table', columns: null });
+  await printResult(session, operation);
 }
 
 /** Why a host is as it is, and what happens next. Whoever may not read operations is told the rest. */
@@ -339,7 +349,7 @@ async function tellChange(
 
 const operationColumns = ['id', 'type', 'state', 'targetKind', 'targetId'];
 
-/** Prints an accepted operation, or with `--wait` what it made of the resource. */
+/** Prints an accepted operation, or with `--wait` what it made of the resource, and its result. */
 export async function tellOperation(session: Session, operation: Operation, options: Options): Promise<void> {
   const shown = { format: formatOf(options), columns: columnsOf(options) };
   if (!options.wait) {
@@ -348,14 +358,19 @@ export async function tellOperation(session: Session, operation: Operation, opti
     return;
   }
   const ended = await watchOperation(session, operation.id, timeoutOf(options));
-  const resource = session.resources.find(({ kind }) => kind === ended.targetKind);
-  const id = ended.targetId;
-  if (!resource || !id || !isId(id)) return;
+  const about = await resourceOf(session, ended);
+  if (about) await printOne(session.terminal, about, shown);
+  if (shown.format === 'table' && !shown.columns) await printResult(session, ended, about);
+}
+
+/** What an operation was about, as it is now; null when it is no more, as when its end was what was waited for. */
+async function resourceOf(session: Session, { targetKind, targetId }: Operation): Promise<unknown> {
+  const resource = session.resources.find(({ kind }) => kind === targetKind);
+  if (!resource || !targetId || !isId(targetId)) return null;
   try {
-    const { data } = await send(session, { method: 'get', path: `/v1/${resource.plural}/{id}`, id });
-    await printOne(session.terminal, data, shown);
+    return (await send(session, { method: 'get', path: `/v1/${resource.plural}/{id}`, id: targetId })).data;
   } catch (error) {
-    // It was the end of the resource that was waited for.
-    if (!(error instanceof Refused && error.problem.code === 'NOT_FOUND')) throw error;
+    if (error instanceof Refused && error.problem.code === 'NOT_FOUND') return null;
+    throw error;
   }
 }

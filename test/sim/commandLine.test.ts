@@ -53,3 +53,11 @@ test('dry runs on hosts and clusters tell in tables what would move where', asyn
     await removeInstance(id);
   }
 });
+
+test('what is asked for as the result of an operation is told at its end', async () => {
+  const report = await asAdmin('zones', 'report-capacity', cloud.zone.name, '--wait');
+  expect([report.code, report.out]).toEqual([0, expect.stringMatching(/^ +memoryMib( +\d+){3}/m)]);
+  expect(report.out).toMatch(new RegExp(`^ +cluster +${cloud.cluster.name}$`, 'm'));
+  const diagnostics = await asAdmin('hosts', 'collect-diagnostics', host.name, '--wait');
+  expect([diagnostics.code, diagnostics.out]).toEqual([0, expect.stringMatching(/^ +uptime +a simulated host/m)]);
+});

@@ -312,8 +312,9 @@ describe('waiting', () => {
     ];
     const { code, out, err } = await belay(api, ['instances', 'start', 'web', '--wait', '-o', 'json']);
     expect(code).toBe(0);
+    const operation = api.rows.get('operations')?.[0]?.id;
     expect(err).toBe(
-      `  ✓ placement.reserve 0.4 s\n  ✓ hypervisor.boot 0.4 s, attempt 2\ninstance.start of ${id} succeeded after 1.5 s\n`,
+      `  ✓ placement.reserve 0.4 s\n  ✓ hypervisor.boot 0.4 s, attempt 2\ninstance.start of ${id} succeeded after 1.5 s, as operation ${operation}\n`,
     );
     expect(JSON.parse(out)).toMatchObject({ id, name: 'web' });
     expect(api.faults).toEqual([]);
@@ -382,7 +383,12 @@ describe('waiting', () => {
     const { id } = api.add('volumes', { name: 'v', state: 'available' });
     api.script = [succeeded()];
     const { code, out, err } = await belay(api, ['volumes', 'delete', 'v', '--wait']);
-    expect({ code, out, err }).toEqual({ code: 0, out: '', err: `volume.delete of ${id} succeeded after 1.5 s\n` });
+    const operation = api.rows.get('operations')?.[0]?.id;
+    expect({ code, out, err }).toEqual({
+      code: 0,
+      out: '',
+      err: `volume.delete of ${id} succeeded after 1.5 s, as operation ${operation}\n`,
+    });
   });
 
   it('times out with exit code 6 and leaves the operation alone', async () => {
