@@ -4,6 +4,7 @@ import type { OperationView } from '../../lab/api.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { untilSeen } from '../support/operations.ts';
 import { belay, type Ran } from '../unit/cli/api.ts';
+import { blocksOf } from '../unit/docs/documentation.ts';
 
 const address = inject('cloud');
 const { admin, cloud, deploy, removeInstance } = joinCloud(address);
@@ -30,6 +31,25 @@ test('of a host that waits for a person, hosts get tells the command that lets i
   } finally {
     await admin.call('POST', `/v1/operations/${maintaining.id}/actions/continue`).catch(() => {});
     expect(await admin.settled(maintaining.id)).toMatchObject({ state: 'succeeded' });
+  }
+});
+
+test('the first instance of README.md is made, worked on, deleted and recovered by the commands that stand there', async () => {
+  const block = blocksOf('README.md', 'sh').find((one) => one.includes('belay instances create')) ?? '';
+  const lines = [...block.matchAll(/^belay (.+)$/gm)].map(([, line = '']) => line);
+  expect(lines.at(-1)).toBe('instances recover first --wait');
+  for (const line of lines) {
+    const words = [...line.matchAll(/"([^"]*)"|\S+/g)].map(([word, inQuotes]) => inQuotes ?? word);
+    const { code, err } = await belay({ url: address.apiUrl }, words, { env: { BELAY_TOKEN: cloud.tenant.token } });
+    expect([line, code, code === 0 ? '' : err]).toEqual([line, 0, '']);
+  }
+  for (const plural of ['instances', 'subnets', 'networks']) {
+    const { items } = await cloud.tenant.call<{ items: { id: string }[] }>(
+      'GET',
+      `/v1/${plural}?filter=${encodeURIComponent(`name = "${plural === 'instances' ? 'first' : 'back'}"`)}`,
+    );
+    for (const { id } of items)
+      await (plural === 'instances' ? removeInstance(id) : cloud.tenant.done('DELETE', `/v1/${plural}/${id}`));
   }
 });
 
