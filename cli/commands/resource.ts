@@ -4,7 +4,7 @@ import { type Operation, Refused } from '../client.ts';
 import { columnsFor } from '../columns.ts';
 import { kebab, type Parameter, type Resource, type Verb } from '../document.ts';
 import { Usage } from '../exit-codes.ts';
-import { hostStanding } from '../hostStanding.ts';
+import { hostStanding, lostOf } from '../hostStanding.ts';
 import { idOf, isId, projectIdOf, quoted, resolveReferences } from '../names.ts';
 import { printResult } from '../outcome.ts';
 import { type Page, printList, printOne, valueAt } from '../output.ts';
@@ -190,22 +190,31 @@ async function printOperation(session: Session, operation: Operation): Promise<v
   await printResult(session, operation);
 }
 
-/** Why a host is as it is, and what happens next. Whoever may not read operations is told the rest. */
+/** Why a host is as it is, and what happens next. Whoever may not read operations, or instances, is told the rest. */
 async function tellStanding(session: Session, host: Row): Promise<void> {
   if (host.deletedAt) return;
   const filter = `targetId = ${quoted(String(host.id))} AND endedAt = null`;
-  const open = await send(session, {
-    method: 'get',
-    path: '/v1/operations',
-    query: { filter, orderBy: 'createdAt', pageSize: openShown },
-  }).then(
-    ({ data }) => (data as Page).items,
-    (error: unknown) => {
-      if (!(error instanceof Refused && error.problem.code === 'FORBIDDEN')) throw error;
-      return [];
-    },
-  );
-  for (const line of hostStanding(host, open as Row[])) session.tell(line);
+  const [open, lost] = await Promise.all([
+    pageUnlessForbidden(session, '/v1/operations', { filter, orderBy: 'createdAt', pageSize: openShown }),
+    host.state === 'fenced'
+      ? pageUnlessForbidden(session, '/v1/instances', {
+          filter: lostOf(host.id),
+          fields: 'id',
+          pageSize: 1,
+          count: 'exact',
+        })
+      : null,
+  ]);
+  for (const line of hostStanding(host, open?.items ?? [], lost?.count ?? null)) session.tell(line);
+}
+
+async function pageUnlessForbidden(session: Session, path: string, query: Row): Promise<Page | null> {
+  try {
+    return (await send(session, { method: 'get', path, query })).data as Page;
+  } catch (error) {
+    if (error instanceof Refused && error.problem.code === 'FORBIDDEN') return null;
+    throw error;
+  }
 }
 
 /** What a command does beside its own call; an image's create uploads its bytes. */

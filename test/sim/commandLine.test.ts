@@ -1,5 +1,6 @@
 /** The command line on a real API: what it asks must be what that takes, and what it tells must be what is so. */
 import { expect, inject, test } from 'vitest';
+import { lostOf } from '../../cli/hostStanding.ts';
 import type { OperationView } from '../../lab/api.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { untilSeen } from '../support/operations.ts';
@@ -80,4 +81,15 @@ test('what is asked for as the result of an operation is told at its end', async
   expect(report.out).toMatch(new RegExp(`^ +cluster +${cloud.cluster.name}$`, 'm'));
   const diagnostics = await asAdmin('hosts', 'collect-diagnostics', host.name, '--wait');
   expect([diagnostics.code, diagnostics.out]).toEqual([0, expect.stringMatching(/^ +uptime +a simulated host/m)]);
+});
+
+test('what a failed host has left behind is found by the filter that hosts get names', async () => {
+  const { id } = await deploy('left-1');
+  try {
+    const { hostId } = await admin.call('GET', `/v1/instances/${id}`);
+    const { code, out } = await asAdmin('instances', 'list', '--all-projects', '--filter', lostOf(hostId), '-o', 'id');
+    expect([code, out.split('\n')]).toEqual([0, expect.arrayContaining([id])]);
+  } finally {
+    await removeInstance(id);
+  }
 });

@@ -50,6 +50,17 @@ describe('what is said of a host', () => {
     expect(said({ state: 'fenced', deadAt: '2026-01-01T00:00:00Z' })).not.toContain('--confirm-dead');
   });
 
+  it('of one that is shut out it is told how many of its instances are lost', () => {
+    const fenced = (lost: number | null): string =>
+      hostStanding({ ...host, state: 'fenced', stateReason: 'no power' }, [], lost).join('\n');
+    expect(fenced(3)).toMatch(/Why: no power\.[\s\S]*\n3 of its instances are lost, or.*--filter 'hostId = "/);
+    expect(fenced(1)).toContain('1 of its instances is lost, or');
+    expect(fenced(0)).toContain('None of its instances is lost.');
+    // Nothing waits for that any more.
+    expect(fenced(0)).not.toContain('--confirm-dead');
+    expect(fenced(null)).toContain('Those of its instances that could not be started elsewhere are lost;');
+  });
+
   it('something is said of every state and health', () => {
     for (const state of states ?? []) expect(said({ state }), state).not.toBe(`It is ${state}.`);
     const healths = (fields.health as unknown as { schema: { enum: string[] } }).schema.enum;
@@ -90,6 +101,18 @@ describe('belay hosts get', () => {
       ['--columns', 'state'],
     ])
       expect((await belay(api, ['hosts', 'get', 'h1', ...more])).err).toBe('');
+    expect(api.faults).toEqual([]);
+  });
+
+  it('counts what is lost of a host that is shut out', async () => {
+    api.add('hosts', { ...host, id: operation.id, name: 'h2', state: 'fenced', deadAt: null });
+    api.handle('GET /v1/instances', () => ({ items: [], nextPageToken: null, count: 2 }));
+    expect((await belay(api, ['hosts', 'get', 'h2'])).err).toContain('2 of its instances are lost, or');
+    expect(api.requests.at(-1)?.query).toMatchObject({ count: 'exact', pageSize: '1' });
+    api.handle('GET /v1/instances', () => problem(403, 'FORBIDDEN', 'not yours'));
+    expect((await belay(api, ['hosts', 'get', 'h2'])).err).toContain('could not be started elsewhere are lost;');
+    await belay(api, ['hosts', 'get', 'h1']);
+    expect(api.requests.at(-1)?.path).toBe('/v1/operations');
     expect(api.faults).toEqual([]);
   });
 
