@@ -139,7 +139,7 @@ function verbOf(document: Document, name: string, method: Method, path: string, 
 
 /**
  * The kind that a property refers to by id, told by its name: `zoneId`, `requestedHostId`, `securityGroupIds`; `parentId` is one of
- * the own kind; of `targetId` the value of `targetKind` beside it says it. Null when the name tells nothing.
+ * the own kind; of `targetId` the value of `targetKind` beside it says it, of `id` that of `scope`. Null when the name tells nothing.
  */
 export function referredKind(
   property: string,
@@ -147,9 +147,10 @@ export function referredKind(
   ownKind: string,
   siblings: Record<string, unknown> = {},
 ): Resource | null {
+  const named = (kind: unknown): Resource | null => resources.find((resource) => resource.kind === kind) ?? null;
+  if (property === 'id') return named(siblings.scope);
   const base = /^(.+)Ids?$/.exec(property)?.[1];
   if (!base) return null;
-  const named = (kind: unknown): Resource | null => resources.find((resource) => resource.kind === kind) ?? null;
   const said = siblings[`${base}Kind`];
   if (typeof said === 'string') return named(said);
   if (base === 'parent') return named(ownKind);
@@ -158,4 +159,16 @@ export function referredKind(
     ({ kind }) => base === kind || base.endsWith(kind.charAt(0).toUpperCase() + kind.slice(1)),
   );
   return fitting.sort((a, b) => b.kind.length - a.kind.length)[0] ?? null;
+}
+
+/**
+ * The kind that an action on many acts on: of `cluster.rebalance` clusters; of `snapshot.create` volumes, the only one that a snapshot can not be made
+ * without. Null where that says nothing.
+ */
+export function actedOn({ components }: Document, resources: readonly Resource[], action: unknown): Resource | null {
+  const [kind = '', verb] = typeof action === 'string' ? action.split('.') : [];
+  if (verb !== 'create') return resources.find((resource) => resource.kind === kind) ?? null;
+  const schema = components.schemas[`${kind.charAt(0).toUpperCase()}${kind.slice(1)}Create`];
+  const homes = (schema?.required ?? []).flatMap((name) => referredKind(name, resources, kind) ?? []);
+  return homes.length === 1 ? (homes[0] ?? null) : null;
 }

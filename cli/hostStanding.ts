@@ -42,7 +42,21 @@ const ofHealth = (host: Row): string | null => {
   return null;
 };
 
-function ofState(host: Row): string {
+/** Those instances of a failed host that are not started elsewhere, as a filter takes them: what is lost may have let go of it. */
+export const lostOf = (hostId: unknown): string =>
+  `hostId = "${String(hostId)}" OR (state = "lost" AND hostId = null AND lastHostId = "${String(hostId)}")`;
+
+/** `lost` is null where it may not be known. */
+function ofLost({ id }: Row, lost: number | null): string {
+  if (lost === 0) return 'None of its instances is lost.';
+  const which =
+    lost === null
+      ? 'Those of its instances that could not be started elsewhere are lost'
+      : `${lost} of its instances ${lost === 1 ? 'is' : 'are'} lost, or not yet started elsewhere`;
+  return `${which}; what they wait for: belay instances list --all-projects --filter '${lostOf(id)}' --columns name,state,lostReason`;
+}
+
+function ofState(host: Row, lost: number | null): string {
   const { name, state, enabled } = host;
   const isDead = told(host.deadAt) !== null;
   switch (state) {
@@ -50,7 +64,7 @@ function ofState(host: Row): string {
       return (
         ofHealth(host) ??
         (enabled === false
-          ? `It answers, and nothing new is placed on it, because it is closed. To open it: belay hosts update ${name} --enabled true`
+          ? `It answers, and nothing new is placed on it, because it is closed. To open it: belay hosts update ${name} --enabled`
           : 'It answers, and is in use.')
       );
     case 'adding':
@@ -68,8 +82,8 @@ function ofState(host: Row): string {
     case 'fencing':
       return `It has failed: it is shut out of its storage, and then its instances are started elsewhere.${because(host.stateReason)}`;
     case 'fenced':
-      return `It has failed and is shut out of its storage; its instances are started elsewhere.${because(host.stateReason)} ${
-        isDead
+      return `It has failed and is shut out of its storage.${because(host.stateReason)} ${
+        isDead || lost === 0
           ? ''
           : `What it could still write to stays down until it is known to be off: belay hosts failover ${name} --confirm-dead. `
       }It is used by nobody, even if it answers, until: belay hosts reinstate ${name}. If it never comes back: belay hosts delete ${name} --force`;
@@ -84,5 +98,12 @@ function ofState(host: Row): string {
   }
 }
 
-/** In sentences, each of which stands in a line of its own. `open` are the operations on it that have not ended. */
-export const hostStanding = (host: Row, open: readonly Row[]): string[] => [ofState(host), ...open.map(ofOperation)];
+/**
+ * In sentences, each of which stands in a line of its own. `open` are the operations on it that have not ended, `lost` is how many of the instances of
+ * one that has failed are not started elsewhere.
+ */
+export const hostStanding = (host: Row, open: readonly Row[], lost: number | null = null): string[] => [
+  ofState(host, lost),
+  ...(host.state === 'fenced' ? [ofLost(host, lost)] : []),
+  ...open.map(ofOperation),
+];

@@ -1,5 +1,5 @@
 /** Names instead of ids, wherever an id is expected. */
-import { type Resource, referredKind } from './document.ts';
+import { actedOn, type Resource, referredKind } from './document.ts';
 import { Missing, Usage } from './exit-codes.ts';
 import { cellOf } from './output.ts';
 import { resourceNamed, type Session, send } from './session.ts';
@@ -78,23 +78,38 @@ export async function projectIdOf(session: Session): Promise<string | null> {
   return known ?? (await idOf(session, resourceNamed(session, 'project'), project));
 }
 
-/** Puts ids in place of the names in a body, however deep: in each property whose name says what it refers to. */
-export async function resolveReferences(session: Session, own: Resource, value: unknown): Promise<unknown> {
+async function idsOf(session: Session, kind: Resource, value: string | unknown[]): Promise<unknown> {
+  if (typeof value === 'string') return idOf(session, kind, value);
+  const ids: unknown[] = [];
+  for (const item of value) ids.push(typeof item === 'string' ? await idOf(session, kind, item) : item);
+  return ids;
+}
+
+/**
+ * Puts ids in place of the names in a body, however deep: in each property whose name says what it refers to, and in the `ids` of `targets`, which are
+ * of the kind that the action beside them acts on.
+ */
+export async function resolveReferences(
+  session: Session,
+  own: Resource,
+  value: unknown,
+  ofIds: Resource | null = null,
+): Promise<unknown> {
   if (Array.isArray(value)) {
     const items: unknown[] = [];
     for (const item of value) items.push(await resolveReferences(session, own, item));
     return items;
   }
   if (value === null || typeof value !== 'object') return value;
+  const siblings = value as Record<string, unknown>;
   const resolved: Record<string, unknown> = {};
-  for (const [name, inner] of Object.entries(value)) {
-    const kind = referredKind(name, session.resources, own.kind, value as Record<string, unknown>);
-    if (kind && typeof inner === 'string') resolved[name] = await idOf(session, kind, inner);
-    else if (kind && Array.isArray(inner)) {
-      const ids: unknown[] = [];
-      for (const item of inner) ids.push(typeof item === 'string' ? await idOf(session, kind, item) : item);
-      resolved[name] = ids;
-    } else resolved[name] = await resolveReferences(session, own, inner);
+  for (const [name, inner] of Object.entries(siblings)) {
+    const kind = name === 'ids' ? ofIds : referredKind(name, session.resources, own.kind, siblings);
+    const targets = name === 'targets' ? actedOn(session.document, session.resources, siblings.action) : null;
+    resolved[name] =
+      kind && (typeof inner === 'string' || Array.isArray(inner))
+        ? await idsOf(session, kind, inner)
+        : await resolveReferences(session, own, inner, targets);
   }
   return resolved;
 }

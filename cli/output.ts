@@ -4,9 +4,10 @@ import { type Output, painter, printable, type Style, type Terminal } from './te
 export const formats = ['table', 'json', 'yaml', 'id'] as const;
 export type Format = (typeof formats)[number];
 
-type Row = Record<string, unknown>;
+export type Row = Record<string, unknown>;
 
-const isObject = (value: unknown): value is Row => value !== null && typeof value === 'object' && !Array.isArray(value);
+export const isObject = (value: unknown): value is Row =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** A value by its dotted name; `labels.example.com/tier` is the label `example.com/tier`. */
 export function valueAt(row: unknown, path: string): unknown {
@@ -66,11 +67,16 @@ function styleOf(column: string, text: string): Style | null {
 /** Longer values are cut in lists; JSON and YAML have them whole. */
 const widestCell = 60;
 
-const cut = (text: string): string => (text.length > widestCell ? `${text.slice(0, widestCell - 1)}…` : text);
+const cut = (text: string, widest: number): string => (text.length > widest ? `${text.slice(0, widest - 1)}…` : text);
 
 /** Rows under the names of their columns. */
-export function table(rows: readonly Row[], columns: readonly string[], paint: ReturnType<typeof painter>): string {
-  const cells = rows.map((row) => columns.map((column) => cut(cellOf(valueAt(row, column)))));
+export function table(
+  rows: readonly Row[],
+  columns: readonly string[],
+  paint: ReturnType<typeof painter>,
+  widest = widestCell,
+): string {
+  const cells = rows.map((row) => columns.map((column) => cut(cellOf(valueAt(row, column)), widest)));
   const widths = columns.map((column, at) =>
     cells.reduce((widest, line) => Math.max(widest, widthOf(line[at] ?? '')), widthOf(column)),
   );

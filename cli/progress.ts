@@ -1,6 +1,7 @@
 /** An operation, live: its steps on standard error as they go, and at the end what came of it. */
 import { answerOf, hasEnded, type Operation, waitOperation } from './client.ts';
 import { Failed } from './exit-codes.ts';
+import { partsOfFailure } from './outcome.ts';
 import { valueAt } from './output.ts';
 import type { Session } from './session.ts';
 import { painter, printable, type Style, type Terminal } from './terminal.ts';
@@ -111,7 +112,7 @@ export function summaryOf(operation: Operation): string {
   const { state, type, targetId, id } = operation;
   const time = spokenSeconds(secondsBetween(operation.createdAt, operation.endedAt));
   const head = `${type} of ${targetId} ${state === 'stuck' ? 'is stuck' : state}${time ? ` after ${time}` : ''}`;
-  if (state === 'succeeded') return head;
+  if (state === 'succeeded') return `${head}, as operation ${id}`;
   const [code, message, step, host] = ['code', 'message', 'step', 'host'].map((name) => {
     const value = valueAt(operation.error, name);
     return typeof value === 'string' && value !== '' ? value : null;
@@ -145,7 +146,8 @@ export async function watchOperation(session: Session, id: string, timeoutSecond
   }
   progress.end();
   const summary = summaryOf(operation);
-  if (operation.state !== 'succeeded') throw new Failed(summary);
+  if (operation.state !== 'succeeded')
+    throw new Failed([summary, (await partsOfFailure(session, operation)).trimEnd()].filter(Boolean).join('\n'));
   session.tell(summary);
   return operation;
 }

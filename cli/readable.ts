@@ -45,6 +45,17 @@ async function whereAny(
   return (await Promise.all(pages)).flat();
 }
 
+/** Names by id; the ids are given by the plural of their kind. */
+export async function namesOfIds(
+  session: Session,
+  ids: ReadonlyMap<string, ReadonlySet<string>>,
+): Promise<Map<string, string>> {
+  const found = await Promise.all(
+    [...ids].map(([plural, some]) => whereAny(session, plural, 'id', [...some], 'id,name')),
+  );
+  return new Map(found.flat().map(({ id, name }) => [String(id), String(name)]));
+}
+
 /** Names by id, of everything that these columns refer to. */
 async function namesOf(
   session: Session,
@@ -60,10 +71,7 @@ async function namesOf(
       if (typeof value !== 'string' || !kind?.properties.name) continue;
       ids.set(kind.plural, (ids.get(kind.plural) ?? new Set()).add(value));
     }
-  const found = await Promise.all(
-    [...ids].map(([plural, some]) => whereAny(session, plural, 'id', [...some], 'id,name')),
-  );
-  return new Map(found.flat().map(({ id, name }) => [String(id), String(name)]));
+  return namesOfIds(session, ids);
 }
 
 async function addressesOf(session: Session, rows: Row[]): Promise<Map<string, string>> {

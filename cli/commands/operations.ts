@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { Usage } from '../exit-codes.ts';
 import { isId } from '../names.ts';
+import { printResult } from '../outcome.ts';
 import { printOne } from '../output.ts';
 import { watchOperation } from '../progress.ts';
 import type { Session } from '../session.ts';
@@ -24,7 +25,7 @@ export function watchCommand(session: Session): Command {
   return command.action(async (id: string, options: Options) => {
     if (!isId(id)) throw new Usage(`"${id}" is no id of an operation`);
     const operation = await watchOperation(session, id, timeoutOf(options));
-    if (formatOf(options) !== 'table' || columnsOf(options))
-      await printOne(session.terminal, operation, { format: formatOf(options), columns: columnsOf(options) });
+    if (formatOf(options) === 'table' && !columnsOf(options)) return printResult(session, operation);
+    await printOne(session.terminal, operation, { format: formatOf(options), columns: columnsOf(options) });
   });
 }

@@ -60,7 +60,9 @@ export function addProperty(command: Command, session: Session, ownKind: string,
     command.addOption(yes).addOption(new Option(`--no-${flag}`).hideHelp());
     return yes.attributeName();
   }
-  const refers = referredKind(property.path.at(-1) ?? '', session.resources, ownKind) !== null;
+  const name = property.path.at(-1) ?? '';
+  // Whose ids these are, other options say.
+  const refers = name === 'id' || name === 'ids' || referredKind(name, session.resources, ownKind) !== null;
   const option = new Option(`--${flag} <${placeholderOf(property, refers)}>`, described(property));
   option.argParser((text: string, previous: unknown) => {
     try {
@@ -97,7 +99,7 @@ export function addOutputOptions(command: Command): Command {
 export function addWaitOptions(command: Command): Command {
   return command
     .optionsGroup('Operation:')
-    .option('--wait', 'Wait for the end; steps are shown as they go, and the resource is printed')
+    .option('--wait', 'Wait for the end; steps are shown as they go, then the resource is printed, and the result')
     .addOption(
       new Option('--timeout <time>', 'Wait at most so long: 90, 90s, 5m, 2h').argParser((text: string) => {
         try {

@@ -1,4 +1,5 @@
 /** The plan of a dry run. */
+import { outcomeOf } from '../outcome.ts';
 import { cellOf, type Format, printOne, table, valueAt, write } from '../output.ts';
 import type { Session } from '../session.ts';
 import { painter } from '../terminal.ts';
@@ -8,7 +9,8 @@ const rowsOf = (plan: unknown, name: string): Record<string, unknown>[] => {
   return Array.isArray(rows) ? (rows as Record<string, unknown>[]) : [];
 };
 
-export async function printPlan(session: Session, plan: unknown, format: Format): Promise<void> {
+/** `type` is that of the operation that it would be. */
+export async function printPlan(session: Session, type: string, plan: unknown, format: Format): Promise<void> {
   const { terminal } = session;
   if (format !== 'table') return printOne(terminal, plan, { format, columns: null });
   const paint = painter(terminal.stdout, terminal.env);
@@ -27,6 +29,9 @@ export async function printPlan(session: Session, plan: unknown, format: Format)
   const quota = cellOf(valueAt(plan, 'quotaDelta'));
   if (quota !== '-') parts.push(`quota: ${quota}\n`);
   if (valueAt(plan, 'waits')) parts.push('it would wait for another operation\n');
+  // What would be done in all, where the steps do not say it: which hosts have their turn, and what would move where.
+  const whole = await outcomeOf(session, type, valueAt(plan, 'plan'), paint);
+  if (whole) parts.push(whole);
   const warnings = valueAt(plan, 'warnings');
   for (const warning of Array.isArray(warnings) ? warnings : [])
     parts.push(`${paint('yellow', 'warning:')} ${cellOf(warning)}\n`);

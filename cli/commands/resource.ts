@@ -4,8 +4,9 @@ import { type Operation, Refused } from '../client.ts';
 import { columnsFor } from '../columns.ts';
 import { kebab, type Parameter, type Resource, type Verb } from '../document.ts';
 import { Usage } from '../exit-codes.ts';
-import { hostStanding } from '../hostStanding.ts';
+import { hostStanding, lostOf } from '../hostStanding.ts';
 import { idOf, isId, projectIdOf, quoted, resolveReferences } from '../names.ts';
+import { printResult } from '../outcome.ts';
 import { type Page, printList, printOne, valueAt } from '../output.ts';
 import { watchOperation } from '../progress.ts';
 import { kindBeside, readable } from '../readable.ts';
@@ -174,28 +175,46 @@ function readCommand(command: Command, session: Session, resource: Resource, ver
     const id = await idOf(session, resource, name, options.showDeleted === true);
     const { data } = await send(session, { method: 'get', path: verb.path, id, query: queryOf(query, options) });
     const shown = { format: formatOf(options), columns: columnsOf(options) };
-    await printOne(session.terminal, data, shown);
     const isWhole = shown.format === 'table' && shown.columns === null && options.fields === undefined;
+    if (resource.kind === 'operation' && verb.name === 'get' && isWhole)
+      return printOperation(session, data as Operation);
+    await printOne(session.terminal, data, shown);
     if (resource.kind === 'host' && verb.name === 'get' && isWhole) await tellStanding(session, data as Row);
   });
 }
 
-/** Why a host is as it is, and what happens next. Whoever may not read operations is told the rest. */
+/** Its result in words: a report is no line. */
+async function printOperation(session: Session, operation: Operation): Promise<void> {
+  const { result, ...rest } = operation;
+  await printOne(session.terminal, rest, { format: 'table', columns: null });
+  await printResult(session, operation);
+}
+
+/** Why a host is as it is, and what happens next. Whoever may not read operations, or instances, is told the rest. */
 async function tellStanding(session: Session, host: Row): Promise<void> {
   if (host.deletedAt) return;
-  const filter = `targetId = ${quoted(String(host.id))} AND state IN ("queued", "running", "rollingBack", "stuck")`;
-  const open = await send(session, {
-    method: 'get',
-    path: '/v1/operations',
-    query: { filter, orderBy: 'createdAt', pageSize: openShown },
-  }).then(
-    ({ data }) => (data as Page).items,
-    (error: unknown) => {
-      if (!(error instanceof Refused)) throw error;
-      return [];
-    },
-  );
-  for (const line of hostStanding(host, open as Row[])) session.tell(line);
+  const filter = `targetId = ${quoted(String(host.id))} AND endedAt = null`;
+  const [open, lost] = await Promise.all([
+    pageUnlessForbidden(session, '/v1/operations', { filter, orderBy: 'createdAt', pageSize: openShown }),
+    host.state === 'fenced'
+      ? pageUnlessForbidden(session, '/v1/instances', {
+          filter: lostOf(host.id),
+          fields: 'id',
+          pageSize: 1,
+          count: 'exact',
+        })
+      : null,
+  ]);
+  for (const line of hostStanding(host, open?.items ?? [], lost?.count ?? null)) session.tell(line);
+}
+
+async function pageUnlessForbidden(session: Session, path: string, query: Row): Promise<Page | null> {
+  try {
+    return (await send(session, { method: 'get', path, query })).data as Page;
+  } catch (error) {
+    if (error instanceof Refused && error.problem.code === 'FORBIDDEN') return null;
+    throw error;
+  }
 }
 
 /** What a command does beside its own call; an image's create uploads its bytes. */
@@ -262,7 +281,13 @@ export function changeCommandWith(
       headers: headersOf(verb, options),
       ...(resolved && (Object.keys(resolved).length > 0 || verb.method === 'patch') ? { body: resolved } : {}),
     });
-    await tellChange(session, resource, { status, data, name: name ?? '' }, options, then);
+    await tellChange(
+      session,
+      resource,
+      { status, data, name: name ?? '', type: typeOf(resource, verb) },
+      options,
+      then,
+    );
   });
 }
 
@@ -307,18 +332,24 @@ interface Changed {
   status: number;
   data: unknown;
   name: string;
+  /** Of the operation that it is, or would be. */
+  type: string;
 }
+
+/** As in `cluster.rollingMaintenance`. */
+const typeOf = ({ kind }: Resource, { path, name }: Verb): string =>
+  `${kind}.${/\/actions\/(\w+)$/.exec(path)?.[1] ?? name}`;
 
 async function tellChange(
   session: Session,
   resource: Resource,
-  { status, data, name }: Changed,
+  { status, data, name, type }: Changed,
   options: Options,
   then: Continuation | null,
 ): Promise<void> {
   const { terminal } = session;
   const shown = { format: formatOf(options), columns: columnsOf(options) };
-  if (options.dryRun) return printPlan(session, data, shown.format);
+  if (options.dryRun) return printPlan(session, type, data, shown.format);
   if (status === 204) return session.tell(`${kebab(resource.kind).replaceAll('-', ' ')} ${name} is deleted`);
   const operation = status === 202 ? (data as Operation) : then ? await then.start(data, options) : null;
   if (!operation) return printOne(terminal, data, shown);
@@ -327,7 +358,7 @@ async function tellChange(
 
 const operationColumns = ['id', 'type', 'state', 'targetKind', 'targetId'];
 
-/** Prints an accepted operation, or with `--wait` what it made of the resource. */
+/** Prints an accepted operation, or with `--wait` what it made of the resource, and its result. */
 export async function tellOperation(session: Session, operation: Operation, options: Options): Promise<void> {
   const shown = { format: formatOf(options), columns: columnsOf(options) };
   if (!options.wait) {
@@ -336,14 +367,19 @@ export async function tellOperation(session: Session, operation: Operation, opti
     return;
   }
   const ended = await watchOperation(session, operation.id, timeoutOf(options));
-  const resource = session.resources.find(({ kind }) => kind === ended.targetKind);
-  const id = ended.targetId;
-  if (!resource || !id || !isId(id)) return;
+  const about = await resourceOf(session, ended);
+  if (about) await printOne(session.terminal, about, shown);
+  if (shown.format === 'table' && !shown.columns) await printResult(session, ended, about);
+}
+
+/** What an operation was about, as it is now; null when it is no more, as when its end was what was waited for. */
+async function resourceOf(session: Session, { targetKind, targetId }: Operation): Promise<unknown> {
+  const resource = session.resources.find(({ kind }) => kind === targetKind);
+  if (!resource || !targetId || !isId(targetId)) return null;
   try {
-    const { data } = await send(session, { method: 'get', path: `/v1/${resource.plural}/{id}`, id });
-    await printOne(session.terminal, data, shown);
+    return (await send(session, { method: 'get', path: `/v1/${resource.plural}/{id}`, id: targetId })).data;
   } catch (error) {
-    // It was the end of the resource that was waited for.
-    if (!(error instanceof Refused && error.problem.code === 'NOT_FOUND')) throw error;
+    if (error instanceof Refused && error.problem.code === 'NOT_FOUND') return null;
+    throw error;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * An API that holds to the document: it refuses what the document does not allow, keeps what is created in memory, and plays
+ * An API that holds to the document: it refuses what the document does not allow, and filters that the real one would refuse, keeps what is created in memory, and plays
  * operations as scripted. And the command line, run against it.
  */
 import { randomUUID } from 'node:crypto';
@@ -9,9 +9,12 @@ import { Readable, Writable } from 'node:stream';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import { openApiDocument } from '../../../api/openapi.ts';
+import { compileFilter } from '../../../api/query/compile.ts';
+import { parseFilter } from '../../../api/query/filter.ts';
 import { type Document, dereference, type Method, resourcesOf } from '../../../cli/document.ts';
 import { run } from '../../../cli/main.ts';
 import type { Output, Terminal } from '../../../cli/terminal.ts';
+import { allKinds } from '../../../model/kinds.ts';
 
 export const document = JSON.parse(JSON.stringify(openApiDocument())) as Document;
 export const token = 'belay_0123456789abcdef0123_a-secret-nobody-may-see';
@@ -61,6 +64,19 @@ export const problem = (status: number, code: string, detail: string, more: Row 
 
 const later = '2026-01-02T03:04:06.500000Z';
 
+/** What the real API would say against a filter; null when it takes it. */
+function faultOfFilter(plural: string, text: string | undefined): string | null {
+  const kind = allKinds.find((one) => one.plural === plural);
+  if (!kind || text === undefined) return null;
+  try {
+    const expression = parseFilter(text);
+    if (expression) compileFilter(kind, expression);
+    return null;
+  } catch (error) {
+    return `filter: ${(error as Error).message}`;
+  }
+}
+
 /** The route of the document that a path takes, with the id in it. */
 function routeOf(path: string): { template: string; id: string | undefined } | null {
   for (const template of Object.keys(document.paths)) {
@@ -98,6 +114,8 @@ export async function startApi(): Promise<Api> {
     const known = (route.parameters ?? []).filter((parameter) => parameter.in === 'query').map(({ name }) => name);
     const unknown = Object.keys(request.query).filter((name) => !known.includes(name));
     if (unknown.length > 0) return `no parameter ${unknown.join(', ')}`;
+    const wrong = faultOfFilter(template.split('/')[2] ?? '', request.query.filter);
+    if (wrong) return wrong;
     const type = String(request.headers['content-type'] ?? '');
     const content = route.requestBody?.content[type];
     if (request.bytes.length > 0 && !content) return `no body of type ${type}`;
@@ -110,9 +128,13 @@ export async function startApi(): Promise<Api> {
 
   const list = (plural: string, { filter, pageSize = '50', pageToken = '0', count, fields }: Row): Row => {
     // Only the comparisons that these tests write.
-    const conditions = [...String(filter ?? '').matchAll(/(\w+) = "((?:[^"\\]|\\.)*)"/g)];
+    const alternatives = String(filter ?? '')
+      .split(' OR ')
+      .map((text) => [...text.matchAll(/(\w+) = "((?:[^"\\]|\\.)*)"/g)]);
     const found = (api.rows.get(plural) ?? []).filter((row) =>
-      conditions.every(([, name = '', value = '']) => row[name] === value.replace(/\\(.)/g, '$1')),
+      alternatives.some((conditions) =>
+        conditions.every(([, name = '', value = '']) => row[name] === value.replace(/\\(.)/g, '$1')),
+      ),
     );
     const from = Number(pageToken);
     const to = from + Number(pageSize);

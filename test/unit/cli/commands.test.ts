@@ -283,6 +283,24 @@ describe('names', () => {
     expect(last('POST')?.body).toMatchObject({ scopeId: project });
     expect(api.faults).toEqual([]);
   });
+
+  it('what the ids of a scan, and of targets, refer to is told by its scope, and by the action on them', async () => {
+    api.add('hosts', { id: other, name: 'node-1' });
+    await belay(api, ['findings', 'scan', '--scope', 'host', '--id', 'node-1']);
+    expect(last('POST')?.body).toEqual({ scope: 'host', id: other });
+    api.add('clusters', { id: zone, name: 'kvm-1' });
+    api.add('volumes', { id: project, name: 'data' });
+    const schedule = ['schedules', 'create', '--name', 's', '--cron', '0 3 * * *', '--clear', 'project-id'];
+    await belay(api, [...schedule, '--action', 'cluster.rollingMaintenance', '--targets.ids', 'kvm-1']);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [zone] } });
+    await belay(api, [...schedule, '--action', 'snapshot.create', '--targets.ids', 'data']);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [project] } });
+    await belay(api, ['operations', 'run-many', '--action', 'host.connect', '--targets.ids', `node-1,${zone}`]);
+    expect(last('POST')?.body).toMatchObject({ targets: { ids: [other, zone] } });
+    expect(api.faults).toEqual([]);
+    const { out } = await belay(api, ['findings', 'scan', '--help']);
+    expect(out).toContain('--id <id|name>');
+  });
 });
 
 describe('waiting', () => {
@@ -294,8 +312,9 @@ describe('waiting', () => {
     ];
     const { code, out, err } = await belay(api, ['instances', 'start', 'web', '--wait', '-o', 'json']);
     expect(code).toBe(0);
+    const operation = api.rows.get('operations')?.[0]?.id;
     expect(err).toBe(
-      `  ✓ placement.reserve 0.4 s\n  ✓ hypervisor.boot 0.4 s, attempt 2\ninstance.start of ${id} succeeded after 1.5 s\n`,
+      `  ✓ placement.reserve 0.4 s\n  ✓ hypervisor.boot 0.4 s, attempt 2\ninstance.start of ${id} succeeded after 1.5 s, as operation ${operation}\n`,
     );
     expect(JSON.parse(out)).toMatchObject({ id, name: 'web' });
     expect(api.faults).toEqual([]);
@@ -364,7 +383,12 @@ describe('waiting', () => {
     const { id } = api.add('volumes', { name: 'v', state: 'available' });
     api.script = [succeeded()];
     const { code, out, err } = await belay(api, ['volumes', 'delete', 'v', '--wait']);
-    expect({ code, out, err }).toEqual({ code: 0, out: '', err: `volume.delete of ${id} succeeded after 1.5 s\n` });
+    const operation = api.rows.get('operations')?.[0]?.id;
+    expect({ code, out, err }).toEqual({
+      code: 0,
+      out: '',
+      err: `volume.delete of ${id} succeeded after 1.5 s, as operation ${operation}\n`,
+    });
   });
 
   it('times out with exit code 6 and leaves the operation alone', async () => {

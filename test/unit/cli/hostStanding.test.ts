@@ -24,7 +24,7 @@ const said = (more: object, open: object[] = []): string =>
 describe('what is said of a host', () => {
   it.each([
     ['well', {}, /It answers, and is in use/],
-    ['closed', { enabled: false }, /closed.*belay hosts update h1 --enabled true/],
+    ['closed', { enabled: false }, /closed.*belay hosts update h1 --enabled$/],
     ['degraded', { connection: 'degraded' }, /connection to it has broken.*opened again/],
     ['silent', { connection: 'disconnected' }, /not answered for some seconds.*Others are asked/],
     [
@@ -48,6 +48,17 @@ describe('what is said of a host', () => {
 
   it('of one that is dead, nothing is waited for that a person would have to say', () => {
     expect(said({ state: 'fenced', deadAt: '2026-01-01T00:00:00Z' })).not.toContain('--confirm-dead');
+  });
+
+  it('of one that is shut out it is told how many of its instances are lost', () => {
+    const fenced = (lost: number | null): string =>
+      hostStanding({ ...host, state: 'fenced', stateReason: 'no power' }, [], lost).join('\n');
+    expect(fenced(3)).toMatch(/Why: no power\.[\s\S]*\n3 of its instances are lost, or.*--filter 'hostId = "/);
+    expect(fenced(1)).toContain('1 of its instances is lost, or');
+    expect(fenced(0)).toContain('None of its instances is lost.');
+    // Nothing waits for that any more.
+    expect(fenced(0)).not.toContain('--confirm-dead');
+    expect(fenced(null)).toContain('Those of its instances that could not be started elsewhere are lost;');
   });
 
   it('something is said of every state and health', () => {
@@ -91,6 +102,29 @@ describe('belay hosts get', () => {
     ])
       expect((await belay(api, ['hosts', 'get', 'h1', ...more])).err).toBe('');
     expect(api.faults).toEqual([]);
+  });
+
+  it('counts what is lost of a host that is shut out', async () => {
+    api.add('hosts', { ...host, id: operation.id, name: 'h2', state: 'fenced', deadAt: null });
+    api.handle('GET /v1/instances', () => ({ items: [], nextPageToken: null, count: 2 }));
+    expect((await belay(api, ['hosts', 'get', 'h2'])).err).toContain('2 of its instances are lost, or');
+    expect(api.requests.at(-1)?.query).toMatchObject({ count: 'exact', pageSize: '1' });
+    api.handle('GET /v1/instances', () => problem(403, 'FORBIDDEN', 'not yours'));
+    expect((await belay(api, ['hosts', 'get', 'h2'])).err).toContain('could not be started elsewhere are lost;');
+    await belay(api, ['hosts', 'get', 'h1']);
+    expect(api.requests.at(-1)?.path).toBe('/v1/operations');
+    expect(api.faults).toEqual([]);
+  });
+
+  it('asks for operations in a way that the API takes, and passes over no other refusal', async () => {
+    api.add('operations', { ...operation, targetId: host.id, state: 'stuck', error: { message: 'no answer' } });
+    expect((await belay(api, ['hosts', 'get', 'h1'])).err).toContain(`belay operations retry ${operation.id}`);
+    expect(api.faults).toEqual([]);
+    api.handle('GET /v1/operations', () => problem(400, 'INVALID_ARGUMENT', 'no such filter'));
+    expect(await belay(api, ['hosts', 'get', 'h1'])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('no such filter'),
+    });
   });
 
   it('says the rest to whoever may not read operations', async () => {

@@ -1,10 +1,22 @@
 /** What the tests of the documentation read it with. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 export const readText = (path: string): string => readFileSync(`${root}/${path}`, 'utf8');
+
+export const pages = [
+  'README.md',
+  ...['docs', 'docs/runbooks'].flatMap((folder) =>
+    readdirSync(`${root}/${folder}`).flatMap((name) => (name.endsWith('.md') ? [`${folder}/${name}`] : [])),
+  ),
+];
+
+export const blocksOf = (page: string, language: string): string[] =>
+  [...readText(page).matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    ([, code]) => code ?? '',
+  );
 
 /** The cells of every table row of a page that begins with code, its code marks taken off: `| `a` | `b` | c |` is `['a', 'b', 'c']`. */
 export function rowsOf(page: string): string[][] {
