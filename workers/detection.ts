@@ -3,7 +3,7 @@
  * for the second time its failover begins. The records decide: what a process says that does not carry the host any more changes nothing.
  */
 import { systemCaller } from '../acceptance/caller.ts';
-import { acceptAs } from '../acceptance/own.ts';
+import { acceptAs, type OwnReason } from '../acceptance/own.ts';
 import { askWitnesses } from '../activities/platform/witnesses.ts';
 import { insertAll, type Queryable, transaction } from '../database/database.ts';
 import {
@@ -144,7 +144,7 @@ export function detection(
         systemCaller(),
         { kind: host, verb: 'failover', targetId: hostId, body: { reason } },
         {
-          requestId: `detected-${hostId}`,
+          requestId: 'host-down' satisfies OwnReason,
           onBusy: 'fail',
           leftToDispatcher: true,
           conditions: [

@@ -79,7 +79,7 @@ export const hostRemoval = (world: World) => {
         for (;;) {
           const guests = await guestsPlacedOn(connections, { hostId });
           if (guests.length === 0) return;
-          for (const { id, idle } of guests) if (idle) await askToSettle(database, id, `dead-host-${hostId}`);
+          for (const { id, idle } of guests) if (idle) await askToSettle(database, id, 'host-dead');
           await setTimeout(500, undefined, { signal });
         }
       },

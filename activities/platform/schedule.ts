@@ -1,7 +1,7 @@
 /** Schedules: what Temporal is told of them, how a run that is due begins, and what a run is about. */
 
 import { type Caller, scopesOf } from '../../acceptance/caller.ts';
-import { acceptAs } from '../../acceptance/own.ts';
+import { acceptAs, type OwnReason } from '../../acceptance/own.ts';
 import { patched } from '../../acceptance/patch.ts';
 import {
   checkSchedule,
@@ -111,7 +111,7 @@ async function recordRefused(
           input: { scheduleId: schedule.id },
           progress: 0,
           steps: [],
-          requestId: temporalIdOf(schedule.id),
+          requestId: 'schedule' satisfies OwnReason,
         },
       ],
     });
@@ -313,7 +313,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
           database,
           caller,
           { kind, verb: 'runNow', targetId: scheduleId, body: {} },
-          { requestId: temporalIdOf(scheduleId), idempotencyKey: runId, found: { dueAt } },
+          { requestId: 'schedule' satisfies OwnReason, idempotencyKey: runId, found: { dueAt } },
         );
         metrics.scheduledRuns.labels('begun').inc();
         return { start: await startOf(database, (JSON.parse(outcome.body) as { id: string }).id), waits: false };
