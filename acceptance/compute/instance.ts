@@ -301,7 +301,13 @@ async function findAnew({ tx, row }: Accepting): Promise<Accepting['placement']>
   const [need] = await placedInstance(tx, { instanceId: row.id });
   if (!need) return null;
   const reach = reachOf(await poolsOf(tx, need.zoneId, imagesOf(need.volumes)), need.volumes);
-  const eligible = { ...(await runningHosts(tx, need, reach)), only: null, except: null, fromReserve: true };
+  const eligible = {
+    ...(await runningHosts(tx, need, reach)),
+    only: null,
+    except: null,
+    avoid: need.failedHostIds,
+    fromReserve: true,
+  };
   return { hostId: (await findHost(tx, need, eligible)).hostId, pools: [] };
 }
 

@@ -68,6 +68,7 @@ const tables = [
   'networkInterface',
   'host',
   'hostClaim',
+  'failedPlace',
   'hostCapacity',
   'storagePool',
   'secret',

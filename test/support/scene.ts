@@ -202,6 +202,7 @@ const machinery = [
   'auditEntry',
   'callback',
   'hostClaim',
+  'failedPlace',
   'subnetAddress',
   'subnetCursor',
   'secret',
