@@ -190,9 +190,17 @@ export const takeBackFailure = written<unknown, OfHolder>(
 export const noteShutOut = written<unknown, OfHolder>(
   `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()) WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
-/** Answers a row when it was shut out, or is dead, as a person or its BMC says. A fence that was skipped is none. */
+/**
+ * Answers a row when it was shut out, or is dead, as a person or its BMC says. A fence that was skipped is none. What was concluded of a host that was
+ * thought to live holds no more.
+ */
 export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
-  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END
+  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END,
+     health = 'down', "healthSince" = CASE WHEN health = 'down' THEN "healthSince" ELSE now() END,
+     "healthReason" = CASE
+       WHEN health = 'down' THEN "healthReason"
+       WHEN $confirmDead OR "deadAt" IS NOT NULL THEN 'It is off, as a person or its BMC says, and has been failed over.'
+       ELSE 'It is shut out of its storage, whether it lives or not, and has been failed over.' END
    WHERE id = $hostId AND "currentOperationId" = $operationId AND ("fencedAt" IS NOT NULL OR "deadAt" IS NOT NULL OR $confirmDead) RETURNING 1`,
 );
 /** The word that a host is dead goes with the operation that it came with, when that never begins; unless another one says so, too. */
