@@ -75,11 +75,16 @@ export interface ScheduleColumns {
 
 const nobody = '00000000-0000-0000-0000-000000000000';
 
+/** No calendar of Temporal goes further. */
+const lastYear = 2100;
+
 function checkTimes({ cron, at, timeZone }: ScheduleColumns): void {
   if ((cron === null) === (at === null))
     throw invalid(cron === null ? 'cron' : 'at', 'or the other is needed, and not both: cron, or at');
   if (!isTimeZone(timeZone))
-    throw invalid('timeZone', 'names no time zone; they are called as in Europe/Berlin or UTC');
+    throw invalid('timeZone', 'names no time zone; they are called, and spelled, as in Europe/Berlin or UTC');
+  if (at !== null && Date.parse(at) >= Date.UTC(lastYear + 1, 0))
+    throw invalid('at', `must be in the year ${lastYear} at the latest`);
   if (cron === null) return;
   try {
     calendarsOf(cron);

@@ -31,7 +31,7 @@ import { calendarAt, calendarsOf } from '../../model/platform/cron.ts';
 import { type MaintenanceName, maintenance, maintenanceTimetable } from '../../model/platform/maintenance.ts';
 import type { Piece, StartOperation } from '../../model/platform/operation.ts';
 import { expired } from '../../model/platform/retention.ts';
-import type { Standing, Timetable } from '../../model/platform/timetable.ts';
+import { type Standing, type Timetable, TimetableError } from '../../model/platform/timetable.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse } from '../failure.ts';
@@ -222,7 +222,12 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
     async do({ scheduleId, wanted }: ScheduleRef & { wanted: Timetable | null; was: Timetable | null }): Promise<void> {
       const row = wanted ? null : await scheduleOf(database.connections, scheduleId);
       if (!wanted && !row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
-      await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
+      try {
+        await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
+      } catch (error) {
+        if (!(error instanceof TimetableError)) throw error;
+        throw refuse('INVALID_ARGUMENT', `schedule ${scheduleId} can not be run at these times: ${error.message}`);
+      }
     },
     undoText: 'as it was',
     async undo({ scheduleId, was }) {
