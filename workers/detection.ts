@@ -134,7 +134,7 @@ export function detection(
    */
   async function beginFailover(hostId: string, silent: SilentHost, { reason }: Verdict): Promise<string | null> {
     if (!silent.failsOver)
-      return 'Its cluster does not fail over by itself (ha.enabled). To start its instances elsewhere: belay hosts failover <host>.';
+      return 'Its cluster does not fail over by itself (ha.enabled), and a failover by hand would stop its instances. To have them started elsewhere: belay clusters update <cluster> --ha.enabled.';
     const [count] = await failingAtOnce(database.connections, { zoneId: silent.zoneId });
     if (count && count.failing > count.allowed)
       return `${count.failing} hosts of its zone fail at once, and ${count.allowed} may without a person (setting ha.maxFailedHostsPercent). Find out what they have in common; to start its instances elsewhere: belay hosts failover <host>.`;
