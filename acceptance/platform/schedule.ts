@@ -9,6 +9,7 @@ import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator, scopesOf } from '../caller.ts';
 import { type Accepting, type Hooks, tell } from '../change.ts';
+import { refuseOperatorOnly } from '../operatorOnly.ts';
 import { patched } from '../patch.ts';
 import { checkAction, checkCreate, checkPatch } from '../validate.ts';
 import { invalid } from '../violation.ts';
@@ -157,7 +158,7 @@ const settingOf = async (tx: Transaction, name: string): Promise<number> => {
 
 /** What the installation, and the caller's rights, say beside. */
 async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, schedule: ScheduleColumns): Promise<void> {
-  const { cron, projectId, targets } = schedule;
+  const { cron, projectId, targets, input } = schedule;
   if (cron !== null && projectId !== null) {
     const least = await settingOf(tx, 'schedule.leastIntervalSeconds');
     const gap = leastGapSeconds(cron);
@@ -165,6 +166,9 @@ async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, sch
   }
   if (!scopesOf(caller, recurring.permission).anywhere)
     throw new Problem('FORBIDDEN', `you need the permission ${recurring.permission}, which each run needs`);
+  const { kind, verb } = recurring;
+  const action = kind.actions[verb];
+  if (action) refuseOperatorOnly({ kind, verb, caller }, action, input);
   const { ids } = targets;
   if (!ids) return;
   const most = await settingOf(tx, 'schedule.targetsPerRun');
