@@ -311,6 +311,17 @@ async function findAnew({ tx, row }: Accepting): Promise<Accepting['placement']>
   return { hostId: (await findHost(tx, need, eligible)).hostId, pools: [] };
 }
 
+const fenceOf = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('fencedAt').where('id', '=', p.hostId),
+);
+
+/** A part of a failover is begun for nothing else. */
+async function warnOfLivingHost({ tx, row, warnings, parentOperationId }: Accepting): Promise<void> {
+  if (parentOperationId !== null || row.state !== 'running' || !row.hostId) return;
+  const [host] = await fenceOf(tx, { hostId: String(row.hostId) });
+  if (!host?.fencedAt) warnings.push(`it would fail now: the host of instance ${row.id} has not failed`);
+}
+
 const gone = { via: 'deleting', to: 'deleted' };
 
 export const instanceHooks: Hooks = {
@@ -337,6 +348,7 @@ export const instanceHooks: Hooks = {
   },
   'instance.restartElsewhere': {
     async accept(accepting) {
+      await warnOfLivingHost(accepting);
       accepting.placement = await findAnew(accepting);
     },
   },

@@ -130,6 +130,18 @@ function checkWindow(recurring: Recurring, { endsWithWindow, windowSeconds, inpu
     );
 }
 
+/** An end that is over before a run begins: then nothing would ever be done. */
+function refuseFixedEnd(recurring: Recurring, { cron, at, input }: ScheduleColumns): void {
+  if (!takesWindow(recurring) || input.notAfter == null) return;
+  if (cron !== null)
+    throw invalid(
+      'input.notAfter',
+      'is one moment, and this runs again and again: let it end with its window (endsWithWindow)',
+    );
+  if (!(Date.parse(String(input.notAfter)) > Date.parse(String(at))))
+    throw invalid('input.notAfter', 'must be later than at');
+}
+
 /** What can be told from the columns alone. @throws Problem INVALID_ARGUMENT */
 export function checkSchedule(schedule: ScheduleColumns): Recurring {
   checkTimes(schedule);
@@ -159,6 +171,7 @@ const settingOf = async (tx: Transaction, name: string): Promise<number> => {
 /** What the installation, and the caller's rights, say beside. */
 async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, schedule: ScheduleColumns): Promise<void> {
   const { cron, projectId, targets, input } = schedule;
+  refuseFixedEnd(recurring, schedule);
   if (cron !== null && projectId !== null) {
     const least = await settingOf(tx, 'schedule.leastIntervalSeconds');
     const gap = leastGapSeconds(cron);
