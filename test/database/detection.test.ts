@@ -1,5 +1,7 @@
 /** What is concluded of a host holds only while it is silent, and only from the one who carries it; what fails at once is counted by the records. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { hostRemoval } from '../../activities/platform/hostRemoval.ts';
+import type { World } from '../../activities/world.ts';
 import { firstToScan } from '../../database/audit.ts';
 import { declareDeadAtOnce, noteFenced, takeBackWord } from '../../database/claims.ts';
 import { type Database, transaction } from '../../database/database.ts';
@@ -245,6 +247,15 @@ describe('a host that is shut out', () => {
     await change([id], `"healthReason" = 'Nobody hears it.'`);
     expect(await noted(false)).toHaveLength(1);
     expect(await hostNow(id)).toMatchObject({ health: 'down', healthReason: 'Nobody hears it.' });
+  });
+
+  test('is to be reinstated, and one that is only away connected again, before it can be cleaned', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    const disable = () => hostRemoval({ database } as World).disable.do({ hostId: id }, {} as never);
+    await expect(disable()).rejects.toThrow('connect it again, or delete it with force');
+    await change([id], `"fencedAt" = now()`);
+    await expect(disable()).rejects.toThrow('reinstate it, or delete it with force');
   });
 
   test('is so at each address that it ever had, until another host has that', async () => {
