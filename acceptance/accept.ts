@@ -22,16 +22,7 @@ import type { Action, Kind, LockMode } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
 import { ancestorsOf } from './ancestors.ts';
-import {
-  authorize,
-  checkReferences,
-  permissionOf,
-  projectOf,
-  referencesOf,
-  refuseClosedZone,
-  refuseLocked,
-  refuseOperatorOnly,
-} from './authorize.ts';
+import { authorize, checkReferences, projectOf, referencesOf, refuseClosedZone, refuseLocked } from './authorize.ts';
 import { type Caller, placeOf } from './caller.ts';
 import type { Accepting, Change, Hold, Outcome, Reference, Row, Scene } from './change.ts';
 import { refuseEnd } from './dependents.ts';
@@ -50,6 +41,7 @@ import {
 import { hookOf } from './hooks.ts';
 import { refuseTakenId } from './identity.ts';
 import { loadAll } from './load.ts';
+import { permissionOf, refuseOperatorOnly } from './operatorOnly.ts';
 import { patched } from './patch.ts';
 import { enforceQuota, type Owner } from './quota.ts';
 import { answerOf, changedColumns, masked, newRow, patchSecrets, secretRows, writeColumns } from './records.ts';

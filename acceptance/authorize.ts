@@ -6,13 +6,14 @@ import type { Queryable, Transaction } from '../database/database.ts';
 import { suspensionAt } from '../database/rights.ts';
 import { from, statementOfKind, tableOf, type Values } from '../database/statement.ts';
 import { wellKnown } from '../database/wellKnown.ts';
-import type { Action, Kind } from '../model/kind.ts';
+import type { Kind } from '../model/kind.ts';
 import { kindOf } from '../model/kinds.ts';
 import { Problem } from '../runtime/problem.ts';
-import { type Caller, isOperator, may, type Place, placeOf, scopesOf } from './caller.ts';
+import { type Caller, may, type Place, placeOf, scopesOf } from './caller.ts';
 import type { Change, Reference, Row } from './change.ts';
 import { unmet } from './holds.ts';
 import { hookOf } from './hooks.ts';
+import { permissionOf } from './operatorOnly.ts';
 import { invalid } from './violation.ts';
 
 /** What a change names: by fields that refer, and by what its action says of the body beside them. */
@@ -96,30 +97,6 @@ export async function projectOf(
   throw new Problem('INVALID_ARGUMENT', 'projectId is needed: there is not exactly one project that you may mean', {
     violations: [{ field: 'projectId', message: 'is needed' }],
   });
-}
-
-/** A delete is one, whatever it takes along. */
-export const permissionOf = ({ kind, verb }: Pick<Change, 'kind' | 'verb'>): string =>
-  `${kind.name}.${verb === 'cascade' ? 'delete' : verb}`;
-
-/** What only those who run the platform may do or set. */
-export function refuseOperatorOnly(change: Change, action: Action, input: Record<string, unknown>): void {
-  const { kind, caller, permitted } = change;
-  const permission = permissionOf(change);
-  if (isOperator(caller, permission)) return;
-  const forOperators = action.operatorOnly || (change.verb === 'cascade' && kind.actions.delete?.operatorOnly);
-  if (forOperators && !permitted) throw new Problem('FORBIDDEN', `${permission} is for operators`);
-  for (const [name, { operatorOnly }] of Object.entries(kind.fields)) {
-    const value = input[name];
-    if (!operatorOnly || value == null || (operatorOnly !== true && !operatorOnly.includes(String(value)))) continue;
-    throw new Problem(
-      'FORBIDDEN',
-      `${name} can be set ${operatorOnly === true ? '' : `to ${String(value)} `}by operators only`,
-      {
-        violations: [{ field: name, message: 'is for operators' }],
-      },
-    );
-  }
 }
 
 /** Where the permission must be held. Of what is about to be made, its own id is no place yet. */

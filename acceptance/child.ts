@@ -7,10 +7,10 @@ import { actionNamed, kindOf } from '../model/kinds.ts';
 import { partsOfType } from '../model/operationName.ts';
 import type { ChildRequest } from '../model/platform/operation.ts';
 import { Problem } from '../runtime/problem.ts';
-import { permissionOf } from './authorize.ts';
 import { type Caller, systemCaller } from './caller.ts';
 import type { Outcome } from './change.ts';
-import { acceptAs } from './own.ts';
+import { permissionOf } from './operatorOnly.ts';
+import { acceptAs, type OwnReason } from './own.ts';
 import { refusedBody } from './records.ts';
 import { holderOf } from './rights.ts';
 
@@ -76,7 +76,7 @@ export async function acceptChild(
       : { refused: new Problem('FORBIDDEN', 'the API key that asked for this can not be used any more') };
   const { kindName, verb } = partsOfType(type);
   const kind = kindOf(kindName);
-  const requestId = parent.requestId ?? parentId;
+  const requestId = parent.requestId ?? ('parent' satisfies OwnReason);
   try {
     return await acceptAs(
       database,

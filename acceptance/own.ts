@@ -9,6 +9,25 @@ import type { Change, Outcome } from './change.ts';
 type What = Pick<Change, 'kind' | 'verb' | 'targetId' | 'body'>;
 type More = Pick<Change, 'requestId'> & Partial<Change>;
 
+/**
+ * Why the platform begins something by itself, as `requestId` and the audit trail tell it. Tenants read it of what is done to their own resources,
+ * so it is one of these words, and never holds an id.
+ */
+export type OwnReason =
+  | 'audit'
+  | 'capacity'
+  | 'certificate'
+  | 'credentials'
+  | 'expired'
+  | 'guest-stopped'
+  | 'host-dead'
+  | 'host-down'
+  | 'host-failed'
+  | 'parent'
+  | 'recovery-window'
+  | 'schedule'
+  | 'unused';
+
 /** A change in the name of a caller, but not as its request says it; where nothing else is said, it waits for its turn. */
 export const changeAs = (caller: Caller, what: What, more: More): Change => ({
   sourceAddress: 'system',
@@ -33,7 +52,7 @@ export async function acceptOwn(
   kindName: string,
   verb: string,
   targetId: string,
-  requestId: string,
+  requestId: OwnReason,
   { leftToDispatcher = true }: { leftToDispatcher?: boolean } = {},
 ): Promise<Outcome | null> {
   try {

@@ -1,4 +1,5 @@
 /** The place that an instance has on a host, with the room that it takes there, and whether anything of it can be there. */
+import { illHosts } from './detection.ts';
 import { type Need, onlyPoolOfVolume, type VolumeNeed } from './placement.ts';
 import { from, statement, type Values, written } from './statement.ts';
 
@@ -31,17 +32,24 @@ export const trustPlace = written<never, Place & { askedAt: string }>(
 /** The instant of the database, as it is written into other statements. */
 export const instant = written<{ askedAt: string }>(`SELECT now()::text AS "askedAt"`);
 
+/** An instance is tried so long at other hosts than those where it could not be started. */
+const failedLately = `now() - interval '10 minutes'`;
+
 /** An instance as placement sees it: what it needs, where it is, which host it has claimed already. */
 export interface Placed extends Need {
   instanceId: string;
   hostId: string | null;
+  /** Null when nothing new would run there now. */
   lastHostId: string | null;
   claimedHostId: string | null;
+  /** Where it could not be started lately, the last one first. */
+  failedHostIds: string[];
   volumes: VolumeNeed[];
 }
 
 export const placedInstance = written<Placed, { instanceId: string }>(
-  `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", i."lastHostId",
+  `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", CASE WHEN i."lastHostId" IN (${illHosts}) THEN NULL ELSE i."lastHostId" END AS "lastHostId",
+     ARRAY(SELECT f."hostId" FROM "failedPlace" f WHERE f."instanceId" = i.id AND f."failedAt" > ${failedLately} ORDER BY f."failedAt" DESC) AS "failedHostIds",
      (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
      (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId', 'onlyPoolId', ${onlyPoolOfVolume}) ORDER BY v.id), '[]')
       FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
@@ -84,9 +92,18 @@ type OfOperation = { instanceId: string; operationId: string };
 const wasLost = `(state = 'restarting' OR EXISTS (SELECT 1 FROM "operationLock" l WHERE l."operationId" = $operationId
   AND l."resourceKind" = 'instance' AND l."resourceId" = $instanceId AND l."fromState" = 'lost'))`;
 
-/** Where an operation had found a place, there is none any more. */
+/** Where an operation had found a place, there is none any more. A lost instance is tried elsewhere the next time. */
 export const unplace = written<never, OfOperation>(
-  `UPDATE "instance" SET "hostId" = NULL, "desiredPower" = CASE WHEN ${wasLost} THEN 'on' ELSE 'off' END,
+  `WITH failed AS (
+     INSERT INTO "failedPlace" ("instanceId", "hostId", "failedAt")
+     SELECT c."instanceId", c."hostId", now() FROM "hostClaim" c JOIN "instance" i ON i.id = c."instanceId"
+     WHERE c."instanceId" = $instanceId AND c."operationId" = $operationId AND ${wasLost}
+     ON CONFLICT ("instanceId", "hostId") DO UPDATE SET "failedAt" = excluded."failedAt"),
+   forgotten AS (
+     DELETE FROM "failedPlace" WHERE ("instanceId", "hostId") IN (
+       SELECT "instanceId", "hostId" FROM "failedPlace" WHERE "failedAt" < ${failedLately} AND "instanceId" <> $instanceId
+       ORDER BY "failedAt" LIMIT 100 FOR UPDATE SKIP LOCKED))
+   UPDATE "instance" SET "hostId" = NULL, "desiredPower" = CASE WHEN ${wasLost} THEN 'on' ELSE 'off' END,
      "stateReason" = CASE WHEN ${wasLost} THEN 'hostFailed' ELSE "stateReason" END,
      "lostReason" = CASE WHEN ${wasLost} THEN 'its host has failed, and it could not be started elsewhere; it is tried again' ELSE "lostReason" END
    WHERE id = $instanceId AND EXISTS (SELECT 1 FROM "hostClaim" c WHERE c."instanceId" = $instanceId AND c."operationId" = $operationId)`,
@@ -173,9 +190,17 @@ export const takeBackFailure = written<unknown, OfHolder>(
 export const noteShutOut = written<unknown, OfHolder>(
   `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()) WHERE id = $hostId AND "currentOperationId" = $operationId RETURNING 1`,
 );
-/** Answers a row when it was shut out, or is dead, as a person or its BMC says. A fence that was skipped is none. */
+/**
+ * Answers a row when it was shut out, or is dead, as a person or its BMC says. A fence that was skipped is none. What was concluded of a host that was
+ * thought to live holds no more.
+ */
 export const noteFenced = written<unknown, OfHolder & { confirmDead: boolean }>(
-  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END
+  `UPDATE "host" SET "fencedAt" = coalesce("fencedAt", now()), "deadAt" = CASE WHEN $confirmDead THEN coalesce("deadAt", now()) ELSE "deadAt" END,
+     health = 'down', "healthSince" = CASE WHEN health = 'down' THEN "healthSince" ELSE now() END,
+     "healthReason" = CASE
+       WHEN health = 'down' THEN "healthReason"
+       WHEN $confirmDead OR "deadAt" IS NOT NULL THEN 'It is off, as a person or its BMC says, and has been failed over.'
+       ELSE 'It is shut out of its storage, whether it lives or not, and has been failed over.' END
    WHERE id = $hostId AND "currentOperationId" = $operationId AND ("fencedAt" IS NOT NULL OR "deadAt" IS NOT NULL OR $confirmDead) RETURNING 1`,
 );
 /** The word that a host is dead goes with the operation that it came with, when that never begins; unless another one says so, too. */

@@ -12,6 +12,10 @@ export const silenceFindings = { left: 'hostUnreachable', down: 'hostDown' } as 
 /** What a host that answers says of itself. */
 export const ownFindings = ['storageUnreachable', 'hypervisorSilent'] as const;
 
+/** Hosts that answer, and on which nothing that is new would run: their storage is cut off, or their hypervisor does nothing. Few at any time. */
+export const illHosts = `SELECT ill."resourceId" FROM "finding" ill WHERE ill."resourceKind" = 'host' AND ill.what IN (${literals(ownFindings)})
+    AND ill.state IN ('sighted', 'open', 'ignored') AND ill."deletedAt" IS NULL`;
+
 /**
  * Whoever carries a shard says again and again that it knows of all its hosts whether they are connected. Who has not said so for so long hears nobody
  * any more, whatever the records of its hosts say. It is longer than another takes to go on with them.

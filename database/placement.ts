@@ -8,6 +8,7 @@ import { servingStates } from '../model/platform/host.ts';
 import { poolTypesWithout } from '../model/storage/poolTypes.ts';
 import { Problem } from '../runtime/problem.ts';
 import { type Database, type Queryable, type Transaction, transaction } from './database.ts';
+import { illHosts } from './detection.ts';
 import { from, isAmong, literals, statement, type ValueOf, type Values, written } from './statement.ts';
 
 export interface Need {
@@ -49,6 +50,8 @@ export interface Eligible {
   hostIds: string[];
   only: string | null;
   except: string | null;
+  /** These only where no other has room, the first of them last of all. */
+  avoid?: string[];
   /** Also what hosts keep free for instances of hosts that fail. */
   fromReserve?: boolean;
 }
@@ -218,6 +221,7 @@ export interface HostQuestion {
   hostIds: string[];
   only: string | null;
   except: string | null;
+  avoid: string[];
   fromReserve: boolean;
 }
 
@@ -226,18 +230,24 @@ export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligi
   vcpus,
   memoryMib,
   ...eligible,
+  avoid: eligible.avoid ?? [],
   fromReserve: eligible.fromReserve ?? false,
 });
 
 const freeVcpus = `vcpus - "claimedVcpus" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedVcpus" END`;
 const freeMemoryMib = `"memoryMib" - "claimedMemoryMib" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedMemoryMib" END`;
 
-/** The host with the most free memory that has room. Values are those of a `HostQuestion`, `lock` is how its row is locked. */
-export const hostWithRoom = (lock: string): string => `
+const isIll = `"hostId" IN (${illHosts})`;
+
+/**
+ * The host with the most free memory that has room; one that is ill, or to be avoided, comes last, or with `best` not at all. Values are those of a
+ * `HostQuestion`, `lock` is how its row is locked.
+ */
+export const hostWithRoom = (lock: string, best = false): string => `
   SELECT "hostId" FROM "hostCapacity"
   WHERE "zoneId" = $zoneId AND open AND ${freeVcpus} >= $vcpus AND ${freeMemoryMib} >= $memoryMib
-    AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)
-  ORDER BY "memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
+    AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)${best ? ` AND NOT ${isIll} AND "hostId" <> ALL($avoid::uuid[])` : ''}
+  ORDER BY ${best ? '' : `${isIll}, array_position($avoid::uuid[], "hostId") DESC NULLS FIRST, `}"memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
 export type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
 
@@ -355,17 +365,17 @@ export async function findSpace(tx: Transaction, zoneId: string, volume: VolumeN
 const inPools = (pools: Pool[], volumes: VolumeNeed[], spot: Spot | null): Placement['pools'] =>
   [...(choosePools(pools, volumes, spot) ?? [])].map(([volumeId, poolId]) => ({ volumeId, poolId }));
 
-/** Takes the room of a host for an instance. `lock` is how the host is locked. */
-const claiming = (lock: string) =>
+/** Takes the room of a host for an instance. `lock` is how the host is locked; with `best` it is none that is ill or to be avoided. */
+const claiming = (lock: string, best = false) =>
   written<{ hostId: string; clusterId: string }, HostQuestion & { instanceId: string; operationId: string }>(`
     WITH taken AS (
       UPDATE "hostCapacity" SET "claimedVcpus" = "claimedVcpus" + $vcpus, "claimedMemoryMib" = "claimedMemoryMib" + $memoryMib
-      WHERE "hostId" = (${hostWithRoom(lock)}) RETURNING "hostId", "clusterId"),
+      WHERE "hostId" = (${hostWithRoom(lock, best)}) RETURNING "hostId", "clusterId"),
     claim AS (
       INSERT INTO "hostClaim" ("instanceId", "hostId", "operationId", vcpus, "memoryMib")
       SELECT $instanceId::uuid, "hostId", $operationId::uuid, $vcpus, $memoryMib FROM taken)
     SELECT "hostId", "clusterId" FROM taken`);
 
-/** Passes over those that somebody else holds at this moment. */
-export const claimFreeHost = claiming('FOR UPDATE SKIP LOCKED');
+/** Passes over those that somebody else holds at this moment: to wait for one is better than to take one that is ill. */
+export const claimFreeHost = claiming('FOR UPDATE SKIP LOCKED', true);
 export const claimHost = claiming('FOR UPDATE');

@@ -1,5 +1,7 @@
 /** Which moves make the hosts of a cluster used alike: few of them, each better than what was before, and each one that placement would make. */
+import { sql } from 'kysely';
 import type { Queryable } from './database.ts';
+import { illHosts } from './detection.ts';
 import { type Imagination, imagine, moveInThought, type Resident } from './moves.ts';
 import { from, statement, type Values } from './statement.ts';
 
@@ -34,6 +36,9 @@ const triesMax = 500;
 /** What leaves a host goes to one of so many that are the emptiest: more would be thought of for each instance, and chosen hardly ever. */
 const targetsMost = 8;
 
+/** Nothing moves from or to a host on which nothing that is new would run. */
+const isWell = sql<boolean>`c."hostId" NOT IN (${sql.raw(illHosts)})`;
+
 export const openHosts = statement((p: Values<{ clusterId: string }>) =>
   from
     .selectFrom('hostCapacity as c')
@@ -41,6 +46,7 @@ export const openHosts = statement((p: Values<{ clusterId: string }>) =>
     .select(['h.id', 'h.name', 'c.vcpus', 'c.memoryMib', 'c.claimedVcpus', 'c.claimedMemoryMib'])
     .where('c.clusterId', '=', p.clusterId)
     .where('c.open', '=', true)
+    .where(isWell)
     .where('c.vcpus', '>', 0)
     .where('c.memoryMib', '>', 0)
     .orderBy('h.name')

@@ -2,6 +2,7 @@
 import {
   type Client,
   DAYS_OF_WEEK,
+  isGrpcServiceError,
   MONTHS,
   ScheduleAlreadyRunning,
   ScheduleNotFoundError,
@@ -15,7 +16,7 @@ import {
   maintenancePrefix,
   maintenanceTimetable,
 } from '../model/platform/maintenance.ts';
-import type { Calendar, Standing, Timetable } from '../model/platform/timetable.ts';
+import { type Calendar, type Standing, type Timetable, TimetableError } from '../model/platform/timetable.ts';
 import { belayProject } from './search-attributes.ts';
 
 const overlaps = {
@@ -55,6 +56,18 @@ function optionsOf(timetable: Timetable): Omit<ScheduleOptions, 'scheduleId'> {
   };
 }
 
+/** The client throws a TypeError of its own for a time zone or a calendar that the server does not know, and hands on all else. */
+function refused(error: unknown): unknown {
+  if (error instanceof TypeError) return new TimetableError(error.message, { cause: error });
+  const { cause } = error as Error;
+  return isGrpcServiceError(cause) && cause.code === invalidArgument
+    ? new TimetableError(cause.details, { cause: error })
+    : error;
+}
+
+/** The status of gRPC. */
+const invalidArgument = 3;
+
 /** Its only moment is over, and not so long that it were too late: Temporal begins nothing for a moment before it knew of it. */
 const isLate = ({ at, paused, catchupSeconds }: Timetable): boolean => {
   const late = at === undefined ? -1 : Date.now() - Date.parse(at);
@@ -64,6 +77,8 @@ const isLate = ({ at, paused, catchupSeconds }: Timetable): boolean => {
 /**
  * Makes the schedule, or brings the one that is there in line. With `keepsPause` one that is there stays paused, or not, as it is: whoever
  * paused it in Temporal's page has meant it.
+ *
+ * @throws TimetableError
  */
 export async function ensureSchedule(
   client: Client,
@@ -80,13 +95,17 @@ export async function ensureSchedule(
     });
     return;
   } catch (error) {
-    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+    if (!(error instanceof ScheduleAlreadyRunning)) throw refused(error);
   }
   const handle = client.schedule.getHandle(id);
-  await handle.update((present) => ({
-    ...options,
-    state: keepsPause ? present.state : { ...present.state, paused },
-  }));
+  await handle
+    .update((present) => ({
+      ...options,
+      state: keepsPause ? present.state : { ...present.state, paused },
+    }))
+    .catch((error: unknown) => {
+      throw refused(error);
+    });
   if (isLate(timetable)) await handle.trigger();
 }
 

@@ -3,7 +3,7 @@
  * for the second time its failover begins. The records decide: what a process says that does not carry the host any more changes nothing.
  */
 import { systemCaller } from '../acceptance/caller.ts';
-import { acceptAs } from '../acceptance/own.ts';
+import { acceptAs, type OwnReason } from '../acceptance/own.ts';
 import { askWitnesses } from '../activities/platform/witnesses.ts';
 import { insertAll, type Queryable, transaction } from '../database/database.ts';
 import {
@@ -143,7 +143,7 @@ export function detection(
    */
   async function beginFailover(hostId: string, silent: SilentHost, { reason }: Verdict): Promise<string | null> {
     if (!silent.failsOver)
-      return 'Its cluster does not fail over by itself (ha.enabled). To start its instances elsewhere: belay hosts failover <host>.';
+      return 'Its cluster does not fail over by itself (ha.enabled), and a failover by hand would stop its instances. To have them started elsewhere: belay clusters update <cluster> --ha.enabled.';
     const [count] = await failingAtOnce(database.connections, { zoneId: silent.zoneId });
     if (count && count.failing > count.allowed)
       return `${count.failing} hosts of its zone fail at once, and ${count.allowed} may without a person (setting ha.maxFailedHostsPercent). Find out what they have in common; to start its instances elsewhere: belay hosts failover <host>.`;
@@ -153,7 +153,7 @@ export function detection(
         systemCaller(),
         { kind: host, verb: 'failover', targetId: hostId, body: { reason } },
         {
-          requestId: `detected-${hostId}`,
+          requestId: 'host-down' satisfies OwnReason,
           onBusy: 'fail',
           leftToDispatcher: true,
           conditions: [

@@ -291,7 +291,7 @@ export function observeHosts(processOf: WorkerProcess, holder: string, { shards,
     // Whoever takes one has ten seconds for it; then it is asked about again, because the host did not answer or nobody lived to ask.
     const doubted = await takeDoubted(database.connections, { shards: shards() });
     for (const { instanceId, hostId } of doubted) {
-      if (await askToSettle(database, instanceId, `observer-${hostId}`))
+      if (await askToSettle(database, instanceId, 'guest-stopped'))
         log.info({ hostId, instanceId }, 'a guest may have stopped by itself');
       else await askSoon(database.connections, { instanceId, hostId });
     }

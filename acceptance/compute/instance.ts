@@ -301,8 +301,25 @@ async function findAnew({ tx, row }: Accepting): Promise<Accepting['placement']>
   const [need] = await placedInstance(tx, { instanceId: row.id });
   if (!need) return null;
   const reach = reachOf(await poolsOf(tx, need.zoneId, imagesOf(need.volumes)), need.volumes);
-  const eligible = { ...(await runningHosts(tx, need, reach)), only: null, except: null, fromReserve: true };
+  const eligible = {
+    ...(await runningHosts(tx, need, reach)),
+    only: null,
+    except: null,
+    avoid: need.failedHostIds,
+    fromReserve: true,
+  };
   return { hostId: (await findHost(tx, need, eligible)).hostId, pools: [] };
+}
+
+const fenceOf = statement((p: Values<{ hostId: string }>) =>
+  from.selectFrom('host').select('fencedAt').where('id', '=', p.hostId),
+);
+
+/** A part of a failover is begun for nothing else. */
+async function warnOfLivingHost({ tx, row, warnings, parentOperationId }: Accepting): Promise<void> {
+  if (parentOperationId !== null || row.state !== 'running' || !row.hostId) return;
+  const [host] = await fenceOf(tx, { hostId: String(row.hostId) });
+  if (!host?.fencedAt) warnings.push(`it would fail now: the host of instance ${row.id} has not failed`);
 }
 
 const gone = { via: 'deleting', to: 'deleted' };
@@ -331,6 +348,7 @@ export const instanceHooks: Hooks = {
   },
   'instance.restartElsewhere': {
     async accept(accepting) {
+      await warnOfLivingHost(accepting);
       accepting.placement = await findAnew(accepting);
     },
   },

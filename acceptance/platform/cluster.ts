@@ -6,7 +6,7 @@ import { atWorkOnCluster, lockCluster, mostHosts, planRolling, type RollingPlan 
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { refuseByBmcWithout, refuseLastHost, warnOfStaying } from './hostMaintenance.ts';
+import { refuseByBmcWithout, refuseLastHost, warnOfResidents, warnOfStaying } from './hostMaintenance.ts';
 
 /** So many moves are thought of in a dry run; each is a question to the database. */
 const mostThoughtOf = 1_000;
@@ -42,15 +42,20 @@ async function acceptRolling({
   dryRun,
   parentOperationId,
 }: Accepting): Promise<unknown> {
-  const { order, goesOn, hook, byBmc, batchSize, instances } = workflowInput as {
+  const { order, goesOn, hook, byBmc, batchSize, instances, notAfter } = workflowInput as {
     order: string[] | null;
     goesOn: boolean;
     hook: string;
     byBmc?: boolean;
     batchSize: number;
     instances: string;
+    notAfter: string | null;
   };
   refuseByBmcWithout(hook, byBmc);
+  // The end of a schedule's window may have come while its run was on its way here.
+  const isOfSchedule = parentOperationId !== null && goesOn;
+  if (typeof notAfter === 'string' && !isOfSchedule && !(Date.parse(notAfter) > Date.now()))
+    throw invalid('notAfter', 'must be in the future');
   await refuseSecond(tx, row.id);
   const plan = await planRolling(tx, { clusterId: row.id, order, goesOn, byBmc, operationId: parentOperationId });
   // Of what goes on, a host may have gone meanwhile.
@@ -79,6 +84,12 @@ async function acceptRolling({
   if (instances === 'migrate' && only && others.length === 0) await refuseLastHost(tx, only.id, row.id);
   const moves = dryRun && instances === 'migrate' ? await thinkThrough(tx, plan, batchSize) : [];
   warnOfStaying(warnings, moves);
+  if (instances === 'refuse')
+    await warnOfResidents(
+      tx,
+      plan.hosts.map(({ id }) => id),
+      warnings,
+    );
   return { hosts: plan.hosts, skipped: plan.skipped, moves };
 }
 

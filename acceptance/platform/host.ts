@@ -3,7 +3,7 @@ import { declareDeadAtOnce } from '../../database/claims.ts';
 import { refusalToFence } from '../../database/fence.ts';
 import { seenNoMore } from '../../database/findings.ts';
 import { givesWayOn } from '../../database/givingWay.ts';
-import { heldBy } from '../../database/power.ts';
+import { guestsOf, heldBy } from '../../database/power.ts';
 import { forgetSecrets } from '../../database/secrets.ts';
 import { ipmiLongest } from '../../model/platform/power.ts';
 import { config } from '../../runtime/config.ts';
@@ -112,11 +112,22 @@ export const hostHooks: Hooks = {
     },
   },
   'host.power': {
-    accept({ row }) {
+    async accept({ tx, row, input, warnings }) {
       if (!row.bmc)
         throw new Problem(
           'PRECONDITION_FAILED',
           `host ${row.id} has no BMC that switches its power: update it with one`,
+        );
+      // It may wait for its turn, and be asked for again then.
+      if (input.command === 'on' || input.force || row.fencedAt || row.deadAt) return;
+      const guests = await guestsOf(tx, { hostId: row.id });
+      if (guests.length > 0)
+        warnings.push(
+          `it would fail now: instances are on host ${row.id}; bring it into maintenance first, or use force`,
+        );
+      else if (row.state !== 'maintenance')
+        warnings.push(
+          `it would fail now: host ${row.id} is in use, and would be missed; bring it into maintenance first, or use force`,
         );
     },
   },

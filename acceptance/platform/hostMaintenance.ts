@@ -33,7 +33,20 @@ export function warnOfStaying(warnings: string[], moves: readonly Move[]): void 
   if (staying.length > namedStaying) warnings.push(`so could ${staying.length - namedStaying} further instances not`);
 }
 
+/** What runs there by then may be less: an operation may wait for its turn. */
+export async function warnOfResidents(tx: Transaction, hostIds: string[], warnings: string[]): Promise<void> {
+  const residents = await residentsOf(tx, hostIds);
+  const hosts = [...new Set(residents.map(({ hostId }) => hostId))];
+  for (const id of hosts.slice(0, namedStaying)) {
+    const count = residents.filter(({ hostId }) => hostId === id).length;
+    warnings.push(
+      `it would fail now: ${count === 1 ? 'an instance is' : `${count} instances are`} on host ${id}; let them migrate, or stop`,
+    );
+  }
+}
+
 async function planEmptying({ tx, row, workflowInput, warnings, dryRun }: Accepting): Promise<unknown> {
+  if (workflowInput.instances === 'refuse') await warnOfResidents(tx, [row.id], warnings);
   if (workflowInput.instances !== 'migrate') return null;
   await refuseLastHost(tx, row.id, String(row.clusterId));
   if (!dryRun) return null;

@@ -7,6 +7,7 @@ import { actionNamed } from '../../model/kinds.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator } from '../caller.ts';
 import type { Hooks } from '../change.ts';
+import { refuseOperatorOnly } from '../operatorOnly.ts';
 import { checkAction, checkPatch } from '../validate.ts';
 import { invalid } from '../violation.ts';
 import { visibleTo } from '../visible.ts';
@@ -64,10 +65,11 @@ export const operationHooks: Hooks = {
       if (isOperator(caller, 'operation.runMany')) return null;
       throw invalid('targets', 'must all lie in one project');
     },
-    accept({ input }) {
-      const { kind, verb } = manyOf(input.action);
+    accept({ caller, input }) {
+      const { kind, verb, action } = manyOf(input.action);
       const given = (input.input ?? {}) as Record<string, unknown>;
       refuseSecrets(kind, given);
+      refuseOperatorOnly({ kind, verb, caller }, action, given);
       if (verb === 'update') checkPatch(kind, structuredClone(given));
       else checkAction(kind, verb, structuredClone(given));
     },

@@ -9,6 +9,7 @@ import { CronError, calendarsOf, isTimeZone, leastGapSeconds } from '../../model
 import { Problem } from '../../runtime/problem.ts';
 import { type Caller, isOperator, scopesOf } from '../caller.ts';
 import { type Accepting, type Hooks, tell } from '../change.ts';
+import { refuseOperatorOnly } from '../operatorOnly.ts';
 import { patched } from '../patch.ts';
 import { checkAction, checkCreate, checkPatch } from '../validate.ts';
 import { invalid } from '../violation.ts';
@@ -75,11 +76,16 @@ export interface ScheduleColumns {
 
 const nobody = '00000000-0000-0000-0000-000000000000';
 
+/** No calendar of Temporal goes further. */
+const lastYear = 2100;
+
 function checkTimes({ cron, at, timeZone }: ScheduleColumns): void {
   if ((cron === null) === (at === null))
     throw invalid(cron === null ? 'cron' : 'at', 'or the other is needed, and not both: cron, or at');
   if (!isTimeZone(timeZone))
-    throw invalid('timeZone', 'names no time zone; they are called as in Europe/Berlin or UTC');
+    throw invalid('timeZone', 'names no time zone; they are called, and spelled, as in Europe/Berlin or UTC');
+  if (at !== null && Date.parse(at) >= Date.UTC(lastYear + 1, 0))
+    throw invalid('at', `must be in the year ${lastYear} at the latest`);
   if (cron === null) return;
   try {
     calendarsOf(cron);
@@ -124,6 +130,18 @@ function checkWindow(recurring: Recurring, { endsWithWindow, windowSeconds, inpu
     );
 }
 
+/** An end that is over before a run begins: then nothing would ever be done. */
+function refuseFixedEnd(recurring: Recurring, { cron, at, input }: ScheduleColumns): void {
+  if (!takesWindow(recurring) || input.notAfter == null) return;
+  if (cron !== null)
+    throw invalid(
+      'input.notAfter',
+      'is one moment, and this runs again and again: let it end with its window (endsWithWindow)',
+    );
+  if (!(Date.parse(String(input.notAfter)) > Date.parse(String(at))))
+    throw invalid('input.notAfter', 'must be later than at');
+}
+
 /** What can be told from the columns alone. @throws Problem INVALID_ARGUMENT */
 export function checkSchedule(schedule: ScheduleColumns): Recurring {
   checkTimes(schedule);
@@ -152,7 +170,8 @@ const settingOf = async (tx: Transaction, name: string): Promise<number> => {
 
 /** What the installation, and the caller's rights, say beside. */
 async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, schedule: ScheduleColumns): Promise<void> {
-  const { cron, projectId, targets } = schedule;
+  const { cron, projectId, targets, input } = schedule;
+  refuseFixedEnd(recurring, schedule);
   if (cron !== null && projectId !== null) {
     const least = await settingOf(tx, 'schedule.leastIntervalSeconds');
     const gap = leastGapSeconds(cron);
@@ -160,6 +179,9 @@ async function refuse(tx: Transaction, caller: Caller, recurring: Recurring, sch
   }
   if (!scopesOf(caller, recurring.permission).anywhere)
     throw new Problem('FORBIDDEN', `you need the permission ${recurring.permission}, which each run needs`);
+  const { kind, verb } = recurring;
+  const action = kind.actions[verb];
+  if (action) refuseOperatorOnly({ kind, verb, caller }, action, input);
   const { ids } = targets;
   if (!ids) return;
   const most = await settingOf(tx, 'schedule.targetsPerRun');

@@ -129,9 +129,11 @@ export const placement = (world: World, { database } = world) => ({
             ...(await runningHosts(tx, need, reachOf(pools, volumes))),
             only,
             except: null,
+            avoid: need.failedHostIds,
             fromReserve,
           };
-          const preferred = only ?? need.lastHostId;
+          const last = need.lastHostId && need.failedHostIds.includes(need.lastHostId) ? null : need.lastHostId;
+          const preferred = only ?? last;
           let host = preferred ? await takeHost(tx, operationId, need, { ...eligible, only: preferred }) : null;
           if (!host && !only) host = await takeHost(tx, operationId, need, eligible);
           if (!host) return noCapacity(tx, need, eligible);

@@ -53,7 +53,7 @@ export async function renewHostCertificates(
   for (const { id: hostId, connection, busy } of hosts) {
     if (connection !== 'connected') log.warn({ hostId }, 'the certificate of a host that does not answer ends soon');
     else if (!busy && begun.length < atOnce) {
-      const outcome = await acceptOwn(database, 'host', 'connect', hostId, `certificate-${hostId}`, {
+      const outcome = await acceptOwn(database, 'host', 'connect', hostId, 'certificate', {
         leftToDispatcher: false,
       });
       if (outcome?.start) begun.push(outcome.start);

@@ -25,6 +25,7 @@ import type { World } from '../world.ts';
 import { isHostname, platformSshKey } from './credentials.ts';
 import { type Host, type HostRef, hostEntry, isNew, isSimulated } from './hostEntry.ts';
 import { refuseRunning } from './hostGuests.ts';
+import { noteState } from './hostPower.ts';
 import { powerOf } from './power/index.ts';
 
 /** So long an agent may take to answer on a machine that was a host before. */
@@ -126,6 +127,7 @@ export const hosts = (world: World) => {
             'BACKEND_UNAVAILABLE',
             `the BMC of host ${hostId} was told to switch it on, and it is off still`,
           );
+        await noteState(database, power.host, 'on');
         for (const end = performance.now() + bootMs.most; ; await setTimeout(bootMs.between, undefined, { signal })) {
           try {
             return void (await overSsh(host, readFacts));
@@ -149,6 +151,7 @@ export const hosts = (world: World) => {
             'BACKEND_UNAVAILABLE',
             `the BMC of host ${hostId} was told to switch it off, and it is on still`,
           );
+        await noteState(database, power.host, 'off');
       },
     }),
 

@@ -223,7 +223,7 @@ const atOnce = { least: 10, most: 200 };
 export async function rotateCredentials(database: Database): Promise<{ begun: StartOperation[] }> {
   const begun: StartOperation[] = [];
   for (const { id } of await toRotate(database.connections, atOnce)) {
-    const outcome = await acceptOwn(database, 'host', 'rotateCredentials', id, `credentials-${id}`, {
+    const outcome = await acceptOwn(database, 'host', 'rotateCredentials', id, 'credentials', {
       leftToDispatcher: false,
     });
     if (outcome?.start) begun.push(outcome.start);

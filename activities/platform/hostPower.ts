@@ -59,7 +59,7 @@ const tell = (tx: Transaction, hostId: string, { changed, ...payload }: { change
     : Promise.resolve();
 
 /** Says it in the records, and to those who follow when it is new. */
-async function note(database: Database, host: WithBmc, state: PoweredHost['powerState']): Promise<void> {
+export async function noteState(database: Database, host: WithBmc, state: PoweredHost['powerState']): Promise<void> {
   await transaction(database, async (tx) => {
     const [row] = await notePower(tx, { ...askedBmc(host), powerState: state });
     if (!row) return;
@@ -110,7 +110,7 @@ async function stateOf(database: Database, power: Power): Promise<'on' | 'off'> 
 }
 
 async function noteSilent(database: Database, host: WithBmc, why: string): Promise<void> {
-  await note(database, host, 'unknown');
+  await noteState(database, host, 'unknown');
   await see(
     database.connections,
     {
@@ -154,7 +154,7 @@ export async function watchPower(database: Database, log: Log): Promise<{ asked:
       const power = await powerOf(database, id);
       if (!power) return;
       asked += 1;
-      await note(database, power.host, await stateOf(database, power));
+      await noteState(database, power.host, await stateOf(database, power));
     } catch (error) {
       const [now] = await bmcOf(database.connections, { hostId: id });
       if (!now || now.bmcDisprovedAt) return;
@@ -206,7 +206,7 @@ export const hostPower = (world: World) => {
         // It has just let us in.
         const state = await power.state();
         if (state === 'off') throw refuse('PRECONDITION_FAILED', isOfAnother(power.host.name));
-        await note(database, power.host, state);
+        await noteState(database, power.host, state);
       },
     }),
 
@@ -233,7 +233,7 @@ export const hostPower = (world: World) => {
             );
         }
         const state = await stateOf(database, power);
-        await note(database, host, state);
+        await noteState(database, host, state);
         if (state === 'off' && (command === 'cycle' || command === 'reset'))
           throw refuse('INVALID_STATE', `host ${hostId} is off: switch it on`);
       },
@@ -274,7 +274,7 @@ export const hostPower = (world: World) => {
         const wanted = stateAfter(command);
         const soft = command === 'softOff';
         const state = await power.until(wanted, soft ? shutDownMs : followMs, signal);
-        await note(database, power.host, state);
+        await noteState(database, power.host, state);
         if (state === wanted) return { powerState: state };
         if (soft)
           throw refuse(
@@ -347,7 +347,7 @@ export const hostPower = (world: World) => {
           const power = await powerOf(database, hostId);
           if (!power) return { off: false };
           const state = await stateOf(database, power);
-          await note(database, power.host, state);
+          await noteState(database, power.host, state);
           return { off: state === 'off' };
         } catch (error) {
           const why = whyPowerFailed(error);

@@ -27,7 +27,7 @@ const claimsOn = statement((p: Values<{ hostId: string }>) =>
 );
 
 const isAway = statement((p: Values<{ hostId: string }>) =>
-  from.selectFrom('host').select('id').where('id', '=', p.hostId).where('connection', '=', 'disconnected'),
+  from.selectFrom('host').select('fencedAt').where('id', '=', p.hostId).where('connection', '=', 'disconnected'),
 );
 
 export const hostRemoval = (world: World) => {
@@ -54,7 +54,7 @@ export const hostRemoval = (world: World) => {
         if (away && !force)
           throw refuse(
             'HOST_UNREACHABLE',
-            `host ${hostId} does not answer and can not be cleaned: connect it again, or delete it with force`,
+            `host ${hostId} does not answer and can not be cleaned: ${away.fencedAt ? 'reinstate it' : 'connect it again'}, or delete it with force`,
           );
       },
     }),
@@ -80,7 +80,7 @@ export const hostRemoval = (world: World) => {
         for (;;) {
           const guests = await guestsPlacedOn(connections, { hostId });
           if (guests.length === 0) return;
-          for (const { id, idle } of guests) if (idle) await askToSettle(database, id, `dead-host-${hostId}`);
+          for (const { id, idle } of guests) if (idle) await askToSettle(database, id, 'host-dead');
           await setTimeout(500, undefined, { signal });
         }
       },

@@ -1,7 +1,7 @@
 /** Schedules: what Temporal is told of them, how a run that is due begins, and what a run is about. */
 
 import { type Caller, scopesOf } from '../../acceptance/caller.ts';
-import { acceptAs } from '../../acceptance/own.ts';
+import { acceptAs, type OwnReason } from '../../acceptance/own.ts';
 import { patched } from '../../acceptance/patch.ts';
 import {
   checkSchedule,
@@ -31,7 +31,7 @@ import { calendarAt, calendarsOf } from '../../model/platform/cron.ts';
 import { type MaintenanceName, maintenance, maintenanceTimetable } from '../../model/platform/maintenance.ts';
 import type { Piece, StartOperation } from '../../model/platform/operation.ts';
 import { expired } from '../../model/platform/retention.ts';
-import type { Standing, Timetable } from '../../model/platform/timetable.ts';
+import { type Standing, type Timetable, TimetableError } from '../../model/platform/timetable.ts';
 import { metrics } from '../../runtime/metrics.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse } from '../failure.ts';
@@ -111,7 +111,7 @@ async function recordRefused(
           input: { scheduleId: schedule.id },
           progress: 0,
           steps: [],
-          requestId: temporalIdOf(schedule.id),
+          requestId: 'schedule' satisfies OwnReason,
         },
       ],
     });
@@ -222,7 +222,12 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
     async do({ scheduleId, wanted }: ScheduleRef & { wanted: Timetable | null; was: Timetable | null }): Promise<void> {
       const row = wanted ? null : await scheduleOf(database.connections, scheduleId);
       if (!wanted && !row) throw refuse('NOT_FOUND', `schedule ${scheduleId} is gone`);
-      await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
+      try {
+        await temporalSchedules.ensure(wanted ?? timetableOf(row as ScheduleColumns));
+      } catch (error) {
+        if (!(error instanceof TimetableError)) throw error;
+        throw refuse('INVALID_ARGUMENT', `schedule ${scheduleId} can not be run at these times: ${error.message}`);
+      }
     },
     undoText: 'as it was',
     async undo({ scheduleId, was }) {
@@ -313,7 +318,7 @@ export const schedules = ({ database, log, temporalSchedules, find }: World) => 
           database,
           caller,
           { kind, verb: 'runNow', targetId: scheduleId, body: {} },
-          { requestId: temporalIdOf(scheduleId), idempotencyKey: runId, found: { dueAt } },
+          { requestId: 'schedule' satisfies OwnReason, idempotencyKey: runId, found: { dueAt } },
         );
         metrics.scheduledRuns.labels('begun').inc();
         return { start: await startOf(database, (JSON.parse(outcome.body) as { id: string }).id), waits: false };

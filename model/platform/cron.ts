@@ -1,5 +1,7 @@
 /** Times that recur, written as five fields of cron: minute, hour, day of the month, month, day of the week. */
+
 import type { Calendar } from './timetable.ts';
+import { furtherTimeZones } from './timeZones.ts';
 
 interface FieldOf {
   name: string;
@@ -98,17 +100,10 @@ export function leastGapSeconds(cron: string): number {
   return Math.min(...gaps);
 }
 
-/** Whether there is a time zone of this name (IANA). */
-export function isTimeZone(name: string): boolean {
-  // An offset such as +02:00 is none: it knows no summer.
-  if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(name)) return false;
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    return true;
-  } catch {
-    return false;
-  }
-}
+const timeZones = new Set([...Intl.supportedValuesOf('timeZone'), ...furtherTimeZones]);
+
+/** Whether there is a time zone of this name (IANA), spelled just so: what runs schedules knows `UTC`, and no `utc`. */
+export const isTimeZone = (name: string): boolean => timeZones.has(name);
 
 /** The one moment of a schedule that runs once. */
 export function calendarAt(at: string): Calendar {

@@ -30,6 +30,9 @@ export interface Timetable {
   paused: boolean;
 }
 
+/** Temporal knows no such times: asked again, it says the same. */
+export class TimetableError extends Error {}
+
 /** What Temporal says of a schedule. */
 export interface Standing {
   paused: boolean;

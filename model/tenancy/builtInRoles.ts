@@ -53,13 +53,18 @@ export const builtInRoles: Record<string, BuiltInRole> = {
     boundAt: 'platform',
     permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics'),
   },
+  // It sees which instances there are and where, and brings them on when their host has failed; nothing that a guest has said or was told.
   operator: {
-    summary: "Runs the infrastructure, without tenants' data",
+    summary:
+      "Runs the infrastructure, without tenants' data; of instances it sees where they are, and brings on those of failed hosts",
     boundAt: 'platform',
     permissions: allow(
       ...everything([...infrastructure, 'schedule', 'finding']),
       'operation.*',
       'setting.*',
+      ...read('instance'),
+      'instance.settle',
+      'instance.restartElsewhere',
       ...read('operationType', 'event', 'auditEntry', 'role'),
     ),
   },

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { systemCaller } from '../../acceptance/caller.ts';
 import { acceptAs } from '../../acceptance/own.ts';
+import { hostRemoval } from '../../activities/platform/hostRemoval.ts';
 import { isProvenDown } from '../../activities/platform/witnesses.ts';
 import type { World } from '../../activities/world.ts';
 import { firstToScan } from '../../database/audit.ts';
@@ -357,13 +358,36 @@ describe('a host that is shut out', () => {
         await tx.query(`SELECT set_config('belay.operation', $1, true)`, [operationId]);
         return noteFenced(tx, { hostId: id, operationId, confirmDead });
       });
+    const livesOn = `health = 'unreachable', "healthReason" = 'So it lives, and its guests are left alone.'`;
+    await change([id], livesOn);
     expect(await noted(false)).toEqual([]);
-    expect((await hostNow(id)).fencedAt).toBeNull();
+    expect(await hostNow(id)).toMatchObject({ fencedAt: null, health: 'unreachable' });
     expect(await noted(true)).toHaveLength(1);
-    expect((await hostNow(id)).fencedAt).not.toBeNull();
+    const off = { health: 'down', healthReason: 'It is off, as a person or its BMC says, and has been failed over.' };
+    expect(await hostNow(id)).toMatchObject({ fencedAt: expect.any(Date), ...off });
     // As its BMC says that it is off.
-    await change([id], `"fencedAt" = NULL, "deadAt" = now()`);
+    await change([id], `"fencedAt" = NULL, "deadAt" = now(), ${livesOn}`);
     expect(await noted(false)).toHaveLength(1);
+    expect(await hostNow(id)).toMatchObject(off);
+    await change([id], `"fencedAt" = now(), "deadAt" = NULL, ${livesOn}`);
+    expect(await noted(false)).toHaveLength(1);
+    expect(await hostNow(id)).toMatchObject({
+      health: 'down',
+      healthReason: 'It is shut out of its storage, whether it lives or not, and has been failed over.',
+    });
+    // What is known of one that is down already says more.
+    await change([id], `"healthReason" = 'Nobody hears it.'`);
+    expect(await noted(false)).toHaveLength(1);
+    expect(await hostNow(id)).toMatchObject({ health: 'down', healthReason: 'Nobody hears it.' });
+  });
+
+  test('is to be reinstated, and one that is only away connected again, before it can be cleaned', async () => {
+    const [id = ''] = hostIds;
+    await silence([id]);
+    const disable = () => hostRemoval({ database } as World).disable.do({ hostId: id }, {} as never);
+    await expect(disable()).rejects.toThrow('connect it again, or delete it with force');
+    await change([id], `"fencedAt" = now()`);
+    await expect(disable()).rejects.toThrow('reinstate it, or delete it with force');
   });
 
   test('is so at each address that it ever had, until another host has that', async () => {

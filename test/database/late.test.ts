@@ -71,6 +71,7 @@ const tables = [
   'networkInterface',
   'host',
   'hostClaim',
+  'failedPlace',
   'hostCapacity',
   'storagePool',
   'secret',

@@ -1,7 +1,10 @@
 /** A part of an operation is told above it for as long as it waits, and undoes nothing that another operation has done since. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { acceptChild } from '../../acceptance/child.ts';
+import { findings } from '../../activities/platform/finding.ts';
+import { operations } from '../../activities/platform/operation.ts';
 import { conclude, lockOperation } from '../../activities/platform/operationRecord.ts';
+import type { World } from '../../activities/world.ts';
 import { askOperation } from '../../api/operations.ts';
 import { transaction } from '../../database/database.ts';
 import { noteWait, noteWaitingParts } from '../../database/operations.ts';
@@ -85,6 +88,28 @@ test('a host is taken back into use by the operation that has emptied it last, a
   }
   await operation('host.enterMaintenance', { parent: mine, state: 'succeeded' });
   expect((await acceptChild(scene.database, mine, '1.1', exit, true)).status).toBe(202);
+});
+
+test('a finding whose cause is gone is repaired by nothing', async () => {
+  const { database, stage, ids } = scene;
+  const findingId = crypto.randomUUID();
+  await stage.query(
+    `INSERT INTO "finding" (id, class, what, "resourceKind", "resourceId", repair, state, "updatedAt") VALUES ($1, 'missing', 'guest', 'instance', $2, $3, 'repairing', now())`,
+    [findingId, ids.instance, JSON.stringify({ action: 'instance.settle', input: {} })],
+  );
+  const parent = await operation('finding.repair');
+  const world = { database } as World;
+  const mend = async (state: string) => {
+    await stage.query(`UPDATE "instance" SET state = $2, "currentOperationId" = NULL WHERE id = $1`, [
+      ids.instance,
+      state,
+    ]);
+    const request = await findings(world).examine.do({ findingId }, {} as never);
+    const asked = { operationId: parent, stepIndex: 1, key: state, request, goesOn: true };
+    return operations(world).acceptChild.do(asked, {} as never);
+  };
+  expect(await mend('stopped')).toEqual({ start: null, waits: false });
+  expect((await mend('running')).start).toMatchObject({ type: 'instance.settle' });
 });
 
 test('of several, those come first on which none was begun, and then those that have waited longest', async () => {

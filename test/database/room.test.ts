@@ -8,6 +8,8 @@ import { storagePools } from '../../activities/storage/storagePool.ts';
 import { volumeRecords } from '../../activities/storage/volume.ts';
 import type { World } from '../../activities/world.ts';
 import { transaction } from '../../database/database.ts';
+import { ownFindings } from '../../database/detection.ts';
+import { see } from '../../database/findings.ts';
 import { choosePools, type Pool } from '../../database/placement.ts';
 import { type Scene, setScene } from '../support/scene.ts';
 
@@ -245,6 +247,69 @@ test('of several that want the room of hosts at once, as many get it as hosts ha
     );
     expect(rows).toEqual([{ claimedMemoryMib: 1000 }, { claimedMemoryMib: 2000 }]);
   }
+});
+
+/** An instance without a place, for which both hosts have room: the emptier one is the first of them. */
+async function homeless(state: string): Promise<{ instanceId: string; emptier: string; other: string }> {
+  await scene.reset();
+  const [id] = await copies(
+    'instance',
+    scene.ids.instance,
+    { state, hostId: null, lastHostId: null, memoryMib: 10 },
+    1,
+  );
+  const { host, otherHost } = scene.ids;
+  await scene.stage.query(
+    `UPDATE "hostCapacity" SET "memoryMib" = "claimedMemoryMib" + CASE WHEN "hostId" = $1 THEN 2000 ELSE 1000 END`,
+    [host],
+  );
+  return { instanceId: String(id), emptier: String(host), other: String(otherHost) };
+}
+
+for (const what of ownFindings)
+  test(`a host of which it is found that it is ${what} is the last that anything is placed on`, async () => {
+    const { instanceId, emptier, other } = await homeless('starting');
+    const at = { class: 'risk', severity: 'error', what, resourceKind: 'host', resourceId: emptier } as const;
+    await see(scene.stage, { ...at, system: 'host', expected: 'it is well', actual: 'it is not' });
+    const reserve = (): Promise<unknown> => does(placement(world).reserve, { instanceId });
+    const here = (lastHostId: string | null) =>
+      scene.stage.query(`UPDATE "instance" SET "hostId" = NULL, "lastHostId" = $2 WHERE id = $1`, [
+        instanceId,
+        lastHostId,
+      ]);
+    const forget = () => scene.stage.query(`DELETE FROM "hostClaim" WHERE "instanceId" = $1`, [instanceId]);
+    expect(await reserve()).toMatchObject({ hostId: other });
+    await forget();
+    await here(emptier);
+    expect(await reserve(), 'where it was before').toMatchObject({ hostId: other });
+    await forget();
+    await here(null);
+    await scene.stage.query(`UPDATE "hostCapacity" SET "memoryMib" = "claimedMemoryMib" WHERE "hostId" = $1`, [other]);
+    expect(await reserve(), 'where no other has room').toMatchObject({ hostId: emptier });
+  });
+
+test('a lost instance that could not be started on a host is tried on the others first', async () => {
+  const { instanceId, emptier, other } = await homeless('restarting');
+  const tried: unknown[] = [];
+  for (let time = 0; time < 4; time++) {
+    const asked = { instanceId, fromReserve: true };
+    const operation = await holder(asked, false);
+    tried.push((await placement(world).reserve.do(asked, operation)).hostId);
+    await placement(world).reserve.undo?.(asked, operation);
+  }
+  expect(tried).toEqual([emptier, other, emptier, other]);
+  await scene.stage.query(`UPDATE "failedPlace" SET "failedAt" = now() - interval '1 hour'`);
+  expect(await does(placement(world).reserve, { instanceId })).toMatchObject({ hostId: emptier });
+  const { instanceId: next } = await homeless('restarting');
+  await scene.stage.query(
+    `INSERT INTO "failedPlace" ("instanceId", "hostId", "failedAt") VALUES ($1, $2, now() - interval '1 hour')`,
+    [instanceId, emptier],
+  );
+  const operation = await holder({ instanceId: next }, false);
+  await placement(world).reserve.do({ instanceId: next }, operation);
+  await placement(world).reserve.undo?.({ instanceId: next }, operation);
+  const { rows } = await scene.stage.query(`SELECT "instanceId" FROM "failedPlace"`);
+  expect(rows, 'what is old is forgotten').toEqual([{ instanceId: next }]);
 });
 
 /** A pool on the disks of each of the two hosts. */

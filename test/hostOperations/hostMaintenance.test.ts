@@ -243,9 +243,9 @@ test('an exit that is cancelled when somebody has come back leaves the host in u
 
 test('who runs the infrastructure needs no rights on instances for it', async () => {
   const id = await onHost('unseen');
-  const { newAccount, person } = peopleOf(admin);
+  const { newAccount, newRole, person } = peopleOf(admin);
   const { account } = await newAccount('racks');
-  const { api } = await person('rack', account.id, 'operator', ['platform', null]);
+  const { api } = await person('rack', account.id, await newRole(['host.*', 'operation.*']), ['platform', null]);
   expect(await refusal(api.call('GET', `/v1/instances/${id}`))).toBe('404 NOT_FOUND');
   const path = `/v1/hosts/${hostId}/actions`;
   expect((await api.done('POST', `${path}/enterMaintenance`, {})).result).toMatchObject({ left: 1 });

@@ -288,7 +288,8 @@ test('a host that is cut off is switched off by its failover, so that also what 
     'succeeded',
     ['hosts.lookAtPower', 'hosts.wake', 'hosts.reach'],
   ]);
-  expect(await one.now()).toMatchObject({ state: 'active', deadAt: null });
+  // As it is now, and not as its BMC was asked last.
+  expect(await one.now()).toMatchObject({ state: 'active', deadAt: null, powerState: 'on' });
 });
 
 test('a BMC that does not answer, or does not obey, keeps no failover from fencing; and nothing is taken for off', async () => {

@@ -195,10 +195,13 @@ test('a cluster that does not fail over by itself says that its host is down, an
   await ha(false);
   try {
     await sim(host, 'crash');
-    await untilSeen(
+    const [found] = await untilSeen(
       () => findings(host),
       ([finding]) => finding?.what === 'hostDown',
     );
+    // A failover by hand would stop them.
+    expect(found?.actual).toContain('belay clusters update <cluster> --ha.enabled');
+    expect(found?.actual).not.toContain('belay hosts failover');
     expect(await now(host)).toMatchObject({ state: 'active', health: 'down' });
     await admin.done('POST', `/v1/hosts/${host?.id}/actions/failover`, {});
   } finally {

@@ -578,3 +578,25 @@ describe('who is of another account is invited', () => {
     expect(await code(admin, 'POST', path(String(grant?.id), 'decline'), {})).toBe('409 PROTECTED');
   });
 });
+
+test('who runs the infrastructure follows its runbooks: of instances it sees where they are, and nothing that a guest said or was told', async () => {
+  const { api } = await person('operator', (await newAccount('operators')).account.id, 'operator', ['platform', null]);
+  const subnet = await make(member.api, 'subnets', { name: 's', networkId: network.id, cidr: '10.70.0.0/24' });
+  const body = instanceBody(cloud, 'guest', {
+    networkInterfaces: [{ subnetId: subnet.id }],
+    userData: 'the password is swordfish',
+  });
+  const { id } = await make(member.api, 'instances', { ...body, projectId: project.id });
+  const path = `/v1/instances/${id}`;
+  const [seen] = await list(api, 'instances', `state = "running" AND id = "${id}"`);
+  expect(seen).toMatchObject({ id, state: 'running', hostId: expect.any(String) });
+  expect(await list(api, 'instances', 'state = "lost"')).toEqual([]);
+  expect(JSON.stringify([seen, await api.call('GET', path)])).not.toContain('swordfish');
+  for (const verb of ['settle', 'restartElsewhere'])
+    expect([verb, await code(api, 'POST', `${path}/actions/${verb}?dryRun=true`, {})]).toEqual([verb, '200']);
+  for (const verb of ['stop', 'reboot', 'migrate'])
+    expect([verb, await code(api, 'POST', `${path}/actions/${verb}`, {})]).toEqual([verb, '403 FORBIDDEN']);
+  expect(await code(api, 'GET', `${path}/views/serialLog`)).toBe('403 FORBIDDEN');
+  expect(await code(api, 'POST', `${path}/actions/settle`, {})).toBe('202');
+  await member.api.done('DELETE', path);
+});

@@ -203,6 +203,7 @@ const machinery = [
   'auditEntry',
   'callback',
   'hostClaim',
+  'failedPlace',
   'subnetAddress',
   'subnetCursor',
   'secret',

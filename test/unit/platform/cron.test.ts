@@ -1,6 +1,14 @@
 /** What cron expressions mean, how close together their runs are, and what is said of those that mean nothing. */
+
+import { ServiceError } from '@temporalio/client';
 import { expect, test } from 'vitest';
+import { checkSchedule, type ScheduleColumns } from '../../../acceptance/platform/schedule.ts';
+import { schedules } from '../../../activities/platform/schedule.ts';
+import type { World } from '../../../activities/world.ts';
 import { CronError, calendarAt, calendarsOf, isTimeZone, leastGapSeconds } from '../../../model/platform/cron.ts';
+import { TimetableError } from '../../../model/platform/timetable.ts';
+import { furtherTimeZones } from '../../../model/platform/timeZones.ts';
+import { ensureSchedule } from '../../../temporal/schedules.ts';
 
 const refusal = (cron: string): string => {
   try {
@@ -70,19 +78,63 @@ test.each([
 });
 
 test('time zones have names', () => {
-  expect(['UTC', 'Europe/Berlin', 'America/Argentina/Buenos_Aires', 'Etc/GMT+5'].map(isTimeZone)).toEqual([
-    true,
-    true,
-    true,
-    true,
-  ]);
-  expect(['', '+02:00', 'Europe/Atlantis', 'local time', '../UTC'].map(isTimeZone)).toEqual([
-    false,
-    false,
-    false,
-    false,
-    false,
-  ]);
+  const known = [
+    'UTC',
+    'Europe/Berlin',
+    'America/Argentina/Buenos_Aires',
+    'Etc/GMT+5',
+    'Asia/Kolkata',
+    'Asia/Calcutta',
+  ];
+  expect(known.filter((name) => !isTimeZone(name))).toEqual([]);
+  expect(furtherTimeZones.filter((name) => !isTimeZone(name))).toEqual([]);
+  for (const name of furtherTimeZones) new Intl.DateTimeFormat('en', { timeZone: name });
+  const unknown = ['', '+02:00', 'Europe/Atlantis', 'local time', '../UTC', 'Factory', 'US/Pacific-New'];
+  const misspelled = ['utc', 'Utc', 'europe/berlin', 'EUROPE/BERLIN', 'gmt', 'us/eastern'];
+  expect([...unknown, ...misspelled].filter(isTimeZone)).toEqual([]);
+});
+
+const columns = {
+  cron: '@daily',
+  at: null,
+  timeZone: 'UTC',
+  action: 'instance.stop',
+  input: {},
+  targets: { filter: 'name = "a"' },
+  projectId: null,
+  endsWithWindow: false,
+  retention: null,
+} as unknown as ScheduleColumns;
+
+test('a schedule is refused whose times Temporal does not know', () => {
+  const check = (more: Partial<ScheduleColumns>) => () => checkSchedule({ ...columns, ...more });
+  expect(check({})).not.toThrow();
+  expect(check({ timeZone: 'utc' })).toThrow('names no time zone');
+  expect(check({ cron: null, at: '2100-12-31T23:59:59.999999Z' })).not.toThrow();
+  for (const at of ['2101-01-01T00:00:00.000000Z', '2200-01-01T00:00:00.000000Z', '9999-12-31T23:59:59.000000Z'])
+    expect(check({ cron: null, at })).toThrow('2100');
+});
+
+/** Temporal as it answers whoever makes a schedule. */
+const answering = (error: Error) => ({ schedule: { create: () => Promise.reject(error) } }) as never;
+const timetable = { id: 's', workflow: 'w', args: [] as unknown[], title: 't', projectId: null, overlap: 'skip' as const };
+const made = (error: Error) => ensureSchedule(answering(error), { ...timetable, catchupSeconds: 1, paused: false });
+const ofGrpc = (code: number) =>
+  new ServiceError('Failed to create schedule', {
+    cause: Object.assign(new Error('no'), { code, details: 'no', metadata: {} }),
+  });
+
+test('what Temporal does not know of times is refused once, and not tried again', async () => {
+  await expect(made(new TypeError('unknown time zone utc'))).rejects.toThrow(TimetableError);
+  await expect(made(ofGrpc(3))).rejects.toThrow(TimetableError);
+  await expect(made(ofGrpc(14))).rejects.toThrow(ServiceError);
+  const temporalSchedules = { ensure: () => Promise.reject(new TimetableError('unknown time zone utc')) };
+  const { publish } = schedules({ temporalSchedules } as unknown as World);
+  const wanted = { ...timetable, catchupSeconds: 1, paused: false };
+  await expect(publish.do({ scheduleId: 's', wanted, was: null }, {} as never)).rejects.toMatchObject({
+    type: 'INVALID_ARGUMENT',
+    nonRetryable: true,
+  });
 });
 
 test('once is one moment', () => {
