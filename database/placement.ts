@@ -237,7 +237,12 @@ export const hostQuestion = ({ zoneId, vcpus, memoryMib }: Need, eligible: Eligi
 const freeVcpus = `vcpus - "claimedVcpus" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedVcpus" END`;
 const freeMemoryMib = `"memoryMib" - "claimedMemoryMib" - CASE WHEN $fromReserve::boolean THEN 0 ELSE "reservedMemoryMib" END`;
 
-const isIll = `"hostId" IN (${illHosts})`;
+/** Asked once for all hosts: hardly ever is any of them ill, and then none is looked up. */
+const someIll = `(SELECT EXISTS (${illHosts}))`;
+const isIll = `(${someIll} AND "hostId" IN (${illHosts}))`;
+/** The greater, the later its turn: nothing of most, and what is avoided still goes before what is ill. */
+const demotion = `CASE WHEN ${someIll} OR (SELECT cardinality($avoid::uuid[]) > 0)
+  THEN CASE WHEN ${isIll} THEN 1000000 ELSE 0 END + coalesce(100000 - array_position($avoid::uuid[], "hostId"), 0) ELSE 0 END`;
 
 /**
  * The host with the most free memory that has room; one that is ill, or to be avoided, comes last, or with `best` not at all. Values are those of a
@@ -247,7 +252,7 @@ export const hostWithRoom = (lock: string, best = false): string => `
   SELECT "hostId" FROM "hostCapacity"
   WHERE "zoneId" = $zoneId AND open AND ${freeVcpus} >= $vcpus AND ${freeMemoryMib} >= $memoryMib
     AND ("clusterId" = ANY($clusterIds) OR "hostId" = ANY($hostIds)) AND ($only::uuid IS NULL OR "hostId" = $only) AND ($except::uuid IS NULL OR "hostId" <> $except)${best ? ` AND NOT ${isIll} AND "hostId" <> ALL($avoid::uuid[])` : ''}
-  ORDER BY ${best ? '' : `${isIll}, array_position($avoid::uuid[], "hostId") DESC NULLS FIRST, `}"memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
+  ORDER BY ${best ? '' : `${demotion}, `}"memoryMib" - "claimedMemoryMib" DESC, "hostId" LIMIT 1 ${lock}`;
 
 export type Counted = Record<'hosts' | 'closed' | 'unreached' | 'excluded' | 'vcpus' | 'memory', string>;
 

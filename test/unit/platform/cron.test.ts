@@ -117,7 +117,14 @@ test('a schedule is refused whose times Temporal does not know', () => {
 
 /** Temporal as it answers whoever makes a schedule. */
 const answering = (error: Error) => ({ schedule: { create: () => Promise.reject(error) } }) as never;
-const timetable = { id: 's', workflow: 'w', args: [] as unknown[], title: 't', projectId: null, overlap: 'skip' as const };
+const timetable = {
+  id: 's',
+  workflow: 'w',
+  args: [] as unknown[],
+  title: 't',
+  projectId: null,
+  overlap: 'skip' as const,
+};
 const made = (error: Error) => ensureSchedule(answering(error), { ...timetable, catchupSeconds: 1, paused: false });
 const ofGrpc = (code: number) =>
   new ServiceError('Failed to create schedule', {
