@@ -23,10 +23,13 @@ export interface Loop {
   /** How the log names it. */
   what: string;
   work(): Promise<unknown>;
-  /** Before the next round, from what this one answered; undefined when it failed. */
+  /** Before the next round, from what this one answered. */
   pauseMs(result: unknown): number;
   wakes?: Sleepers;
 }
+
+/** What could not be done, because the database or Temporal is away, is not tried again at once. */
+const afterFailureMs = 1_000;
 
 /** Runs one until `stop` resolves. */
 export async function repeat(log: Log, stop: Promise<void>, { what, work, pauseMs, wakes }: Loop): Promise<void> {
@@ -35,9 +38,9 @@ export async function repeat(log: Log, stop: Promise<void>, { what, work, pauseM
     stopping = true;
   });
   while (!stopping) {
-    let result: unknown;
+    let pauseFor = afterFailureMs;
     try {
-      result = await work();
+      pauseFor = pauseMs(await work());
     } catch (error) {
       log.warn({ error: error instanceof Error ? error.message : String(error) }, `${what} failed; trying again`);
     }
@@ -47,7 +50,7 @@ export async function repeat(log: Log, stop: Promise<void>, { what, work, pauseM
         clearTimeout(timer);
         resolve();
       };
-      const timer = setTimeout(wake, pauseMs(result));
+      const timer = setTimeout(wake, pauseFor);
       wakes?.add(wake);
     });
     await Promise.race([pause, stop]);
