@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { dropClaimOn, instant, settleOn } from '../../database/claims.ts';
-import { isLeftToFailover, isToRunAgain } from '../../database/fence.ts';
+import { clientsOf, isLeftToFailover, isToRunAgain } from '../../database/fence.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import type { DomainSpec, DomainStatus } from '../../host-agent/protocol.ts';
@@ -82,7 +82,31 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
   };
 }
 
+/**
+ * Before disks are opened again of which a host has failed, the storage is asked once more: an entry there can be taken away by hand, and the host may have
+ * opened them under an address of which nobody knows.
+ */
+async function mustBeShutOut(world: World, { instanceId, hostId }: OnHost): Promise<void> {
+  const { connections } = world.database;
+  const [failed] = await failedHostOf(connections, { instanceId });
+  if (!failed) return;
+  if (!(await isFencedInStorage(world, failed, hostId)))
+    throw refuse(
+      'PRECONDITION_FAILED',
+      'the host that has failed is not shut out of its storage any more: let it fail over again',
+    );
+  // What an earlier try has started here has them open, too.
+  const known = await Promise.all([failed.id, hostId].map((id) => clientsOf(connections, { hostId: id })));
+  const harmless = new Set(known.flat().flatMap(({ addresses }) => addresses));
+  for (const volume of await volumesOf(world, instanceId)) {
+    const at = (await driverOf(volume.pool).openAt(world, volume, hostId)).find((address) => !harmless.has(address));
+    if (at)
+      throw tryAgain('RESOURCE_BUSY', `volume ${volume.id} is open at ${at}, which is not shut out of its storage`);
+  }
+}
+
 async function boot(world: World, { instanceId, hostId }: OnHost, context: StepContext): Promise<void> {
+  await mustBeShutOut(world, { instanceId, hostId });
   const guests = await guestsOn(world, hostId);
   const [spec] = await Promise.all([specOf(world, instanceId, context), noteReached(world, instanceId, hostId)]);
   await guests.ensureDefined(spec);
@@ -243,30 +267,7 @@ export const hypervisor = (world: World) => ({
     },
   }),
 
-  /**
-   * Before its disks are opened again, the storage is asked once more: an entry there can be taken away by hand, and the host may have opened them under
-   * an address of which nobody knows.
-   */
-  proveShutOut: step({
-    system: 'rbd',
-    async do({ instanceId, hostId }: OnHost) {
-      const [failed] = await failedHostOf(world.database.connections, { instanceId });
-      if (failed && !(await isFencedInStorage(world, failed, hostId)))
-        throw refuse(
-          'PRECONDITION_FAILED',
-          'the host that has failed is not shut out of its storage any more: let it fail over again',
-        );
-      if (!failed) return;
-      for (const volume of await volumesOf(world, instanceId)) {
-        const [address] = await driverOf(volume.pool).openBeside(world, failed.id, volume, hostId);
-        if (address)
-          throw tryAgain(
-            'RESOURCE_BUSY',
-            `volume ${volume.id} is open at ${address}, which is not shut out of its storage`,
-          );
-      }
-    },
-  }),
+  proveShutOut: step({ system: 'rbd', do: (input: OnHost) => mustBeShutOut(world, input) }),
 
   turnOff: step({ system: 'libvirt', do: (input: OnHost) => ensureGuestAbsent(world, input) }),
 

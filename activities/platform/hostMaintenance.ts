@@ -2,11 +2,14 @@
 import { setTimeout } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import type { Queryable } from '../../database/database.ts';
+import { clientsOf } from '../../database/fence.ts';
 import { noteReason } from '../../database/givingWay.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
-import { refuse } from '../failure.ts';
+import { refuse, tryAgain } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
+import { driverOf } from '../storage/drivers/index.ts';
+import { volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
 
 interface HostRef {
@@ -217,7 +220,7 @@ export const hostMaintenance = (world: World) => {
       },
     }),
 
-    /** What the records say the host is asked for: no guest of this platform is left on it. */
+    /** What the records say the host is asked for: no guest of this platform is left on it, and it has no disk of those open that have left it. */
     proveEmpty: step({
       system: 'host',
       async do({ hostId }: HostRef) {
@@ -231,6 +234,15 @@ export const hostMaintenance = (world: World) => {
               .map(({ id }) => id)
               .join(', ')}`,
           );
+        const clients = await clientsOf(database.connections, { hostId });
+        const own = new Set(clients.flatMap(({ addresses }) => addresses));
+        for (const { id } of await leftFor(database.connections, { hostId }))
+          for (const volume of await volumesOf(world, id))
+            if ((await driverOf(volume.pool).openAt(world, volume, hostId)).some((address) => own.has(address)))
+              throw tryAgain(
+                'RESOURCE_BUSY',
+                `host ${hostId} still has volume ${volume.id} open, whose instance has left it`,
+              );
       },
     }),
 

@@ -56,6 +56,10 @@ export interface Admin {
   moveHost(name: string, to: string): void;
   /** It is in the storage network at another address from now on, and so are its guests. */
   readdress(name: string, ip: string): void;
+  /** A program on it, of which nobody knows, opens the image of a volume, or closes it again. */
+  openVolume(name: string, volumeId: string, open: boolean): void;
+  /** Somebody lets it in again at the storage, by hand. */
+  letIn(name: string): void;
   /** It is configured as another one is that was added, under an id of its own, as if it had been added like that. */
   joinLike(name: string, like: string, id: string): void;
   restartAgent(name: string): void;
@@ -113,6 +117,18 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     host.ip = ip;
     for (const { live } of host.domains.values())
       for (const disk of live?.disks ?? []) watch(host, live?.id ?? '', disk);
+  }
+
+  function openVolume(name: string, volumeId: string, open: boolean): void {
+    const host = declared(name);
+    const images = [...world.ceph.pools.values()].flatMap((pool) => pool.images.get(`volume-${volumeId}`) ?? []);
+    for (const { watchers } of images)
+      if (open) watchers.set(`${name}/unknown`, `${host.ip}:0/1`);
+      else watchers.delete(`${name}/unknown`);
+  }
+
+  function letIn(name: string): void {
+    world.ceph.letIn(declared(name).ip);
   }
 
   function freezeHost(name: string): void {
@@ -249,6 +265,8 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     cutHost,
     freezeHost,
     readdress,
+    openVolume,
+    letIn,
     powerHost,
     setBmc,
     healHost,
@@ -348,6 +366,12 @@ export function adminRoutes(
             return {};
           case 'readdress':
             admin().readdress(second, word('ip'));
+            return {};
+          case 'openVolume':
+            admin().openVolume(second, word('volumeId'), body.open === true);
+            return {};
+          case 'letIn':
+            admin().letIn(second);
             return {};
           case 'joinLike':
             admin().joinLike(second, word('like'), word('id'));

@@ -135,6 +135,11 @@ export function createCeph(identity: string) {
     for (const address of addresses) fenced.delete(address);
   }
 
+  /** As one may do by hand. */
+  function letIn(address: string): void {
+    fenced.delete(address);
+  }
+
   function fencedAddresses(access: CephAccess): string[] {
     administrate(access);
     return [...fenced].sort();
@@ -440,6 +445,7 @@ export function createCeph(identity: string) {
     status,
     ensureFenced,
     ensureUnfenced,
+    letIn,
     fencedAddresses,
     isFenced: (address: string) => fenced.has(address),
     ensureUser,

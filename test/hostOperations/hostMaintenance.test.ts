@@ -8,6 +8,7 @@ import { hold } from '../support/hold.ts';
 import { follower, inStep, refusal, untilSeen } from '../support/operations.ts';
 import { peopleOf } from '../support/people.ts';
 import { setRules } from '../support/rollback.ts';
+import { befall } from '../support/simulated.ts';
 
 const address = inject('cloud');
 const { admin, cloud, wrong, deploy, removeInstance } = joinCloud(address);
@@ -15,6 +16,7 @@ const { tenant } = cloud;
 const until = follower(admin);
 const others = cloud.hosts.map(({ id }) => id);
 /** A host of this file alone: what other tests have left behind is on the others. */
+const hostName = 'host-199';
 let hostId = '';
 const newHost = async (name: string): Promise<string> => {
   const simulator = new URL(address.simulatorUrl).host;
@@ -63,7 +65,7 @@ const onlyThisHost = (): Promise<() => Promise<unknown>> => closed(admin, others
 /** The first deploy leaves a cached image in the pool, on purpose. */
 beforeAll(async () => {
   await removeInstance((await deploy('first')).id);
-  hostId = await newHost('host-199');
+  hostId = await newHost(hostName);
 });
 afterAll(async () => {
   await admin.done('DELETE', `/v1/hosts/${hostId}`);
@@ -119,6 +121,22 @@ test('it is refused while anything runs there, if so asked, and nothing is diffe
   });
   expect(await hostNow()).toMatchObject({ state: 'active', maintenanceReason: null });
   expect(await instanceNow(id)).toMatchObject({ state: 'running', hostId });
+});
+
+test('it is not empty while it has a disk open whose instance has left it', async () => {
+  const id = await onHost('leaves its disk');
+  const { rootVolumeId } = await instanceNow(id);
+  const opened = (open: boolean): Promise<void> =>
+    befall(address.simulatorUrl, hostName, 'openVolume', { volumeId: rootVolumeId, open });
+  await opened(true);
+  restore.push(() => opened(false));
+  expect(await entered()).toMatchObject({
+    state: 'failed',
+    error: { code: 'RESOURCE_BUSY', message: expect.stringContaining(String(rootVolumeId)) },
+  });
+  expect((await hostNow()).state).toBe('active');
+  await opened(false);
+  expect(await entered()).toMatchObject({ state: 'succeeded' });
 });
 
 test('when there is no room elsewhere it is told which can not leave, and the host stays in use', async () => {

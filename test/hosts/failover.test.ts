@@ -294,6 +294,24 @@ test('what is open at an address that nobody knows is started elsewhere once tha
   await runsAlone(id);
 });
 
+test('what a host that has failed may write to again is started by nobody', async () => {
+  const one = await host();
+  const id = await on(one, 'is let in');
+  const open = await nowhereElse();
+  await one.fail();
+  expect(await one.done('failover')).toMatchObject({ state: 'succeeded', result: { restarted: 0 } });
+  await befall(address.simulatorUrl, one.name, 'letIn', {});
+  await whilePaused(address.temporalAddress, 'restartLost', async () => {
+    await open();
+    const start = await tenant.call<OperationView>('POST', `/v1/instances/${id}/actions/start`, {});
+    expect(await admin.settled(start.id)).toMatchObject({ state: 'failed', error: { code: 'PRECONDITION_FAILED' } });
+  });
+  expect((await instanceNow(id)).state).toBe('lost');
+  expect(await one.done('failover')).toMatchObject({ state: 'succeeded' });
+  await maintainUntil(address.temporalAddress, 'restartLost', async () => (await instanceNow(id)).state === 'running');
+  await runsAlone(id);
+});
+
 test('operations that are under way on the host end, and what they have done is undone; what waits behind them goes on', async () => {
   const one = await host();
   const [busy, mover] = [await on(one, 'busy'), await on(one, 'mover')];

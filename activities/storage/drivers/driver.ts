@@ -154,8 +154,8 @@ export interface StorageDriver {
   unfenceHost(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
   /** Whether that is so, as another host is told. */
   isFenced(world: World, host: { id: string; zoneId: string | null }, atHand: string): Promise<boolean>;
-  /** Who has a volume open, and is not among the addresses of the host, which is shut out; as another host sees it. */
-  openBeside(world: World, hostId: string, volume: { id: string; pool: Pool }, atHand: string): Promise<string[]>;
+  /** The addresses at which a volume is open, as a host is told; none where the pool does not know. */
+  openAt(world: World, volume: { id: string; pool: Pool }, atHand: string): Promise<string[]>;
   /** The host writes to what it reaches. */
   proveWritable(world: World, host: { id: string; zoneId: string | null }): Promise<void>;
   /** To disks in these pools, all of this type. */

@@ -156,7 +156,7 @@ export const fileDriver = (type: FilePoolType): StorageDriver => ({
   fenceHost: async () => {},
   unfenceHost: async () => {},
   isFenced: async () => true,
-  openBeside: async () => [],
+  openAt: async () => [],
   async proveWritable(world, { id: hostId }) {
     const agent = await world.host(hostId);
     for (const pool of await reached(world.database.connections, { hostId }))

@@ -209,11 +209,9 @@ export const rbd: StorageDriver = {
     }
     return true;
   },
-  async openBeside(world, hostId, { id, pool }, atHand) {
-    const clients = await clientsOf(world.database.connections, { hostId });
-    const out = clients.flatMap(({ addresses }) => addresses);
+  async openAt(world, { id, pool }, atHand) {
     const { addresses } = await (await world.host(atHand)).call('rbd.watchers', volumeAt(pool, id));
-    return addresses.map(addressOfWatcher).filter((address) => !out.includes(address));
+    return addresses.map(addressOfWatcher);
   },
   async proveWritable(world, { id: hostId }) {
     const agent = await world.host(hostId);
