@@ -84,8 +84,8 @@ const stages: readonly (readonly (readonly Part[])[])[] = [
     ['unit', 'files'],
     ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
   ],
-  // Most of it is waiting, so it goes on in six places.
-  [['lab'], ['rollback'], ['kill'], ['nodes', 'faults'], ['operations', 'hosts'], ['sim', 'hostOperations']],
+  // What waits for hosts and processes is beside what needs the processor from the beginning: neither is left for the end.
+  [['lab', 'nodes'], ['rollback'], ['kill', 'faults'], ['hostOperations', 'sim'], ['hosts', 'operations']],
 ];
 const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
