@@ -32,7 +32,7 @@ const failedHostOf = statement((p: Values<{ instanceId: string }>) =>
   from
     .selectFrom('instance as i')
     .innerJoin('host as h', 'h.id', 'i.lastHostId')
-    .select(['h.id', 'h.zoneId'])
+    .select(['h.id', 'h.zoneId', 'i.state'])
     .where('i.id', '=', p.instanceId)
     .where('h.state', 'in', ['fencing', 'fenced'])
     .where('h.deadAt', 'is', null)
@@ -86,27 +86,32 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
  * Before disks are opened again of which a host has failed, the storage is asked once more: an entry there can be taken away by hand, and the host may have
  * opened them under an address of which nobody knows.
  */
-async function mustBeShutOut(world: World, { instanceId, hostId }: OnHost): Promise<void> {
+async function mustBeShutOut(world: World, { instanceId, hostId }: OnHost, { isAsked = false } = {}): Promise<void> {
   const { connections } = world.database;
   const [failed] = await failedHostOf(connections, { instanceId });
-  if (!failed) return;
-  if (!(await isFencedInStorage(world, failed, hostId)))
+  // What is started elsewhere has a step of its own for this.
+  if (!failed || (isAsked && failed.state === 'restarting')) return;
+  const volumes = await volumesOf(world, instanceId);
+  const [isFenced, known, openAt] = await Promise.all([
+    isFencedInStorage(world, failed, hostId),
+    // What an earlier try has started here has them open, too.
+    Promise.all([failed.id, hostId].map((id) => clientsOf(connections, { hostId: id }))),
+    Promise.all(volumes.map((volume) => driverOf(volume.pool).openAt(world, volume, hostId))),
+  ]);
+  if (!isFenced)
     throw refuse(
       'PRECONDITION_FAILED',
       'the host that has failed is not shut out of its storage any more: let it fail over again',
     );
-  // What an earlier try has started here has them open, too.
-  const known = await Promise.all([failed.id, hostId].map((id) => clientsOf(connections, { hostId: id })));
   const harmless = new Set(known.flat().flatMap(({ addresses }) => addresses));
-  for (const volume of await volumesOf(world, instanceId)) {
-    const at = (await driverOf(volume.pool).openAt(world, volume, hostId)).find((address) => !harmless.has(address));
-    if (at)
-      throw tryAgain('RESOURCE_BUSY', `volume ${volume.id} is open at ${at}, which is not shut out of its storage`);
+  for (const [index, { id }] of volumes.entries()) {
+    const at = openAt[index]?.find((address) => !harmless.has(address));
+    if (at) throw tryAgain('RESOURCE_BUSY', `volume ${id} is open at ${at}, which is not shut out of its storage`);
   }
 }
 
 async function boot(world: World, { instanceId, hostId }: OnHost, context: StepContext): Promise<void> {
-  await mustBeShutOut(world, { instanceId, hostId });
+  await mustBeShutOut(world, { instanceId, hostId }, { isAsked: true });
   const guests = await guestsOn(world, hostId);
   const [spec] = await Promise.all([specOf(world, instanceId, context), noteReached(world, instanceId, hostId)]);
   await guests.ensureDefined(spec);
