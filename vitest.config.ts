@@ -20,7 +20,10 @@ function sharedSetup(folder: string): { globalSetup: string[] } | undefined {
   return existsSync(new URL(path, import.meta.url)) && !countsOnly ? { globalSetup: [path] } : undefined;
 }
 
-/** On one cloud of simulated hosts, which all files of the folder share. They follow one another in one process: what all of them load is loaded once. */
+/**
+ * On simulated hosts: on one cloud that all files of the folder share, where that has a set-up. They follow one another in one process: what all of them
+ * load is loaded once.
+ */
 const onSimulatedHosts = (name: string) => ({
   test: {
     name,
@@ -30,18 +33,6 @@ const onSimulatedHosts = (name: string) => ({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     ...sharedSetup(name),
-  },
-});
-
-/** Processes are killed and suspended here, so each file starts a control plane of its own. */
-const onCloudsOfTheirOwn = (name: string) => ({
-  test: {
-    name,
-    include: [`test/${name}/**/*.test.ts`],
-    fileParallelism: false,
-    isolate: false,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
   },
 });
 
@@ -102,8 +93,9 @@ export default defineConfig({
       onSimulatedHosts('hosts'),
       onSimulatedHosts('hostOperations'),
       onSimulatedHosts('rollback'),
-      onCloudsOfTheirOwn('kill'),
-      onCloudsOfTheirOwn('faults'),
+      // Processes are killed and suspended here, so each file starts a control plane of its own.
+      onSimulatedHosts('kill'),
+      onSimulatedHosts('faults'),
       {
         test: {
           name: 'lab',

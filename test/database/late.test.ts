@@ -61,23 +61,6 @@ const input = () => ({
 /** Free ones are taken and taken ones are freed, so each is tried on both. */
 const targets = [() => input(), () => ({ ...input(), volumeId: scene.ids.volume, snapshotId: scene.ids.snapshot })];
 
-const tables = [
-  'instance',
-  'volume',
-  'snapshot',
-  'image',
-  'addressGroup',
-  'securityGroup',
-  'networkInterface',
-  'host',
-  'hostClaim',
-  'failedPlace',
-  'hostCapacity',
-  'storagePool',
-  'secret',
-  'event',
-];
-
 const held = [
   'instance',
   'volume',
@@ -89,6 +72,8 @@ const held = [
   'host',
   'storagePool',
 ];
+
+const tables = [...held, 'hostClaim', 'failedPlace', 'hostCapacity', 'secret', 'event'];
 
 async function records(): Promise<unknown> {
   const parts = tables.map(
