@@ -32,6 +32,12 @@ const readers: Record<string, string> = {
     'instanceType.vcpus instanceType.memoryMib ' +
     'instanceType.rootVolumeTypeId instanceType.rootSizeGib instanceType.enabled image.minMemoryMib image.firmware image.enabled ' +
     'image.architecture securityGroup.zoneId',
+  'acceptance/network/physicalNetwork.ts':
+    'physicalNetwork.zoneId physicalNetwork.clusterIds physicalNetwork.encapsulation physicalNetwork.bridge physicalNetwork.segmentRanges ' +
+    'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
+  'acceptance/network/network.ts':
+    'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu',
+  'acceptance/visible.ts': 'network.visibility',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
@@ -116,13 +122,14 @@ const forTheTrail = ['operation.skipStep(reason)'];
 const ofAnyKind = [
   'acceptance/authorize.ts',
   'acceptance/dependents.ts',
+  'acceptance/visible.ts',
   'workflows/platform/runManyOperation.ts',
   // Storage pools are all that it knows of.
   'activities/storage/drivers/rbd.ts',
 ];
 
 /** One value is all there is so far: whatever is asked otherwise is refused. */
-const onlyValue = ['backupStore.driver', 'cluster.hypervisor', 'image.type', 'network.type', 'storageCluster.driver'];
+const onlyValue = ['backupStore.driver', 'cluster.hypervisor', 'image.type', 'storageCluster.driver'];
 
 const named = (list: string): string[] => list.split(' ');
 
