@@ -7,7 +7,7 @@ import { allKinds } from '../../../model/kinds.ts';
 /** By file, what it reads: `<kind>.<field>`, and `<kind>.<verb>(<member>)` of what an action takes. */
 const readers: Record<string, string> = {
   'acceptance/authorize.ts':
-    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility',
+    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility network.visibility',
   'acceptance/caller.ts': 'account.domainId project.accountId user.accountId',
   'acceptance/dependents.ts': 'instance.deleteProtection volume.deleteProtection image.deleteProtection',
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
@@ -37,7 +37,6 @@ const readers: Record<string, string> = {
     'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
   'acceptance/network/network.ts':
     'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu',
-  'acceptance/visible.ts': 'network.visibility',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
@@ -122,7 +121,6 @@ const forTheTrail = ['operation.skipStep(reason)'];
 const ofAnyKind = [
   'acceptance/authorize.ts',
   'acceptance/dependents.ts',
-  'acceptance/visible.ts',
   'workflows/platform/runManyOperation.ts',
   // Storage pools are all that it knows of.
   'activities/storage/drivers/rbd.ts',
