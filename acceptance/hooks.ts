@@ -5,6 +5,8 @@ import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
+import { networkHooks } from './network/network.ts';
+import { physicalNetworkHooks } from './network/physicalNetwork.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
 import { clusterHooks } from './platform/cluster.ts';
@@ -26,6 +28,8 @@ const hooks: Hooks = {
   ...instanceHooks,
   ...keyPairHooks,
   ...addressGroupHooks,
+  ...networkHooks,
+  ...physicalNetworkHooks,
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,

@@ -7,6 +7,7 @@ import { addressGroups } from './network/addressGroup.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
+import { physicalNetworks } from './network/physicalNetwork.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { audits } from './platform/audit.ts';
@@ -57,6 +58,7 @@ export const areas = {
   storageClusters,
   storagePools,
   backupStores,
+  physicalNetworks,
   networks,
   networkRecords,
   subnets,

@@ -3,6 +3,7 @@ import type { Resource } from './document.ts';
 
 const chosen: Record<string, readonly string[]> = {
   account: ['domainId', 'createdAt'],
+  physicalNetwork: ['encapsulation', 'bridge', 'mtu', 'enabled'],
   addressGroup: ['family', 'createdAt'],
   apiKey: ['userId', 'accessKey', 'enabled', 'expiresAt', 'lastUsedAt'],
   auditEntry: ['createdAt', 'permission', 'outcome', 'code', 'resourceKind', 'resourceId', 'sourceAddress'],

@@ -90,8 +90,11 @@ interface Recorded {
   busy: boolean;
 }
 
-export const recordedNetworks = written<Recorded & { zoneId: string | null }, { after: string }>(
-  `SELECT n.id, n."zoneId", n.state = 'ready' AS wanted, n."currentOperationId" IS NOT NULL AS busy
+export const recordedNetworks = written<
+  Recorded & { zoneId: string | null; type: string; physicalNetworkId: string | null; segmentId: number | null },
+  { after: string }
+>(
+  `SELECT n.id, n."zoneId", n.type, n."physicalNetworkId", n."segmentId", n.state = 'ready' AS wanted, n."currentOperationId" IS NOT NULL AS busy
    FROM "network" n WHERE n."deletedAt" IS NULL AND ${page('n')}`,
 );
 

@@ -51,6 +51,8 @@ export const placedInstance = written<Placed, { instanceId: string }>(
   `SELECT i.id AS "instanceId", i."zoneId", i.vcpus, i."memoryMib", i.architecture, i."hostId", CASE WHEN i."lastHostId" IN (${illHosts}) THEN NULL ELSE i."lastHostId" END AS "lastHostId",
      ARRAY(SELECT f."hostId" FROM "failedPlace" f WHERE f."instanceId" = i.id AND f."failedAt" > ${failedLately} ORDER BY f."failedAt" DESC) AS "failedHostIds",
      (SELECT c."hostId" FROM "hostClaim" c WHERE c."instanceId" = i.id LIMIT 1) AS "claimedHostId",
+     ARRAY(SELECT DISTINCT s."physicalNetworkId" FROM "networkInterface" n JOIN "subnet" s ON s.id = n."subnetId"
+       WHERE n."instanceId" = i.id AND n."deletedAt" IS NULL AND s."physicalNetworkId" IS NOT NULL) AS "physicalNetworkIds",
      (SELECT coalesce(json_agg(json_build_object('id', v.id, 'sizeGib', v."sizeGib", 'poolId', v."poolId", 'storageClass', t."storageClass", 'imageId', v.source->>'imageId', 'onlyPoolId', ${onlyPoolOfVolume}) ORDER BY v.id), '[]')
       FROM "volume" v JOIN "volumeType" t ON t.id = v."volumeTypeId" WHERE v."instanceId" = i.id AND v."deletedAt" IS NULL) AS volumes
    FROM "instance" i WHERE i.id = $instanceId`,

@@ -10,6 +10,7 @@ import { Problem } from '../runtime/problem.ts';
 import { type Database, type Queryable, type Transaction, transaction } from './database.ts';
 import { illHosts } from './detection.ts';
 import { from, isAmong, literals, statement, type ValueOf, type Values, written } from './statement.ts';
+import { clustersAt } from './wires.ts';
 
 export interface Need {
   zoneId: string;
@@ -17,6 +18,8 @@ export interface Need {
   memoryMib: number;
   /** Of the guest; null when it is not known. */
   architecture?: ValueOf<'cluster', 'architecture'> | null;
+  /** Wires that its host has to be at. */
+  physicalNetworkIds?: string[];
 }
 
 export interface Pool {
@@ -191,12 +194,30 @@ const fittingClusters = statement(
       .orderBy('id'),
 );
 
-/** Those of the hosts whose processors run the guest. @throws Problem NO_CAPACITY where there is none */
+/** Those of the hosts that are at all wires that the guest is on. @throws Problem NO_CAPACITY where there is none */
+async function wiredHosts(tx: Transaction, { zoneId, physicalNetworkIds = [] }: Need, reach: Reach): Promise<Reach> {
+  if (physicalNetworkIds.length === 0) return reach;
+  const reached = [...new Set([...reach.clusterIds, ...reach.hosts.map(({ clusterId }) => clusterId)])];
+  const wired = new Set(await clustersAt(tx, physicalNetworkIds, reached));
+  if (wired.size === 0)
+    throw new Problem(
+      'NO_CAPACITY',
+      `no host of zone ${zoneId} that reaches the storage is at the wires of its networks`,
+    );
+  return {
+    clusterIds: reach.clusterIds.filter((id) => wired.has(id)),
+    hosts: reach.hosts.filter(({ clusterId }) => wired.has(clusterId)),
+  };
+}
+
+/** Those of the hosts that are at the guest's wires, and whose processors run it. @throws Problem NO_CAPACITY where there is none */
 export async function runningHosts(
   tx: Transaction,
-  { zoneId, architecture }: Need,
-  { clusterIds, hosts }: Reach,
+  need: Need,
+  reach: Reach,
 ): Promise<Pick<Eligible, 'clusterIds' | 'hostIds'>> {
+  const { zoneId, architecture } = need;
+  const { clusterIds, hosts } = await wiredHosts(tx, need, reach);
   if (!architecture) return { clusterIds, hostIds: hosts.map(({ hostId }) => hostId) };
   const reached = [...new Set([...clusterIds, ...hosts.map(({ clusterId }) => clusterId)])];
   const fitting = new Set((await fittingClusters(tx, { clusterIds: reached, architecture })).map(({ id }) => id));

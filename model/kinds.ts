@@ -6,6 +6,7 @@ import type { Action, Kind } from './kind.ts';
 import { addressGroup } from './network/addressGroup.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
+import { physicalNetwork } from './network/physicalNetwork.ts';
 import { securityGroup } from './network/securityGroup.ts';
 import { subnet } from './network/subnet.ts';
 import { partsOfType } from './operationName.ts';
@@ -57,6 +58,7 @@ export const kinds = {
   volumeType,
   instanceType,
   keyPair,
+  physicalNetwork,
   network,
   subnet,
   addressGroup,

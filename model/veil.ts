@@ -8,7 +8,7 @@ import { allKinds, kindOf } from './kinds.ts';
 
 /** Kinds that are infrastructure: the platform's own, and in no catalogue that tenants choose from. */
 const isBelow = (kind: Kind): boolean =>
-  kind.scope === 'platform' && kind.catalogue !== true && ['platform', 'storage'].includes(kind.area);
+  kind.scope === 'platform' && kind.catalogue !== true && ['platform', 'storage', 'network'].includes(kind.area);
 
 /** Further members, wherever they stand, with the permission that must be held on the platform. */
 const further: Record<string, string> = {
@@ -26,6 +26,7 @@ const further: Record<string, string> = {
   pools: 'storagePool.get',
   poolId: 'storagePool.get',
   objectKey: 'backupStore.get',
+  segmentId: 'physicalNetwork.get',
 };
 
 /** Members that name infrastructure: every field that refers to it, whatever the kind, and those above. */

@@ -174,6 +174,18 @@ async function everyAction(
   await admin.done('POST', `/v1/storage-pools/${pool.id}/actions/cleanCache`, {});
   await remove(admin, 'storage-pools', pool.id);
   await allRepairs(admin, cloud, address);
+  const clusterId = cloud.cluster.id;
+  const { id: wireId } = await make(admin, 'physical-networks', {
+    name: 'recorded',
+    zoneId,
+    encapsulation: 'vlan',
+    bridge: 'br-phy9',
+    clusterIds: [clusterId],
+  });
+  await admin.done('POST', `/v1/physical-networks/${wireId}/actions/detachCluster`, { clusterId });
+  await admin.done('POST', `/v1/physical-networks/${wireId}/actions/attachCluster`, { clusterId });
+  await admin.done('POST', `/v1/physical-networks/${wireId}/actions/repair`, {});
+  await remove(admin, 'physical-networks', wireId);
   const store = await make(admin, 'backup-stores', { name: 'recorded', zoneId, ...address.s3, readOnly: true });
   await remove(admin, 'backup-stores', store.id);
   const cluster = await make(admin, 'storage-clusters', { name: 'recorded', zoneId, ...address.ceph });

@@ -7,6 +7,7 @@ import type { addressGroups as AddressGroups } from '../activities/network/addre
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
+import type { physicalNetworks as PhysicalNetworks } from '../activities/network/physicalNetwork.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
@@ -110,6 +111,11 @@ export const backupStores = stepsOf<Area<typeof BackupStores>, 'backupStores'>('
 });
 export const networks = stepsOf<Area<typeof Networks>, 'networks'>('networks', 'control', {
   findStray: { where: 'record' },
+});
+export const physicalNetworks = stepsOf<Area<typeof PhysicalNetworks>, 'physicalNetworks'>('physicalNetworks', 'host', {
+  locate: { where: 'record' },
+  addCluster: { where: 'record' },
+  dropCluster: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');

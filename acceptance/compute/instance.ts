@@ -162,6 +162,7 @@ async function accept(accepting: Accepting): Promise<void> {
       if (loaded.get(`securityGroup/${id}`)?.zoneId !== input.zoneId)
         throw invalid(`${at}.securityGroupIds`, `security group ${id} is in another zone`);
     if (subnet?.zoneId !== input.zoneId) throw invalid(`${at}.subnetId`, 'is in another zone');
+    if (subnet?.external) throw invalid(`${at}.subnetId`, 'is a public range: instances have floating IPs of it');
     if (wanted.address && (!contains(String(subnet?.cidr), wanted.address) || wanted.address === subnet?.gateway))
       throw invalid(`${at}.address`, `is no usable address of ${String(subnet?.cidr)}`);
     const id = crypto.randomUUID();
@@ -209,6 +210,10 @@ async function accept(accepting: Accepting): Promise<void> {
       vcpus: Number(type?.vcpus),
       memoryMib: Number(type?.memoryMib),
       architecture: (source?.architecture as ValueOf<'cluster', 'architecture'> | undefined) ?? null,
+      physicalNetworkIds: input.networkInterfaces.flatMap(({ subnetId }) => {
+        const wire = loaded.get(`subnet/${subnetId}`)?.physicalNetworkId;
+        return typeof wire === 'string' ? [wire] : [];
+      }),
     },
     needsOf(volumes, types).map((need, index) => (index === 0 ? { ...need, onlyPoolId } : need)),
     input.requestedHostId ?? null,

@@ -67,10 +67,25 @@ const oneAfterTheOther = statement((p: Values<{ networkId: string }>) =>
 
 async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
   const { networkId } = input as unknown as Input;
+  const network = references.get(`network/${networkId}`);
   const { gateway, ranges } = subnetPlan(input as unknown as Input);
+  if (network?.external) {
+    // Nobody asks for an address there: routers and floating IPs are given theirs.
+    if (input.dhcp === true) throw invalid('dhcp', 'is not for a public range: no instance is plugged in there');
+    row.dhcp = false;
+    const router = toNumber(gateway);
+    const at = ranges.findIndex(({ first, last }) => first <= router && router <= last);
+    if (((input.allocationRanges as unknown[] | null | undefined) ?? []).length > 0 && at >= 0)
+      throw invalid('gateway', 'lies in a range that addresses are given out of');
+  }
   // Subnets of a network are made one after the other: two that overlap would wait for each other until PostgreSQL ends one by force.
   await oneAfterTheOther(tx, { networkId });
-  Object.assign(row, { gateway, zoneId: references.get(`network/${networkId}`)?.zoneId });
+  Object.assign(row, {
+    gateway,
+    zoneId: network?.zoneId,
+    external: network?.external === true,
+    physicalNetworkId: network?.type === 'overlay' ? null : (network?.physicalNetworkId ?? null),
+  });
   rows.subnetCursor = ranges.map((range, place) => ({
     subnetId: row.id,
     place,

@@ -19,7 +19,7 @@ import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
 import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
-import { networkAcls, networkGroup, switchName } from './network.ts';
+import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
 import { addressesOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
 import { type Acl, aclsOf, type Rule, securityGroupName } from './securityGroup.ts';
@@ -31,7 +31,17 @@ const columns = {
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action'],
   Address_Set: ['name', 'addresses', 'external_ids'],
   DHCP_Options: ['_uuid', 'cidr', 'options', 'external_ids'],
-  Logical_Switch_Port: ['_uuid', 'name', 'addresses', 'port_security', 'dhcpv4_options', 'external_ids'],
+  Logical_Switch_Port: [
+    '_uuid',
+    'name',
+    'type',
+    'options',
+    'tag',
+    'addresses',
+    'port_security',
+    'dhcpv4_options',
+    'external_ids',
+  ],
 } as const;
 type Table = keyof typeof columns;
 /** So many rows in one answer. */
@@ -158,6 +168,21 @@ interface Fault {
   actual: string;
 }
 
+/** What is wrong with the port through which a network leaves OVN, or null. */
+function wireFault(found: RowsOfOurs, network: { id: string } & Wired): Fault | null {
+  const wanted = localnetRow(network);
+  if (!wanted) return null;
+  const row = found.ports.get(localnetName(network.id));
+  if (!row) return { class: 'missing', actual: `there is no port ${localnetName(network.id)}` };
+  const told = ({ type, options, tag }: OvsdbRow): string =>
+    JSON.stringify([type, mapOf(options), members(tag).filter((one) => one !== undefined)]);
+  if (told(row) !== told(wanted))
+    return { class: 'drifted', actual: `port ${localnetName(network.id)} leads to another wire than the recorded` };
+  return found.switches.has(network.id) && !references(found.switches.get(network.id)?.ports).has(uuidOf(row._uuid))
+    ? { class: 'drifted', actual: `port ${localnetName(network.id)} is in another switch` }
+    : null;
+}
+
 function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
   const row = found.ports.get(port.id);
   if (!row) return { class: 'missing', actual: 'there is no switch port' };
@@ -245,6 +270,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
         found.switches.get(network.id)?.name === switchName(network.id)
           ? null
           : { class: 'missing', actual: `there is no switch ${switchName(network.id)}` },
+        wireFault(found, network),
         groupFault(found, group, Object.values(networkAcls(group))),
       ],
       { action: 'network.repair', targetId: network.id },

@@ -1,10 +1,13 @@
 import { livingOf } from '../../database/audit.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import {
   absent,
+  type Condition,
+  map,
   type OvsdbOperation,
   type OvsdbResult,
   type OvsdbRow,
@@ -13,10 +16,13 @@ import {
   set,
   taggedWith,
 } from './northbound.ts';
+import { wireName } from './physicalNetwork.ts';
 import { portsOf } from './ports.ts';
 import { type Acl, priorities } from './securityGroup.ts';
 
 const hex = (id: string): string => id.replaceAll('-', '');
+/** The port through which a network on a wire leaves OVN. */
+export const localnetName = (networkId: string): string => `localnet-${networkId}`;
 export const switchName = (networkId: string): string => `network-${networkId}`;
 /** All ports of a network: inbound is closed unless a security group opens it, outbound is open and tracked. */
 export const networkGroup = (networkId: string): string => `net_${hex(networkId)}`;
@@ -39,18 +45,40 @@ export const networkAcls = (group: string): Record<'inbound' | 'outbound' | 'for
   },
 });
 
+/** What of a network is on the wire, or null of one that is not. */
+export function localnetRow(network: Wired): OvsdbRow | null {
+  const { physicalNetworkId, segmentId, type } = network;
+  if (type === 'overlay' || !physicalNetworkId) return null;
+  return {
+    type: 'localnet',
+    options: map({ network_name: wireName(physicalNetworkId) }),
+    // A port of its own for what nobody else has: all that is not OVN's.
+    addresses: 'unknown',
+    tag: segmentId ? segmentId : set([]),
+  };
+}
+
 const remove = (networkId: string): OvsdbOperation[] => [
   { op: 'delete', table: 'Port_Group', where: taggedWith('network', networkId) },
   { op: 'delete', table: 'Logical_Switch', where: taggedWith('network', networkId) },
 ];
 
+const wiredAs = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('network').select(['type', 'physicalNetworkId', 'segmentId']).where('id', '=', p.id),
+);
+export type Wired = { type: string; physicalNetworkId: string | null; segmentId: number | null };
+
 /** Writes all rows of a network, whether they are there or not; ports that hang on them stay. */
 async function write(world: World, networkId: string): Promise<void> {
   const where = taggedWith('network', networkId);
   const columns = ['_uuid'];
-  const [switches, groups] = await world.northbound.transact(`look for network ${networkId}`, [
+  const [network] = await wiredAs(world.database.connections, { id: networkId });
+  const localnet = network ? localnetRow(network) : null;
+  const port = localnetName(networkId);
+  const [switches, groups, wirePorts] = await world.northbound.transact(`look for network ${networkId}`, [
     { op: 'select', table: 'Logical_Switch', where, columns },
     { op: 'select', table: 'Port_Group', where, columns },
+    { op: 'select', table: 'Logical_Switch_Port', where: [['name', '==', port]], columns },
   ]);
   const group = networkGroup(networkId);
   const external_ids = rowTags('network', networkId);
@@ -66,6 +94,7 @@ async function write(world: World, networkId: string): Promise<void> {
       : [absent(table, where), { op: 'insert', table, row: { ...row, external_ids } }];
   await world.northbound.transact(`make network ${networkId}`, [
     ...put('Logical_Switch', switches, { name: switchName(networkId) }),
+    ...(localnet ? wireOperations(networkId, localnet, wirePorts?.rows?.[0]?._uuid) : []),
     ...Object.entries(acls).map(
       ([name, acl]): OvsdbOperation => ({
         op: 'insert',
@@ -76,6 +105,29 @@ async function write(world: World, networkId: string): Promise<void> {
     ),
     ...put('Port_Group', groups, { name: group, acls: references, ...(ports ? { ports } : {}) }),
   ]);
+}
+
+/** The port is in its switch, or it is not made. */
+function wireOperations(networkId: string, row: OvsdbRow, known: unknown): OvsdbOperation[] {
+  const table = 'Logical_Switch_Port';
+  const where: Condition[] = [['name', '==', localnetName(networkId)]];
+  const port = known ?? ['named-uuid', 'wire'];
+  return [
+    known
+      ? { op: 'update', table, where, row }
+      : {
+          op: 'insert',
+          table,
+          'uuid-name': 'wire',
+          row: { name: localnetName(networkId), ...row, external_ids: rowTags('network', networkId) },
+        },
+    {
+      op: 'mutate',
+      table: 'Logical_Switch',
+      where: taggedWith('network', networkId),
+      mutations: [['ports', 'insert', set([port])]],
+    },
+  ];
 }
 
 export interface Stray {

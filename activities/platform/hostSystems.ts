@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { Context } from '@temporalio/activity';
 import { from, now, statement, type Values } from '../../database/statement.ts';
+import { wiresOfCluster } from '../../database/wires.ts';
 import { peerAddress } from '../../host-agent/peerAddress.ts';
 import { refuse } from '../failure.ts';
 import { joined, type StepContext, step } from '../step.ts';
@@ -122,6 +123,8 @@ export const hostSystems = (world: World) => {
         });
         // Until it got its name, a machine that was another host before has claimed the address under that one, as often as it was taken away.
         await freeAddress();
+        for (const { id, bridge } of await wiresOfCluster(connections, { clusterId: host.clusterId }))
+          await agent.call('switch.ensureMapping', { physicalNetworkId: id, bridge });
       },
       async undo({ hostId }: HostRef) {
         await leaveNetwork(await find(hostId));

@@ -83,15 +83,16 @@ export function callHandlers(context: AgentContext): CallHandlers {
       storageClients: heartbeat.clients(),
     }),
     'host.inventory': async () => {
-      const [found, ports, secrets, ...files] = await Promise.all([
+      const [found, ports, mappings, secrets, ...files] = await Promise.all([
         domains.domainInventory(libvirt),
         localSwitch.ports(db),
+        localSwitch.mappings(db),
         storage.secrets(),
         placedFiles(),
         hypervisor.placedCertificates(),
         localSwitch.placedCertificates(),
       ]);
-      return { domains: found, ports, secrets, files: files.flat(), tasks: context.runningTasks() };
+      return { domains: found, ports, mappings, secrets, files: files.flat(), tasks: context.runningTasks() };
     },
 
     'host.boot': machine.boot,
@@ -101,6 +102,9 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'hypervisor.ensureUnconfigured': () => configuring(() => hypervisor.ensureUnconfigured(libvirt)),
     'switch.ensureConfigured': (input) => configuring(() => localSwitch.ensureConfigured(db, input)),
     'switch.ensureUnconfigured': () => configuring(() => localSwitch.ensureUnconfigured(db)),
+    'switch.bridges': ({ names }) => localSwitch.bridges(db, names),
+    'switch.ensureMapping': (input) => configuring(() => localSwitch.ensureMapping(db, input)),
+    'switch.ensureMappingAbsent': (input) => configuring(() => localSwitch.ensureMappingAbsent(db, input)),
     'storage.ensureConnected': (input) => inTurn('configuration', () => storage.connect(input)),
     'storage.ensureDisconnected': ({ storageClusterId }) => configuring(() => storage.disconnect(storageClusterId)),
 

@@ -169,6 +169,7 @@ async function hideCertificate(db: Ovsdb): Promise<void> {
 export async function ensureUnconfigured(db: Ovsdb): Promise<void> {
   const text = await readIfExists(BEFORE_FILE);
   if (text === undefined) return;
+  await changeMappings(db, (mappings) => mappings.filter(([network]) => !OWN_WIRE.test(network)));
   const before = JSON.parse(text) as Before;
   const bridge = await integrationBridge(db);
   const operations: { op: string; [member: string]: unknown }[] = [setExternalIds(OWN_KEYS, before.externalIds)];
@@ -187,6 +188,56 @@ export async function ensureUnconfigured(db: Ovsdb): Promise<void> {
   await hideCertificate(db);
   await restoreFile(SYSTEM_ID_FILE, 0o644);
   await rm(BEFORE_FILE, { force: true });
+}
+
+/** Those of the bridges that are there. */
+export async function bridges(db: Ovsdb, names: string[]): Promise<{ bridges: string[] }> {
+  const rows = await select(db, 'Bridge', ['name']);
+  return { bridges: rows.map(({ name }) => String(name)).filter((name) => names.includes(name)) };
+}
+
+const MAPPINGS = 'ovn-bridge-mappings';
+const OWN_WIRE = /^physical-[0-9a-f-]{36}$/;
+const wireOf = (physicalNetworkId: string): string => `physical-${physicalNetworkId}`;
+
+/** As ovn-controller(8) has them: `network:bridge`, with commas between. */
+const mappingsIn = (text: string | undefined): [string, string][] =>
+  (text ?? '').split(',').flatMap((entry): [string, string][] => {
+    const [network, bridge] = entry.trim().split(':');
+    return network && bridge ? [[network, bridge]] : [];
+  });
+
+/** Changes the mappings, and leaves those that others have made as they are. */
+async function changeMappings(db: Ovsdb, change: (mappings: [string, string][]) => [string, string][]): Promise<void> {
+  const before = (await externalIds(db))[MAPPINGS];
+  const mappings = change(mappingsIn(before));
+  const after = mappings.map(([network, bridge]) => `${network}:${bridge}`).join(',');
+  if (after === (before ?? '')) return;
+  await db.transact([setExternalIds([MAPPINGS], after === '' ? {} : { [MAPPINGS]: after })]);
+}
+
+/** From the next round of ovn-controller on, what is on the wire goes through the bridge. */
+export async function ensureMapping(
+  db: Ovsdb,
+  { physicalNetworkId, bridge }: Calls['switch.ensureMapping']['input'],
+): Promise<void> {
+  if (!(await hasBridge(db, bridge)))
+    throw new Problem('PRECONDITION_FAILED', `this host has no bridge ${bridge}: make it first`);
+  const wire = wireOf(physicalNetworkId);
+  await changeMappings(db, (mappings) => [...mappings.filter(([network]) => network !== wire), [wire, bridge]]);
+}
+
+export const ensureMappingAbsent = (
+  db: Ovsdb,
+  { physicalNetworkId }: Calls['switch.ensureMappingAbsent']['input'],
+): Promise<void> =>
+  changeMappings(db, (mappings) => mappings.filter(([network]) => network !== wireOf(physicalNetworkId)));
+
+/** The wires that this host is led to, for the inventory. */
+export async function mappings(db: Ovsdb): Promise<NonNullable<HostInventory['mappings']>> {
+  return mappingsIn((await externalIds(db))[MAPPINGS]).flatMap(([network, bridge]) =>
+    OWN_WIRE.test(network) ? [{ physicalNetworkId: network.slice('physical-'.length), bridge }] : [],
+  );
 }
 
 export async function integrationBridge(db: Ovsdb): Promise<string> {

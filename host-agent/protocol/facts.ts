@@ -31,6 +31,8 @@ const inventory = {
   domains: Type.Array(object({ id: uuid, state: domainState, tags: orNull(tags) })),
   /** Interfaces on br-int that carry an iface-id. */
   ports: Type.Array(object({ name: text, interfaceId: text })),
+  /** Physical networks that OVN leads through a bridge. Agents of before do not tell. */
+  mappings: Type.Optional(Type.Array(object({ physicalNetworkId: uuid, bridge: text }))),
   /** libvirt secrets and configuration files that Belay placed. */
   secrets: Type.Array(text),
   files: Type.Array(text),

@@ -21,6 +21,7 @@ import {
   hostNumbers,
   type LabPaths,
   ports,
+  providerBridge,
   tunnelAddress,
   tunnelMtu,
 } from './layout.ts';
@@ -296,7 +297,9 @@ while [ ! -S /run/openvswitch/db.sock ]; do sleep 0.02; done
 [ -s /etc/openvswitch/system-id.conf ] || cat /proc/sys/kernel/random/uuid >/etc/openvswitch/system-id.conf
 ovs-vsctl --no-wait -- init -- set Open_vSwitch . external_ids:system-id="$(cat /etc/openvswitch/system-id.conf)" external_ids:hostname=${hostName(host)} \\
   -- --may-exist add-br br-phy -- set bridge br-phy datapath_type=netdev fail-mode=standalone other_config:hwaddr=02:be:00:00:02:1${host} \\
-  -- --may-exist add-port br-phy eth1 -- set interface br-phy mtu_request=${tunnelMtu}
+  -- --may-exist add-port br-phy eth1 -- set interface br-phy mtu_request=${tunnelMtu} \\
+  -- --may-exist add-br ${providerBridge} -- set bridge ${providerBridge} datapath_type=netdev fail-mode=standalone \\
+  -- --may-exist add-port ${providerBridge} eth2
 if [ ! -e /run/openvswitch/booted ]; then # ports of guests that ended with the last boot
   for port in $(ovs-vsctl --bare --columns=name find Interface | grep -E '^vnet[0-9]+$'); do ovs-vsctl --no-wait --if-exists del-port "$port"; done
   : >/run/openvswitch/booted

@@ -52,7 +52,7 @@ export interface Lab {
   startHost(host: number): Promise<void>;
   /** Whether its power is on. */
   isUp(host: number): boolean;
-  /** Both cables pulled; the host and its guests live on. */
+  /** All cables pulled; the host and its guests live on. */
   unplugHost(host: number): Promise<void>;
   plugHost(host: number): Promise<void>;
   /** Nothing goes to the storage any more; all else is as it was. */

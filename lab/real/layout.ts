@@ -4,16 +4,20 @@ import { join, resolve } from 'node:path';
 /**
  * Where everything of the lab is: names, addresses, directories. Nothing else in this folder spells one of them.
  *
- * Two networks on purpose. Tunnel endpoints live on a bridge of the userspace switch; were management on the same network, SSH, storage
+ * Three networks on purpose. Tunnel endpoints live on a bridge of the userspace switch; were management on the same network, SSH, storage
  * and migration would all run through, and die with, that switch.
  */
-export const namespaces = { switch: 'by-sw', control: 'by-ctl', ceph: 'by-ceph' } as const;
+export const namespaces = { switch: 'by-sw', control: 'by-ctl', ceph: 'by-ceph', outside: 'by-out' } as const;
 export const namespacePrefix = 'by-';
 
 /** The machine's own cable into the management network: the only link the lab makes outside of its namespaces. */
 export const machineLink = 'by-mgr';
 
 export const addresses = { machine: '10.232.0.1', control: '10.232.0.2', ceph: '10.232.0.3' } as const;
+/** Who is at the provider's network and none of the cloud: what guests reach outside, and who reaches them from there (RFC 5737). */
+export const outside = { address: '198.51.100.1', network: '198.51.100.0/24' } as const;
+/** The bridge of each host that leads to the provider's network. */
+export const providerBridge = 'br-provider';
 export const prefixLength = 24;
 export const managementMtu = 1500;
 /** Room for Geneve's headers around tenant packets of 1500 bytes. */
@@ -39,8 +43,12 @@ export const hostName = (host: HostNumber) => `host${host}`;
 export const hostNamespace = (host: HostNumber) => `${namespacePrefix}${hostName(host)}`;
 export const hostAddress = (host: HostNumber) => `10.232.0.${10 + host}`;
 export const tunnelAddress = (host: HostNumber) => `10.232.1.${10 + host}`;
-/** The two sockets of the switch that a host's cables are in. */
-export const switchPorts = (host: HostNumber) => ({ management: `m-h${host}`, tunnel: `t-h${host}` });
+/** The sockets of the switch that a host's cables are in. */
+export const switchPorts = (host: HostNumber) => ({
+  management: `m-h${host}`,
+  tunnel: `t-h${host}`,
+  provider: `p-h${host}`,
+});
 
 /** Marks every process the lab starts, so that it is found again whoever started it: `BELAY_LAB=<state directory>`, `BELAY_LAB_PART=<name>`. */
 export const labMark = 'BELAY_LAB';

@@ -8,17 +8,20 @@ import {
   machineLink,
   managementMtu,
   namespaces,
+  outside,
   prefixLength,
   switchPorts,
   tunnelMtu,
 } from './layout.ts';
 import { must, run } from './processes.ts';
 
+const bridges = ['mgmt', 'tun', 'prov'] as const;
+
 interface Cable {
   /** null: the machine's own namespace. */
   namespace: string | null;
   link: string;
-  bridge: 'mgmt' | 'tun';
+  bridge: (typeof bridges)[number];
   switchPort: string;
   mtu: number;
   /** Fixed, so that a cable that was made anew is not unknown to its neighbours for as long as their ARP entries live. */
@@ -30,6 +33,11 @@ const cables: readonly Cable[] = [
   { ...management(null, machineLink, 'm-mgr', '02:be:00:00:00:01'), address: addresses.machine },
   { ...management(namespaces.control, 'eth0', 'm-ctl', '02:be:00:00:00:02'), address: addresses.control },
   { ...management(namespaces.ceph, 'eth0', 'm-ceph', '02:be:00:00:00:03'), address: addresses.ceph },
+  {
+    ...management(namespaces.outside, 'eth0', 'p-out', '02:be:00:00:00:04'),
+    bridge: 'prov',
+    address: outside.address,
+  },
   ...hostNumbers.flatMap((host) => [
     {
       ...management(hostNamespace(host), 'eth0', switchPorts(host).management, `02:be:00:00:00:1${host}`),
@@ -41,20 +49,25 @@ const cables: readonly Cable[] = [
       bridge: 'tun' as const,
       mtu: tunnelMtu,
     },
+    // The host's switch takes this one, too: what is on it is for networks of tenants, and for nobody on the host.
+    {
+      ...management(hostNamespace(host), 'eth2', switchPorts(host).provider, `02:be:00:00:03:1${host}`),
+      bridge: 'prov' as const,
+    },
   ]),
 ];
 
 /** All network namespaces of the lab. */
 export const allNamespaces: readonly string[] = [...Object.values(namespaces), ...hostNumbers.map(hostNamespace)];
 
-/** Namespaces, the switch with its two networks, and every cable; what is already there stays. */
+/** Namespaces, the switch with its networks, and every cable; what is already there stays. */
 export async function upNetwork(): Promise<void> {
   for (const namespace of allNamespaces) {
     if (!existsSync(`/run/netns/${namespace}`)) await must(['ip', 'netns', 'add', namespace]);
   }
   const existing = new Set((await links(namespaces.switch)).map((link) => link.ifname));
   const inSwitch = ['link set lo up'];
-  for (const bridge of ['mgmt', 'tun']) {
+  for (const bridge of bridges) {
     if (!existing.has(bridge))
       inSwitch.push(`link add ${bridge} mtu ${tunnelMtu} type bridge stp_state 0 forward_delay 0`);
     inSwitch.push(`link set ${bridge} up`);
@@ -100,11 +113,13 @@ async function plugIn(namespace: string | null, existingSwitchPorts: ReadonlySet
   );
 }
 
-/** Both cables of a host: a powered-off host answers nobody, a living one with its cables pulled goes on alone. */
+/** All cables of a host: a powered-off host answers nobody, a living one with its cables pulled goes on alone. */
 export async function setPlugged(host: HostNumber, plugged: boolean): Promise<void> {
-  const { management, tunnel } = switchPorts(host);
   const state = plugged ? 'up' : 'down';
-  await batch(namespaces.switch, [`link set ${management} ${state}`, `link set ${tunnel} ${state}`]);
+  await batch(
+    namespaces.switch,
+    Object.values(switchPorts(host)).map((port) => `link set ${port} ${state}`),
+  );
 }
 
 /** Whether a host has a way to the storage; all else that it reaches stays as it is. */
@@ -116,7 +131,7 @@ export async function setStorageReached(host: HostNumber, reached: boolean): Pro
 /** Removes the taps that outlive their host here, because the network namespace does; a real power cut would take them. */
 export async function removeHostTaps(host: HostNumber): Promise<void> {
   const leftBehind = (await links(hostNamespace(host))).filter(
-    ({ ifname }) => !['lo', 'eth0', 'eth1'].includes(ifname),
+    ({ ifname }) => !['lo', 'eth0', 'eth1', 'eth2'].includes(ifname),
   );
   for (const { ifname } of leftBehind) await run(['ip', '-n', hostNamespace(host), 'link', 'del', ifname]);
 }

@@ -24,7 +24,7 @@ import { crash, halt } from './host/power.ts';
 import type { Message } from './host/server.ts';
 import { refuse } from './problem.ts';
 
-export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'files' | 'tasks'> {
+export interface HostRecord extends Pick<HostInventory, 'ports' | 'secrets' | 'files' | 'tasks' | 'mappings'> {
   domains: Record<string, DomainRecord>;
   chassis: string | null;
 }
@@ -167,6 +167,7 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     // Its chassis in OVN is removed by whoever deletes it.
     Object.assign(host, { hypervisor: null, switch: null, heartbeat: null });
     host.clusters.clear();
+    host.mappings.clear();
     // Its disks go with it.
     for (const [id, { place }] of world.filePools) if (place.startsWith(`${name}:`)) world.filePools.delete(id);
   }
@@ -191,6 +192,7 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     // The storage takes it under the user of the other one.
     host.clusters = new Map(model.clusters);
     host.filePools = new Set(model.filePools);
+    host.mappings = new Map(model.mappings);
     world.heartbeats.set(id, host);
     world.network.chassisJoined(host);
   }
@@ -249,12 +251,20 @@ export function createMishaps(world: HostWorld, cutAll: (host: Host) => void): M
     const records: Record<string, HostRecord> = {};
     const sorted = [...world.hosts.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
     for (const host of sorted) {
-      const { ports, secrets, files, tasks: running } = inventory(host);
+      const { ports, mappings = [], secrets, files, tasks: running } = inventory(host);
       const domains = recordOf(host);
       const chassis = host.switch?.systemId ?? null;
       if (Object.keys(domains).length + secrets.length + files.length + running.length === 0 && chassis === null)
         continue;
-      records[host.name] = { domains, ports, secrets, files, tasks: running, chassis };
+      records[host.name] = {
+        domains,
+        ports,
+        secrets,
+        files,
+        tasks: running,
+        chassis,
+        ...(mappings.length > 0 ? { mappings } : {}),
+      };
     }
     return records;
   }

@@ -6,9 +6,25 @@ export const network = kind({
   area: 'network',
   scope: 'project',
   summary: 'One layer-2 broadcast domain',
+  catalogue: true,
   fields: {
     zoneId: ref('zone', 'create!'),
-    type: choice(['overlay'], 'create', { default: 'overlay' }),
+    type: choice(['overlay', 'vlan', 'flat'], 'create', {
+      default: 'overlay',
+      operatorOnly: ['vlan', 'flat'],
+      description: 'overlay: between hosts alone; vlan and flat: on a wire, with a tag or without',
+    }),
+    physicalNetworkId: ref('physicalNetwork', 'create', { description: 'The wire; needed for vlan and flat' }),
+    segmentId: integer(0, 4094, 'create', {
+      description: 'Of vlan the tag, the first free one of the wire unless said; of flat 0',
+      operatorOnly: true,
+    }),
+    external: boolean('create', {
+      default: false,
+      operatorOnly: ['true'],
+      description: 'It leads outside: its subnets are public ranges, and instances are not plugged into it',
+    }),
+    visibility: choice(['public', 'private'], 'patch', { default: 'private', operatorOnly: ['public'] }),
     mtu: integer(576, 9000, 'system', { default: 1500, description: 'Guests always see 1500' }),
     portSecurity: boolean('create', {
       default: true,
@@ -20,6 +36,7 @@ export const network = kind({
     note: text(512, 'patch', { description: 'For people' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
+  unique: [{ fields: ['physicalNetworkId', 'segmentId'], code: 'ADDRESS_IN_USE' }],
   actions: {
     create: {
       summary: 'Make a network',

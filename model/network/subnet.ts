@@ -11,6 +11,8 @@ export const subnet = kind({
   fields: {
     networkId: ref('network', 'create!', { use: 'addSubnet', onDelete: 'cascade' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
+    physicalNetworkId: ref('physicalNetwork', 'system', { onDelete: 'ignore' }),
+    external: boolean('system', { default: false, description: 'Its addresses are public' }),
     cidr: field(Cidr, 'create!'),
     gateway: field(Ip, 'create', { description: 'The first address unless said' }),
     allocationRanges: json(Type.Array(object({ from: Ip, to: Ip }), { maxItems: 16 }), 'create', {

@@ -23,6 +23,7 @@ const infrastructure = [
   'backupStore',
   'volumeType',
   'instanceType',
+  'physicalNetwork',
 ];
 const catalogue = read('zone', 'instanceType', 'volumeType', 'role', 'operationType', 'image');
 /** What making resources names of it. */

@@ -37,6 +37,8 @@ const input = () => ({
   addressGroupId: scene.ids.addressGroup,
   securityGroupId: scene.ids.securityGroup,
   networkId: scene.ids.network,
+  physicalNetworkId: scene.ids.physicalNetwork,
+  clusterId: scene.ids.cluster,
   storagePoolId: scene.ids.storagePool,
   storageClusterId: scene.ids.storageCluster,
   backupStoreId: scene.ids.backupStore,
@@ -69,6 +71,7 @@ const held = [
   'addressGroup',
   'securityGroup',
   'networkInterface',
+  'physicalNetwork',
   'host',
   'storagePool',
 ];

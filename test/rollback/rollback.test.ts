@@ -282,6 +282,23 @@ const pool = (name: string): Record<string, unknown> => ({
   storageClusterId: cloud.storageCluster.id,
   clusterIds: [cloud.cluster.id],
 });
+const rootProject = '00000000-0000-4000-8000-000000000004';
+let wires = 0;
+const wire = (name: string): Record<string, unknown> => ({
+  name,
+  zoneId: cloud.zone.id,
+  encapsulation: 'vlan',
+  bridge: `br-phy${++wires}`,
+  segmentRanges: [{ from: 100, to: 200 }],
+  clusterIds: [cloud.cluster.id],
+});
+const onWire =
+  (verb: string, more: Record<string, unknown> = {}, body: Record<string, unknown> = {}) =>
+  async (name: string) => {
+    const { id } = await make(admin, 'physical-networks', { ...wire(name), ...more });
+    return { targetId: id, method: 'POST', path: `/v1/physical-networks/${id}/actions/${verb}`, body };
+  };
+const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
   type: 'sharedMount',
@@ -808,6 +825,37 @@ const subjects: Subject[] = [
     absent: ['action', 'delete'],
   },
   {
+    type: 'physicalNetwork.create',
+    operator: true,
+    prepare: creation('physical-networks', wire),
+    clean: removeByOperator('physical-networks'),
+  },
+  {
+    type: 'physicalNetwork.attachCluster',
+    operator: true,
+    prepare: onWire('attachCluster', { clusterIds: [] }, ofCluster),
+    clean: removeByOperator('physical-networks'),
+  },
+  {
+    type: 'physicalNetwork.detachCluster',
+    operator: true,
+    prepare: onWire('detachCluster', {}, ofCluster),
+    clean: removeByOperator('physical-networks'),
+  },
+  {
+    type: 'physicalNetwork.repair',
+    operator: true,
+    prepare: onWire('repair'),
+    again: asItWas,
+    clean: removeByOperator('physical-networks'),
+  },
+  {
+    type: 'physicalNetwork.delete',
+    operator: true,
+    prepare: deletion('physical-networks', (name) => make(admin, 'physical-networks', wire(name))),
+    clean: removeIfThere('physical-networks'),
+  },
+  {
     type: 'addressGroup.create',
     prepare: creation('address-groups', (name) => ({ name, family: 4, entries })),
     clean: remove('address-groups'),
@@ -896,8 +944,23 @@ async function destroyedWithoutRoot(name: string): Promise<{ id: string }> {
   return { id };
 }
 
+/** A network with a tag, on a wire of its own. */
+async function tagged(name: string): Promise<Record<string, unknown>> {
+  const { id } = await make(admin, 'physical-networks', wire(name));
+  return { name, zoneId: cloud.zone.id, type: 'vlan', physicalNetworkId: id, projectId: rootProject };
+}
+
 /** Ways of actions that those above do not take. */
 const variants: Subject[] = [
+  {
+    type: 'network.create',
+    variant: 'on a wire',
+    operator: true,
+    prepare: creation('networks', tagged),
+    clean: removeByOperator('networks'),
+    keeps: true,
+    of: ['networks.make'],
+  },
   {
     type: 'host.failover',
     variant: 'of one with a BMC',

@@ -99,6 +99,13 @@ const made: Record<string, () => Promise<{ id: string }>> = {
       name: unique(),
       publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key',
     }),
+  physicalNetwork: () =>
+    make(admin, 'physical-networks', {
+      name: unique(),
+      zoneId,
+      encapsulation: 'geneve',
+      clusterIds: [cloud.cluster.id],
+    }),
   network,
   subnet: async () => make(tenant, 'subnets', { name: 's', networkId: (await network()).id, cidr: '10.5.0.0/24' }),
   addressGroup: () => make(tenant, 'address-groups', { name: unique(), family: 4 }),

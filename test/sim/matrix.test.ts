@@ -98,6 +98,7 @@ let emptyRole: string;
 beforeAll(async () => {
   await Promise.all((['own', 'shared', 'foreign'] as const).map(furnish));
   emptyRole = await newRole([]);
+  await make(admin, 'physical-networks', { name: `m-${crypto.randomUUID()}`, zoneId, encapsulation: 'geneve' });
   const nobodys = new Map<string, string>();
   await openFinding(address.databaseUrl, {
     action: 'securityGroup.repair',
@@ -239,6 +240,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     schedule: { ...inProject, ...plan },
     role: { name: `m-${crypto.randomUUID()}`, permissions: [] },
     zone: { name: `m-${crypto.randomUUID()}` },
+    physicalNetwork: { name: `m-${crypto.randomUUID()}`, zoneId, encapsulation: 'geneve' },
     pod: { name: 'm', zoneId },
     cluster: { name: 'm', podId: id('pod') },
     volumeType: { name: 'm', storageClass: 'matrix' },
@@ -253,6 +255,8 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'volume.attach': { instanceId: thing(side, 'instance') },
     'volume.resize': { sizeGib: 2 },
     'volume.revert': { snapshotId: thing(side, 'snapshot') },
+    'physicalNetwork.attachCluster': { clusterId: cloud.cluster.id },
+    'physicalNetwork.detachCluster': { clusterId: cloud.cluster.id },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
     'operation.skipStep': { reason: 'matrix' },

@@ -202,6 +202,24 @@ export function contract(open: () => Promise<Place>): void {
       }
     });
 
+    test('a physical network is led through a bridge that is there, and no longer', async () => {
+      const { physicalNetworkId } = right['switch.ensureMapping'];
+      const led = async () =>
+        (await call('host.inventory')).mappings?.filter((one) => one.physicalNetworkId === physicalNetworkId);
+      expect(await call('switch.bridges')).toEqual({ bridges: ['br-phy'] });
+      expect(await codeOf(here.call('switch.ensureMapping', { physicalNetworkId, bridge: 'missing' }))).toBe(
+        'PRECONDITION_FAILED',
+      );
+      await twice('switch.ensureMapping');
+      expect(await led()).toEqual([{ physicalNetworkId, bridge: 'br-phy' }]);
+      await twice('switch.ensureMappingAbsent');
+      expect(await led()).toEqual([]);
+      await call('switch.ensureMapping');
+      await call('switch.ensureUnconfigured');
+      expect(await led()).toEqual([]);
+      await call('switch.ensureConfigured');
+    });
+
     test('a storage cluster is reached, by a user who may no more than is needed', async () => {
       expect(await codeOf(here.call('rbd.inventory', right['rbd.inventory']))).toBe('PRECONDITION_FAILED');
       expect((await call('ceph.status')).fsid).toBe(place.access.fsid);

@@ -87,6 +87,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     hostId: undefined,
     pool: `pool${++count}`,
   }),
+  'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
   'schedule.create': (ids) => ({
     cron: '0 3 * * *',
@@ -97,6 +98,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
 
 /** What else must be so of the target. */
 const beforehand: Record<string, string> = {
+  'physicalNetwork.detachCluster': `UPDATE "physicalNetwork" SET "clusterIds" = ARRAY(SELECT id FROM "cluster") WHERE id = $1`,
   'instance.start': 'UPDATE "instance" SET "hostId" = NULL WHERE id = $1',
   'host.power': `UPDATE "host" SET bmc = '{"protocol":"ipmi","address":"10.9.9.9","user":"admin"}' WHERE id = $1`,
   'host.failover': `UPDATE "host" SET connection = 'disconnected' WHERE id = $1`,
@@ -142,8 +144,9 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     ],
     volumeType: [{ id: ids.volumeType, storageClass: 'ssd', minSizeGib: 1, maxSizeGib: 1000 }],
     instanceType: [{ id: ids.instanceType, vcpus: 1, memoryMib: 128, rootVolumeTypeId: ids.volumeType }],
-    network: [{ id: ids.network, ...own }],
-    subnet: [{ id: ids.subnet, ...own, cidr: '10.250.0.0/24', gateway: '10.250.0.1' }],
+    physicalNetwork: [{ id: ids.physicalNetwork, clusterIds: [], encapsulation: 'vlan', bridge: 'br-phy' }],
+    network: [{ id: ids.network, ...own, physicalNetworkId: null }],
+    subnet: [{ id: ids.subnet, ...own, physicalNetworkId: null, cidr: '10.250.0.0/24', gateway: '10.250.0.1' }],
     addressGroup: [{ id: ids.addressGroup, ...own, family: 4 }],
     securityGroup: [{ id: ids.securityGroup, ...own, rules: [] }],
     image: [{ id: ids.image, ...own, minSizeGib: 1, format: 'raw' }],

@@ -16,10 +16,12 @@ export async function befall(url: string, host: string, what: string, body: Reco
 export const byHand = (url: string, host: string, call: string, input: unknown): Promise<void> =>
   befall(url, host, 'byHand', { call, input });
 
-/** Names of the logical switch ports in the northbound record. */
+/** Names of the logical switch ports of interfaces in the northbound record: others have a type. */
 function portNames(ovn: SimulatorInventory['ovn']): string[] {
   const rows = Object.values(ovn).flatMap((tables) => tables.Logical_Switch_Port ?? []);
-  return rows.flatMap((row) => (row !== null && typeof row === 'object' && 'name' in row ? [String(row.name)] : []));
+  return rows.flatMap((row) =>
+    row !== null && typeof row === 'object' && 'name' in row && !('type' in row) ? [String(row.name)] : [],
+  );
 }
 
 export function realityOf(inventory: SimulatorInventory): Reality {

@@ -59,6 +59,7 @@ export function inventory(host: Host): HostInventory {
       .flatMap(({ live }) => live?.interfaces ?? [])
       .map(({ id }) => ({ name: tapName(id), interfaceId: id }))
       .sort((a, b) => (a.interfaceId < b.interfaceId ? -1 : 1)),
+    mappings: [...host.mappings].sort().map(([physicalNetworkId, bridge]) => ({ physicalNetworkId, bridge })),
     secrets: clusters,
     files: [
       ...clusters.flatMap((id) => [`/etc/ceph/${id}.conf`, `/etc/ceph/${id}.keyring`]),

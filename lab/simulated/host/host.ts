@@ -136,6 +136,8 @@ export interface Host {
   filePools: Set<string>;
   hypervisor: Calls['hypervisor.ensureConfigured']['input'] | null;
   switch: Calls['switch.ensureConfigured']['input'] | null;
+  /** Bridges by the physical networks that are led through them. */
+  mappings: Map<string, string>;
   tasks: Map<string, LiveTask>;
   /** libvirt's jobs, by domain: they outlive the agent. */
   migrations: Map<string, Migration>;
@@ -170,6 +172,7 @@ export function createHost(world: HostWorld, name: string): Host {
     filePools: new Set(),
     hypervisor: null,
     switch: null,
+    mappings: new Map(),
     tasks: new Map(),
     migrations: new Map(),
     fence: createFence(),

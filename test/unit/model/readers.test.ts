@@ -7,7 +7,7 @@ import { allKinds } from '../../../model/kinds.ts';
 /** By file, what it reads: `<kind>.<field>`, and `<kind>.<verb>(<member>)` of what an action takes. */
 const readers: Record<string, string> = {
   'acceptance/authorize.ts':
-    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility',
+    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility network.visibility',
   'acceptance/caller.ts': 'account.domainId project.accountId user.accountId',
   'acceptance/dependents.ts': 'instance.deleteProtection volume.deleteProtection image.deleteProtection',
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
@@ -32,6 +32,11 @@ const readers: Record<string, string> = {
     'instanceType.vcpus instanceType.memoryMib ' +
     'instanceType.rootVolumeTypeId instanceType.rootSizeGib instanceType.enabled image.minMemoryMib image.firmware image.enabled ' +
     'image.architecture securityGroup.zoneId',
+  'acceptance/network/physicalNetwork.ts':
+    'physicalNetwork.zoneId physicalNetwork.clusterIds physicalNetwork.encapsulation physicalNetwork.bridge physicalNetwork.segmentRanges ' +
+    'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
+  'acceptance/network/network.ts':
+    'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
@@ -122,7 +127,7 @@ const ofAnyKind = [
 ];
 
 /** One value is all there is so far: whatever is asked otherwise is refused. */
-const onlyValue = ['backupStore.driver', 'cluster.hypervisor', 'image.type', 'network.type', 'storageCluster.driver'];
+const onlyValue = ['backupStore.driver', 'cluster.hypervisor', 'image.type', 'storageCluster.driver'];
 
 const named = (list: string): string[] => list.split(' ');
 
