@@ -292,6 +292,26 @@ test('a host that is cut off is switched off by its failover, so that also what 
   expect(await one.now()).toMatchObject({ state: 'active', deadAt: null, powerState: 'on' });
 });
 
+test('a host that its BMC has switched off waits for no storage, which is asked on until it has answered', async () => {
+  const one = await powered();
+  const id = await on(one, 'off');
+  await one.fail('cutOff');
+  const answers = await hold(simulatorUrl, 'ceph.ensureFenced');
+  try {
+    const { id: operationId } = await one.ask('failover');
+    await untilSeen(
+      () => instanceNow(id),
+      ({ state, hostId }) => state === 'running' && hostId !== one.id,
+    );
+    expect(await admin.call('GET', `/v1/operations/${operationId}`)).toMatchObject({ state: 'running' });
+    await answers();
+    expect(await admin.settled(operationId)).toMatchObject({ state: 'succeeded', result: { restarted: 1 } });
+    expect(await one.now()).toMatchObject({ state: 'fenced', deadAt: expect.any(String) });
+  } finally {
+    await answers();
+  }
+});
+
 test('a BMC that does not answer, or does not obey, keeps no failover from fencing; and nothing is taken for off', async () => {
   for (const mishap of ['silent', 'deaf'] as const) {
     const one = await powered();

@@ -23,7 +23,11 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
   let cutting: Promise<{ off: boolean } | undefined> | null = patched('its power is cut beside the fence')
     ? step(hosts.cutPower, { hostId })
     : null;
-  await fencing;
+  // What is off writes nothing, so a storage cluster that does not answer keeps nobody waiting then. It is asked on, to the end.
+  const isOff = cutting?.then(async (cut) => {
+    if (!cut?.off) await fencing;
+  });
+  await (patched('it is off, or it is shut out') ? Promise.race([fencing, isOff ?? fencing]) : fencing);
   await step(hosts.noteFenced, { hostId, confirmDead });
   const tries = new Map<string, number>();
   /** Those that are not to run elsewhere. */
@@ -43,6 +47,7 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
       const cut: { off: boolean } | null | undefined = await cutting;
       cutting = null;
       if (cut?.off) continue;
+      await fencing;
       return partsOf({ ...ended, failed });
     }
     for (const { id, by } of there) {
