@@ -202,12 +202,14 @@ export async function refuseEnd(
       `${named(managed[0])} goes with ${kind.name} ${row.id} and changes only through what manages it`,
       { blockers: others(managed) },
     );
-  const [one] = blocking;
+  // Of one kind some name each other in a circle: what goes with all of them goes whichever is first.
+  const standing = mayEnd ? blocking.filter((other) => other.kind !== kind.name) : blocking;
+  const [one] = standing;
   if (!one || dependentsGo) return;
-  const visible = blocking.find((other) => other.visible) ?? one;
+  const visible = standing.find((other) => other.visible) ?? one;
   throw new Problem(
     'HAS_DEPENDENTS',
-    `${kind.name} ${row.id} is in use: ${named(visible)} hangs on it${blocking.length > 1 ? `, and ${blocking.length - 1} more` : ''}`,
-    { blockers: others(blocking) },
+    `${kind.name} ${row.id} is in use: ${named(visible)} hangs on it${standing.length > 1 ? `, and ${standing.length - 1} more` : ''}`,
+    { blockers: others(standing) },
   );
 }

@@ -268,7 +268,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
       },
     };
   }
-  for (const [view, { summary, answer: schema, parameters = {} }] of Object.entries(viewsOf(kind)))
+  for (const [view, { summary, answer: schema, parameters = {}, needed }] of Object.entries(viewsOf(kind)))
     paths[`${root}/{id}/views/${view}`] = {
       parameters: [idParameter],
       get: {
@@ -278,7 +278,7 @@ function pathsOf(kind: Kind): Record<string, JsonSchema> {
         tags,
         parameters: Object.entries(parameters).map(([parameter, wanted]) => {
           const { description, ...plain } = wanted as unknown as JsonSchema & { description: string };
-          return query(parameter, plain, description);
+          return { ...query(parameter, plain, description), required: needed?.includes(parameter) ?? false };
         }),
         responses: {
           '200': {

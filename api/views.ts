@@ -13,6 +13,7 @@ import { kindOf } from '../model/kinds.ts';
 import { viewsOf } from '../model/views.ts';
 import { AgentError } from '../runtime/hosts.ts';
 import { isProblemCode, Problem } from '../runtime/problem.ts';
+import { allowedTraffic } from './allowedTraffic.ts';
 import { readById } from './query/gather.ts';
 import { type Api, type Context, type State, send, uuidOf } from './request.ts';
 import { serialLog } from './serialLog.ts';
@@ -72,6 +73,7 @@ export const views: Readonly<Record<string, (viewing: Viewing) => Promise<void>>
   'host.metrics': metricsOfHost,
   'instance.metrics': metricsOfInstance,
   'instance.serialLog': serialLog,
+  'networkInterface.allowedTraffic': allowedTraffic,
 };
 
 const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>

@@ -35,6 +35,31 @@ export const rulesNaming = written<{ id: string }, { addressGroupId: string }>(
   `SELECT id FROM "securityGroup" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL LIMIT 1`,
 );
 
+/** An interface that carries a security group, or another group with rules that name it, if there is one. What one operation removes together names each other. */
+export const namingGroup = written<{ kind: string; id: string }, { securityGroupId: string }>(
+  `SELECT 'networkInterface' AS kind, id FROM "networkInterface" WHERE "securityGroupIds" @> ARRAY[$securityGroupId]::uuid[] AND "deletedAt" IS NULL
+   UNION ALL
+   SELECT 'securityGroup', g.id FROM "securityGroup" g
+   WHERE g."remoteSecurityGroupIds" @> ARRAY[$securityGroupId]::uuid[] AND g."deletedAt" IS NULL AND g.id <> $securityGroupId
+     AND NOT EXISTS (SELECT 1 FROM "operationLock" l JOIN "operationLock" o ON o."operationId" = l."operationId"
+       WHERE l."resourceKind" = 'securityGroup' AND l."resourceId" = $securityGroupId AND l.mode = 'D' AND l.entered
+         AND o."resourceKind" = 'securityGroup' AND o."resourceId" = g.id AND o.mode = 'D' AND o.entered)
+   LIMIT 1`,
+);
+
+/** What decides of the traffic of an interface, beside its groups. */
+export const carrierOf = written<{ portSecurity: boolean; address: string }, { id: string }>(
+  `SELECT coalesce(k."portSecurity", true) AS "portSecurity", host(n.address) AS address
+   FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" WHERE n.id = $id`,
+);
+
+/** Of these groups those of which some interface has the address, wherever it is: OVN tells networks not apart here. */
+export const groupsAt = written<{ id: string }, { groupIds: string[]; address: string }>(
+  `SELECT DISTINCT g AS id FROM "networkInterface" n CROSS JOIN unnest(n."securityGroupIds") AS g
+   WHERE n."securityGroupIds" && $groupIds::uuid[] AND g = ANY($groupIds::uuid[]) AND n.address = $address::inet AND n."deletedAt" IS NULL
+     AND NOT EXISTS (SELECT 1 FROM "instance" i WHERE i.id = n."instanceId" AND i.state = 'destroyed')`,
+);
+
 /** A subnet with what its network and its zone say where it says nothing. */
 export interface Served {
   cidr: string;

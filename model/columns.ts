@@ -1,3 +1,4 @@
+import { addressForms } from './forms.ts';
 import { type Field, type Kind, maxLabels, maxNameLength, type OnDelete } from './kind.ts';
 import { allKinds } from './kinds.ts';
 
@@ -105,7 +106,7 @@ export const isStored = (field: Field): boolean =>
 function columnType(schema: Record<string, unknown>): ColumnType {
   if (schema.type === 'string') {
     if (schema.format === 'uuid') return 'uuid';
-    if (schema.format === 'ipv4' || schema.format === 'ipv4-network') return 'inet';
+    if (addressForms.has(schema.format)) return 'inet';
     return schema.format === 'date-time' ? 'timestamptz' : 'text';
   }
   if (schema.type === 'integer') return Number(schema.maximum ?? 0) > 2_147_483_647 ? 'bigint' : 'integer';

@@ -88,6 +88,11 @@ export const forms: Readonly<Record<string, Form>> = {
     words: 'must be an IPv4 address such as 10.0.0.7, without leading zeros',
     fits: (text) => ipv4Of(text) !== null,
   },
+  ip: {
+    words: 'must be an IP address such as 10.0.0.7 or fd00::7, without leading zeros',
+    fits: (text) => ipv4Of(text) !== null || ipv6Of(text) !== null,
+    canonical: (text) => ipv6Of(text)?.text ?? text,
+  },
   'ipv4-network': {
     words: 'must be an IPv4 network such as 10.0.0.0/24, without leading zeros, all bits behind the prefix zero',
     fits: (text) => networkOf(text, [4]) !== null,
@@ -103,6 +108,9 @@ export const forms: Readonly<Record<string, Form>> = {
     canonical: (text) => networkOf(text, [4, 6]) ?? text,
   },
 };
+
+/** Those that the database keeps, and orders, as addresses. */
+export const addressForms: ReadonlySet<unknown> = new Set(['ip', 'cidr', 'ipv4', 'ipv4-network']);
 
 const words = new Map<string, string>();
 

@@ -188,6 +188,8 @@ export interface View {
   /** JSON that it answers; without it the answer is text. */
   answer?: TObject;
   parameters?: Record<string, TSchema>;
+  /** Those that must be given. */
+  needed?: readonly string[];
 }
 
 /** Whose it is: `project` for tenants' resources, `platform` for infrastructure, the others for the tree of tenants. */

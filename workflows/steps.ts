@@ -125,6 +125,7 @@ export const addressGroups = stepsOf<Area<typeof AddressGroups>, 'addressGroups'
 });
 export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGroups'>('securityGroups', 'control', {
   recordRules: { where: 'record' },
+  proveUnused: { where: 'record' },
 });
 export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networkInterfaces'>(
   'networkInterfaces',

@@ -28,20 +28,13 @@ export const switchName = (networkId: string): string => `network-${networkId}`;
 export const networkGroup = (networkId: string): string => `net_${hex(networkId)}`;
 
 /** What holds on every port of a network, whatever security groups it carries. */
-export const networkAcls = (group: string): Record<'inbound' | 'outbound' | 'foreign', Acl> => ({
+export const networkAcls = (group: string): Record<'inbound' | 'outbound', Acl> => ({
   inbound: { direction: 'to-lport', priority: priorities.network, match: `outport == @${group} && ip`, action: 'drop' },
   outbound: {
     direction: 'from-lport',
     priority: priorities.network,
-    match: `inport == @${group} && ip4`,
+    match: `inport == @${group} && ip`,
     action: 'allow-related',
-  },
-  // Port security refuses what is not the port's own IPv4 address; this does not depend on it.
-  foreign: {
-    direction: 'from-lport',
-    priority: priorities.network,
-    match: `inport == @${group} && ip6`,
-    action: 'drop',
   },
 });
 

@@ -1,7 +1,14 @@
-import type { Static } from 'typebox';
+import { namingGroup } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { forms } from '../../model/forms.ts';
-import { addressGroupsIn, contradictionsOf, type SecurityRule } from '../../model/network/securityGroup.ts';
+import {
+  addressGroupsIn,
+  contradictionsOf,
+  familyOf,
+  type Rule,
+  securityGroupsIn,
+} from '../../model/network/securityGroup.ts';
+import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -9,7 +16,7 @@ import { addressSetName } from './addressGroup.ts';
 import { type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
 import { portsOf } from './ports.ts';
 
-export type Rule = Static<typeof SecurityRule>;
+export type { Rule };
 
 export const securityGroupName = (id: string): string => `sg_${id.replaceAll('-', '')}`;
 
@@ -27,15 +34,19 @@ export const priorities = { network: 1000, closedOutbound: 1500, addressRequest:
 /** OVN's match of an allow rule, as ovn-sb(5) describes the expression language. */
 function ruleMatch(group: string, rule: Rule): string {
   const inbound = rule.direction === 'in';
-  const parts = [inbound ? `outport == @${group}` : `inport == @${group}`, 'ip4'];
-  const remote = `ip4.${inbound ? 'src' : 'dst'}`;
+  const family = familyOf(rule);
+  const parts = [inbound ? `outport == @${group}` : `inport == @${group}`, `ip${family}`];
+  const remote = `ip${family}.${inbound ? 'src' : 'dst'}`;
   if (rule.remoteCidr && !rule.remoteCidr.endsWith('/0')) parts.push(`${remote} == ${rule.remoteCidr}`);
-  // A set that is empty, or not there, matches nothing.
-  if (rule.remoteAddressGroupId) parts.push(`${remote} == $${addressSetName(rule.remoteAddressGroupId, 4)}`);
-  if (rule.protocol === 'icmp') {
-    parts.push('icmp4');
-    if (rule.icmpType !== undefined) parts.push(`icmp4.type == ${rule.icmpType}`);
-    if (rule.icmpCode !== undefined) parts.push(`icmp4.code == ${rule.icmpCode}`);
+  // A set that is empty, or not there, matches nothing. That of a port group OVN keeps itself, from the addresses of its ports.
+  if (rule.remoteAddressGroupId) parts.push(`${remote} == $${addressSetName(rule.remoteAddressGroupId, family)}`);
+  if (rule.remoteSecurityGroupId)
+    parts.push(`${remote} == $${securityGroupName(rule.remoteSecurityGroupId)}_ip${family}`);
+  if (rule.protocol === 'icmp' || rule.protocol === 'icmpv6') {
+    const icmp = `icmp${family}`;
+    parts.push(icmp);
+    if (rule.icmpType !== undefined) parts.push(`${icmp}.type == ${rule.icmpType}`);
+    if (rule.icmpCode !== undefined) parts.push(`${icmp}.code == ${rule.icmpCode}`);
   }
   if (rule.protocol === 'tcp' || rule.protocol === 'udp') {
     parts.push(rule.protocol);
@@ -47,14 +58,23 @@ function ruleMatch(group: string, rule: Rule): string {
   return parts.join(' && ');
 }
 
+/** How guests ask for an address: by DHCP (RFC 2131), and by DHCPv6 (RFC 8415). OVN lets neighbour discovery pass by itself. */
+const addressRequests = [
+  'ip4 && ip4.dst == 255.255.255.255 && udp && udp.src == 68 && udp.dst == 67',
+  'ip6 && ip6.dst == ff02::1:2 && udp && udp.src == 546 && udp.dst == 547',
+];
+
+/** Whether a rule lets anything through. A stored one that contradicts itself does not. */
+export const opens = (rule: Rule): boolean =>
+  rule.enabled !== false &&
+  contradictionsOf(rule).length === 0 &&
+  (!rule.remoteCidr || forms.cidr?.fits(rule.remoteCidr) === true);
+
 /**
- * What the rules of a group come to. A rule for outbound traffic closes what no rule opens, on every interface that carries the group;
- * asking for an address stays possible. A stored rule that contradicts itself opens nothing.
+ * What the rules of a group come to. A rule for outbound traffic closes what no rule opens, on every interface that carries the group, and so
+ * does one that is not enabled; asking for an address stays possible.
  */
 export function aclsOf(group: string, rules: readonly Rule[]): Acl[] {
-  const allowed = rules.filter(
-    (rule) => contradictionsOf(rule).length === 0 && (!rule.remoteCidr || forms['ipv4-network']?.fits(rule.remoteCidr)),
-  );
   const closing: Acl[] = rules.some(({ direction }) => direction === 'out')
     ? [
         {
@@ -63,15 +83,17 @@ export function aclsOf(group: string, rules: readonly Rule[]): Acl[] {
           match: `inport == @${group} && ip`,
           action: 'drop',
         },
-        {
-          direction: 'from-lport',
-          priority: priorities.addressRequest,
-          match: `inport == @${group} && ip4 && ip4.dst == 255.255.255.255 && udp && udp.src == 68 && udp.dst == 67`,
-          action: 'allow',
-        },
+        ...addressRequests.map(
+          (request): Acl => ({
+            direction: 'from-lport',
+            priority: priorities.addressRequest,
+            match: `inport == @${group} && ${request}`,
+            action: 'allow',
+          }),
+        ),
       ]
     : [];
-  const opening = allowed.map(
+  const opening = rules.filter(opens).map(
     (rule): Acl => ({
       direction: rule.direction === 'in' ? 'to-lport' : 'from-lport',
       priority: priorities.rule,
@@ -122,11 +144,14 @@ async function remove(world: World, id: string): Promise<void> {
   ]);
 }
 
-const writeRules = statement((p: Values<{ securityGroupId: string; rules: string; addressGroupIds: string[] }>) =>
-  from
-    .updateTable('securityGroup')
-    .set({ rules: p.rules, addressGroupIds: p.addressGroupIds })
-    .where('id', '=', p.securityGroupId),
+const writeRules = statement(
+  (
+    p: Values<{ securityGroupId: string; rules: string; addressGroupIds: string[]; remoteSecurityGroupIds: string[] }>,
+  ) =>
+    from
+      .updateTable('securityGroup')
+      .set({ rules: p.rules, addressGroupIds: p.addressGroupIds, remoteSecurityGroupIds: p.remoteSecurityGroupIds })
+      .where('id', '=', p.securityGroupId),
 );
 
 export const securityGroups = (world: World) => ({
@@ -161,8 +186,22 @@ export const securityGroups = (world: World) => ({
           securityGroupId,
           rules: JSON.stringify(rules),
           addressGroupIds: addressGroupsIn(rules),
+          remoteSecurityGroupIds: securityGroupsIn(rules),
         }),
       );
+    },
+  }),
+
+  /**
+   * Rules and interfaces that were on their way when the deletion was accepted may name the group by now. None does later: whoever wants to waits
+   * behind the deletion, and finds the group gone.
+   */
+  proveUnused: step({
+    system: 'record',
+    async do({ securityGroupId }: { securityGroupId: string }) {
+      const [user] = await namingGroup(world.database.connections, { securityGroupId });
+      if (user)
+        throw refuse('HAS_DEPENDENTS', `${user.kind} ${user.id} names security group ${securityGroupId} by now`);
     },
   }),
 

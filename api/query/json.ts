@@ -1,6 +1,7 @@
 /** Filters within JSON: labels, objects, lists, and documents of which nothing is known. */
 
 import { identifier, raw, type Sql, sql } from '../../database/sql.ts';
+import { addressForms } from '../../model/forms.ts';
 import { type Condition, type Context, compile, firstOf, hop, type Scope, unknownName } from './condition.ts';
 import { type Comparator, FilterError, type Segment, type Value } from './filter.ts';
 import {
@@ -46,8 +47,8 @@ function shapeOf(schema: Schema): Shape {
     case 'array':
       return { type: 'array', items: (schema.items as Schema | undefined) ?? {} };
     case 'string':
-      return schema.format === 'ipv4' || schema.format === 'ipv4-network'
-        ? { type: 'address', form: schema.format }
+      return addressForms.has(schema.format)
+        ? { type: 'address', form: String(schema.format) }
         : { type: 'string', choices: choicesOf(schema) };
     case 'number':
     case 'integer':
@@ -167,9 +168,6 @@ function element(place: Place, conditionOf: (item: Condition) => Condition): Con
   };
 }
 
-const octet = '(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])';
-const addressLike = `^${octet}(\\.${octet}){3}(/(3[0-2]|[12]?[0-9]))?$`;
-
 function compareJson(shape: Shape, place: Place, comparator: Comparator, value: Value): Condition {
   const text: Condition = (scope) => textAt(place, scope);
   const target = { name: place.name, nullable: true };
@@ -183,7 +181,7 @@ function compareJson(shape: Shape, place: Place, comparator: Comparator, value: 
       // A document may hold what an older version let in: only what is an address is taken for one.
       return compareAddress(
         { ...target, form: shape.form },
-        (scope) => sql`(CASE WHEN ${text(scope)} ~ ${addressLike} THEN ${text(scope)}::inet END)`,
+        (scope) => sql`(CASE WHEN pg_input_is_valid(${text(scope)}, 'inet') THEN ${text(scope)}::inet END)`,
         text,
         comparator,
         value,

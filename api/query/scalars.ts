@@ -3,7 +3,7 @@
 import { raw, type Sql, sql } from '../../database/sql.ts';
 import type { Condition } from './condition.ts';
 import { type Comparator, FilterError, type Value } from './filter.ts';
-import { addressOf, isUuid, networkOf } from './values.ts';
+import { addressOf, ipv4AddressOf, ipv4NetworkOf, isUuid, networkOf } from './values.ts';
 
 export interface Scalar {
   name: string;
@@ -87,6 +87,12 @@ export function compareText(
   return (scope) => sql`${of(scope)} ${operator} ${value.text}::text`;
 }
 
+const addressWords: Readonly<Record<string, [wanted: string, read: (text: string) => string | null]>> = {
+  ipv4: ['an IPv4 address such as 10.0.0.7', ipv4AddressOf],
+  ip: ['an IP address such as 10.0.0.7 or fd00::7', addressOf],
+  'ipv4-network': ['an IPv4 network such as 10.0.0.0/24', ipv4NetworkOf],
+};
+
 /** Addresses and networks are ordered as numbers; parts of them are looked for in the text that is told. */
 export function compareAddress(
   target: Scalar & { form: string },
@@ -97,10 +103,7 @@ export function compareAddress(
 ): Condition {
   const inText = !isOrder(comparator) && (comparator === ':' || value.openStart || value.openEnd);
   if (inText && !isNull(value)) return compareText({ ...target, choices: null }, told, comparator, value);
-  const [wanted, read] =
-    target.form === 'ipv4'
-      ? ['an IPv4 address such as 10.0.0.7', addressOf]
-      : ['an IPv4 network such as 10.0.0.0/24', networkOf];
+  const [wanted, read] = addressWords[target.form] ?? ['a network such as 10.0.0.0/24 or fd00::/8', networkOf];
   return compareOrdered({ ...target, wanted }, of, comparator, value, (text) =>
     parameter(read(text), (known) => sql`${known}::inet`),
   );

@@ -32,7 +32,13 @@ export const instantOf = (text: string): string | null =>
       : text.replace(/^(\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2})(?=[Zz+-])/, '$1:00'),
   );
 
-/** An IPv4 address, or the network of a prefix. */
-export const addressOf = (text: string): string | null => (forms.ipv4?.fits(text) ? text : null);
-export const networkOf = (text: string): string | null =>
-  forms.ipv4?.fits(text) || forms['ipv4-network']?.fits(text) ? text : null;
+const ofForms =
+  (...names: string[]) =>
+  (text: string): string | null =>
+    names.some((name) => forms[name]?.fits(text)) ? text : null;
+
+export const ipv4AddressOf = ofForms('ipv4');
+export const addressOf = ofForms('ip');
+/** An address, or the network of a prefix. */
+export const ipv4NetworkOf = ofForms('ipv4', 'ipv4-network');
+export const networkOf = ofForms('ip', 'cidr');

@@ -89,6 +89,8 @@ export async function downOvn(paths: LabPaths): Promise<void> {
 
 /** Where `ovn-nbctl` on the machine reaches it. */
 export const northboundSocket = (paths: LabPaths): string => socket(paths, 'ovn-nb');
+/** The same for `ovn-trace`. */
+export const southboundSocket = (paths: LabPaths): string => socket(paths, 'ovn-sb');
 
 function socket(paths: LabPaths, part: string): string {
   return join(paths.sockets, `${part}.sock`);

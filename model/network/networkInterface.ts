@@ -1,4 +1,5 @@
 import { field, Ip, integer, kind, ref, refs, text } from '../kind.ts';
+import { allowedTraffic } from './traffic.ts';
 
 export const networkInterface = kind({
   name: 'networkInterface',
@@ -22,5 +23,6 @@ export const networkInterface = kind({
     { fields: ['mac'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
     { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
   ],
+  views: { allowedTraffic },
   actions: {},
 });

@@ -1,32 +1,68 @@
 import { type Static, Type } from 'typebox';
-import { boolean, Cidr, field, json, kind, object, oneOf, Uuid } from '../kind.ts';
+import { boolean, field, json, kind, object, oneOf, Uuid } from '../kind.ts';
 
 const port = Type.Integer({ minimum: 1, maximum: 65_535 });
 /** So many rules in one group. */
 const rulesMax = 256;
 const byte = Type.Integer({ minimum: 0, maximum: 255 });
 
+export type Family = 4 | 6;
+
 export const SecurityRule = object({
   direction: oneOf('in', 'out'),
-  protocol: oneOf('any', 'tcp', 'udp', 'icmp'),
+  family: Type.Optional(
+    Type.Unsafe<Family>({
+      type: 'integer',
+      enum: [4, 6],
+      description:
+        'Of what it lets through: 4 is IPv4, 6 is IPv6. When not given: 6 for icmpv6, that of its remoteCidr or its address group, else 4',
+    }),
+  ),
+  protocol: oneOf('any', 'tcp', 'udp', 'icmp', 'icmpv6'),
   fromPort: Type.Optional({ ...port, description: 'Of tcp and udp; all ports when not given' }),
   toPort: Type.Optional({ ...port, description: 'fromPort when not given' }),
-  icmpType: Type.Optional({ ...byte, description: 'Of icmp; all types when not given' }),
+  icmpType: Type.Optional({ ...byte, description: 'Of icmp and icmpv6; all types when not given' }),
   icmpCode: Type.Optional({ ...byte, description: 'All codes of the type when not given' }),
-  remoteCidr: Type.Optional({ ...Cidr, description: 'IPv4; where it comes from, or goes to; anywhere when not given' }),
+  remoteCidr: Type.Optional(
+    Type.String({
+      format: 'cidr',
+      maxLength: 49,
+      description: 'Where it comes from, or goes to; anywhere when no remote is given',
+    }),
+  ),
   remoteAddressGroupId: Type.Optional({
     ...Uuid,
-    description: 'An address group of IPv4: any of its entries, as they are at the time; not beside remoteCidr',
+    description: 'An address group of the family: any of its entries, as they are at the time',
   }),
+  remoteSecurityGroupId: Type.Optional({
+    ...Uuid,
+    description:
+      'A security group of the zone, maybe this one: any address of an interface that carries it, as they are at the time',
+  }),
+  enabled: Type.Optional(
+    Type.Boolean({ description: 'false: it is kept, and lets nothing through; true when not given' }),
+  ),
   note: Type.Optional(Type.String({ maxLength: 255 })),
 });
 
-type Rule = Static<typeof SecurityRule>;
+export type Rule = Static<typeof SecurityRule>;
+
+type Wrong = { field: keyof Rule; message: string };
+
+const remotes = ['remoteCidr', 'remoteAddressGroupId', 'remoteSecurityGroupId'] as const;
+const familyOfProtocol = (protocol: Rule['protocol']): Family | undefined =>
+  protocol === 'icmp' ? 4 : protocol === 'icmpv6' ? 6 : undefined;
+const familyOfCidr = (cidr: string | undefined): Family | undefined =>
+  cidr === undefined ? undefined : cidr.includes(':') ? 6 : 4;
+
+/** What a rule is for. `ofAddressGroup` is the family of the group that it names. */
+export const familyOf = (rule: Rule, ofAddressGroup?: Family): Family =>
+  rule.family ?? familyOfProtocol(rule.protocol) ?? familyOfCidr(rule.remoteCidr) ?? ofAddressGroup ?? 4;
 
 /** What of a rule can not be meant together with the rest of it. */
-export function contradictionsOf(rule: Rule): { field: keyof Rule; message: string }[] {
+export function contradictionsOf(rule: Rule): Wrong[] {
   const { protocol, fromPort, toPort, icmpType, icmpCode } = rule;
-  const foreign = (fields: (keyof Rule)[], owners: string[]): { field: keyof Rule; message: string }[] =>
+  const foreign = (fields: (keyof Rule)[], owners: string[]): Wrong[] =>
     owners.includes(protocol)
       ? []
       : fields
@@ -35,28 +71,36 @@ export function contradictionsOf(rule: Rule): { field: keyof Rule; message: stri
             field,
             message: `goes with the protocol ${owners.join(' or ')} only, not with ${protocol}`,
           }));
+  const wrong = (when: boolean, field: keyof Rule, message: string): Wrong[] => (when ? [{ field, message }] : []);
+  const given = remotes.filter((field) => rule[field] !== undefined);
+  const family = familyOf(rule);
+  const ofProtocol = familyOfProtocol(protocol) ?? family;
   return [
     ...foreign(['fromPort', 'toPort'], ['tcp', 'udp']),
-    ...foreign(['icmpType', 'icmpCode'], ['icmp']),
-    ...(toPort !== undefined && fromPort === undefined
-      ? [{ field: 'toPort' as const, message: 'needs fromPort beside it' }]
-      : []),
-    ...(toPort !== undefined && fromPort !== undefined && toPort < fromPort
-      ? [{ field: 'toPort' as const, message: `must be at least fromPort, which is ${fromPort}` }]
-      : []),
-    ...(icmpCode !== undefined && icmpType === undefined
-      ? [{ field: 'icmpCode' as const, message: 'needs icmpType beside it' }]
-      : []),
-    ...(rule.remoteCidr !== undefined && rule.remoteAddressGroupId !== undefined
-      ? [{ field: 'remoteAddressGroupId' as const, message: 'can not stand beside remoteCidr: a rule has one of them' }]
-      : []),
+    ...foreign(['icmpType', 'icmpCode'], ['icmp', 'icmpv6']),
+    ...wrong(toPort !== undefined && fromPort === undefined, 'toPort', 'needs fromPort beside it'),
+    ...wrong(
+      toPort !== undefined && fromPort !== undefined && toPort < fromPort,
+      'toPort',
+      `must be at least fromPort, which is ${fromPort}`,
+    ),
+    ...wrong(icmpCode !== undefined && icmpType === undefined, 'icmpCode', 'needs icmpType beside it'),
+    ...wrong(ofProtocol !== family, 'protocol', `is of IPv${ofProtocol}, and the rule is for IPv${family}`),
+    ...wrong(
+      (familyOfCidr(rule.remoteCidr) ?? family) !== family,
+      'remoteCidr',
+      `must be an IPv${family} network, as the rule is for IPv${family}`,
+    ),
+    ...given.slice(1).map((field) => ({ field, message: `can not stand beside ${given[0]}: a rule has one remote` })),
   ];
 }
 
-/** The address groups that rules name, each once. */
-export const addressGroupsIn = (rules: readonly Rule[]): string[] => [
-  ...new Set(rules.flatMap(({ remoteAddressGroupId }) => remoteAddressGroupId ?? [])),
+/** What rules name, each once. */
+const namedIn = (rules: readonly Rule[], field: 'remoteAddressGroupId' | 'remoteSecurityGroupId'): string[] => [
+  ...new Set(rules.flatMap((rule) => rule[field] ?? [])),
 ];
+export const addressGroupsIn = (rules: readonly Rule[]): string[] => namedIn(rules, 'remoteAddressGroupId');
+export const securityGroupsIn = (rules: readonly Rule[]): string[] => namedIn(rules, 'remoteSecurityGroupId');
 
 /** Stateful allow rules on interfaces; everything else inbound is dropped. Outbound is open unless a carried group has a rule for it. */
 export const securityGroup = kind({
@@ -73,6 +117,12 @@ export const securityGroup = kind({
       onDelete: 'block',
       default: [],
       description: 'Those that its rules name',
+    }),
+    remoteSecurityGroupIds: field(Type.Array(Uuid, { maxItems: rulesMax, uniqueItems: true }), 'system', {
+      ref: 'securityGroup',
+      onDelete: 'block',
+      default: [],
+      description: 'Those that its rules name; maybe itself',
     }),
     isDefault: boolean('system', { default: false }),
   },
@@ -109,14 +159,14 @@ export const securityGroup = kind({
       steps: ['securityGroups.make'],
     },
     delete: {
-      summary: 'Remove a group that no interface carries',
+      summary: 'Remove a group that no interface carries and no rule of another names',
       mode: 'operation',
       lock: 'D',
       from: ['ready'],
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'securityGroups.remove',
-      steps: ['securityGroups.remove'],
+      steps: ['securityGroups.proveUnused', 'securityGroups.remove'],
     },
   },
 });

@@ -52,7 +52,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   rootReadOnly: {
     summary: 'May see everything',
     boundAt: 'platform',
-    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics'),
+    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics', '*.allowedTraffic'),
   },
   // It sees which instances there are and where, and brings them on when their host has failed; nothing that a guest has said or was told.
   operator: {
@@ -75,6 +75,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
     permissions: allow(
       ...read(...tenantKinds),
       'instance.metrics',
+      'networkInterface.allowedTraffic',
       ...catalogue,
       ...trace,
       ...read('account', 'project', 'user'),
@@ -141,7 +142,13 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   projectReader: {
     summary: 'Sees a project',
     boundAt: 'project',
-    permissions: allow(...read(...tenantKinds, 'project', 'quota'), 'instance.metrics', ...catalogue, ...trace),
+    permissions: allow(
+      ...read(...tenantKinds, 'project', 'quota'),
+      'instance.metrics',
+      'networkInterface.allowedTraffic',
+      ...catalogue,
+      ...trace,
+    ),
   },
   imageUser: {
     summary: 'May use a shared image',

@@ -248,6 +248,24 @@ describe('the rules of a security group', () => {
     await remove('address-groups', id);
   });
 
+  test('follow those that carry the security group that they name, be it their own, and let nothing through when not enabled', async () => {
+    const own = { ...inbound, remoteSecurityGroupId: cloud.securityGroup.id };
+    const shut = { greets: false, shows: false, echoes: false };
+    await setRules([own]);
+    await pass({ greets: true, shows: true, echoes: true });
+    // It carries no group.
+    expect((await sh(closed.id, `hget http://${serverAddress}/`)).code).not.toBe(0);
+    await setRules([{ ...own, enabled: false }]);
+    await pass(shut);
+    const { id } = await make(tenant, 'security-groups', { name: 'others', zoneId: cloud.zone.id });
+    await setRules([{ ...inbound, remoteSecurityGroupId: id }]);
+    await pass(shut);
+    await setRules([own]);
+    await pass({ greets: true, shows: true, echoes: true });
+    await setRules(cloud.securityGroup.rules);
+    await remove('security-groups', id);
+  });
+
   afterAll(async () => {
     const { rules } = cloud.securityGroup;
     if (server) await setRules(rules);

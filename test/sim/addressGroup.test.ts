@@ -97,6 +97,14 @@ describe('a rule that names a group', () => {
     await remove('address-groups', id);
   });
 
+  test('of IPv6 is for IPv6', async () => {
+    const { id } = await newGroup({ family: 6, entries: [{ cidr: 'fd00::/64' }] });
+    const group = await newRules(id);
+    expect(await matchesOf(group.id)).toEqual([expect.stringContaining(`ip6 && ip6.src == $${addressSetName(id, 6)}`)]);
+    await remove('security-groups', group.id);
+    await remove('address-groups', id);
+  });
+
   test('keeps it from being deleted, until no rule names it any more', async () => {
     const { id } = await newGroup();
     const group = await newRules(id);
@@ -166,14 +174,15 @@ describe('a rule that names a group', () => {
     expect(await wrong()).toEqual([]);
   });
 
-  test('is refused where there is none such, where the group is of IPv6, and beside a network', async () => {
+  test('is refused where there is none such, where the group is of another family, and beside a network', async () => {
     const { id } = await newGroup({ family: 6, entries: [] });
     const group = await make(tenant, 'security-groups', { name: 'named', zoneId: cloud.zone.id });
     const nobody = crypto.randomUUID();
     const any = { direction: 'in', protocol: 'any' };
     for (const [rule, status, code] of [
       [naming(nobody), 404, 'NOT_FOUND'],
-      [naming(id), 422, 'INVALID_ARGUMENT'],
+      [{ ...naming(id), family: 4 }, 422, 'INVALID_ARGUMENT'],
+      [{ ...naming(id), protocol: 'icmp' }, 422, 'INVALID_ARGUMENT'],
       [{ ...naming(id), remoteCidr: '10.0.0.0/8' }, 422, 'INVALID_ARGUMENT'],
       [naming('offices'), 422, 'INVALID_ARGUMENT'],
     ] as const)

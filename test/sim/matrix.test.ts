@@ -269,6 +269,11 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
   return bodies[`${kind}.${verb}`] ?? {};
 };
 
+/** Parameters of views that need some. */
+const viewQuery: Readonly<Record<string, string>> = {
+  'networkInterface.allowedTraffic': '?direction=in&protocol=tcp&port=22&address=10.0.0.7',
+};
+
 /** A change of what each of its kind has. */
 const patchOf = ({ readOnly, fields }: Kind): unknown =>
   readOnly ? ('note' in fields ? { note: 'm' } : { value: 1 }) : { description: 'm' };
@@ -292,7 +297,12 @@ function casesOf(role: RoleName, side: Side): Case[] {
     };
     add('get', 'GET', path, sees(role, kind, side) ? 'done' : 404);
     for (const view of Object.keys(viewsOf(kind)))
-      add(view, 'GET', `${path}/views/${view}`, expectedOn(role, kind, view, side));
+      add(
+        view,
+        'GET',
+        `${path}/views/${view}${viewQuery[`${kind.name}.${view}`] ?? ''}`,
+        expectedOn(role, kind, view, side),
+      );
     for (const [verb, { operatorOnly, on = 'resource' }] of Object.entries(kind.actions)) {
       const dry = kind.name === 'operation' ? '' : '?dryRun=true';
       if (verb === 'import') continue;

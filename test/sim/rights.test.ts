@@ -449,6 +449,13 @@ describe('what a change names needs the permission that this use takes', () => {
           rules: [{ direction: 'in', protocol: 'any', remoteAddressGroupId: addresses.id }],
         },
       ],
+      [
+        'securityGroup',
+        group.id,
+        'use',
+        '/v1/security-groups',
+        { name: 'g', zoneId, rules: [{ direction: 'in', protocol: 'any', remoteSecurityGroupId: group.id }] },
+      ],
     ];
   }, 120_000);
   /** Kind and id of what is named, the permission it needs, path and body of what names it. */

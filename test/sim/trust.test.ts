@@ -216,6 +216,20 @@ describe("what is another tenant's is not there", () => {
         `/v1/security-groups/${group.id}/actions/setRules`,
         (remoteAddressGroupId) => ({ rules: [{ direction: 'in', protocol: 'any', remoteAddressGroupId }] }),
       ],
+      [
+        'securityGroup',
+        '/v1/security-groups',
+        (remoteSecurityGroupId) => ({
+          name: 'g',
+          zoneId: cloud.zone.id,
+          rules: [{ direction: 'in', protocol: 'any', remoteSecurityGroupId }],
+        }),
+      ],
+      [
+        'securityGroup',
+        `/v1/security-groups/${group.id}/actions/setRules`,
+        (remoteSecurityGroupId) => ({ rules: [{ direction: 'in', protocol: 'any', remoteSecurityGroupId }] }),
+      ],
       ['image', '/v1/instances', (imageId) => web({ source: { imageId } })],
       ['snapshot', '/v1/instances', (snapshotId) => web({ source: { snapshotId } })],
       ['keyPair', '/v1/instances', (id) => web({ keyPairIds: [id] })],

@@ -215,12 +215,22 @@ describe('rules of a security group', () => {
     );
     const rules = async (): Promise<unknown> => (await ask('GET', `/v1/security-groups/${id}`)).answer.rules;
     expect(await rules()).toEqual([
-      { direction: 'in', protocol: 'tcp', fromPort: 22, toPort: 22, remoteCidr: '10.0.0.0/8' },
+      {
+        direction: 'in',
+        protocol: 'tcp',
+        fromPort: 22,
+        toPort: 22,
+        remoteCidr: '10.0.0.0/8',
+        family: 4,
+        enabled: true,
+      },
     ]);
     const set = `/v1/security-groups/${id}/actions/setRules`;
     expect(fieldsOf(await ask('POST', set, { rules: [bad] }))).toEqual(['rules.0.fromPort', 'rules.0.toPort']);
     await tenant.done('POST', set, { rules: [{ direction: 'out', protocol: 'udp', fromPort: 53 }] });
-    expect(await rules()).toEqual([{ direction: 'out', protocol: 'udp', fromPort: 53, toPort: 53 }]);
+    expect(await rules()).toEqual([
+      { direction: 'out', protocol: 'udp', fromPort: 53, toPort: 53, family: 4, enabled: true },
+    ]);
     await tenant.done('DELETE', `/v1/security-groups/${id}`);
   });
 });

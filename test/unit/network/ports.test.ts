@@ -164,7 +164,7 @@ describe('binding', () => {
 test('new rules replace the old ones in the rows of OVN', async () => {
   const count = rows('ACL').length;
   await securityGroups(world).replaceRules.do({ securityGroupId: groupId, rules: [] }, context);
-  expect(rows('ACL')).toHaveLength(count - 3);
+  expect(rows('ACL')).toHaveLength(count - 4);
   await securityGroups(world).replaceRules.undo?.({ securityGroupId: groupId, rules: [] }, context);
   expect(rows('ACL')).toHaveLength(count);
 });
