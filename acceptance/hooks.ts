@@ -6,6 +6,7 @@ import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
 import { networkHooks } from './network/network.ts';
+import { networkInterfaceHooks } from './network/networkInterface.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
@@ -29,6 +30,7 @@ const hooks: Hooks = {
   ...keyPairHooks,
   ...addressGroupHooks,
   ...networkHooks,
+  ...networkInterfaceHooks,
   ...physicalNetworkHooks,
   ...securityGroupHooks,
   ...subnetHooks,

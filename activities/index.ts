@@ -2,8 +2,10 @@
 import { guestSnapshots, guestVolumes } from './compute/disks.ts';
 import { hypervisor } from './compute/hypervisor.ts';
 import { instances } from './compute/instance.ts';
+import { guestInterfaces } from './compute/interfaces.ts';
 import { placement } from './compute/placement.ts';
 import { addressGroups } from './network/addressGroup.ts';
+import { networkInterfaceRecords } from './network/interfaceRecord.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
@@ -64,7 +66,8 @@ export const areas = {
   subnets,
   addressGroups,
   securityGroups,
-  networkInterfaces,
+  networkInterfaces: (world: World) => ({ ...networkInterfaces(world), ...guestInterfaces(world) }),
+  networkInterfaceRecords,
   hosts: (world: World) => ({
     ...hosts(world),
     ...hostSystems(world),

@@ -9,6 +9,7 @@ const chunk = 256;
 const takeWanted = written<{ address: string }, { subnetId: string; wanted: string; networkInterfaceId: string }>(
   `INSERT INTO "subnetAddress" ("subnetId", address, "networkInterfaceId") VALUES ($subnetId, $wanted::inet, $networkInterfaceId)
    ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId" WHERE "subnetAddress"."networkInterfaceId" IS NULL
+     OR "subnetAddress"."networkInterfaceId" = excluded."networkInterfaceId"
    RETURNING host(address) AS address`,
 );
 
@@ -37,11 +38,21 @@ const unwritten = statement((p: Values<{ subnetId: string }>) =>
     .limit(1),
 );
 
-const giveBack = written<never, { networkInterfaceId: string }>(
-  `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $networkInterfaceId),
+/** Whether another has it. */
+export const addressTaken = written<
+  { address: string },
+  { subnetId: string; address: string; networkInterfaceId: string }
+>(
+  `SELECT host(address) AS address FROM "subnetAddress" WHERE "subnetId" = $subnetId AND address = $address::inet
+     AND "networkInterfaceId" IS NOT NULL AND "networkInterfaceId" <> $networkInterfaceId`,
+);
+
+const giveBack = written<never, { networkInterfaceId: string; kept: string[] }>(
+  `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $networkInterfaceId AND host(address) <> ALL($kept::text[])),
         outside AS (DELETE FROM "subnetAddress" a USING given g WHERE a."subnetId" = g."subnetId" AND a.address = g.address
           AND NOT EXISTS (SELECT 1 FROM "subnetCursor" c WHERE c."subnetId" = g."subnetId" AND g.address BETWEEN c.first AND c.last) RETURNING a.address)
-   UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $networkInterfaceId AND address NOT IN (SELECT address FROM outside)`,
+   UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $networkInterfaceId AND host(address) <> ALL($kept::text[])
+     AND address NOT IN (SELECT address FROM outside)`,
 );
 
 /** Takes a free address for an interface; `wanted` takes that very one, and `field` is where the request names it. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
@@ -92,6 +103,10 @@ const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
 
 export const freeAddressesOf = async (tx: Transaction, kind: string, id: string): Promise<void> => ends[kind]?.(tx, id);
 
-export async function freeAddress(tx: Transaction, networkInterfaceId: string): Promise<void> {
-  await giveBack(tx, { networkInterfaceId });
+export async function freeAddress(
+  tx: Transaction,
+  networkInterfaceId: string,
+  { kept = [] }: { kept?: string[] } = {},
+): Promise<void> {
+  await giveBack(tx, { networkInterfaceId, kept });
 }

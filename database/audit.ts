@@ -7,7 +7,7 @@ import type { Entry } from '../model/network/addressGroup.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
-import { type Served, servedColumns } from './networks.ts';
+import { type Port, portColumns, type Served, servedColumns } from './networks.ts';
 import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
 
 /** As the database has it; what was seen before it is not told from what was seen after by any other clock. */
@@ -121,22 +121,19 @@ export const recordedGroups = written<Recorded & { zoneId: string | null; rules:
    FROM "securityGroup" g WHERE g."deletedAt" IS NULL AND ${page('g')}`,
 );
 
-export interface RecordedPort extends Recorded {
+export interface RecordedPort extends Recorded, Omit<Port, 'networkId' | 'mac' | 'address'> {
   networkId: string;
-  subnetId: string | null;
-  zoneId: string | null;
   mac: string;
   address: string;
-  portSecurity: boolean;
-  dhcp: boolean;
-  securityGroupIds: string[];
+  zoneId: string | null;
+  instanceId: string | null;
 }
 
 export const recordedPorts = written<RecordedPort, { after: string }>(
-  `SELECT n.id, n."networkId", n."subnetId", k."zoneId", n.mac, host(n.address) AS address, coalesce(k."portSecurity", true) AS "portSecurity",
-     coalesce(s.dhcp, false) AS dhcp, n."securityGroupIds", i.state IN ('running', 'stopped') AS wanted,
-     i."currentOperationId" IS NOT NULL OR k."currentOperationId" IS NOT NULL AS busy
-   FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" JOIN "instance" i ON i.id = n."instanceId"
+  `SELECT ${portColumns}, k."zoneId", n."instanceId",
+     CASE WHEN n."instanceId" IS NULL THEN n.state = 'ready' ELSE i.state IN ('running', 'stopped') END AS wanted,
+     n."currentOperationId" IS NOT NULL OR i."currentOperationId" IS NOT NULL OR k."currentOperationId" IS NOT NULL AS busy
+   FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" LEFT JOIN "instance" i ON i.id = n."instanceId"
      LEFT JOIN "subnet" s ON s.id = n."subnetId"
    WHERE n."deletedAt" IS NULL AND ${page('n')}`,
 );

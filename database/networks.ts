@@ -1,4 +1,5 @@
 /** What the network is told, gathered from several records. */
+import type { Pair } from '../model/network/networkInterface.ts';
 import { written } from './statement.ts';
 
 /** A port as the switch has to know it. */
@@ -8,16 +9,39 @@ export interface Port {
   subnetId: string | null;
   mac: string | null;
   address: string | null;
+  secondaryAddresses: string[];
   securityGroupIds: string[];
   dhcp: boolean | null;
   portSecurity: boolean;
+  /** What it has where the interface itself says nothing. */
+  networkPortSecurity: boolean;
+  allowedPairs: Pair[];
+  linkUp: boolean;
 }
 
-export const portsOfInstance = written<Port, { instanceId: string }>(
-  `SELECT n.id, n."networkId", n."subnetId", n.mac, n.address, n."securityGroupIds", s.dhcp,
-          coalesce(k."portSecurity", true) AS "portSecurity"
-   FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
-   WHERE n."instanceId" = $instanceId AND n."deletedAt" IS NULL ORDER BY n.index`,
+/** Of an interface `n` on its network `k` and its subnet `s`. */
+export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."secondaryAddresses", n."securityGroupIds",
+          coalesce(s.dhcp, false) AS dhcp, coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity",
+          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp"`;
+
+const ports = (which: string): string =>
+  `SELECT ${portColumns} FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
+   WHERE ${which} AND n."deletedAt" IS NULL ORDER BY n.index`;
+
+export const portsOfInstance = written<Port, { instanceId: string }>(ports('n."instanceId" = $instanceId'));
+export const portById = written<Port, { id: string }>(ports('n.id = $id'));
+
+/** Ports on a network that belong to no instance, and are there all the same. */
+export const loosePorts = written<{ id: string }, { networkId: string }>(
+  `SELECT id FROM "networkInterface" WHERE "networkId" = $networkId AND "instanceId" IS NULL AND state <> 'failed' AND "deletedAt" IS NULL ORDER BY id`,
+);
+
+/** The lowest place that is free among the interfaces of an instance. */
+export const takeInterfaceSlot = written<never, { networkInterfaceId: string; instanceId: string; slots: number }>(
+  `UPDATE "networkInterface" n SET "instanceId" = $instanceId, index = free.slot FROM (
+     SELECT min(slot) AS slot FROM generate_series(0, $slots::int - 1) slot WHERE NOT EXISTS (
+       SELECT 1 FROM "networkInterface" o WHERE o."instanceId" = $instanceId AND o.index = slot AND o."deletedAt" IS NULL)) free
+   WHERE n.id = $networkInterfaceId AND n."instanceId" IS NULL AND free.slot IS NOT NULL`,
 );
 
 /** Groups that interfaces on the network carry. */
@@ -49,14 +73,15 @@ export const namingGroup = written<{ kind: string; id: string }, { securityGroup
 
 /** What decides of the traffic of an interface, beside its groups. */
 export const carrierOf = written<{ portSecurity: boolean; address: string }, { id: string }>(
-  `SELECT coalesce(k."portSecurity", true) AS "portSecurity", host(n.address) AS address
+  `SELECT coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity", host(n.address) AS address
    FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" WHERE n.id = $id`,
 );
 
 /** Of these groups those of which some interface has the address, wherever it is: OVN tells networks not apart here. */
 export const groupsAt = written<{ id: string }, { groupIds: string[]; address: string }>(
   `SELECT DISTINCT g AS id FROM "networkInterface" n CROSS JOIN unnest(n."securityGroupIds") AS g
-   WHERE n."securityGroupIds" && $groupIds::uuid[] AND g = ANY($groupIds::uuid[]) AND n.address = $address::inet AND n."deletedAt" IS NULL
+   WHERE n."securityGroupIds" && $groupIds::uuid[] AND g = ANY($groupIds::uuid[]) AND n."deletedAt" IS NULL
+     AND (n.address = $address::inet OR n."secondaryAddresses" @> to_jsonb($address::text))
      AND NOT EXISTS (SELECT 1 FROM "instance" i WHERE i.id = n."instanceId" AND i.state = 'destroyed')`,
 );
 

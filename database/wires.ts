@@ -42,6 +42,24 @@ export async function clustersAt(
   return clusterIds.filter((id) => all.every((wire) => wire.clusterIds.includes(id)));
 }
 
+/** The wire that an interface is on, and the cluster where an instance runs; none of a network without a wire, or of an instance that is off. */
+const wireOfInterface = written<
+  { physicalNetworkId: string; clusterId: string },
+  { networkInterfaceId: string; instanceId: string }
+>(
+  `SELECT s."physicalNetworkId", h."clusterId" FROM "networkInterface" n JOIN "subnet" s ON s.id = n."subnetId", "instance" i JOIN "host" h ON h.id = i."hostId"
+   WHERE n.id = $networkInterfaceId AND i.id = $instanceId AND s."physicalNetworkId" IS NOT NULL`,
+);
+
+/** Whether the host of a running instance is at the wire that an interface needs. */
+export async function isAtWire(
+  tx: Transaction,
+  of: { networkInterfaceId: string; instanceId: string },
+): Promise<boolean> {
+  const [needed] = await wireOfInterface(tx, of);
+  return !needed || (await clustersAt(tx, [needed.physicalNetworkId], [needed.clusterId])).length > 0;
+}
+
 /** What is on a network of the wire, on a host of the cluster. */
 export const userOfWire = written<{ kind: string; id: string }, { physicalNetworkId: string; clusterId: string }>(
   `SELECT 'instance' AS kind, i.id FROM "network" k JOIN "networkInterface" n ON n."networkId" = k.id JOIN "instance" i ON i.id = n."instanceId"

@@ -142,6 +142,22 @@ async function everyAction(
   await act('address-groups', addressGroupId, 'setEntries', { entries: [] });
   await act('address-groups', addressGroupId, 'repair');
   await remove(tenant, 'address-groups', addressGroupId);
+  const { id: interfaceId } = await make(tenant, 'network-interfaces', {
+    name: 'recorded',
+    subnetId: cloud.subnet.id,
+  });
+  const { id: pluggedId } = await make(tenant, 'instances', instanceBody(cloud, 'plugged'));
+  await act('network-interfaces', interfaceId, 'attach', { instanceId: pluggedId });
+  const unplugging = await tenant.call<OperationView>('PATCH', `/v1/network-interfaces/${interfaceId}`, {
+    linkUp: false,
+  });
+  await tenant.settled(unplugging.id);
+  await act('network-interfaces', interfaceId, 'setAddresses', { secondaryAddresses: ['10.77.99.200'] });
+  await act('network-interfaces', interfaceId, 'repair');
+  await act('network-interfaces', interfaceId, 'detach');
+  await act('network-interfaces', interfaceId, 'attach', { instanceId: pluggedId });
+  await remove(tenant, 'instances', pluggedId);
+  await remove(tenant, 'network-interfaces', interfaceId);
   const { id: networkId } = await make(tenant, 'networks', { name: 'recorded', zoneId });
   const { id: subnetId } = await make(tenant, 'subnets', { name: 'recorded', networkId, cidr: '10.9.0.0/24' });
   await remove(tenant, 'subnets', subnetId);

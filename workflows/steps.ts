@@ -2,8 +2,10 @@
 import type { guestSnapshots as GuestSnapshots, guestVolumes as GuestVolumes } from '../activities/compute/disks.ts';
 import type { hypervisor as Hypervisor } from '../activities/compute/hypervisor.ts';
 import type { instances as Instances } from '../activities/compute/instance.ts';
+import type { guestInterfaces as GuestInterfaces } from '../activities/compute/interfaces.ts';
 import type { placement as Placement } from '../activities/compute/placement.ts';
 import type { addressGroups as AddressGroups } from '../activities/network/addressGroup.ts';
+import type { networkInterfaceRecords as NetworkInterfaceRecords } from '../activities/network/interfaceRecord.ts';
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
@@ -127,9 +129,17 @@ export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGrou
   recordRules: { where: 'record' },
   proveUnused: { where: 'record' },
 });
-export const networkInterfaces = stepsOf<Area<typeof NetworkInterfaces>, 'networkInterfaces'>(
-  'networkInterfaces',
-  'control',
+export const networkInterfaces = stepsOf<
+  Area<typeof NetworkInterfaces> & Area<typeof GuestInterfaces>,
+  'networkInterfaces'
+>('networkInterfaces', 'control', {
+  hotPlug: { where: 'host' },
+  hotUnplug: { where: 'host' },
+  setLink: { where: 'host' },
+});
+export const networkInterfaceRecords = stepsOf<Area<typeof NetworkInterfaceRecords>, 'networkInterfaceRecords'>(
+  'networkInterfaceRecords',
+  'record',
 );
 export const hosts = stepsOf<
   Area<typeof Hosts> &

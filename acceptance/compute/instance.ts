@@ -26,7 +26,7 @@ import {
   tell,
 } from '../change.ts';
 import { loadedOf, unprotected } from '../holds.ts';
-import { contains } from '../network/cidr.ts';
+import { newMac, refuseOtherZone, refusePublic, refuseUnusable } from '../network/networkInterface.ts';
 import { enforce } from '../quota.ts';
 import { onlyPoolOf, poolsOfInstanceMustBeAble } from '../storage/ability.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
@@ -65,10 +65,6 @@ export const hostnameFrom = (name: string, id: string): string =>
 /** A name made from another: cut where both together would be longer than a name may be, and never through a character. */
 export const nameWith = (name: string, ending: string): string =>
   `${[...name].slice(0, maxNameLength - ending.length).join('')}${ending}`;
-
-/** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the index below. */
-const newMac = (): string =>
-  `02:${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 
 function blank(kindName: keyof typeof kinds, accepting: Accepting, values: Record<string, unknown>): Row {
   const now = instantAt();
@@ -158,13 +154,10 @@ async function accept(accepting: Accepting): Promise<void> {
   for (const [index, wanted] of input.networkInterfaces.entries()) {
     const subnet = loaded.get(`subnet/${wanted.subnetId}`);
     const at = `networkInterfaces.${index}`;
-    for (const id of wanted.securityGroupIds ?? [])
-      if (loaded.get(`securityGroup/${id}`)?.zoneId !== input.zoneId)
-        throw invalid(`${at}.securityGroupIds`, `security group ${id} is in another zone`);
+    refuseOtherZone(loaded, wanted.securityGroupIds ?? [], input.zoneId, `${at}.securityGroupIds`);
     if (subnet?.zoneId !== input.zoneId) throw invalid(`${at}.subnetId`, 'is in another zone');
-    if (subnet?.external) throw invalid(`${at}.subnetId`, 'is a public range: instances have floating IPs of it');
-    if (wanted.address && (!contains(String(subnet?.cidr), wanted.address) || wanted.address === subnet?.gateway))
-      throw invalid(`${at}.address`, `is no usable address of ${String(subnet?.cidr)}`);
+    refusePublic(subnet, `${at}.subnetId`);
+    refuseUnusable(subnet, wanted.address, `${at}.address`);
     const id = crypto.randomUUID();
     interfaces.push(
       blank('networkInterface', accepting, {
@@ -286,7 +279,7 @@ const relatedParts = ({ row: { id } }: Scene): Related[] => [
 /** The disks and ports of an instance, held with it; `states` says what becomes of each kind. */
 function parts(
   { row, loaded }: Scene,
-  states: { root?: Partial<Hold>; data?: Partial<Hold>; port?: Partial<Hold> },
+  states: { root?: Partial<Hold>; data?: Partial<Hold>; port?: Partial<Hold>; alone?: Partial<Hold> },
 ): Hold[] {
   const own = (kind: string): Row[] => loadedOf(loaded, kind).filter(({ instanceId }) => instanceId === row.id);
   const goes = new Set<unknown>(['destroyed', 'expunged']);
@@ -296,7 +289,10 @@ function parts(
       : [];
   return [
     ...own('volume').flatMap((volume) => held('volume', volume, volume.role === 'root' ? states.root : states.data)),
-    ...own('networkInterface').flatMap((port) => held('networkInterface', port, states.port)),
+    // One made alone is only let go of.
+    ...own('networkInterface').flatMap((port) =>
+      held('networkInterface', port, port.alone ? states.alone : states.port),
+    ),
   ];
 }
 
@@ -362,7 +358,9 @@ export const instanceHooks: Hooks = {
     holds: (scene) =>
       parts(
         scene,
-        scene.row.keepRootVolume ? { data: {} } : { root: { via: 'destroying', to: 'destroyed' }, data: {} },
+        scene.row.keepRootVolume
+          ? { data: {}, alone: {} }
+          : { root: { via: 'destroying', to: 'destroyed' }, data: {}, alone: {} },
       ),
   },
   'instance.recover': {

@@ -14,6 +14,7 @@ import { diskOf, seedOf, volumesOf } from '../storage/volume.ts';
 import type { World } from '../world.ts';
 import type { Guests, Moved } from './drivers/driver.ts';
 import { guestsOn } from './drivers/index.ts';
+import { interfaceSpec } from './interfaces.ts';
 
 interface OnHost {
   instanceId: string;
@@ -42,7 +43,7 @@ const failedHostOf = statement((p: Values<{ instanceId: string }>) =>
 const interfacesOf = statement((p: Values<{ instanceId: string }>) =>
   from
     .selectFrom('networkInterface')
-    .select(['id', 'mac'])
+    .select(['id', 'mac', 'linkUp'])
     .where('instanceId', '=', p.instanceId)
     .where('deletedAt', 'is', null)
     .orderBy('index'),
@@ -78,7 +79,7 @@ async function specOf(world: World, instanceId: string, { operationId }: StepCon
     firmware: instance.firmware,
     disks: volumes.map(diskOf),
     seed: seedOf(root, instanceId),
-    interfaces: interfaces.map((nic) => ({ id: nic.id, mac: nic.mac ?? '', mtu: 1500 })),
+    interfaces: interfaces.map(interfaceSpec),
   };
 }
 

@@ -20,7 +20,7 @@ import type { Entry } from '../../model/network/addressGroup.ts';
 import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
-import { addressesOf } from './networkInterface.ts';
+import { addressesOf, enabledOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
 import { type Acl, aclsOf, type Rule, securityGroupName } from './securityGroup.ts';
 import { servedRow } from './subnet.ts';
@@ -40,6 +40,7 @@ const columns = {
     'addresses',
     'port_security',
     'dhcpv4_options',
+    'enabled',
     'external_ids',
   ],
 } as const;
@@ -55,6 +56,8 @@ interface RowsOfOurs {
   switches: Map<string, OvsdbRow>;
   /** By their names: those of a network and of security groups. */
   groups: Map<string, OvsdbRow>;
+  /** By a port's UUID the names of the groups that it is in. */
+  groupsOf: Map<string, string[]>;
   acls: Map<string, OvsdbRow>;
   addressSets: Map<string, OvsdbRow>;
   served: Map<string, OvsdbRow>;
@@ -132,11 +135,14 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
   const ports = await keyed('Logical_Switch_Port', within(switches, 'ports'), byName);
   // After the ports: a port is put into its groups when it is made.
   const groups = await all('Port_Group', byName);
+  const groupsOf = new Map<string, string[]>();
+  for (const [name, row] of groups)
+    for (const uuid of references(row.ports)) groupsOf.set(uuid, [...(groupsOf.get(uuid) ?? []), name]);
   const acls = new Map<string, OvsdbRow>();
   for await (const row of rowsOf(world, 'ACL', within(groups, 'acls'))) acls.set(uuidOf(row._uuid), row);
   const addressSets = await all('Address_Set', byId);
   const served = await all('DHCP_Options', byId);
-  return { switches, groups, acls, addressSets, served, ports, tagged };
+  return { switches, groups, groupsOf, acls, addressSets, served, ports, tagged };
 }
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
@@ -193,17 +199,17 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
     return drifted(`the switch port has the addresses ${texts(row.addresses)}`);
   if (texts(row.port_security) !== texts(wanted.port_security))
     return drifted(`the switch port may send with ${texts(row.port_security)}`);
+  if (texts(row.enabled) !== texts(enabledOf(port)))
+    return drifted(`the link of the switch port is ${port.linkUp ? 'down' : 'up'}`);
   const served = found.served.get(port.subnetId ?? '');
   if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
     return drifted('the switch port is not served by DHCP');
-  const holders = [
-    found.switches.get(port.networkId),
-    ...[networkGroup(port.networkId), ...port.securityGroupIds.map(securityGroupName)].map((name) =>
-      found.groups.get(name),
-    ),
-  ];
+  const names = [networkGroup(port.networkId), ...port.securityGroupIds.map(securityGroupName)];
+  const holders = [found.switches.get(port.networkId), ...names.map((name) => found.groups.get(name))];
   const without = holders.find((holder) => holder && !references(holder.ports).has(uuid));
-  return without ? drifted(`the switch port is not in ${String(without.name)}`) : null;
+  if (without) return drifted(`the switch port is not in ${String(without.name)}`);
+  const foreign = found.groupsOf.get(uuid)?.find((name) => !names.includes(name));
+  return foreign ? drifted(`the switch port is in ${foreign}, too`) : null;
 }
 
 /** All rows of a statement that is asked page by page. */
@@ -308,8 +314,10 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
   }
   for await (const port of pages(connections, recordedPorts))
     compare('networkInterface', port, () => [portFault(found, port)], {
-      action: 'network.repair',
-      targetId: port.networkId,
+      // One that is attached is written with all others of its instance.
+      ...(port.instanceId === null
+        ? { action: 'networkInterface.repair', targetId: port.id }
+        : { action: 'network.repair', targetId: port.networkId }),
     });
 
   for (const [kind, ids] of found.tagged)

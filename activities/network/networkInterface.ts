@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
-import { type Port, portsOfInstance } from '../../database/networks.ts';
+import { type Port, portById, portsOfInstance } from '../../database/networks.ts';
+import type { Pair } from '../../model/network/networkInterface.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
@@ -15,8 +16,34 @@ interface OnHost extends InstanceRef {
   hostId: string;
 }
 
+interface InterfaceRef {
+  networkInterfaceId: string;
+}
+
 const living = (world: World, instanceId: string): Promise<Port[]> =>
   portsOfInstance(world.database.connections, { instanceId });
+
+async function portNamed(world: World, networkInterfaceId: string): Promise<Port[]> {
+  const ports = await portById(world.database.connections, { id: networkInterfaceId });
+  if (ports.length === 0) throw refuse('NOT_FOUND', `network interface ${networkInterfaceId} is gone`);
+  return ports;
+}
+
+/** What an interface is about to be told, in place of what its record says. */
+export interface PortChange {
+  address?: string;
+  secondaryAddresses?: string[];
+  securityGroupIds?: string[];
+  portSecurity?: boolean | null;
+  allowedPairs?: Pair[];
+  linkUp?: boolean;
+}
+
+const changed = (port: Port, { portSecurity, ...change }: PortChange): Port => ({
+  ...port,
+  ...change,
+  ...(portSecurity === undefined ? {} : { portSecurity: portSecurity ?? port.networkPortSecurity }),
+});
 
 const portOf = (id: string): [string, string, unknown][] => [['name', '==', id]];
 
@@ -28,17 +55,17 @@ const again = 'the action repair of its network writes it anew';
  */
 async function request(
   world: World,
-  instanceId: string,
+  of: string,
+  ports: Port[],
   chassis: string[],
   { must }: { must: boolean },
 ): Promise<void> {
-  const ports = await living(world, instanceId);
   if (ports.length === 0) return;
   const drop = (column: string): [string, string, unknown] => ['options', 'delete', set([column])];
   const options: Record<string, string> = chassis.length > 0 ? { 'requested-chassis': chassis.join(',') } : {};
   if (chassis.length > 1) options['activation-strategy'] = 'rarp';
   await world.northbound.transact(
-    `bind ports of ${instanceId} to ${chassis.join(', ') || 'no host'}`,
+    `bind ports of ${of} to ${chassis.join(', ') || 'no host'}`,
     ports.flatMap((port): OvsdbOperation[] => [
       ...(must
         ? [present('Logical_Switch_Port', portOf(port.id), `OVN has no switch port of interface ${port.id}; ${again}`)]
@@ -57,25 +84,50 @@ async function request(
   );
 }
 
+const requestOfInstance = async (
+  world: World,
+  instanceId: string,
+  chassis: string[],
+  how: { must: boolean },
+): Promise<void> => request(world, instanceId, await living(world, instanceId), chassis, how);
+
+const requestOfOne = async (world: World, id: string, chassis: string[], how: { must: boolean }): Promise<void> =>
+  request(world, id, await portById(world.database.connections, { id }), chassis, how);
+
 /** What a port may send with, and is sent. */
-export function addressesOf(port: Pick<Port, 'mac' | 'address' | 'portSecurity'>): {
+export function addressesOf({
+  mac,
+  address,
+  secondaryAddresses,
+  portSecurity,
+  allowedPairs,
+}: Pick<Port, 'mac' | 'address' | 'secondaryAddresses' | 'portSecurity' | 'allowedPairs'>): {
   addresses: unknown;
   port_security: unknown;
 } {
-  const addresses = `${port.mac} ${port.address}`;
+  const own = [mac, address, ...secondaryAddresses].filter((part) => part !== null).join(' ');
+  const foreign = allowedPairs.filter((pair) => pair.mac !== undefined && pair.mac !== mac);
+  const withOwnMac = allowedPairs.filter((pair) => !foreign.includes(pair)).map(({ cidr }) => cidr);
+  // A guest that may send with other MAC addresses is sent what goes to addresses that nobody else has.
   return {
-    // A guest that may send with other addresses is sent what goes to addresses that nobody else has.
-    addresses: port.portSecurity ? addresses : set([addresses, 'unknown']),
-    port_security: port.portSecurity ? addresses : set([]),
+    addresses: portSecurity && foreign.length === 0 ? own : set([own, 'unknown']),
+    port_security: portSecurity
+      ? set([[own, ...withOwnMac].join(' '), ...foreign.map((pair) => `${pair.mac} ${pair.cidr}`)])
+      : set([]),
   };
 }
 
-/** Writes the ports of an instance, whether they are there or not: a port is in its switch and in all its groups, or it is not made. */
-async function plug(world: World, instanceId: string, chassis: string | null): Promise<void> {
-  const ports = await living(world, instanceId);
+/** Of a link that is up nothing is said. */
+export const enabledOf = ({ linkUp }: Pick<Port, 'linkUp'>): unknown => (linkUp ? set([]) : false);
+
+/**
+ * Writes ports, whether they are there or not: a port is in its switch and in all its groups, and in no other, or it is not made. Without a chassis it
+ * stays bound as it is.
+ */
+async function write(world: World, of: string, ports: Port[], chassis: string | null): Promise<void> {
   if (ports.length === 0) return;
   const columns = ['_uuid'];
-  const lookups = await world.northbound.transact(`look for ports of ${instanceId}`, [
+  const lookups = await world.northbound.transact(`look for ports of ${of}`, [
     ...ports.map(
       (port): OvsdbOperation => ({ op: 'select', table: 'Logical_Switch_Port', where: portOf(port.id), columns }),
     ),
@@ -97,6 +149,7 @@ async function plug(world: World, instanceId: string, chassis: string | null): P
     const row = {
       ...addressesOf(port),
       dhcpv4_options: port.dhcp && dhcp ? dhcp : set([]),
+      enabled: enabledOf(port),
       ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
       external_ids: rowTags('networkInterface', port.id),
     };
@@ -109,6 +162,7 @@ async function plug(world: World, instanceId: string, chassis: string | null): P
       known
         ? { op: 'update', table: 'Logical_Switch_Port', where: portOf(port.id), row }
         : { op: 'insert', table: 'Logical_Switch_Port', 'uuid-name': name, row: { name: port.id, ...row } },
+      ...(known ? [leaveAll(known)] : []),
       ...join('Logical_Switch', taggedWith('network', network), `switch of network ${network}`),
       ...join('Port_Group', [['name', '==', networkGroup(network)]], `port group of network ${network}`),
       ...port.securityGroupIds.flatMap((id) =>
@@ -116,14 +170,24 @@ async function plug(world: World, instanceId: string, chassis: string | null): P
       ),
     ];
   });
-  await world.northbound.transact(`plug ports of ${instanceId}`, operations);
+  await world.northbound.transact(`plug ports of ${of}`, operations);
 }
 
+/** In the same transaction it joins those of its record again. */
+const leaveAll = (port: unknown): OvsdbOperation => ({
+  op: 'mutate',
+  table: 'Port_Group',
+  where: [['ports', 'includes', set([port])]],
+  mutations: [['ports', 'delete', set([port])]],
+});
+
+const plug = async (world: World, instanceId: string, chassis: string | null): Promise<void> =>
+  write(world, instanceId, await living(world, instanceId), chassis);
+
 /** Ports leave their switch and groups; OVSDB collects what nobody refers to. */
-async function unplug(world: World, instanceId: string): Promise<void> {
-  const ports = await living(world, instanceId);
+async function remove(world: World, of: string, ports: Port[]): Promise<void> {
   const found = await world.northbound.transact(
-    `look for ports of ${instanceId}`,
+    `look for ports of ${of}`,
     ports.map(
       (port): OvsdbOperation => ({
         op: 'select',
@@ -136,19 +200,42 @@ async function unplug(world: World, instanceId: string): Promise<void> {
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const uuid = found[index]?.rows?.[0]?._uuid;
     if (!uuid) return [];
-    const leave = (table: string, where: [string, string, unknown][]): OvsdbOperation => ({
-      op: 'mutate',
-      table,
-      where,
-      mutations: [['ports', 'delete', set([uuid])]],
-    });
     return [
-      leave('Logical_Switch', taggedWith('network', port.networkId ?? '')),
-      leave('Port_Group', [['name', '==', networkGroup(port.networkId ?? '')]]),
-      ...port.securityGroupIds.map((id) => leave('Port_Group', [['name', '==', securityGroupName(id)]])),
+      {
+        op: 'mutate',
+        table: 'Logical_Switch',
+        where: taggedWith('network', port.networkId ?? ''),
+        mutations: [['ports', 'delete', set([uuid])]],
+      },
+      leaveAll(uuid),
     ];
   });
-  if (operations.length > 0) await world.northbound.transact(`unplug ports of ${instanceId}`, operations);
+  if (operations.length > 0) await world.northbound.transact(`unplug ports of ${of}`, operations);
+}
+
+const unplug = async (world: World, instanceId: string): Promise<void> =>
+  remove(world, instanceId, await living(world, instanceId));
+
+/** Bounded: a port that does not come up in time is an unreachable guest, and no success. One whose link is down need not come up. */
+async function awaitUp(world: World, { instanceId, hostId }: OnHost, all: Port[]): Promise<void> {
+  const ports = all.filter(({ linkUp }) => linkUp);
+  if (ports.length === 0) return;
+  const lookups = ports.map(
+    (port): OvsdbOperation => ({
+      op: 'select',
+      table: 'Logical_Switch_Port',
+      where: portOf(port.id),
+      columns: ['up'],
+    }),
+  );
+  for (const until = Date.now() + 20_000; ; ) {
+    const results = await world.northbound.transact(`are the ports of ${instanceId} up`, lookups);
+    const down = ports.find((_, index) => members(results[index]?.rows?.[0]?.up)[0] !== true);
+    if (!down) return;
+    await mustAnswer(world.database.connections, { id: instanceId, hostId });
+    if (Date.now() > until) throw tryAgain('TIMEOUT', `port ${down.id} did not come up on its host within 20 s`);
+    await setTimeout(100);
+  }
 }
 
 export const networkInterfaces = (world: World) => ({
@@ -170,47 +257,85 @@ export const networkInterfaces = (world: World) => ({
 
   bind: step({
     system: 'ovn',
-    do: ({ instanceId, hostId }: OnHost) => request(world, instanceId, [hostId], { must: true }),
+    do: ({ instanceId, hostId }: OnHost) => requestOfInstance(world, instanceId, [hostId], { must: true }),
     undoText: 'unbind',
-    undo: ({ instanceId }) => request(world, instanceId, [], { must: false }),
+    undo: ({ instanceId }) => requestOfInstance(world, instanceId, [], { must: false }),
   }),
 
-  unbind: step({ system: 'ovn', do: ({ instanceId }: InstanceRef) => request(world, instanceId, [], { must: false }) }),
+  unbind: step({
+    system: 'ovn',
+    do: ({ instanceId }: InstanceRef) => requestOfInstance(world, instanceId, [], { must: false }),
+  }),
 
-  /** Bounded: a port that does not come up in time is an unreachable guest, and no success. */
   awaitUp: step({
     system: 'ovn',
-    async do({ instanceId, hostId }: OnHost) {
-      const ports = await living(world, instanceId);
-      if (ports.length === 0) return;
-      const lookups = ports.map(
-        (port): OvsdbOperation => ({
-          op: 'select',
-          table: 'Logical_Switch_Port',
-          where: portOf(port.id),
-          columns: ['up'],
-        }),
+    do: async (on: OnHost) => awaitUp(world, on, await living(world, on.instanceId)),
+  }),
+
+  /** The port of one interface, attached or not. */
+  makeOne: step({
+    system: 'ovn',
+    do: async ({ networkInterfaceId }: InterfaceRef) =>
+      write(world, networkInterfaceId, await portNamed(world, networkInterfaceId), null),
+    undoText: 'delete port',
+    undo: async ({ networkInterfaceId }) =>
+      remove(world, networkInterfaceId, await portById(world.database.connections, { id: networkInterfaceId })),
+  }),
+
+  removeOne: step({
+    system: 'ovn',
+    do: async ({ networkInterfaceId }: InterfaceRef) =>
+      remove(world, networkInterfaceId, await portById(world.database.connections, { id: networkInterfaceId })),
+  }),
+
+  /** The port as it shall be, in one transaction: no packet meets half of that. */
+  rewrite: step({
+    system: 'ovn',
+    async do({ networkInterfaceId, change }: InterfaceRef & { change: PortChange }) {
+      const ports = await portNamed(world, networkInterfaceId);
+      await write(
+        world,
+        networkInterfaceId,
+        ports.map((port) => changed(port, change)),
+        null,
       );
-      for (const until = Date.now() + 20_000; ; ) {
-        const results = await world.northbound.transact(`are the ports of ${instanceId} up`, lookups);
-        const down = ports.find((_, index) => members(results[index]?.rows?.[0]?.up)[0] !== true);
-        if (!down) return;
-        await mustAnswer(world.database.connections, { id: instanceId, hostId });
-        if (Date.now() > until) throw tryAgain('TIMEOUT', `port ${down.id} did not come up on its host within 20 s`);
-        await setTimeout(100);
-      }
     },
+    undoText: 'old port',
+    undo: async ({ networkInterfaceId }) =>
+      write(world, networkInterfaceId, await portNamed(world, networkInterfaceId), null),
+  }),
+
+  bindOne: step({
+    system: 'ovn',
+    do: ({ networkInterfaceId, hostId }: InterfaceRef & { hostId: string }) =>
+      requestOfOne(world, networkInterfaceId, [hostId], { must: true }),
+    undoText: 'unbind',
+    undo: ({ networkInterfaceId }) => requestOfOne(world, networkInterfaceId, [], { must: false }),
+  }),
+
+  unbindOne: step({
+    system: 'ovn',
+    do: ({ networkInterfaceId }: InterfaceRef & { hostId: string }) =>
+      requestOfOne(world, networkInterfaceId, [], { must: false }),
+    undoText: 'bind',
+    undo: ({ networkInterfaceId, hostId }) => requestOfOne(world, networkInterfaceId, [hostId], { must: false }),
+  }),
+
+  awaitOne: step({
+    system: 'ovn',
+    do: async ({ networkInterfaceId, ...on }: InterfaceRef & OnHost) =>
+      awaitUp(world, on, await portNamed(world, networkInterfaceId)),
   }),
 
   bindToBoth: step({
     system: 'ovn',
     do: ({ instanceId, sourceHostId, targetHostId }: InstanceRef & { sourceHostId: string; targetHostId: string }) =>
-      request(world, instanceId, [sourceHostId, targetHostId], { must: true }),
+      requestOfInstance(world, instanceId, [sourceHostId, targetHostId], { must: true }),
     /** Where the guest is now: its source, unless that is dead and the guest had left it. */
     undoText: 'source only',
     async undo({ instanceId, sourceHostId }) {
       const { hostId } = await world.database.prisma.instance.findUniqueOrThrow({ where: { id: instanceId } });
-      await request(world, instanceId, [hostId ?? sourceHostId], { must: false });
+      await requestOfInstance(world, instanceId, [hostId ?? sourceHostId], { must: false });
     },
   }),
 
@@ -218,7 +343,7 @@ export const networkInterfaces = (world: World) => ({
   bindToTarget: step({
     system: 'ovn',
     async do({ instanceId, targetHostId }: InstanceRef & { targetHostId: string }) {
-      await request(world, instanceId, [targetHostId], { must: true });
+      await requestOfInstance(world, instanceId, [targetHostId], { must: true });
     },
   }),
 });

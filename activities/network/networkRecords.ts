@@ -1,4 +1,4 @@
-import { groupsOnNetwork } from '../../database/networks.ts';
+import { groupsOnNetwork, loosePorts } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
@@ -30,6 +30,8 @@ export interface NetworkContents {
   subnetIds: string[];
   securityGroupIds: string[];
   instances: { instanceId: string; hostId: string | null }[];
+  /** Interfaces that are attached to nothing. */
+  networkInterfaceIds: string[];
 }
 
 export const networkRecords = (world: World) => ({
@@ -44,6 +46,7 @@ export const networkRecords = (world: World) => ({
         subnetIds: subnets.map(({ id }) => id),
         securityGroupIds: groups.map(({ id }) => id),
         instances,
+        networkInterfaceIds: (await loosePorts(world.database.connections, { networkId })).map(({ id }) => id),
       };
     },
   }),

@@ -47,6 +47,16 @@ const volumesOf = statement((p: Values<{ ids: string[] }>) =>
     .orderBy('id'),
 );
 
+const interfacesOf = statement((p: Values<{ ids: string[] }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select(['id', 'instanceId'])
+    .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .where('alone', '=', true)
+    .where('instanceId', 'is not', null)
+    .orderBy('id'),
+);
+
 /** The root volume of an instance that is asked to leave it behind: it is free when the instance has gone. */
 const isKept = ({ role, instanceId }: Volume): boolean => role === 'root' && instanceId !== null;
 
@@ -61,12 +71,13 @@ export const cascades = ({ database: { connections } }: World) => ({
       if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
       const alone = separate(going, id);
       const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));
-      const [instances, volumes] = await Promise.all([
+      const [instances, volumes, interfaces] = await Promise.all([
         instancesOf(connections, { ids: idsOf('instance') }),
         volumesOf(connections, { ids: idsOf('volume') }),
+        interfacesOf(connections, { ids: idsOf('networkInterface') }),
       ]);
       return {
-        destroy: destroying(instances, volumes),
+        destroy: destroying(instances, volumes, interfaces),
         remove: removing(alone, new Set(volumes.filter(isKept).map((one) => one.id)), id, expunge),
       };
     },
@@ -75,7 +86,11 @@ export const cascades = ({ database: { connections } }: World) => ({
 
 const order = removalOrderOf(allKinds, childrenOf);
 
-function destroying(instances: Instance[], all: Volume[]): CascadePlan['destroy'] {
+function destroying(
+  instances: Instance[],
+  all: Volume[],
+  interfaces: { id: string; instanceId: string | null }[],
+): CascadePlan['destroy'] {
   const volumes = all.filter((one) => !isKept(one));
   const attached = volumes.filter(({ instanceId }) => instanceId !== null);
   return [
@@ -90,6 +105,11 @@ function destroying(instances: Instance[], all: Volume[]): CascadePlan['destroy'
       type: 'volume.detach',
       targetId,
       inverse: { type: 'volume.attach', targetId, input: { instanceId } },
+    })),
+    interfaces.map(({ id: targetId, instanceId }) => ({
+      type: 'networkInterface.detach',
+      targetId,
+      inverse: { type: 'networkInterface.attach', targetId, input: { instanceId } },
     })),
     ...[
       { kind: 'instance', rows: instances },

@@ -172,6 +172,8 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'domain.ensureNotMigrating': ({ id }) => inTurn(`domain ${id}`, () => ensureNotMigrating(context, id)),
     'domain.ensureDisk': onDomain(({ id, disk }) => domains.ensureDisk(context, id, disk)),
     'domain.ensureDiskAbsent': onDomain(({ id, ...of }) => domains.ensureDiskAbsent(context, id, of)),
+    'domain.ensureInterface': onDomain((input) => domains.ensureInterface(context, input.id, input.interface)),
+    'domain.ensureInterfaceAbsent': onDomain(({ id, ...of }) => domains.ensureInterfaceAbsent(context, id, of)),
     'domain.growDisk': onDomain((input) => domains.growDisk(context, input)),
     'domain.freeze': ({ id }) => domains.freeze(context, id),
     'domain.thaw': ({ id }) => done(domains.thaw(context, id)),

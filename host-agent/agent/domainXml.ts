@@ -151,7 +151,7 @@ ${xml}
 </disk>`;
 }
 
-function interfaceXml(nic: InterfaceSpec, traits: HostTraits): string {
+export function interfaceXml(nic: InterfaceSpec, traits: HostTraits): string {
   const offloads = traits.userspaceDatapath
     ? `<driver name='qemu'><host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off'/><guest csum='off' tso4='off' tso6='off' ecn='off' ufo='off'/></driver>`
     : '';
@@ -159,8 +159,32 @@ function interfaceXml(nic: InterfaceSpec, traits: HostTraits): string {
 <mac address='${escapeXml(nic.mac)}'/><source bridge='${escapeXml(traits.integrationBridge)}'/>
 <virtualport type='openvswitch'><parameters interfaceid='${escapeXml(nic.id)}'/></virtualport>
 <model type='virtio'/>${offloads}
-<mtu size='${nic.mtu}'/><rom enabled='no'/>
+<mtu size='${nic.mtu}'/>${nic.linkUp === false ? LINK_DOWN : ''}<rom enabled='no'/>
 </interface>`;
+}
+
+const LINK_DOWN = "<link state='down'/>";
+
+/** An interface as it stands in a definition, `xml` the whole element. */
+export interface AttachedInterface {
+  id: string;
+  linkUp: boolean;
+  xml: string;
+}
+
+/** The interfaces of a definition that libvirt wrote, those of ours: others have no id. */
+export function parseInterfaces(xml: string): AttachedInterface[] {
+  const interfaces = xml.match(/<interface[\s>][\s\S]*?<\/interface>/g) ?? [];
+  return interfaces.flatMap((element) => {
+    const id = /<parameters[^>]* ?interfaceid=['"]([0-9a-f-]{36})/.exec(element)?.[1];
+    return id === undefined ? [] : [{ id, linkUp: !/<link state=['"]down['"]/.test(element), xml: element }];
+  });
+}
+
+/** The same element with its link as it shall be, for libvirt to change. */
+export function withLink(xml: string, linkUp: boolean): string {
+  const without = xml.replace(/\s*<link state=['"][a-z]+['"]\/>/, '');
+  return linkUp ? without : without.replace(/<\/interface>$/, `${LINK_DOWN}</interface>`);
 }
 
 export function metadataXml(tags: Tags): string {

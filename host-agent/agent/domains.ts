@@ -7,6 +7,7 @@ import type {
   DomainStatus,
   HostInventory,
   ImageAddress,
+  InterfaceSpec,
   Tags,
 } from '../protocol.ts';
 import { addressOfWatcher } from '../watcher.ts';
@@ -19,10 +20,13 @@ import {
   domainXml,
   freeTarget,
   type HostTraits,
+  interfaceXml,
   METADATA_NAMESPACE,
   nameOfSource,
   parseDisks,
+  parseInterfaces,
   parseMetadata,
+  withLink,
 } from './domainXml.ts';
 import { hostArchitecture, kvmVerdict, ownAddresses } from './facts.ts';
 import type { FilePools } from './files.ts';
@@ -296,6 +300,61 @@ export async function ensureDiskAbsent(
   await until(deadline, `this host still watches ${plugged.source}`, async () => {
     const { addresses } = await context.storage.onPool<{ addresses: string[] }>('watchers', address);
     return !addresses.some((watcher) => own.has(addressOfWatcher(watcher)));
+  });
+}
+
+const interfaceOf = (xml: string | undefined, interfaceId: string) =>
+  xml === undefined ? undefined : parseInterfaces(xml).find(({ id }) => id === interfaceId);
+
+export async function ensureInterface(context: DomainContext, id: string, nic: InterfaceSpec): Promise<void> {
+  const session = await context.libvirt.session();
+  const domain = await requireOwn(session, id);
+  const linkUp = nic.linkUp !== false;
+  const { live, config } = await definitions(session, domain);
+  const places = [
+    { xml: live, flag: AFFECT_LIVE },
+    { xml: config, flag: AFFECT_CONFIG },
+  ].filter(({ xml }) => xml !== undefined);
+  const missing = places.filter(({ xml }) => !interfaceOf(xml, nic.id)).reduce((flags, { flag }) => flags | flag, 0);
+  if (missing !== 0) {
+    const xml = interfaceXml(nic, await hostTraits(context, [], id));
+    await context.libvirt.withOwnSession((own) => own.attach(domain, xml, missing));
+  }
+  for (const { xml, flag } of places) {
+    const found = interfaceOf(xml, nic.id);
+    if (found && found.linkUp !== linkUp) await session.update(domain, withLink(found.xml, linkUp), flag);
+  }
+}
+
+/** The guest has not answered yet, or has let go just now: libvirt refuses to ask twice. */
+const wasAsked = (error: unknown): boolean =>
+  error instanceof LibvirtError &&
+  (error.code === LIBVIRT_CODE.deviceMissing || /in the process of unplug|not found|no matching/i.test(error.message));
+
+/** Asks the guest for the interface, which may take its time, and waits until it is gone. */
+export async function ensureInterfaceAbsent(
+  context: DomainContext,
+  id: string,
+  { interfaceId, mustBeThere }: { interfaceId: string; mustBeThere: boolean },
+): Promise<void> {
+  const session = await context.libvirt.session();
+  const domain = mustBeThere ? await requireOwn(session, id) : (await findOwn(session, id))?.domain;
+  if (!domain) return;
+  const { live, config } = await definitions(session, domain);
+  const kept = interfaceOf(config, interfaceId);
+  if (kept) await session.detach(domain, kept.xml, AFFECT_CONFIG);
+  const plugged = interfaceOf(live, interfaceId);
+  if (!plugged) return;
+  const deadline = Date.now() + DETACH_TIMEOUT_MS;
+  await context.libvirt
+    .withOwnSession((own) => own.detach(domain, plugged.xml, AFFECT_LIVE))
+    .catch((error) => {
+      if (!wasAsked(error)) throw error;
+    });
+  await until(deadline, `the guest of ${id} did not release the interface ${interfaceId}`, async () => {
+    const status = await statusOf(session, id);
+    if (!isActive(status.state)) return true;
+    return interfaceOf(await session.xml(domain, 'now'), interfaceId) === undefined;
   });
 }
 

@@ -24,6 +24,7 @@ const PROCEDURE = {
   domainAttachDevice: 160,
   domainDetachDevice: 161,
   domainAbortJob: 164,
+  domainUpdateDevice: 174,
   domainGetBlockInfo: 194,
   domainIsPersistent: 151,
   domainGetState: 212,
@@ -151,6 +152,7 @@ export interface LibvirtSession {
   shutdown(domain: Domain, through: 'acpi' | 'agent'): Promise<void>;
   reboot(domain: Domain, through: 'acpi' | 'agent'): Promise<void>;
   attach(domain: Domain, xml: string, flags: number): Promise<void>;
+  update(domain: Domain, xml: string, flags: number): Promise<void>;
   detach(domain: Domain, xml: string, flags: number): Promise<void>;
   blockResize(domain: Domain, disk: string, sizeBytes: bigint): Promise<void>;
   /** Each disk of the XML writes to its file from now on, which reads through to the one before. */
@@ -369,6 +371,7 @@ function sessionOver(connection: RpcConnection): LibvirtSession {
     reboot: (domain, through) =>
       done(PROCEDURE.domainReboot, writeDomain(domain).uint(through === 'acpi' ? SHUTDOWN_ACPI : SHUTDOWN_AGENT)),
     attach: (domain, xml, flags) => done(PROCEDURE.domainAttachDevice, writeDomain(domain).string(xml).uint(flags)),
+    update: (domain, xml, flags) => done(PROCEDURE.domainUpdateDevice, writeDomain(domain).string(xml).uint(flags)),
     detach: (domain, xml, flags) => done(PROCEDURE.domainDetachDevice, writeDomain(domain).string(xml).uint(flags)),
     blockResize: (domain, disk, sizeBytes) =>
       done(PROCEDURE.domainBlockResize, writeDomain(domain).string(disk).hyper(sizeBytes).uint(BLOCK_RESIZE_BYTES)),

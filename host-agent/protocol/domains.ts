@@ -25,6 +25,8 @@ const networkInterface = object({
   id: uuid,
   mac: Type.String({ pattern: '^[0-9a-f]{2}(:[0-9a-f]{2}){5}$' }),
   mtu: Type.Integer({ minimum: 68, maximum: 65535 }),
+  /** false: as if its cable were pulled. */
+  linkUp: Type.Optional(Type.Boolean()),
 });
 export type InterfaceSpec = Static<typeof networkInterface>;
 
@@ -59,6 +61,15 @@ export const calls = {
   }),
   /** Block resize inside QEMU, which grows the RBD image too. */
   'domain.growDisk': change({ ...domain, volumeId: uuid, sizeGib }),
+  /** In the running domain and in its definition, and its link as it is said here; for a stopped one in the definition only. */
+  'domain.ensureInterface': change({ ...domain, interface: networkInterface }),
+  /** Asks the guest to release it and waits until it is gone. */
+  'domain.ensureInterfaceAbsent': change({
+    ...domain,
+    interfaceId: uuid,
+    /** Fails with NOT_FOUND where the guest is not. An undo bears that it is gone. */
+    mustBeThere: Type.Boolean(),
+  }),
   /** `frozen` is false when no guest agent answers. */
   'domain.freeze': change(domain, { frozen: Type.Boolean() }),
   'domain.thaw': change(domain),

@@ -272,7 +272,10 @@ export const instance = kind({
       steps: [
         'instances.locate',
         'volumeRecords.attached',
+        'networkInterfaceRecords.attached',
         { name: 'hypervisor.leave', ...ifRunning },
+        { name: 'networkInterfaces.unbindOne', when: 'once per interface that was made alone, if it runs' },
+        { name: 'networkInterfaceRecords.freeSlot', when: 'once per interface that was made alone' },
         'networkInterfaces.unplug',
         { name: 'volumeRecords.freeSlot', when: 'once per data volume' },
         { name: 'volumes.trash', when: 'the root volume is not to be kept' },

@@ -60,6 +60,7 @@ export const network = kind({
         { name: 'subnets.make', when: 'once per subnet' },
         { name: 'securityGroups.make', when: 'once per group that its ports carry' },
         { name: 'networkInterfaces.plug', when: 'once per instance' },
+        { name: 'networkInterfaces.makeOne', when: 'once per interface that is attached to nothing' },
       ],
     },
     removeStray: {

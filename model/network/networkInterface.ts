@@ -1,5 +1,24 @@
-import { field, Ip, integer, kind, ref, refs, text } from '../kind.ts';
+import { type Static, Type } from 'typebox';
+import { pattern } from '../forms.ts';
+import { boolean, field, Ip, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 import { allowedTraffic } from './traffic.ts';
+
+/** So many interfaces can an instance have. */
+export const interfaceSlots = 16;
+const secondaryMax = 16;
+
+export const Mac = Type.String({
+  pattern: pattern(
+    '^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$',
+    'must be the MAC address of one interface in lower case, such as 02:00:5e:10:00:01',
+  ),
+});
+
+const AllowedPair = object({
+  cidr: Type.String({ format: 'cidr', maxLength: 49, description: 'Addresses that it may send with, too' }),
+  mac: Type.Optional({ ...Mac, description: 'With this MAC address; with its own when not given' }),
+});
+export type Pair = Static<typeof AllowedPair>;
 
 export const networkInterface = kind({
   name: 'networkInterface',
@@ -8,21 +27,143 @@ export const networkInterface = kind({
   scope: 'project',
   summary: 'A port on a network with MAC and address',
   fields: {
-    instanceId: ref('instance', 'system', { onDelete: 'own' }),
+    instanceId: ref('instance', 'system', {
+      onDelete: 'detach',
+      ownWhen: { field: 'alone', value: false },
+      description: 'The instance it is attached to',
+    }),
+    alone: boolean('system', {
+      default: false,
+      description: 'It was made by itself, or has been detached: it does not go with its instance',
+    }),
     networkId: ref('network', 'system'),
-    subnetId: ref('subnet', 'system'),
+    subnetId: ref('subnet', 'create!'),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
-    mac: text(17, 'system'),
-    address: field(Ip, 'system'),
-    index: integer(0, 15, 'system', { default: 0 }),
-    securityGroupIds: refs('securityGroup', 'system'),
+    mac: field(Mac, 'create', { description: 'One that nobody has unless said' }),
+    address: field(Ip, 'create', { description: 'The next free one of the subnet unless said' }),
+    secondaryAddresses: field(Type.Array(Ip, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
+      default: [],
+      description: 'Further ones of its subnet, which no other interface gets; its guest has to set them up by itself',
+    }),
+    index: integer(0, interfaceSlots - 1, 'system', { description: 'Its place among the interfaces of its instance' }),
+    securityGroupIds: field(Type.Array(Uuid, { maxItems: interfaceSlots, uniqueItems: true }), 'patch', {
+      ref: 'securityGroup',
+      onDelete: 'block',
+      default: [],
+    }),
+    portSecurity: boolean('patch', {
+      description: 'Its guest can send with no MAC and no address but its own; as its network has it unless said',
+    }),
+    allowedPairs: json(Type.Array(AllowedPair, { maxItems: 16 }), 'patch', {
+      default: [],
+      description: 'What its guest may send with beside its own addresses, and is sent',
+    }),
+    linkUp: boolean('patch', { default: true, description: 'false: as if its cable were pulled' }),
   },
-  states: ['creating', 'ready', 'deleting', 'failed'],
+  states: ['creating', 'ready', 'updating', 'attaching', 'detaching', 'deleting', 'failed'],
   orderable: ['address'],
   unique: [
-    { fields: ['mac'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['networkId', 'mac'], code: 'ADDRESS_IN_USE' },
     { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['instanceId', 'index'], code: 'ALREADY_ATTACHED', blame: 'instanceId' },
   ],
   views: { allowedTraffic },
-  actions: {},
+  actions: {
+    create: {
+      summary: 'Make an interface of its own, to be attached to an instance',
+      mode: 'operation',
+      via: 'creating',
+      to: 'ready',
+      cancellable: true,
+      steps: ['networkInterfaces.makeOne'],
+    },
+    update: {
+      summary: 'Change groups, link, and what may be sent with, live when the instance runs',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'updating',
+      to: 'ready',
+      tells: object({ patch: Type.Record(Type.String(), Type.Unknown()) }),
+      pointOfNoReturn: 'networkInterfaceRecords.write',
+      steps: [
+        'networkInterfaceRecords.plan',
+        'networkInterfaces.rewrite',
+        { name: 'networkInterfaces.setLink', when: 'its link goes up or down while the instance runs' },
+        'networkInterfaceRecords.write',
+      ],
+    },
+    attach: {
+      summary: 'Attach to an instance, live when it runs',
+      happened: 'attached',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'attaching',
+      to: 'ready',
+      cancellable: true,
+      input: object({ instanceId: Uuid }),
+      steps: [
+        'networkInterfaceRecords.reserveSlot',
+        { name: 'networkInterfaces.bindOne', when: 'the instance runs' },
+        { name: 'networkInterfaces.hotPlug', when: 'the instance runs' },
+        { name: 'networkInterfaces.awaitOne', when: 'the instance runs' },
+      ],
+    },
+    detach: {
+      summary: 'Detach from its instance, live when it runs',
+      happened: 'detached',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'detaching',
+      to: 'ready',
+      steps: [
+        'networkInterfaceRecords.locate',
+        { name: 'networkInterfaces.hotUnplug', when: 'the instance runs' },
+        { name: 'networkInterfaces.unbindOne', when: 'the instance runs' },
+        'networkInterfaceRecords.freeSlot',
+      ],
+    },
+    setAddresses: {
+      summary: 'Give it another address of its subnet, or further ones',
+      happened: 'addressesSet',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'updating',
+      to: 'ready',
+      input: object({
+        address: Type.Optional({ ...Ip, description: 'The same as before when not given' }),
+        secondaryAddresses: Type.Optional(
+          Type.Array(Ip, {
+            maxItems: secondaryMax,
+            uniqueItems: true,
+            description: 'All that there shall be; the same as before when not given',
+          }),
+        ),
+      }),
+      pointOfNoReturn: 'networkInterfaceRecords.writeAddresses',
+      steps: [
+        'networkInterfaceRecords.takeAddresses',
+        'networkInterfaces.rewrite',
+        'networkInterfaceRecords.writeAddresses',
+      ],
+    },
+    repair: {
+      summary: 'Write its port anew from the records',
+      happened: 'repaired',
+      mode: 'operation',
+      from: ['ready'],
+      to: 'ready',
+      pointOfNoReturn: 'networkInterfaces.makeOne',
+      steps: ['networkInterfaces.makeOne'],
+    },
+    delete: {
+      summary: 'Remove an interface that is attached to no instance',
+      mode: 'operation',
+      lock: 'D',
+      from: ['ready'],
+      via: 'deleting',
+      to: 'deleted',
+      pointOfNoReturn: 'networkInterfaces.removeOne',
+      steps: ['networkInterfaces.removeOne'],
+    },
+  },
 });

@@ -37,6 +37,22 @@ const input = () => ({
   addressGroupId: scene.ids.addressGroup,
   securityGroupId: scene.ids.securityGroup,
   networkId: scene.ids.network,
+  networkInterfaceId: scene.ids.networkInterface,
+  after: {
+    securityGroupIds: [],
+    portSecurity: false,
+    allowedPairs: [{ cidr: '10.9.0.0/16' }],
+    linkUp: false,
+    name: 'after',
+    description: '',
+    labels: {},
+  },
+  change: { address: '10.250.0.8', secondaryAddresses: ['10.250.0.9'] },
+  address: '10.250.0.8',
+  secondaryAddresses: ['10.250.0.9'],
+  patch: { linkUp: false },
+  index: 3,
+  alone: true,
   physicalNetworkId: scene.ids.physicalNetwork,
   clusterId: scene.ids.cluster,
   storagePoolId: scene.ids.storagePool,
@@ -150,7 +166,7 @@ test('a step that writes records changes nothing when its own operation has gone
   expect(changed.filter((one) => one.endsWith(' 0'))).toEqual([]);
   // In their turn they do write: so it was the turn that kept the others from it.
   expect(new Set(changed.map((one) => one.split(' ')[0])).size).toBeGreaterThan(20);
-});
+}, 240_000);
 
 test('of two tries of a step that both run the newer one may go on, and no older one, whichever comes first', async () => {
   const operationId = await begun();

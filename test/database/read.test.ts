@@ -149,6 +149,7 @@ beforeAll(async () => {
     state: 'ready',
     projectId: MINE,
     instanceId: uuid(200),
+    subnetId: uuid(402),
     address: '10.1.0.5',
     securityGroupIds: [uuid(400)],
   });

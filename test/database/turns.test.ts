@@ -109,7 +109,7 @@ describe('when the turn of an operation has come', () => {
           // What is attached has a slot, and an instance one root.
           const slot =
             set === 'instanceId'
-              ? ', "deviceIndex" = 9'
+              ? `, "${lock.resourceKind === 'volume' ? 'deviceIndex' : 'index'}" = 9`
               : set === 'role'
                 ? ', "instanceId" = gen_random_uuid(), "deviceIndex" = 0'
                 : '';

@@ -272,6 +272,83 @@ describe('the rules of a security group', () => {
   });
 });
 
+describe('interfaces that are plugged into running guests', () => {
+  let network: Resource;
+  let subnet: Resource;
+  const nics: Resource[] = [];
+  const ours = async (index: number): Promise<Resource> => get('network-interfaces', String(nics[index]?.id));
+  const change = async (index: number, body: unknown): Promise<void> => {
+    const { id } = await tenant.call<OperationView>('PATCH', `/v1/network-interfaces/${nics[index]?.id}`, body);
+    expect((await tenant.settled(id)).state).toBe('succeeded');
+  };
+  const reaches = async (target: string, from = ''): Promise<boolean> =>
+    / [12] packets received/.test((await sh(client.id, `ping -c 2 -W 1 ${from} ${target}`)).output);
+  /** A guest that is emulated notices after a while what was plugged in. */
+  const appears = 'i=0; while [ ! -e /sys/class/net/eth1 ] && [ $i -lt 150 ]; do sleep 0.2; i=$((i + 1)); done';
+  const becomes = (what: string, probe: () => Promise<boolean>): Promise<unknown> => until(what, probe);
+
+  test('have their address by DHCP, and reach each other; a second one of the guest, on a network of its own', async () => {
+    network = await make(tenant, 'networks', { name: 'second', zoneId: cloud.zone.id });
+    subnet = await make(tenant, 'subnets', { name: 'second', networkId: network.id, cidr: '10.62.0.0/24' });
+    for (const instance of [client, server]) {
+      const nic = await make(tenant, 'network-interfaces', {
+        name: 'second',
+        subnetId: subnet.id,
+        securityGroupIds: [cloud.securityGroup.id],
+      });
+      nics.push(nic);
+      await act('network-interfaces', nic.id, 'attach', { instanceId: instance.id });
+      const asked = await sh(
+        instance.id,
+        `${appears}; ip link set eth1 up && udhcpc -i eth1 -q -n -t 20 -T 1 -s /etc/udhcpc && ip -4 -o addr show eth1`,
+      );
+      expect(asked.output).toContain(String((await get('network-interfaces', nic.id)).address));
+    }
+    const other = String((await ours(1)).address);
+    await becomes('an echo', () => reaches(other));
+  });
+
+  test('are sent further addresses, and may send with what is allowed to them, and with nothing else', async () => {
+    await act('network-interfaces', String(nics[1]?.id), 'setAddresses', { secondaryAddresses: ['10.62.0.77'] });
+    await sh(server.id, 'ip addr add 10.62.0.77/24 dev eth1');
+    await becomes('an echo of the further address', () => reaches('10.62.0.77'));
+    const other = String((await ours(1)).address);
+    await sh(client.id, 'ip addr add 10.62.0.200/24 dev eth1');
+    expect(await reaches(other, '-I 10.62.0.200')).toBe(false);
+    await change(0, { allowedPairs: [{ cidr: '10.62.0.200/32' }] });
+    await becomes('an echo to the allowed address', () => reaches(other, '-I 10.62.0.200'));
+    await change(0, { allowedPairs: [] });
+    await becomes('silence', async () => !(await reaches(other, '-I 10.62.0.200')));
+    await sh(client.id, 'ip addr del 10.62.0.200/24 dev eth1');
+  });
+
+  test('whose link is down see that, and come back with it', async () => {
+    const other = String((await ours(1)).address);
+    const carrier = async (): Promise<string> => (await sh(server.id, 'cat /sys/class/net/eth1/carrier')).output.trim();
+    await change(1, { linkUp: false });
+    expect(await carrier()).toBe('0');
+    expect(await reaches(other)).toBe(false);
+    await change(1, { linkUp: true });
+    await becomes('the carrier', async () => (await carrier()) === '1');
+    await becomes('an echo', () => reaches(other));
+  });
+
+  test('go along when their guest moves, and are let go of', async () => {
+    const other = String((await ours(1)).address);
+    await act('instances', client.id, 'migrate');
+    await becomes('an echo after the move', () => reaches(other));
+    for (const [index, instance] of [client, server].entries()) {
+      await act('network-interfaces', String(nics[index]?.id), 'detach');
+      expect((await sh(instance.id, 'ls /sys/class/net')).output).not.toContain('eth1');
+      await remove('network-interfaces', String(nics[index]?.id));
+    }
+    await remove('subnets', subnet.id);
+    await remove('networks', network.id);
+    const { ovn } = await look();
+    expect(JSON.stringify(ovn)).not.toContain(String(nics[0]?.id));
+  });
+});
+
 describe('a live migration', () => {
   const beats = async (): Promise<number> => Number((await sh(client.id, 'cat /run/beats')).output.trim() || 0);
   const sockets = async (): Promise<string> =>

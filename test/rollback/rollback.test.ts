@@ -139,6 +139,31 @@ const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
 const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
 const entries = [{ cidr: '10.0.0.0/8' }, { cidr: '192.168.7.7/32' }];
 
+const nic = (name: string, more: Record<string, unknown> = {}): Promise<{ id: string }> =>
+  make(tenant, 'network-interfaces', { name, subnetId: cloud.subnet.id, ...more });
+/** An action on an interface that a running instance has. */
+const onAttached =
+  (verb: string, body: Record<string, unknown> = {}) =>
+  async (name: string) => {
+    const { id } = await nic(name);
+    await tenant.done('POST', `/v1/network-interfaces/${id}/actions/attach`, { instanceId: (await instance(name)).id });
+    const path = `/v1/network-interfaces/${id}`;
+    return verb === 'update'
+      ? { targetId: id, method: 'PATCH', path, body }
+      : { targetId: id, method: 'POST', path: `${path}/actions/${verb}`, body };
+  };
+const aloneOf = new Map<string, string>();
+async function removeNic(id: string): Promise<void> {
+  const { instanceId } = await tenant.call<{ instanceId: string | null; id: string }>(
+    'GET',
+    `/v1/network-interfaces/${id}`,
+  );
+  if (instanceId) await tenant.done('POST', `/v1/network-interfaces/${id}/actions/detach`, {});
+  const owner = instanceId ?? aloneOf.get(id);
+  if (owner) await removeInstance(owner);
+  await tenant.done('DELETE', `/v1/network-interfaces/${id}`);
+}
+
 let spare = 8;
 const simulated = new URL(address.simulatorUrl);
 /** A simulated host that belongs to nobody yet, under the name by which the simulator knows it. */
@@ -633,6 +658,7 @@ const subjects: Subject[] = [
       await instance(name, {
         networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [cloud.securityGroup.id] }],
       });
+      await nic(name, { subnetId: subnet.id });
       return { targetId: id, method: 'POST', path: `/v1/networks/${id}/actions/repair`, body: {} };
     },
     again: asItWas,
@@ -709,6 +735,7 @@ const subjects: Subject[] = [
     type: 'instance.delete',
     prepare: onInstance('delete', {}, async () => {}, { dataVolumes: [{ sizeGib: 1 }] }),
     clean: removeInstanceAndData,
+    absent: ['networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot'],
   },
   {
     type: 'instance.recover',
@@ -854,6 +881,63 @@ const subjects: Subject[] = [
     operator: true,
     prepare: deletion('physical-networks', (name) => make(admin, 'physical-networks', wire(name))),
     clean: removeIfThere('physical-networks'),
+  },
+  {
+    type: 'networkInterface.create',
+    prepare: creation('network-interfaces', (name) => ({ name, subnetId: cloud.subnet.id })),
+    clean: remove('network-interfaces'),
+  },
+  {
+    type: 'networkInterface.update',
+    prepare: onAttached('update', { linkUp: false, securityGroupIds: [], allowedPairs: [{ cidr: '10.9.0.0/16' }] }),
+    clean: removeNic,
+  },
+  {
+    type: 'networkInterface.attach',
+    prepare: async (name) => {
+      const { id } = await nic(name);
+      const instanceId = (await instance(name)).id;
+      aloneOf.set(id, instanceId);
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/network-interfaces/${id}/actions/attach`,
+        body: { instanceId },
+      };
+    },
+    clean: removeNic,
+  },
+  {
+    type: 'networkInterface.detach',
+    prepare: async (name) => {
+      const action = await onAttached('detach')(name);
+      const { instanceId } = await tenant.call<{ instanceId: string; id: string }>(
+        'GET',
+        `/v1/network-interfaces/${action.targetId}`,
+      );
+      aloneOf.set(action.targetId, instanceId);
+      return action;
+    },
+    clean: removeNic,
+  },
+  {
+    type: 'networkInterface.setAddresses',
+    prepare: async (name) => {
+      const address = `10.77.99.${spare++}`;
+      return onAttached('setAddresses', { address, secondaryAddresses: [`10.77.98.${spare++}`] })(name);
+    },
+    clean: removeNic,
+  },
+  {
+    type: 'networkInterface.repair',
+    prepare: onAttached('repair'),
+    again: asItWas,
+    clean: removeNic,
+  },
+  {
+    type: 'networkInterface.delete',
+    prepare: deletion('network-interfaces', (name) => nic(name)),
+    clean: removeIfThere('network-interfaces'),
   },
   {
     type: 'addressGroup.create',
@@ -1073,6 +1157,22 @@ const variants: Subject[] = [
     },
     again: goHome,
     of: ['instances.becomeLost'],
+  },
+  {
+    type: 'instance.delete',
+    variant: 'of one with an interface that was made alone',
+    prepare: async (name) => {
+      const { id } = await instance(name);
+      const { id: alone } = await nic(name);
+      await tenant.done('POST', `/v1/network-interfaces/${alone}/actions/attach`, { instanceId: id });
+      aloneOf.set(id, alone);
+      return { targetId: id, method: 'DELETE', path: `/v1/instances/${id}` };
+    },
+    async clean(id) {
+      await removeInstance(id);
+      await tenant.done('DELETE', `/v1/network-interfaces/${aloneOf.get(id)}`);
+    },
+    of: ['networkInterfaceRecords.attached', 'networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot'],
   },
   {
     type: 'instance.expunge',

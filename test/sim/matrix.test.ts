@@ -230,6 +230,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     quota: { name: 'm', scopeKind: 'project', scopeId: id('project'), counter: 'keyPairs', limit: 1000 },
     network: { ...inProject, zoneId },
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
+    networkInterface: { ...inProject, subnetId: id('subnet') },
     addressGroup: { ...inProject, family: 4 },
     securityGroup: { ...inProject, zoneId },
     instance: { ...instanceBody(cloud, 'm', { networkInterfaces: [{ subnetId: id('subnet') }] }), ...inProject },
@@ -254,6 +255,8 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
   const bodies: Record<string, unknown> = {
     'volume.attach': { instanceId: thing(side, 'instance') },
     'volume.resize': { sizeGib: 2 },
+    'networkInterface.attach': { instanceId: thing(side, 'instance') },
+    'networkInterface.setAddresses': { secondaryAddresses: [] },
     'volume.revert': { snapshotId: thing(side, 'snapshot') },
     'physicalNetwork.attachCluster': { clusterId: cloud.cluster.id },
     'physicalNetwork.detachCluster': { clusterId: cloud.cluster.id },

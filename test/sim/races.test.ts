@@ -131,7 +131,18 @@ const races: Record<string, Race | 'by the platform alone'> = {
     remove: goneInTheEnd('subnets'),
   },
   securityGroup_projectId_living: 'by the platform alone',
-  networkInterface_mac_living: 'by the platform alone',
+  networkInterface_networkId_mac_living: {
+    ask: () => () =>
+      tenant.call('POST', '/v1/network-interfaces', {
+        name: unique(),
+        subnetId: cloud.subnet.id,
+        mac: '02:aa:bb:cc:dd:ee',
+      }),
+    code: 'ADDRESS_IN_USE',
+    field: 'mac',
+    remove: goneInTheEnd('network-interfaces'),
+  },
+  networkInterface_instanceId_index_living: 'by the platform alone',
   networkInterface_subnetId_address_living: {
     ask: () => () =>
       tenant.call(

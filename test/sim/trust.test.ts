@@ -196,6 +196,7 @@ describe("what is another tenant's is not there", () => {
       instanceBody(cloud, 'web', { networkInterfaces: [{ subnetId: subnet.id }], ...more });
     const bodies: [kind: string, path: string, body: (id: string) => unknown][] = [
       ['network', '/v1/subnets', (networkId) => ({ name: 's', networkId, cidr: '10.2.0.0/24' })],
+      ['subnet', '/v1/network-interfaces', (subnetId) => ({ name: 'nic', subnetId })],
       ['subnet', '/v1/instances', (subnetId) => web({ networkInterfaces: [{ subnetId }] })],
       [
         'securityGroup',

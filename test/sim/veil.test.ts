@@ -122,6 +122,14 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const { hostId } = await admin.call('GET', `/v1/instances/${instance.id}`);
   const to = cloud.hosts.find(({ id }) => id !== hostId)?.id;
   await admin.done('POST', `/v1/instances/${instance.id}/actions/migrate`, { hostId: to });
+  const further = await create('networkInterface', { name: 'nic', subnetId: subnet.id });
+  await act(tenant, 'networkInterface', further.id, 'attach', { instanceId: instance.id });
+  await tenant.settled((await tenant.call('PATCH', `/v1/network-interfaces/${further.id}`, { linkUp: false })).id);
+  done.add('networkInterface.update');
+  await act(tenant, 'networkInterface', further.id, 'setAddresses', { secondaryAddresses: ['10.44.0.99'] });
+  await act(tenant, 'networkInterface', further.id, 'repair');
+  await act(tenant, 'networkInterface', further.id, 'detach');
+  await act(tenant, 'networkInterface', further.id, 'delete');
   const volume = await create('volume', { name: 'v', ...types, sizeGib: 1 });
   await act(tenant, 'volume', volume.id, 'attach', { instanceId: instance.id });
   await act(tenant, 'volume', volume.id, 'detach');
@@ -262,6 +270,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
     ).id,
   );
   await away('instance', guest.id);
+  await away('networkInterface', await made('networkInterface', { subnetId }));
   const idle = { cron: '0 0 1 1 *', action: 'volume.update', targets: { filter: 'name = "nobody"' } };
   await away('schedule', await made('schedule', idle));
   await away('snapshot', await made('snapshot', { volumeId: rootId }));

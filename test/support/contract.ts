@@ -182,6 +182,10 @@ export function contract(open: () => Promise<Place>): void {
       ] as const)
         await twice(name);
       await twice('domain.ensureDiskAbsent', { mustBeThere: false });
+      await twice('domain.ensureInterfaceAbsent', { mustBeThere: false });
+      expect(await codeOf(here.call('domain.ensureInterfaceAbsent', right['domain.ensureInterfaceAbsent']))).toBe(
+        'NOT_FOUND',
+      );
       expect(await codeOf(here.call('domain.ensureDiskAbsent', right['domain.ensureDiskAbsent']))).toBe('NOT_FOUND');
       expect(await twice('domain.ensureNotMigrating')).toMatchObject({ state: 'absent' });
       expect(await call('domain.status')).toMatchObject({ state: 'absent' });
@@ -401,6 +405,18 @@ export function contract(open: () => Promise<Place>): void {
       await twice('domain.ensureDiskAbsent');
       expect(await call('rbd.watchers')).toEqual({ addresses: [] });
 
+      await twice('domain.ensureInterface');
+      const { ports } = await call('host.inventory');
+      const { id: interfaceId } = right['domain.ensureInterface'].interface;
+      expect(ports.map((port) => port.interfaceId)).toContain(interfaceId);
+      for (const linkUp of [false, true])
+        await twice('domain.ensureInterface', { interface: { ...right['domain.ensureInterface'].interface, linkUp } });
+      await twice('domain.ensureInterfaceAbsent');
+      const left = (await call('host.inventory')).ports;
+      expect(left.map((port) => port.interfaceId)).not.toContain(interfaceId);
+      // One that was plugged in goes along.
+      await call('domain.ensureInterface');
+
       const gone = await run('domain.migrate');
       expect(gone.totalMs).toBeGreaterThan(0);
       expect(await codeOf(run('domain.migrate')), 'once it has gone').toBe('NOT_FOUND');
@@ -409,6 +425,8 @@ export function contract(open: () => Promise<Place>): void {
       await twice('domain.ensureSerialLogAbsent');
       await twice('domain.ensureAbsent');
       expect(await call('domain.status', {}, there)).toMatchObject({ state: 'running' });
+      expect((await call('host.inventory', {}, there)).ports.map((port) => port.interfaceId)).toContain(interfaceId);
+      await twice('domain.ensureInterfaceAbsent', {}, there);
     });
 
     test('a guest is started anew and ends, when it is asked and when it is not', async () => {

@@ -35,6 +35,7 @@ export function rightInputs({
   const { storageClusterId } = access;
   const id = randomUUID();
   const volumeId = randomUUID();
+  const interfaceId = randomUUID();
   const user = `contract-${storageClusterId}`;
   const image = (name: string): ImageAddress => ({ storageClusterId, pool, image: name });
   const tags = (kind: string, of: string): Tags => ({ id: of, kind, operation, revision: 1, projectId: 'contract' });
@@ -160,6 +161,8 @@ export function rightInputs({
       disk: { source: { type: 'rbd', ...data }, volumeId, readOnly: false, boot: false },
     },
     'domain.ensureDiskAbsent': { ...domain, volumeId, mustBeThere: true },
+    'domain.ensureInterface': { ...domain, interface: { id: interfaceId, mac: '02:00:00:00:00:77', mtu: 1500 } },
+    'domain.ensureInterfaceAbsent': { ...domain, interfaceId, mustBeThere: true },
     'domain.growDisk': { ...domain, volumeId, sizeGib: 3 },
     'domain.freeze': domain,
     'domain.thaw': domain,

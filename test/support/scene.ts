@@ -88,12 +88,20 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     pool: `pool${++count}`,
   }),
   'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined }),
+  'networkInterface.setAddresses': () => ({ secondaryAddresses: ['10.250.0.99'] }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
   'schedule.create': (ids) => ({
     cron: '0 3 * * *',
     action: 'instance.stop',
     targets: { ids: [ids.instance] },
   }),
+};
+
+/** Where an action is for another one than the first of its kind. */
+const others: Readonly<Record<string, string>> = {
+  'volume.detach': 'attached',
+  'networkInterface.attach': 'loose',
+  'networkInterface.delete': 'loose',
 };
 
 /** What else must be so of the target. */
@@ -151,7 +159,10 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     securityGroup: [{ id: ids.securityGroup, ...own, rules: [] }],
     image: [{ id: ids.image, ...own, minSizeGib: 1, format: 'raw' }],
     instance: [{ id: ids.instance, ...own, hostId: ids.host, rootVolumeId: ids.root, vcpus: 1, memoryMib: 128 }],
-    networkInterface: [{ id: ids.networkInterface, ...own, address: '10.250.0.7', mac: '02:00:00:00:00:07' }],
+    networkInterface: [
+      { id: ids.networkInterface, ...own, index: 0, address: '10.250.0.7', mac: '02:00:00:00:00:07' },
+      { id: ids.loose, ...own, instanceId: null, alone: true, address: '10.250.0.8', mac: '02:00:00:00:00:08' },
+    ],
     volume: [
       { id: ids.root, ...own, ...free, instanceId: ids.instance, deviceIndex: 0, role: 'root' },
       { id: ids.attached, ...own, ...free, instanceId: ids.instance, deviceIndex: 1 },
@@ -222,7 +233,7 @@ export async function setScene(): Promise<Scene> {
     options: '-c timezone=UTC -c session_replication_role=replica',
   });
   await stage.connect();
-  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot'];
+  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot', 'loose'];
   const ids = Object.fromEntries(names.map((name) => [name, crypto.randomUUID()]));
   await stage.query(`INSERT INTO "identity" (id, kind) SELECT id::uuid, 'zone' FROM unnest($1::text[]) AS id`, [
     Object.values(ids),
@@ -249,7 +260,7 @@ export async function setScene(): Promise<Scene> {
   const targetOf = (type: string): string | null => {
     const { kind, verb } = typeOf(type);
     if (verb === 'create') return null;
-    return (type === 'volume.detach' ? ids.attached : ids[kind.name]) ?? null;
+    return ids[others[type] ?? kind.name] ?? null;
   };
 
   const accept = (type: string, more: Partial<Change> = {}, on: Database = database): Promise<Outcome> => {

@@ -190,10 +190,12 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
     for (const image of reality.trashed) if (!trashed.has(image)) found.push(`trash ${image} has no record`);
     const ports = (
       await client.query<{ id: string; state: string }>(
-        `SELECT n.id, i.state FROM "networkInterface" n JOIN "instance" i ON i.id = n."instanceId" WHERE n."deletedAt" IS NULL`,
+        `SELECT n.id, coalesce(i.state, n.state) AS state FROM "networkInterface" n LEFT JOIN "instance" i ON i.id = n."instanceId" WHERE n."deletedAt" IS NULL`,
       )
     ).rows;
-    const wanted = new Set(ports.filter(({ state }) => state !== 'destroyed').map(({ id }) => id));
+    const wanted = new Set(
+      ports.filter(({ state }) => state !== 'destroyed' && state !== 'failed').map(({ id }) => id),
+    );
     for (const id of wanted) if (!reality.ports.has(id)) found.push(`interface ${id} has no port`);
     for (const id of reality.ports) if (!wanted.has(id)) found.push(`port ${id} has no record`);
     const claims = (

@@ -1,4 +1,13 @@
-import { hypervisor, instances, networkInterfaces, placement, volumeRecords, volumes } from '../steps.ts';
+import { patched } from '@temporalio/workflow';
+import {
+  hypervisor,
+  instances,
+  networkInterfaceRecords,
+  networkInterfaces,
+  placement,
+  volumeRecords,
+  volumes,
+} from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
 /**
@@ -8,7 +17,12 @@ import { workflow } from '../workflow.ts';
 export const deleteInstance = workflow('instance.delete', async (step, { instanceId }) => {
   const { hostId, storageHostId, volumeIds } = await step(instances.locate, { instanceId });
   const data = await step(volumeRecords.attached, { instanceId });
+  const alone = patched('interfaces outlive it') ? await step(networkInterfaceRecords.attached, { instanceId }) : [];
   if (hostId) await step(hypervisor.leave, { instanceId, hostId });
+  for (const one of alone) {
+    if (hostId) await step(networkInterfaces.unbindOne, { ...one, hostId });
+    await step(networkInterfaceRecords.freeSlot, { ...one, instanceId, alone: true });
+  }
   await step(networkInterfaces.unplug, { instanceId, ...(hostId ? { hostId } : {}) });
   // After the guest has left and before it could be booted again: a rollback boots it with all its disks.
   for (const volume of data) await step(volumeRecords.freeSlot, { instanceId, ...volume });

@@ -1,3 +1,4 @@
+import { patched } from '@temporalio/workflow';
 import { networkInterfaces, networkRecords, networks, securityGroups, subnets } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
@@ -7,11 +8,15 @@ import { workflow } from '../workflow.ts';
  * It only goes forward: every step makes what should be there already, and the undo of each would remove what is in use.
  */
 export const repairNetwork = workflow('network.repair', async (step, { networkId }) => {
-  const { subnetIds, securityGroupIds, instances } = await step(networkRecords.contents, { networkId });
+  const contents = await step(networkRecords.contents, { networkId });
+  const { subnetIds, securityGroupIds, instances } = contents;
   step.commit();
   await step(networks.make, { networkId });
   for (const subnetId of subnetIds) await step(subnets.make, { subnetId });
   for (const securityGroupId of securityGroupIds) await step(securityGroups.make, { securityGroupId });
   for (const { instanceId, hostId } of instances)
     await step(networkInterfaces.plug, hostId ? { instanceId, hostId } : { instanceId });
+  if (patched('interfaces by themselves'))
+    for (const networkInterfaceId of contents.networkInterfaceIds)
+      await step(networkInterfaces.makeOne, { networkInterfaceId });
 });

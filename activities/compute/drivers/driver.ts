@@ -1,6 +1,6 @@
 /** What guests on a host can be asked for, whatever runs them. One driver for each hypervisor; `index.ts` has the table of them. */
 import type { HostInStep } from '../../../host-agent/connection.ts';
-import type { DiskSpec, DomainSpec, DomainStatus } from '../../../host-agent/protocol.ts';
+import type { DiskSpec, DomainSpec, DomainStatus, InterfaceSpec } from '../../../host-agent/protocol.ts';
 import type { DiskAccess } from '../../storage/drivers/driver.ts';
 
 /** Long work on a host, under an id of the caller's: asked for again it is the same work, and it is cancelled with its step. */
@@ -47,6 +47,10 @@ export interface Guests {
   ensureDisk(id: string, disk: DiskSpec): Promise<void>;
   /** @throws NOT_FOUND where the guest is not, and `mustBeThere` */
   ensureDiskAbsent(id: string, volumeId: string, mustBeThere: boolean): Promise<void>;
+  /** Plugged in, its link up or down as it is said. */
+  ensureInterface(id: string, nic: InterfaceSpec): Promise<void>;
+  /** @throws NOT_FOUND where the guest is not, and `mustBeThere` */
+  ensureInterfaceAbsent(id: string, interfaceId: string, mustBeThere: boolean): Promise<void>;
   growDisk(id: string, volumeId: string, sizeGib: number): Promise<void>;
   /** False where the guest can not be asked to hold its file systems still. */
   freeze(id: string): Promise<boolean>;

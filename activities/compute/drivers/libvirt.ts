@@ -56,6 +56,12 @@ export const libvirt: ComputeDriver = (host) => {
     async ensureDiskAbsent(id, volumeId, mustBeThere) {
       await host.call('domain.ensureDiskAbsent', { id, volumeId, mustBeThere });
     },
+    async ensureInterface(id, nic) {
+      await host.call('domain.ensureInterface', { id, interface: nic });
+    },
+    async ensureInterfaceAbsent(id, interfaceId, mustBeThere) {
+      await host.call('domain.ensureInterfaceAbsent', { id, interfaceId, mustBeThere });
+    },
     async growDisk(id, volumeId, sizeGib) {
       await host.call('domain.growDisk', { id, volumeId, sizeGib });
     },

@@ -55,24 +55,29 @@ export function occupy(host: Host, spec: DomainSpec): void {
   host.claimedVcpus += spec.vcpus;
   host.claimedMemoryMib += spec.memoryMib;
   for (const disk of spec.disks) watch(host, spec.id, disk);
-  for (const { id } of spec.interfaces) {
-    const hosts = host.world.interfaces.get(id);
-    if (hosts) hosts.add(host);
-    else host.world.interfaces.set(id, new Set([host]));
-    host.world.network.interfaceChanged(id);
-  }
+  for (const { id } of spec.interfaces) plugIn(host, id);
+}
+
+/** The host has the interface of a guest on its switch. */
+export function plugIn(host: Host, interfaceId: string): void {
+  const hosts = host.world.interfaces.get(interfaceId);
+  if (hosts) hosts.add(host);
+  else host.world.interfaces.set(interfaceId, new Set([host]));
+  host.world.network.interfaceChanged(interfaceId);
+}
+
+export function pullOut(host: Host, interfaceId: string): void {
+  const hosts = host.world.interfaces.get(interfaceId);
+  hosts?.delete(host);
+  if (hosts?.size === 0) host.world.interfaces.delete(interfaceId);
+  host.world.network.interfaceChanged(interfaceId);
 }
 
 export function vacate(host: Host, spec: DomainSpec): void {
   host.claimedVcpus -= spec.vcpus;
   host.claimedMemoryMib -= spec.memoryMib;
   for (const disk of spec.disks) unwatch(host, spec.id, disk);
-  for (const { id } of spec.interfaces) {
-    const hosts = host.world.interfaces.get(id);
-    hosts?.delete(host);
-    if (hosts?.size === 0) host.world.interfaces.delete(id);
-    host.world.network.interfaceChanged(id);
-  }
+  for (const { id } of spec.interfaces) pullOut(host, id);
 }
 
 /** librbd watches what it opens for writing; a read-only open leaves no watcher. */

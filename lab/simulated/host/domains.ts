@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type * as protocol from '../../../host-agent/protocol/domains.ts';
-import type { DiskSpec, DomainSpec } from '../../../host-agent/protocol.ts';
+import type { DiskSpec, DomainSpec, InterfaceSpec } from '../../../host-agent/protocol.ts';
 import { foreign } from '../ceph.ts';
 import { refuse } from '../problem.ts';
 import {
@@ -10,6 +10,8 @@ import {
   isActive,
   newDomain,
   openDomainImage,
+  plugIn,
+  pullOut,
   statusOf,
   unwatch,
   watch,
@@ -33,6 +35,19 @@ function withDisk(spec: DomainSpec, disk: DiskSpec): DomainSpec {
 function withoutDisk(spec: DomainSpec, volumeId: string): DomainSpec {
   return { ...spec, disks: spec.disks.filter((disk) => disk.volumeId !== volumeId) };
 }
+
+function withInterface(spec: DomainSpec, nic: InterfaceSpec): DomainSpec {
+  const known = spec.interfaces.some(({ id }) => id === nic.id);
+  const interfaces = known
+    ? spec.interfaces.map((other) => (other.id === nic.id ? nic : other))
+    : [...spec.interfaces, nic];
+  return { ...spec, interfaces };
+}
+
+const withoutInterface = (spec: DomainSpec, interfaceId: string): DomainSpec => ({
+  ...spec,
+  interfaces: spec.interfaces.filter(({ id }) => id !== interfaceId),
+});
 
 export const calls: CallHandlers<typeof protocol.calls> = {
   'domain.ensureDefined'(host, spec) {
@@ -77,6 +92,30 @@ export const calls: CallHandlers<typeof protocol.calls> = {
     if (domain.live && plugged) {
       domain.live = withoutDisk(domain.live, volumeId);
       unwatch(host, id, plugged);
+    }
+    return nothing;
+  },
+  'domain.ensureInterface'(host, { id, interface: nic }) {
+    const domain = findDomain(host, id);
+    if (!host.switch)
+      throw refuse('PRECONDITION_FAILED', `${host.name} has no integration bridge: its switch is not configured`);
+    checkDevicesMayChange(domain);
+    domain.spec = withInterface(domain.spec, nic);
+    if (domain.live) {
+      domain.live = withInterface(domain.live, nic);
+      plugIn(host, nic.id);
+    }
+    return nothing;
+  },
+  'domain.ensureInterfaceAbsent'(host, { id, interfaceId, mustBeThere }) {
+    const domain = mustBeThere ? findDomain(host, id) : host.domains.get(id);
+    if (!domain || domain.incoming) return nothing;
+    checkDevicesMayChange(domain);
+    const isPlugged = domain.live?.interfaces.some((nic) => nic.id === interfaceId);
+    domain.spec = withoutInterface(domain.spec, interfaceId);
+    if (domain.live && isPlugged) {
+      domain.live = withoutInterface(domain.live, interfaceId);
+      pullOut(host, interfaceId);
     }
     return nothing;
   },

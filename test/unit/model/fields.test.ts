@@ -43,6 +43,7 @@ function sample(schema: JsonSchema, way: number): unknown {
         'abc',
         'instance.stop',
         '/srv/abc',
+        '02:00:5e:10:00:01',
         'x'.repeat(Number(schema.minLength ?? 1)),
         'a'.repeat(64),
       ].find((text) => !pattern || pattern.test(text));

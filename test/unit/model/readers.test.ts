@@ -49,7 +49,11 @@ const readers: Record<string, string> = {
   'acceptance/storage/volume.ts':
     'volume.zoneId volume.sizeGib volume.source volume.attach(instanceId) volume.resize(sizeGib) volume.revert(snapshotId) volumeType.storageClass',
   'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
-  'activities/network/networkInterface.ts': 'network.portSecurity',
+  'acceptance/network/networkInterface.ts':
+    'networkInterface.subnetId networkInterface.mac networkInterface.address networkInterface.attach(instanceId) ' +
+    'networkInterface.setAddresses(address) networkInterface.setAddresses(secondaryAddresses)',
+  'activities/network/networkInterface.ts':
+    'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':

@@ -10,6 +10,7 @@ import { subnets } from '../../../activities/network/subnet.ts';
 import type { StepContext } from '../../../activities/step.ts';
 import type { World } from '../../../activities/world.ts';
 import type { Simulator } from '../../../lab/simulated/simulator.ts';
+import type { Pair } from '../../../model/network/networkInterface.ts';
 import { cloud } from '../simulator/cloud.ts';
 
 const networkId = '10000000-0000-4000-8000-000000000001';
@@ -26,9 +27,13 @@ const port = {
   subnetId,
   mac: '02:00:00:00:00:01',
   address: '10.0.0.2',
+  secondaryAddresses: [] as string[],
   securityGroupIds: [groupId],
   dhcp: true,
   portSecurity: true,
+  networkPortSecurity: true,
+  allowedPairs: [] as Pair[],
+  linkUp: true,
 };
 const records = {
   subnet: {
@@ -199,6 +204,64 @@ describe('what a network and its zone say of guests', () => {
     // An empty column is not in the inventory.
     expect(rows('Logical_Switch_Port')).toMatchObject([{ addresses: [own, 'unknown'] }]);
     expect(rows('Logical_Switch_Port')[0]).not.toHaveProperty('port_security');
+  });
+});
+
+describe('one interface', () => {
+  afterEach(() => {
+    Object.assign(port, { secondaryAddresses: [], allowedPairs: [], linkUp: true, securityGroupIds: [groupId] });
+  });
+  const steps = () => networkInterfaces(world);
+  const of = { networkInterfaceId: portId };
+  const own = '02:00:00:00:00:01 10.0.0.2';
+
+  test('has the port of its record, however often that is made, and none when it is removed', async () => {
+    await steps().makeOne.do(of, context);
+    const once = simulator.inventory().ovn;
+    await steps().makeOne.do(of, context);
+    expect(simulator.inventory().ovn).toEqual(once);
+    for (const [table, name] of members) expect(portsIn(table, name)).toEqual([portId]);
+    await steps().removeOne.do(of, context);
+    expect(rows('Logical_Switch_Port')).toEqual([]);
+  });
+
+  test('may send with further addresses, and with pairs that are allowed; other MAC addresses are sent to it, too', async () => {
+    await steps().makeOne.do(of, context);
+    const change = {
+      secondaryAddresses: ['10.0.0.3'],
+      allowedPairs: [{ cidr: '10.9.0.0/16' }, { cidr: '10.0.0.9/32', mac: '02:00:00:00:00:99' }],
+    };
+    await steps().rewrite.do({ ...of, change }, context);
+    expect(rows('Logical_Switch_Port')).toMatchObject([
+      {
+        addresses: [`${own} 10.0.0.3`, 'unknown'],
+        port_security: [`${own} 10.0.0.3 10.9.0.0/16`, '02:00:00:00:00:99 10.0.0.9/32'],
+      },
+    ]);
+    await steps().rewrite.undo?.({ ...of, change }, context);
+    expect(rows('Logical_Switch_Port')).toMatchObject([{ addresses: [own], port_security: [own] }]);
+  });
+
+  test('leaves the groups that it is to carry no more in the same transaction, and is put back', async () => {
+    await steps().makeOne.do(of, context);
+    const before = simulator.inventory().ovn;
+    const change = { securityGroupIds: [], linkUp: false, portSecurity: false };
+    await steps().rewrite.do({ ...of, change }, context);
+    expect(portsIn('Port_Group', `sg_${hex(groupId)}`)).toBe('no such row');
+    expect(portsIn('Port_Group', `net_${hex(networkId)}`)).toEqual([portId]);
+    expect(rows('Logical_Switch_Port')).toMatchObject([{ enabled: [false], addresses: [own, 'unknown'] }]);
+    await steps().rewrite.undo?.({ ...of, change }, context);
+    expect(simulator.inventory().ovn).toEqual(before);
+  });
+
+  test('is bound by itself, and let go of', async () => {
+    await steps().makeOne.do(of, context);
+    const before = simulator.inventory().ovn;
+    const on = { ...of, hostId: 'chassis-1' };
+    await steps().bindOne.do(on, context);
+    expect(rows('Logical_Switch_Port')).toMatchObject([{ options: { 'requested-chassis': 'chassis-1' } }]);
+    await steps().unbindOne.do(on, context);
+    expect(simulator.inventory().ovn).toEqual(before);
   });
 });
 

@@ -1,0 +1,175 @@
+import { addressTaken, takeAddress } from '../../database/addresses.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
+import { isAtWire } from '../../database/wires.ts';
+import { interfaceSlots } from '../../model/network/networkInterface.ts';
+import { Problem } from '../../runtime/problem.ts';
+import type { Accepting, Condition, Hold, Hooks, Loaded, Related, Row } from '../change.ts';
+import { invalid } from '../violation.ts';
+import { contains } from './cidr.ts';
+
+/** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the database. */
+export const newMac = (): string =>
+  `02:${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
+
+/** @throws Problem INVALID_ARGUMENT for an address that no interface on the subnet can have */
+export function refuseUnusable(subnet: Row | undefined, address: string | null | undefined, field: string): void {
+  if (address && (!contains(String(subnet?.cidr), address) || address === subnet?.gateway))
+    throw invalid(field, `is no usable address of ${String(subnet?.cidr)}`);
+}
+
+/** @throws Problem INVALID_ARGUMENT */
+export function refusePublic(subnet: Row | undefined, field: string): void {
+  if (subnet?.external) throw invalid(field, 'is a public range: instances have floating IPs of it');
+}
+
+/** @throws Problem INVALID_ARGUMENT */
+export function refuseOtherZone(loaded: Loaded, groupIds: readonly string[], zoneId: unknown, field: string): void {
+  for (const id of groupIds)
+    if (loaded.get(`securityGroup/${id}`)?.zoneId !== zoneId)
+      throw invalid(field, `security group ${id} is in another zone`);
+}
+
+const groupIdsOf = (input: Record<string, unknown>): string[] => (input.securityGroupIds ?? []) as string[];
+
+async function create({ tx, row, input, references }: Accepting): Promise<void> {
+  const subnet = references.get(`subnet/${String(input.subnetId)}`);
+  refusePublic(subnet, 'subnetId');
+  refuseOtherZone(references, groupIdsOf(input), subnet?.zoneId, 'securityGroupIds');
+  const wanted = (input.address as string | null | undefined) ?? null;
+  refuseUnusable(subnet, wanted, 'address');
+  Object.assign(row, {
+    networkId: subnet?.networkId,
+    zoneId: subnet?.zoneId,
+    mac: row.mac ?? newMac(),
+    alone: true,
+    address: await takeAddress(tx, String(input.subnetId), row.id, wanted, 'address'),
+  });
+}
+
+/** The instance that it is attached to takes part, and is nobody else's meanwhile. */
+const instanceOf = (row: Row): Hold[] =>
+  row.instanceId ? [{ kind: 'instance', id: String(row.instanceId), mode: 'X', from: ['running', 'stopped'] }] : [];
+
+const relatedInstance = (row: Row): Related[] => instanceOf(row).map(({ kind, id }) => ({ kind, id }));
+
+/** What the holds were told from must still be so when the turn has come. */
+const stillAttachedTo = (row: Row): Condition => ({
+  field: 'instanceId',
+  is: row.instanceId ? String(row.instanceId) : null,
+  code: 'INVALID_STATE',
+  message: row.instanceId
+    ? `network interface ${row.id} is not attached to instance ${String(row.instanceId)} any more`
+    : `network interface ${row.id} was attached to an instance meanwhile`,
+});
+
+const notAttached = (row: Row): Condition => ({
+  field: 'instanceId',
+  is: null,
+  code: 'ALREADY_ATTACHED',
+  message: `network interface ${row.id} is attached to an instance`,
+});
+
+const interfacesOf = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select('id')
+    .where('instanceId', '=', p.instanceId)
+    .where('deletedAt', 'is', null),
+);
+
+/** Those on their way to the instance come one after another, and the database gives each its slot. */
+async function refuseFullSlots({ tx, input }: Accepting): Promise<void> {
+  const instanceId = String(input.instanceId);
+  if ((await interfacesOf(tx, { instanceId })).length >= interfaceSlots)
+    throw new Problem(
+      'NOT_SUPPORTED',
+      `instance ${instanceId} has ${interfaceSlots} interfaces, and can have no more`,
+      {
+        resource: { kind: 'instance', id: instanceId },
+        limit: interfaceSlots,
+      },
+    );
+}
+
+const subnetOf = statement((p: Values<{ id: string }>) => from.selectFrom('subnet').selectAll().where('id', '=', p.id));
+
+async function setAddresses({ tx, row, input }: Accepting): Promise<void> {
+  const { address, secondaryAddresses } = input as { address?: string; secondaryAddresses?: string[] };
+  if (address === undefined && secondaryAddresses === undefined)
+    throw invalid('secondaryAddresses', 'is needed, or address: there is nothing to set');
+  const [subnet] = await subnetOf(tx, { id: String(row.subnetId) });
+  const asked: [string, string][] = [
+    ...(address === undefined ? [] : [[address, 'address'] as [string, string]]),
+    ...(secondaryAddresses ?? []).map((one, index): [string, string] => [one, `secondaryAddresses.${index}`]),
+  ];
+  const primary = address ?? String(row.address);
+  for (const [one, field] of asked) {
+    refuseUnusable(subnet as Row | undefined, one, field);
+    if (field !== 'address' && one === primary) throw invalid(field, 'is its address already');
+    // Whoever takes it between now and then is refused by the step, or refuses this one.
+    const [taken] = await addressTaken(tx, {
+      subnetId: String(row.subnetId),
+      address: one,
+      networkInterfaceId: row.id,
+    });
+    if (taken)
+      throw new Problem('ADDRESS_IN_USE', `address ${one} of subnet ${String(row.subnetId)} is in use`, {
+        violations: [{ field, message: 'is in use' }],
+      });
+  }
+  if (
+    address !== undefined &&
+    secondaryAddresses === undefined &&
+    (row.secondaryAddresses as string[]).includes(address)
+  )
+    throw invalid('address', 'is one of its secondary addresses: say those anew beside it');
+}
+
+export const networkInterfaceHooks: Hooks = {
+  'networkInterface.create': { accept: create },
+  'networkInterface.update': {
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    holds: ({ row }) => instanceOf(row),
+    accept({ row, input, references, workflowInput }) {
+      refuseOtherZone(references, groupIdsOf(input), row.zoneId, 'securityGroupIds');
+      workflowInput.patch = input;
+    },
+  },
+  'networkInterface.attach': {
+    references: (input) => [{ kind: 'instance', id: String(input.instanceId), field: 'instanceId', use: 'attach' }],
+    conditions: ({ row }) => [notAttached(row)],
+    holds: ({ input }) => [{ kind: 'instance', id: String(input.instanceId), mode: 'X', from: ['running', 'stopped'] }],
+    async accept(accepting) {
+      const { row, input, references } = accepting;
+      await refuseFullSlots(accepting);
+      if (references.get(`instance/${String(input.instanceId)}`)?.zoneId !== row.zoneId)
+        throw invalid('instanceId', 'is in another zone');
+      if (!(await isAtWire(accepting.tx, { networkInterfaceId: row.id, instanceId: String(input.instanceId) })))
+        throw new Problem(
+          'NO_CAPACITY',
+          `the host of instance ${String(input.instanceId)} is not at the wire of the network`,
+        );
+    },
+  },
+  'networkInterface.detach': {
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    holds: ({ row }) => instanceOf(row),
+    accept({ row }) {
+      if (!row.instanceId) throw new Problem('INVALID_STATE', `network interface ${row.id} is not attached`);
+    },
+  },
+  'networkInterface.setAddresses': {
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    holds: ({ row }) => instanceOf(row),
+    accept: setAddresses,
+  },
+  'networkInterface.repair': {
+    related: ({ row }) => relatedInstance(row),
+    conditions: ({ row }) => [stillAttachedTo(row)],
+    holds: ({ row }) => instanceOf(row),
+  },
+  'networkInterface.delete': { conditions: ({ row }) => [notAttached(row)] },
+};

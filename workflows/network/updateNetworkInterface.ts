@@ -1,0 +1,32 @@
+import { networkInterfaceRecords, networkInterfaces } from '../steps.ts';
+import { workflow } from '../workflow.ts';
+
+const portOf = <P, G, S>({
+  securityGroupIds,
+  portSecurity,
+  allowedPairs,
+  linkUp,
+}: {
+  securityGroupIds: G;
+  portSecurity: S;
+  allowedPairs: P;
+  linkUp: boolean;
+}) => ({ securityGroupIds, portSecurity, allowedPairs, linkUp });
+
+/**
+ * Changes an interface, live when its instance runs. There is no way back once the records hold what is new: the undo takes what was from there.
+ */
+export const updateNetworkInterface = workflow(
+  'networkInterface.update',
+  async (step, { networkInterfaceId, patch }) => {
+    const { instanceId, hostId, isLinkChanged, after } = await step(networkInterfaceRecords.plan, {
+      networkInterfaceId,
+      patch,
+    });
+    await step(networkInterfaces.rewrite, { networkInterfaceId, change: portOf(after) });
+    if (isLinkChanged && instanceId && hostId)
+      await step(networkInterfaces.setLink, { networkInterfaceId, instanceId, hostId, linkUp: after.linkUp });
+    step.commit();
+    await step(networkInterfaceRecords.write, { networkInterfaceId, after });
+  },
+);
