@@ -9,6 +9,7 @@ import { networkHooks } from './network/network.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
+import { routeTableHooks, vpcHooks } from './network/vpc.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { controlNodeHooks } from './platform/controlNode.ts';
 import { findingHooks } from './platform/finding.ts';
@@ -30,6 +31,8 @@ const hooks: Hooks = {
   ...addressGroupHooks,
   ...networkHooks,
   ...physicalNetworkHooks,
+  ...routeTableHooks,
+  ...vpcHooks,
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,
