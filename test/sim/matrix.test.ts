@@ -149,7 +149,7 @@ const levelOf = ({ name, scope }: Kind): Level => {
   if (name === 'quota' || name === 'roleBinding') return 'project';
   return scope;
 };
-const catalogues = ['zone', 'instanceType', 'volumeType', 'role', 'operationType'];
+const catalogues = ['zone', 'instanceType', 'volumeType', 'routerType', 'role', 'operationType'];
 
 /** By the words of the role: `kind.verb`, with `*` for any; what is denied is denied. */
 function says(role: RoleName, permission: string): boolean {
