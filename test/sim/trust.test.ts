@@ -417,7 +417,8 @@ describe('roles', () => {
     expect((await names('domains')).sort()).toEqual([domain.id, below.id].sort());
     expect(await names('accounts')).toEqual([account.id]);
     expect(await names('projects')).toEqual([project.id]);
-    expect(await names('networks')).toEqual([net.id]);
+    const { items } = await api.call<List>('GET', '/v1/networks?pageSize=500');
+    expect(items.flatMap(({ id, visibility }) => (visibility === 'public' ? [] : [id]))).toEqual([net.id]);
     expect(await code(api, 'GET', `/v1/networks/${their('network')}`)).toBe('404 NOT_FOUND');
     expect(await code(api, 'GET', `/v1/accounts/${cloud.account.id}`)).toBe('404 NOT_FOUND');
     expect(await code(api, 'POST', '/v1/accounts', { name: 'up', domainId: rootDomain })).not.toBe('201');
