@@ -35,8 +35,8 @@ export const routerRow = (vpcId: string) => ({
 });
 
 /**
- * What an uplink comes to. What comes in by it and was translated for nobody is dropped: who is outside, another VPC too, could else send to a private
- * address by way of the router's own.
+ * What an uplink comes to. What comes in by it and is for no address that is translated is dropped: who is outside, another VPC too, could else send to
+ * a private address by way of the router's own. Only what is for such an address has been tracked by the time that routes are looked up.
  */
 export function uplinkAt(vpc: VpcRecord, uplink: Uplink): AtRouter {
   const name = uplinkName(uplink.id);
@@ -62,7 +62,7 @@ export function uplinkAt(vpc: VpcRecord, uplink: Uplink): AtRouter {
       static_routes: uplink.isDefault
         ? [{ ip_prefix: '0.0.0.0/0', nexthop: uplink.gateway, output_port: name, route_table: '' }]
         : [],
-      policies: [{ priority: 1000, match: `inport == "${name}" && ip && !ct.dnat && !ct.snat`, action: 'drop' }],
+      policies: [{ priority: 1000, match: `inport == "${name}" && ip && !ct.trk`, action: 'drop' }],
     },
   };
 }
