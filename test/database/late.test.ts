@@ -41,7 +41,7 @@ const input = () => ({
   clusterId: scene.ids.cluster,
   vpcId: scene.ids.vpc,
   routeTableId: scene.ids.routeTable,
-  uplinkId: scene.ids.uplink,
+  uplinkId: scene.ids.wayOut,
   cidrs: ['10.0.0.0/9'],
   before: ['10.0.0.0/10'],
   after: [scene.ids.otherHost],

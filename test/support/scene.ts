@@ -88,6 +88,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     pool: `pool${++count}`,
   }),
   'vpc.create': () => ({ cidrs: ['10.0.0.0/16'] }),
+  'vpc.detachUplink': (ids) => ({ uplinkId: ids.wayOut }),
   'vpc.setCidrs': () => ({ cidrs: ['10.0.0.0/8'] }),
   'subnet.create': () => ({ cidr: `10.${++count % 200}.0.0/24`, routeTableId: undefined }),
   'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined, vpcId: undefined }),
@@ -120,7 +121,7 @@ function bodyOf(type: string, ids: Record<string, string>): Json {
 
 /** A way out of the VPC, by the network of the scene. */
 const uplinkOf = (ids: Record<string, string>): Json => ({
-  id: ids.uplink,
+  id: ids.wayOut,
   networkId: ids.network,
   subnetId: ids.subnet,
   address: '10.250.0.8',
@@ -259,7 +260,7 @@ export async function setScene(): Promise<Scene> {
     options: '-c timezone=UTC -c session_replication_role=replica',
   });
   await stage.connect();
-  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot', 'uplink'];
+  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot', 'wayOut'];
   const ids = Object.fromEntries(names.map((name) => [name, crypto.randomUUID()]));
   await stage.query(`INSERT INTO "identity" (id, kind) SELECT id::uuid, 'zone' FROM unnest($1::text[]) AS id`, [
     Object.values(ids),
