@@ -62,7 +62,15 @@ export function uplinkAt(vpc: VpcRecord, uplink: Uplink): AtRouter {
       static_routes: uplink.isDefault
         ? [{ ip_prefix: '0.0.0.0/0', nexthop: uplink.gateway, output_port: name, route_table: '' }]
         : [],
-      policies: [{ priority: 1000, match: `inport == "${name}" && ip && !ct.trk`, action: 'drop' }],
+      policies: [
+        // What the router answers itself, to a ping say, goes out as it came in.
+        {
+          priority: 1100,
+          match: `inport == "${name}" && outport == "${name}" && ip4.src == ${uplink.address}`,
+          action: 'allow',
+        },
+        { priority: 1000, match: `inport == "${name}" && ip && !ct.trk`, action: 'drop' },
+      ],
     },
   };
 }
