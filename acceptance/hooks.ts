@@ -10,6 +10,7 @@ import { networkInterfaceHooks } from './network/networkInterface.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
 import { securityGroupHooks } from './network/securityGroup.ts';
 import { subnetHooks } from './network/subnet.ts';
+import { routeTableHooks, vpcHooks } from './network/vpc.ts';
 import { clusterHooks } from './platform/cluster.ts';
 import { controlNodeHooks } from './platform/controlNode.ts';
 import { findingHooks } from './platform/finding.ts';
@@ -32,6 +33,8 @@ const hooks: Hooks = {
   ...networkHooks,
   ...networkInterfaceHooks,
   ...physicalNetworkHooks,
+  ...routeTableHooks,
+  ...vpcHooks,
   ...securityGroupHooks,
   ...subnetHooks,
   ...clusterHooks,

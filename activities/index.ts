@@ -10,8 +10,10 @@ import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
 import { physicalNetworks } from './network/physicalNetwork.ts';
+import { routeTables } from './network/routeTable.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
+import { vpcs } from './network/vpc.ts';
 import { audits } from './platform/audit.ts';
 import { zones } from './platform/capacity.ts';
 import { cascades } from './platform/cascade.ts';
@@ -61,6 +63,8 @@ export const areas = {
   storagePools,
   backupStores,
   physicalNetworks,
+  vpcs,
+  routeTables,
   networks,
   networkRecords,
   subnets,

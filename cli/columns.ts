@@ -4,6 +4,9 @@ import type { Resource } from './document.ts';
 const chosen: Record<string, readonly string[]> = {
   account: ['domainId', 'createdAt'],
   physicalNetwork: ['encapsulation', 'bridge', 'mtu', 'enabled'],
+  routeTable: ['vpcId', 'isMain', 'createdAt'],
+  routerType: ['redundant', 'services', 'enabled'],
+  vpc: ['zoneId', 'cidrs', 'publicAddress', 'createdAt'],
   addressGroup: ['family', 'createdAt'],
   apiKey: ['userId', 'accessKey', 'enabled', 'expiresAt', 'lastUsedAt'],
   auditEntry: ['createdAt', 'permission', 'outcome', 'code', 'resourceKind', 'resourceId', 'sourceAddress'],

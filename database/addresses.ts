@@ -92,6 +92,15 @@ const deleteCursor = statement((p: Values<{ subnetId: string }>) =>
   from.deleteFrom('subnetCursor').where('subnetId', '=', p.subnetId),
 );
 
+const uplinksOf = written<{ id: string }, { vpcId: string }>(
+  `SELECT u.id FROM "vpc" v, jsonb_to_recordset(v.uplinks) AS u(id uuid) WHERE v.id = $vpcId`,
+);
+
+/** The addresses of its uplinks are nobody's any more. */
+async function freeUplinkAddresses(tx: Transaction, vpcId: string): Promise<void> {
+  for (const { id } of await uplinksOf(tx, { vpcId })) await freeAddress(tx, id);
+}
+
 /** What goes with a resource of a kind when its life is over. */
 const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
   async subnet(tx, subnetId) {
@@ -99,6 +108,7 @@ const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
     await deleteCursor(tx, { subnetId });
   },
   networkInterface: (tx, id) => freeAddress(tx, id),
+  vpc: (tx, id) => freeUplinkAddresses(tx, id),
 };
 
 export const freeAddressesOf = async (tx: Transaction, kind: string, id: string): Promise<void> => ends[kind]?.(tx, id);

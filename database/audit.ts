@@ -9,6 +9,7 @@ import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
 import { type Port, portColumns, type Served, servedColumns } from './networks.ts';
 import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
+import type { RouteTableRecord, VpcRecord } from './vpcs.ts';
 
 /** As the database has it; what was seen before it is not told from what was seen after by any other clock. */
 export const clock = written<{ at: Date }>(`SELECT clock_timestamp() AS at`);
@@ -98,11 +99,8 @@ export const recordedNetworks = written<
    FROM "network" n WHERE n."deletedAt" IS NULL AND ${page('n')}`,
 );
 
-export const recordedSubnets = written<
-  Recorded & Served & { networkId: string; zoneId: string | null },
-  { after: string }
->(
-  `SELECT s.id, s."networkId", n."zoneId", s.state = 'ready' AND s.dhcp AS wanted,
+export const recordedSubnets = written<Recorded & Served & { zoneId: string | null }, { after: string }>(
+  `SELECT s.id, n."zoneId", s.state = 'ready' AND (s.dhcp OR s."vpcId" IS NOT NULL) AS wanted,
      s."currentOperationId" IS NOT NULL OR n."currentOperationId" IS NOT NULL AS busy, ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s."deletedAt" IS NULL AND ${page('s')}`,
 );
@@ -119,6 +117,18 @@ export const recordedAddressGroups = written<
 export const recordedGroups = written<Recorded & { zoneId: string | null; rules: unknown }, { after: string }>(
   `SELECT g.id, g."zoneId", g.rules, g.state = 'ready' AS wanted, g."currentOperationId" IS NOT NULL AS busy
    FROM "securityGroup" g WHERE g."deletedAt" IS NULL AND ${page('g')}`,
+);
+
+export const recordedVpcs = written<Recorded & VpcRecord, { after: string }>(
+  `SELECT v.id, v."zoneId", v."projectId", v.cidrs, v.uplinks, v."gatewayHostIds", true AS redundant,
+     v.state = 'ready' AS wanted, v."currentOperationId" IS NOT NULL AS busy
+   FROM "vpc" v WHERE v."deletedAt" IS NULL AND ${page('v')}`,
+);
+
+export const recordedRouteTables = written<Recorded & RouteTableRecord & { zoneId: string }, { after: string }>(
+  `SELECT t.id, t."vpcId", t."isMain", t.routes, v."zoneId", t.state = 'ready' AS wanted,
+     t."currentOperationId" IS NOT NULL OR v."currentOperationId" IS NOT NULL AS busy
+   FROM "routeTable" t JOIN "vpc" v ON v.id = t."vpcId" WHERE t."deletedAt" IS NULL AND ${page('t')}`,
 );
 
 export interface RecordedPort extends Recorded, Omit<Port, 'networkId' | 'mac' | 'address'> {

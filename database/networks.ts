@@ -94,11 +94,14 @@ export interface Served {
   dnsServers: string[];
   zoneServers: string[];
   domain: string | null;
+  networkId: string;
+  vpcId: string | null;
+  routeTableId: string | null;
 }
 
 /** Of a subnet `s` in its network `n` and its zone `z`. */
 export const servedColumns = `s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
-          coalesce(n."dnsDomain", z."domainName") AS domain`;
+          coalesce(n."dnsDomain", z."domainName") AS domain, s."networkId", s."vpcId", s."routeTableId"`;
 
 export const servedIn = written<Served, { subnetId: string }>(
   `SELECT ${servedColumns}

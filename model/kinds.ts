@@ -7,8 +7,11 @@ import { addressGroup } from './network/addressGroup.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { physicalNetwork } from './network/physicalNetwork.ts';
+import { routerType } from './network/routerType.ts';
+import { routeTable } from './network/routeTable.ts';
 import { securityGroup } from './network/securityGroup.ts';
 import { subnet } from './network/subnet.ts';
+import { vpc } from './network/vpc.ts';
 import { partsOfType } from './operationName.ts';
 import { cluster } from './platform/cluster.ts';
 import { controlNode } from './platform/controlNode.ts';
@@ -59,7 +62,10 @@ export const kinds = {
   instanceType,
   keyPair,
   physicalNetwork,
+  routerType,
+  vpc,
   network,
+  routeTable,
   subnet,
   addressGroup,
   securityGroup,

@@ -10,7 +10,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Connection, Client as TemporalClient } from '@temporalio/client';
 import pg from 'pg';
-import type { Api, OperationView } from '../lab/api.ts';
+import type { Api, OperationView, Resource } from '../lab/api.ts';
 import { type Cloud, instanceBody, make } from '../lab/provision.ts';
 import { smallRawDisk } from '../lab/underlay.ts';
 import { maintenanceId, maintenanceNames } from '../model/platform/maintenance.ts';
@@ -19,6 +19,7 @@ import { type CloudAddress, joinCloud, startSimulatedCloud } from '../test/suppo
 import { histories, record } from '../test/support/history.ts';
 import { hold } from '../test/support/hold.ts';
 import { triggered } from '../test/support/maintenance.ts';
+import { newOutside } from '../test/support/outside.ts';
 import { setRules } from '../test/support/rollback.ts';
 import { setSetting } from '../test/support/settings.ts';
 import { byHand } from '../test/support/simulated.ts';
@@ -202,6 +203,29 @@ async function everyAction(
   await admin.done('POST', `/v1/physical-networks/${wireId}/actions/attachCluster`, { clusterId });
   await admin.done('POST', `/v1/physical-networks/${wireId}/actions/repair`, {});
   await remove(admin, 'physical-networks', wireId);
+  const outside = await newOutside(admin, cloud, 'recorded');
+  const further = await newOutside(admin, cloud, 'further');
+  const vpc = await make(tenant, 'vpcs', {
+    name: 'recorded',
+    zoneId,
+    cidrs: ['10.9.0.0/16'],
+    uplink: { networkId: outside.network.id },
+  });
+  await act('vpcs', vpc.id, 'setCidrs', { cidrs: ['10.9.0.0/16', '10.10.0.0/16'] });
+  await act('vpcs', vpc.id, 'attachUplink', { networkId: further.network.id, isDefault: false });
+  const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
+  await act('vpcs', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
+  await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
+  const { id: atRouterId } = await make(tenant, 'networks', { name: 'recorded', zoneId, vpcId: vpc.id });
+  await make(tenant, 'subnets', { name: 'recorded', networkId: atRouterId, cidr: '10.9.1.0/24' });
+  const routes = await make(tenant, 'route-tables', { name: 'recorded', vpcId: vpc.id });
+  await act('route-tables', routes.id, 'setRoutes', { routes: [{ cidr: '10.8.0.0/16', blackhole: true }] });
+  await act('vpcs', vpc.id, 'repair');
+  await remove(tenant, 'route-tables', routes.id);
+  await tenant.done('DELETE', `/v1/networks/${atRouterId}?cascade=true`);
+  await remove(tenant, 'vpcs', vpc.id);
+  await outside.remove();
+  await further.remove();
   const store = await make(admin, 'backup-stores', { name: 'recorded', zoneId, ...address.s3, readOnly: true });
   await remove(admin, 'backup-stores', store.id);
   const cluster = await make(admin, 'storage-clusters', { name: 'recorded', zoneId, ...address.ceph });

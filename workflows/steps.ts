@@ -10,8 +10,10 @@ import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
 import type { physicalNetworks as PhysicalNetworks } from '../activities/network/physicalNetwork.ts';
+import type { routeTables as RouteTables } from '../activities/network/routeTable.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
+import type { vpcs as Vpcs } from '../activities/network/vpc.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
 import type { zones as Zones } from '../activities/platform/capacity.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
@@ -118,6 +120,20 @@ export const physicalNetworks = stepsOf<Area<typeof PhysicalNetworks>, 'physical
   locate: { where: 'record' },
   addCluster: { where: 'record' },
   dropCluster: { where: 'record' },
+});
+export const vpcs = stepsOf<Area<typeof Vpcs>, 'vpcs'>('vpcs', 'control', {
+  chooseGateways: { where: 'record' },
+  planCidrs: { where: 'record' },
+  recordCidrs: { where: 'record' },
+  takeUplink: { where: 'record' },
+  proveUplinkUnused: { where: 'record' },
+  dropUplink: { where: 'record' },
+  recordGateways: { where: 'record' },
+  contents: { where: 'record' },
+  replaceGateways: { where: 'record' },
+});
+export const routeTables = stepsOf<Area<typeof RouteTables>, 'routeTables'>('routeTables', 'control', {
+  recordRoutes: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');

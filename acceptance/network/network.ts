@@ -44,6 +44,9 @@ export const networkHooks: Hooks = {
       if (wire?.enabled === false) throw invalid('physicalNetworkId', 'takes no new networks');
       if (row.external === true && row.type === 'overlay')
         throw invalid('external', 'is for vlan and flat: an overlay leads nowhere outside');
+      const vpc = references.get(`vpc/${String(row.vpcId)}`);
+      if (vpc && vpc.zoneId !== input.zoneId) throw invalid('vpcId', 'is in another zone');
+      if (vpc && row.external === true) throw invalid('external', 'is for networks that VPCs reach by an uplink');
       row.segmentId = await segmentOf(accepting);
       // Guests are told 1500: a wire that takes less would lose what is larger, and say nothing.
       if (wire && row.type !== 'overlay' && Number(wire.mtu) < Number(row.mtu))

@@ -1,9 +1,11 @@
 import { from, statement, type Values } from '../../database/statement.ts';
+import { keepRange, userOfRange, vpcOfNetwork } from '../../database/vpcs.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
 import type { Accepting, Hooks } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
+import { covers, type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
 
 interface Input {
   networkId: string;
@@ -78,11 +80,18 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
     if (((input.allocationRanges as unknown[] | null | undefined) ?? []).length > 0 && at >= 0)
       throw invalid('gateway', 'lies in a range that addresses are given out of');
   }
+  const [vpc] = network?.vpcId ? await vpcOfNetwork(tx, { networkId }) : [];
+  const { cidr, routeTableId } = input as { cidr: string; routeTableId?: string | null };
+  if (vpc && !vpc.cidrs.some((range) => covers(range, cidr)))
+    throw invalid('cidr', `lies in no range of its VPC: ${vpc.cidrs.join(', ')}`);
+  if (routeTableId && references.get(`routeTable/${routeTableId}`)?.vpcId !== vpc?.id)
+    throw invalid('routeTableId', 'is no route table of the VPC of the network');
   // Subnets of a network are made one after the other: two that overlap would wait for each other until PostgreSQL ends one by force.
   await oneAfterTheOther(tx, { networkId });
   Object.assign(row, {
     gateway,
     zoneId: network?.zoneId,
+    vpcId: vpc?.id ?? null,
     external: network?.external === true,
     physicalNetworkId: network?.type === 'overlay' ? null : (network?.physicalNetworkId ?? null),
   });
@@ -102,5 +111,13 @@ export const subnetHooks: Hooks = {
     permittedAt: (row, loaded) =>
       placeOf(kindOf('network'), loaded.get(`network/${String(row.networkId)}`) ?? { id: String(row.networkId) }),
     accept,
+  },
+  'subnet.delete': {
+    async accept({ tx, row }) {
+      if (row.external !== true) return;
+      await keepRange(tx, { subnetId: row.id });
+      const [user] = await userOfRange(tx, { subnetId: row.id });
+      if (user) throw new Problem('HAS_DEPENDENTS', `addresses of subnet ${row.id} are in use`, { blockers: [user] });
+    },
   },
 };

@@ -10,7 +10,9 @@ import {
   recordedGroups,
   recordedNetworks,
   recordedPorts,
+  recordedRouteTables,
   recordedSubnets,
+  recordedVpcs,
 } from '../../database/audit.ts';
 import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
@@ -22,14 +24,23 @@ import { addressSetRow } from './addressGroup.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
 import { addressesOf, enabledOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
+import { type AtRouter, type RouterColumn, routerName, routerTables } from './router.ts';
+import { routesAt } from './routeTable.ts';
 import { type Acl, aclsOf, type Rule, securityGroupName } from './securityGroup.ts';
-import { servedRow } from './subnet.ts';
+import { servedRow, subnetAtRouter } from './subnet.ts';
+import { uplinkAt } from './vpc.ts';
 
 const columns = {
   Logical_Switch: ['name', 'ports', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action'],
   Address_Set: ['name', 'addresses', 'external_ids'],
+  Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'external_ids'],
+  Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
+  Gateway_Chassis: ['_uuid', 'chassis_name', 'priority'],
+  NAT: ['type', 'external_ip', 'logical_ip', 'external_ids'],
+  Logical_Router_Static_Route: ['ip_prefix', 'nexthop', 'route_table', 'external_ids'],
+  Logical_Router_Policy: ['priority', 'match', 'action', 'external_ids'],
   DHCP_Options: ['_uuid', 'cidr', 'options', 'external_ids'],
   Logical_Switch_Port: [
     '_uuid',
@@ -48,7 +59,15 @@ type Table = keyof typeof columns;
 /** So many rows in one answer. */
 const piece = 500;
 
-const kindsInOvn = ['network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'] as const;
+const kindsInOvn = [
+  'vpc',
+  'routeTable',
+  'network',
+  'subnet',
+  'addressGroup',
+  'securityGroup',
+  'networkInterface',
+] as const;
 type KindInOvn = (typeof kindsInOvn)[number];
 
 /** The rows of OVN that are ours, by what leads to them. */
@@ -62,6 +81,11 @@ interface RowsOfOurs {
   addressSets: Map<string, OvsdbRow>;
   served: Map<string, OvsdbRow>;
   ports: Map<string, OvsdbRow>;
+  routers: Map<string, OvsdbRow>;
+  /** What stands at routers as text, by the kind and id of what it is of. */
+  atRouters: Map<string, string[]>;
+  routerPorts: Map<string, OvsdbRow>;
+  chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
 }
@@ -142,11 +166,83 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
   for await (const row of rowsOf(world, 'ACL', within(groups, 'acls'))) acls.set(uuidOf(row._uuid), row);
   const addressSets = await all('Address_Set', byId);
   const served = await all('DHCP_Options', byId);
-  return { switches, groups, groupsOf, acls, addressSets, served, ports, tagged };
+  const routers = await all('Logical_Router', byId);
+  const routerPorts = await keyed('Logical_Router_Port', within(routers, 'ports'), byName);
+  const chassis = new Map<string, OvsdbRow>();
+  for await (const row of rowsOf(world, 'Gateway_Chassis', within(routerPorts, 'gateway_chassis')))
+    chassis.set(uuidOf(row._uuid), row);
+  const atRouters = new Map<string, string[]>();
+  for (const column of routerColumns)
+    for await (const row of rowsOf(world, routerTables[column], within(routers, column))) {
+      const { 'belay:kind': kind, 'belay:id': id = '' } = mapOf(row.external_ids);
+      tagged.get(kind as KindInOvn)?.add(id);
+      const key = `${kind}/${id}`;
+      atRouters.set(key, [...(atRouters.get(key) ?? []), rowText(column, row)]);
+    }
+  return {
+    switches,
+    groups,
+    groupsOf,
+    acls,
+    addressSets,
+    served,
+    ports,
+    routers,
+    atRouters,
+    routerPorts,
+    chassis,
+    tagged,
+  };
 }
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
   `${String(direction)} ${String(priority)} ${String(match)} ${String(action)}`;
+
+const routerColumns = Object.keys(routerTables) as RouterColumn[];
+const compared: Record<RouterColumn, readonly string[]> = {
+  nat: ['type', 'external_ip', 'logical_ip'],
+  static_routes: ['ip_prefix', 'nexthop', 'route_table'],
+  policies: ['priority', 'match', 'action'],
+};
+const rowText = (column: RouterColumn, row: OvsdbRow): string =>
+  `${column} ${compared[column].map((name) => String(row[name] ?? '')).join(' ')}`;
+
+/** What is wrong with what stands of something at the router of a VPC, or null. */
+function routerFault(
+  found: RowsOfOurs,
+  of: { vpcId: string; kind: string; id: string },
+  all: AtRouter[],
+): Fault | null {
+  const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
+  if (!found.routers.has(of.vpcId)) return { class: 'missing', actual: `there is no router ${routerName(of.vpcId)}` };
+  const wanted = all.flatMap(({ rows }) =>
+    routerColumns.flatMap((column) => (rows[column] ?? []).map((row) => rowText(column, row))),
+  );
+  const real = found.atRouters.get(`${of.kind}/${of.id}`) ?? [];
+  if (wanted.sort().join('\n') !== [...real].sort().join('\n'))
+    return drifted(`router ${routerName(of.vpcId)} has other rows of it than the recorded`);
+  for (const { name, switchPort, networkId, row, chassis } of all.flatMap(({ ports = [] }) => ports)) {
+    const port = found.routerPorts.get(name);
+    if (!port) return { class: 'missing', actual: `there is no router port ${name}` };
+    if (port.mac !== row.mac || texts(port.networks) !== texts(row.networks))
+      return drifted(`router port ${name} has other addresses than the recorded`);
+    const carriers = [...references(port.gateway_chassis)]
+      .flatMap((uuid): OvsdbRow[] => {
+        const row = found.chassis.get(uuid);
+        return row ? [row] : [];
+      })
+      .sort((one, other) => Number(other.priority) - Number(one.priority))
+      .map(({ chassis_name }) => String(chassis_name));
+    if (chassis && carriers.join() !== chassis.join())
+      return drifted(`router port ${name} is carried by other hosts than the recorded`);
+    const counterpart = found.ports.get(switchPort);
+    if (!counterpart) return { class: 'missing', actual: `there is no switch port ${switchPort}` };
+    const holder = found.switches.get(networkId);
+    if (holder && !references(holder.ports).has(uuidOf(counterpart._uuid)))
+      return drifted(`switch port ${switchPort} is in another switch`);
+  }
+  return null;
+}
 
 /** What is wrong with a port group, or null. */
 function groupFault(found: RowsOfOurs, name: string, wanted: Acl[]): Fault | null {
@@ -225,6 +321,8 @@ async function* pages<Row extends { id: string }>(
 }
 
 const whatOf: Record<KindInOvn, string> = {
+  vpc: 'vpcRows',
+  routeTable: 'routeRows',
   network: 'networkRows',
   subnet: 'subnetRows',
   addressGroup: 'addressRows',
@@ -267,6 +365,26 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
     } else if (found.tagged.get(kind)?.has(row.id)) sightings.push(strayOf(kind, row.id, false));
   };
 
+  for await (const vpc of pages(connections, recordedVpcs))
+    compare(
+      'vpc',
+      vpc,
+      () => [
+        routerFault(
+          found,
+          { vpcId: vpc.id, kind: 'vpc', id: vpc.id },
+          vpc.uplinks.map((uplink) => uplinkAt(vpc, uplink)),
+        ),
+      ],
+      { action: 'vpc.repair', targetId: vpc.id },
+    );
+  for await (const table of pages(connections, recordedRouteTables))
+    compare(
+      'routeTable',
+      table,
+      () => [routerFault(found, { vpcId: table.vpcId, kind: 'routeTable', id: table.id }, [routesAt(table)])],
+      { action: 'vpc.repair', targetId: table.vpcId },
+    );
   for await (const network of pages(connections, recordedNetworks)) {
     const group = networkGroup(network.id);
     compare(
@@ -285,6 +403,7 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
   for await (const subnet of pages(connections, recordedSubnets)) {
     const row = found.served.get(subnet.id);
     const wanted = servedRow(subnet.id, subnet);
+    const at = subnetAtRouter(subnet.id, subnet);
     const isAsRecorded =
       row &&
       row.cidr === wanted.cidr &&
@@ -294,8 +413,11 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       'subnet',
       subnet,
       () => [
-        row ? null : { class: 'missing', actual: 'there are no DHCP options' },
-        isAsRecorded ? null : { class: 'drifted', actual: 'its DHCP options are others than the recorded' },
+        row || !subnet.dhcp ? null : { class: 'missing', actual: 'there are no DHCP options' },
+        isAsRecorded || !subnet.dhcp
+          ? null
+          : { class: 'drifted', actual: 'its DHCP options are others than the recorded' },
+        at ? routerFault(found, { vpcId: at.vpcId, kind: 'subnet', id: subnet.id }, [at]) : null,
       ],
       { action: 'network.repair', targetId: subnet.networkId },
     );

@@ -18,6 +18,7 @@ import {
 } from './northbound.ts';
 import { wireName } from './physicalNetwork.ts';
 import { portsOf } from './ports.ts';
+import { routerTables } from './router.ts';
 import { type Acl, priorities } from './securityGroup.ts';
 
 const hex = (id: string): string => id.replaceAll('-', '');
@@ -128,8 +129,10 @@ export interface Stray {
   id: string;
 }
 
-/** Where the rows of each kind are. A port goes with the last that refers to it. */
+/** Where the rows of each kind are that nothing has to refer to. */
 const strayTables = {
+  vpc: ['Logical_Router'],
+  routeTable: [],
   network: ['Port_Group', 'Logical_Switch'],
   subnet: ['DHCP_Options'],
   addressGroup: ['Address_Set'],
@@ -137,22 +140,30 @@ const strayTables = {
   networkInterface: [],
 } as const;
 
+/** What is no root in OVN, by what refers to it and in which column: it goes with the last that does. */
+const referred = [
+  ['Logical_Switch', 'ports', 'Logical_Switch_Port'],
+  ['Port_Group', 'ports', 'Logical_Switch_Port'],
+  ['Logical_Router', 'ports', 'Logical_Router_Port'],
+  ...Object.entries(routerTables).map(([column, table]) => ['Logical_Router', column, table] as const),
+] as const;
+
 async function removeStray(world: World, kind: Stray['kind'], id: string): Promise<void> {
   const where = taggedWith(kind, id);
   const comment = `remove stray ${kind} ${id}`;
-  const [found] = await world.northbound.transact(comment, [
-    { op: 'select', table: 'Logical_Switch_Port', where, columns: ['_uuid'] },
-  ]);
-  const ports = (kind === 'networkInterface' ? (found?.rows ?? []) : []).map(({ _uuid }) => _uuid);
+  const found = await world.northbound.transact(
+    comment,
+    referred.map(([, , table]): OvsdbOperation => ({ op: 'select', table, where, columns: ['_uuid'] })),
+  );
   await world.northbound.transact(comment, [
     ...strayTables[kind].map((table): OvsdbOperation => ({ op: 'delete', table, where })),
-    ...ports.flatMap((port) =>
-      ['Logical_Switch', 'Port_Group'].map(
-        (table): OvsdbOperation => ({
+    ...referred.flatMap(([holder, column], index) =>
+      (found[index]?.rows ?? []).map(
+        ({ _uuid }): OvsdbOperation => ({
           op: 'mutate',
-          table,
-          where: [['ports', 'includes', set([port])]],
-          mutations: [['ports', 'delete', set([port])]],
+          table: holder,
+          where: [[column, 'includes', set([_uuid])]],
+          mutations: [[column, 'delete', set([_uuid])]],
         }),
       ),
     ),

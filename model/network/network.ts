@@ -24,6 +24,11 @@ export const network = kind({
       operatorOnly: ['true'],
       description: 'It leads outside: its subnets are public ranges, and instances are not plugged into it',
     }),
+    vpcId: ref('vpc', 'create', {
+      use: 'addNetwork',
+      onDelete: 'cascade',
+      description: 'Its subnets are at the router of that VPC',
+    }),
     visibility: choice(['public', 'private'], 'patch', { default: 'private', operatorOnly: ['public'] }),
     mtu: integer(576, 9000, 'system', { default: 1500, description: 'Guests always see 1500' }),
     portSecurity: boolean('create', {
@@ -70,7 +75,7 @@ export const network = kind({
       on: 'collection',
       operatorOnly: true,
       input: object({
-        kind: oneOf('network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'),
+        kind: oneOf('vpc', 'routeTable', 'network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'),
         id: Uuid,
       }),
       pointOfNoReturn: 'networks.removeStray',

@@ -13,6 +13,10 @@ export const subnet = kind({
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     physicalNetworkId: ref('physicalNetwork', 'system', { onDelete: 'ignore' }),
     external: boolean('system', { default: false, description: 'Its addresses are public' }),
+    vpcId: ref('vpc', 'system', { onDelete: 'ignore' }),
+    routeTableId: ref('routeTable', 'create', {
+      description: 'Of a subnet in a VPC: a route table of that, beside the main one',
+    }),
     cidr: field(Cidr, 'create!'),
     gateway: field(Ip, 'create', { description: 'The first address unless said' }),
     allocationRanges: json(Type.Array(object({ from: Ip, to: Ip }), { maxItems: 16 }), 'create', {
@@ -27,7 +31,10 @@ export const subnet = kind({
     }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
-  unique: [{ fields: ['networkId', 'cidr'], ranges: true, code: 'ADDRESS_IN_USE' }],
+  unique: [
+    { fields: ['networkId', 'cidr'], ranges: true, code: 'ADDRESS_IN_USE' },
+    { fields: ['vpcId', 'cidr'], ranges: true, code: 'ADDRESS_IN_USE' },
+  ],
   actions: {
     create: {
       summary: 'Make a subnet',

@@ -24,15 +24,18 @@ const infrastructure = [
   'volumeType',
   'instanceType',
   'physicalNetwork',
+  'routerType',
 ];
-const catalogue = read('zone', 'instanceType', 'volumeType', 'role', 'operationType', 'image');
+const catalogue = read('zone', 'instanceType', 'volumeType', 'routerType', 'role', 'operationType', 'image');
 /** What making resources names of it. */
-const offered = ['zone.use', 'instanceType.use', 'volumeType.use', 'image.use'];
+const offered = ['zone.use', 'instanceType.use', 'volumeType.use', 'routerType.use', 'image.use'];
 const tenantKinds = [
   'instance',
   'volume',
   'snapshot',
   'image',
+  'vpc',
+  'routeTable',
   'network',
   'subnet',
   'networkInterface',
@@ -163,6 +166,11 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   offeringUser: {
     summary: 'May use a private instance or volume type',
     boundAt: 'resource',
-    permissions: allow(...read('instanceType', 'volumeType'), 'instanceType.use', 'volumeType.use'),
+    permissions: allow(
+      ...read('instanceType', 'volumeType', 'routerType'),
+      'instanceType.use',
+      'volumeType.use',
+      'routerType.use',
+    ),
   },
 };

@@ -10,6 +10,8 @@ export const counters = [
   'volumeGib',
   'snapshots',
   'images',
+  'vpcs',
+  'routeTables',
   'networks',
   'subnets',
   'networkInterfaces',

@@ -55,6 +55,12 @@ const input = () => ({
   alone: true,
   physicalNetworkId: scene.ids.physicalNetwork,
   clusterId: scene.ids.cluster,
+  vpcId: scene.ids.vpc,
+  routeTableId: scene.ids.routeTable,
+  uplinkId: scene.ids.wayOut,
+  cidrs: ['10.0.0.0/9'],
+  before: ['10.0.0.0/10'],
+  routes: [{ cidr: '10.1.0.0/16', blackhole: true }],
   storagePoolId: scene.ids.storagePool,
   storageClusterId: scene.ids.storageCluster,
   backupStoreId: scene.ids.backupStore,
@@ -77,7 +83,11 @@ const input = () => ({
 });
 
 /** Free ones are taken and taken ones are freed, so each is tried on both. */
-const targets = [() => input(), () => ({ ...input(), volumeId: scene.ids.volume, snapshotId: scene.ids.snapshot })];
+const targets = [
+  () => input(),
+  // What `after` is depends on the step: of an interface, or the gateway hosts of a VPC.
+  () => ({ ...input(), volumeId: scene.ids.volume, snapshotId: scene.ids.snapshot, after: [scene.ids.otherHost] }),
+];
 
 const held = [
   'instance',
@@ -88,6 +98,8 @@ const held = [
   'securityGroup',
   'networkInterface',
   'physicalNetwork',
+  'vpc',
+  'routeTable',
   'host',
   'storagePool',
 ];

@@ -1,10 +1,13 @@
 /** Networks on the provider's wire, as what is outside sees them: real hosts, and packets counted on the wire itself. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
+import { wellKnown } from '../../database/wellKnown.ts';
 import { openApi, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
-import { attachLab, type Lab } from '../../lab/real/lab.ts';
-import { hostNumbers, namespaces, providerBridge, switchPorts } from '../../lab/real/layout.ts';
+import { attachLab, type Lab, type RunResult } from '../../lab/real/lab.ts';
+import { hostNumbers, namespaces, outside, providerBridge, switchPorts } from '../../lab/real/layout.ts';
 import { inside } from '../../lab/real/network.ts';
 import { run } from '../../lab/real/processes.ts';
 import { serialUntil } from '../../lab/serial.ts';
@@ -66,10 +69,22 @@ async function wireWhile(
 }
 
 const made: [string, string][] = [];
-afterAll(async () => {
-  for (const [plural, id] of made.reverse())
+/** Away with it in the opposite order. */
+afterEach(async () => {
+  for (const [plural, id] of made.splice(0).reverse())
     await admin.done('DELETE', `/v1/${plural}/${id}${plural === 'instances' ? '?expunge=true' : ''}`);
 });
+async function keep(plural: string, making: Promise<Resource>): Promise<Resource> {
+  const one = await making;
+  made.push([plural, one.id]);
+  return one;
+}
+/** Waits for what follows by itself. */
+async function until(what: string, probe: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+  for (const end = Date.now() + timeoutMs; Date.now() < end; await setTimeout(200)) if (await probe()) return;
+  throw new Error(`${what} did not happen within ${timeoutMs / 1000} s`);
+}
+const outsideRun = (argv: string[]): Promise<RunResult> => run([...inside(namespaces.outside), ...argv]);
 
 test('guests on a VLAN meet on the wire of the provider, with its tag, and no others hear them', async () => {
   const wire = await make(admin, 'physical-networks', {
@@ -111,4 +126,103 @@ test('guests on a VLAN meet on the wire of the provider, with its tag, and no ot
   // The whole size of a packet, and none lost.
   const ping = await sh(one, `ping -c 3 -W 2 -s 1472 ${address}`);
   expect(ping.output).toMatch(/ 0% packet loss/);
+});
+
+/** A server outside that tells who has asked. */
+async function whoAsks(port: number): Promise<ChildProcess> {
+  const script = `require('node:http').createServer((q, a) => a.end('you are ' + q.socket.remoteAddress)).listen(${port}, '${outside.address}', () => console.log('up'))`;
+  const [command = '', ...args] = [...inside(namespaces.outside), process.execPath, '-e', script];
+  const server = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(server.stdout, 'data');
+  return server;
+}
+
+describe('VPCs', () => {
+  let server: ChildProcess;
+  beforeAll(async () => {
+    server = await whoAsks(8080);
+  });
+  afterAll(() => void server?.kill());
+
+  /** A network that leads to the provider's wire, and the range of public addresses there. */
+  async function leadOutside(): Promise<Resource> {
+    const wire = await keep(
+      'physical-networks',
+      make(admin, 'physical-networks', {
+        name: 'internet',
+        zoneId: zone.id,
+        encapsulation: 'flat',
+        bridge: providerBridge,
+        clusterIds: [cluster.id],
+      }),
+    );
+    const network = await keep(
+      'networks',
+      make(admin, 'networks', {
+        name: 'internet',
+        zoneId: zone.id,
+        projectId: wellKnown.rootProject,
+        type: 'flat',
+        physicalNetworkId: wire.id,
+        external: true,
+        visibility: 'public',
+      }),
+    );
+    await keep(
+      'subnets',
+      make(admin, 'subnets', {
+        name: 'public',
+        networkId: network.id,
+        cidr: outside.network,
+        gateway: outside.address,
+        allocationRanges: [{ from: '198.51.100.10', to: '198.51.100.50' }],
+      }),
+    );
+    return network;
+  }
+  const newVpc = (name: string, networkId: string): Promise<Resource> =>
+    keep('vpcs', make(tenant, 'vpcs', { name, zoneId: zone.id, cidrs: ['10.1.0.0/16'], uplink: { networkId } }));
+  async function subnetIn(vpcId: string, cidr: string): Promise<string> {
+    const network = await keep('networks', make(tenant, 'networks', { name: cidr, zoneId: zone.id, vpcId }));
+    return (await keep('subnets', make(tenant, 'subnets', { name: cidr, networkId: network.id, cidr }))).id;
+  }
+  async function guest(name: string, subnetId: string): Promise<string> {
+    const id = await deploy(name, subnetId);
+    made.push(['instances', id]);
+    return id;
+  }
+  const asks = async (id: string): Promise<string> =>
+    (await sh(id, `hget http://${outside.address}:8080/`)).output.trim();
+  const pings = async (id: string, address: string): Promise<boolean> =>
+    / 0% packet loss/.test((await sh(id, `ping -c 2 -W 1 ${address}`)).output);
+
+  test('with the same addresses reach the outside by their own, each other not at all, and from outside nobody comes in', async () => {
+    const internet = await leadOutside();
+    const [one, other] = [await newVpc('one', internet.id), await newVpc('other', internet.id)];
+    const web = await guest('web', await subnetIn(one.id, '10.1.1.0/24'));
+    const app = await guest('app', await subnetIn(one.id, '10.1.2.0/24'));
+    const twin = await guest('twin', await subnetIn(other.id, '10.1.1.0/24'));
+    expect(await addressOf(twin)).toBe(await addressOf(web));
+    await until('an answer to the first', async () => (await asks(web)).endsWith(String(one.publicAddress)));
+    await until('an answer to the other', async () => (await asks(twin)).endsWith(String(other.publicAddress)));
+    await until('a tier to reach the other', async () => pings(web, await addressOf(app)));
+    expect(await pings(twin, await addressOf(app))).toBe(false);
+    // Who is outside, and knows the way, does not come in by it: not to what every rule lets in.
+    const addresses = [await addressOf(web), await addressOf(app)];
+    await outsideRun(['ip', 'route', 'replace', '10.1.0.0/16', 'via', String(one.publicAddress)]);
+    for (const address of addresses)
+      expect((await outsideRun(['ping', '-c', '3', '-W', '1', address])).stdout).toContain('100% packet loss');
+    expect((await outsideRun(['ping', '-c', '2', '-W', '2', String(one.publicAddress)])).stdout).toContain(
+      ' 0% packet loss',
+    );
+    await outsideRun(['ip', 'route', 'del', '10.1.0.0/16']);
+
+    const ping = sh(web, `ping -c 40 -i 0.2 -W 1 ${outside.address}`);
+    const before = (await get('vpcs', one.id)).gatewayHostIds as string[];
+    await admin.done('POST', `/v1/vpcs/${one.id}/actions/failOverGateway`, {});
+    expect((await get('vpcs', one.id)).gatewayHostIds).toEqual([...before].reverse());
+    const lost = Number(/(\d+)% packet loss/.exec((await ping).output)?.[1]);
+    console.log(`failover on purpose: ${lost} % of 40 pings lost`);
+    expect(await asks(web)).toContain(String(one.publicAddress));
+  });
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { OperationView } from '../../lab/api.ts';
+import type { OperationView, Resource } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
@@ -10,6 +10,7 @@ import { type FailingHost, failing, failingHost } from '../support/failing.ts';
 import { openFinding } from '../support/findings.ts';
 import { recordedSteps, recordFirst } from '../support/history.ts';
 import { withTemporal } from '../support/maintenance.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 import { bmcOf, setPower } from '../support/power.ts';
 
 import {
@@ -323,6 +324,33 @@ const onWire =
     const { id } = await make(admin, 'physical-networks', { ...wire(name), ...more });
     return { targetId: id, method: 'POST', path: `/v1/physical-networks/${id}/actions/${verb}`, body };
   };
+/** What leads outside: of the first every VPC here has its uplink. */
+let outside: Outside | undefined;
+let further: Outside | undefined;
+const newVpc = (name: string): Record<string, unknown> => ({
+  name,
+  zoneId: cloud.zone.id,
+  cidrs: ['10.7.0.0/16'],
+  uplink: { networkId: outside?.network.id },
+});
+type Vpc = Resource & { uplinks: { id: string }[] };
+const onVpc =
+  (
+    verb: string,
+    body: (vpc: Vpc) => Record<string, unknown>,
+    before: (vpc: Vpc & { name: string }) => Promise<unknown> = async () => {},
+  ) =>
+  async (name: string) => {
+    const vpc = (await make(tenant, 'vpcs', newVpc(name))) as Vpc;
+    await before({ ...vpc, name });
+    return { targetId: vpc.id, method: 'POST', path: `/v1/vpcs/${vpc.id}/actions/${verb}`, body: body(vpc) };
+  };
+let commonVpc: Promise<Resource> | undefined;
+const sharedVpc = (): Promise<Resource> => {
+  commonVpc ??= make(tenant, 'vpcs', newVpc('route tables'));
+  return commonVpc;
+};
+const routes = [{ cidr: '10.98.0.0/16', blackhole: true }];
 const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
@@ -852,6 +880,69 @@ const subjects: Subject[] = [
     absent: ['action', 'delete'],
   },
   {
+    type: 'vpc.create',
+    prepare: creation('vpcs', newVpc),
+    clean: remove('vpcs'),
+  },
+  { type: 'vpc.setCidrs', prepare: onVpc('setCidrs', () => ({ cidrs: ['10.0.0.0/8'] })), clean: remove('vpcs') },
+  {
+    type: 'vpc.attachUplink',
+    prepare: onVpc('attachUplink', () => ({ networkId: further?.network.id, isDefault: false })),
+    clean: remove('vpcs'),
+  },
+  {
+    type: 'vpc.detachUplink',
+    prepare: onVpc('detachUplink', ({ uplinks }) => ({ uplinkId: uplinks[0]?.id })),
+    clean: remove('vpcs'),
+  },
+  {
+    type: 'vpc.failOverGateway',
+    operator: true,
+    prepare: onVpc('failOverGateway', () => ({})),
+    again: asItWas,
+    clean: remove('vpcs'),
+  },
+  {
+    type: 'vpc.repair',
+    prepare: onVpc(
+      'repair',
+      () => ({}),
+      async ({ id, name }) => {
+        const network = await make(tenant, 'networks', { name, zoneId: cloud.zone.id, vpcId: id });
+        await make(tenant, 'subnets', { name, networkId: network.id, cidr: '10.7.1.0/24' });
+      },
+    ),
+    again: asItWas,
+    clean: async (id) => void (await tenant.done('DELETE', `/v1/vpcs/${id}?cascade=true`)),
+  },
+  {
+    type: 'vpc.delete',
+    prepare: deletion('vpcs', async (name) => make(tenant, 'vpcs', newVpc(name))),
+    clean: removeIfThere('vpcs'),
+  },
+  {
+    type: 'routeTable.create',
+    prepare: creation('route-tables', async (name) => ({ name, vpcId: (await sharedVpc()).id, routes })),
+    clean: remove('route-tables'),
+    keeps: true,
+  },
+  {
+    type: 'routeTable.setRoutes',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'route-tables', { name, vpcId: (await sharedVpc()).id, routes });
+      const body = { routes: [{ cidr: '10.99.0.0/16', blackhole: true }] };
+      return { targetId: id, method: 'POST', path: `/v1/route-tables/${id}/actions/setRoutes`, body };
+    },
+    clean: remove('route-tables'),
+  },
+  {
+    type: 'routeTable.delete',
+    prepare: deletion('route-tables', async (name) =>
+      make(tenant, 'route-tables', { name, vpcId: (await sharedVpc()).id, routes }),
+    ),
+    clean: removeIfThere('route-tables'),
+  },
+  {
     type: 'physicalNetwork.create',
     operator: true,
     prepare: creation('physical-networks', wire),
@@ -1346,6 +1437,10 @@ const onFiles: Subject[] = [
 beforeAll(async () => {
   await removeInstance((await instance('first')).id);
   await sharedVolume();
+  outside = await newOutside(admin, cloud, 'first');
+  further = await newOutside(admin, cloud, 'second');
+  // With the first VPC OVN is told once how often gateway hosts look at each other.
+  await sharedVpc();
   const { storageClass } = await make(admin, 'storage-pools', { ...poolOfFiles('files'), storageClass: 'proof' });
   filesTypeId = (await admin.call('POST', '/v1/volume-types', { name: 'files', storageClass, visibility: 'public' }))
     .id;

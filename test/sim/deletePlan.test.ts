@@ -43,6 +43,7 @@ const account = (): Promise<Resource> => admin.call('POST', '/v1/accounts', { na
 const user = async (): Promise<Resource> =>
   admin.call('POST', '/v1/users', { name: 'u', userName: unique(), accountId: (await account()).id });
 const network = (): Promise<Resource> => make(tenant, 'networks', { name: unique(), zoneId });
+const vpc = (): Promise<Resource> => make(tenant, 'vpcs', { name: unique(), zoneId, cidrs: ['10.0.0.0/16'] });
 const pod = (): Promise<Resource> => admin.call('POST', '/v1/pods', { name: unique(), zoneId });
 const role = (): Promise<Resource> =>
   admin.call('POST', '/v1/roles', { name: unique(), permissions: [{ effect: 'allow', pattern: 'network.get' }] });
@@ -99,6 +100,9 @@ const made: Record<string, () => Promise<{ id: string }>> = {
       name: unique(),
       publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key',
     }),
+  routerType: () => admin.call('POST', '/v1/router-types', { name: unique() }),
+  vpc,
+  routeTable: async () => make(tenant, 'route-tables', { name: unique(), vpcId: (await vpc()).id }),
   physicalNetwork: () =>
     make(admin, 'physical-networks', {
       name: unique(),

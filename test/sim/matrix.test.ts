@@ -40,6 +40,8 @@ async function furnish(side: Side): Promise<void> {
   });
   const { account, project } = await newAccount(side, domain.id);
   const { api, user, key } = await person(side, account.id, 'projectMember', ['project', project.id]);
+  const vpc = await make(api, 'vpcs', { name: side, zoneId, cidrs: ['10.60.0.0/16'] });
+  const routes = await make(api, 'route-tables', { name: side, vpcId: vpc.id });
   const network = await make(api, 'networks', { name: side, zoneId });
   const subnet = await make(api, 'subnets', { name: side, networkId: network.id, cidr: '10.60.0.0/24' });
   const addresses = await make(api, 'address-groups', { name: side, family: 4 });
@@ -73,6 +75,8 @@ async function furnish(side: Side): Promise<void> {
         apiKey: key.id,
         roleBinding: binding?.id ?? '',
         quota: quota.id,
+        vpc: vpc.id,
+        routeTable: routes.id,
         network: network.id,
         subnet: subnet.id,
         addressGroup: addresses.id,
@@ -98,6 +102,7 @@ let emptyRole: string;
 beforeAll(async () => {
   await Promise.all((['own', 'shared', 'foreign'] as const).map(furnish));
   emptyRole = await newRole([]);
+  await admin.call('POST', '/v1/router-types', { name: `m-${crypto.randomUUID()}` });
   await make(admin, 'physical-networks', { name: `m-${crypto.randomUUID()}`, zoneId, encapsulation: 'geneve' });
   const nobodys = new Map<string, string>();
   await openFinding(address.databaseUrl, {
@@ -144,7 +149,7 @@ const levelOf = ({ name, scope }: Kind): Level => {
   if (name === 'quota' || name === 'roleBinding') return 'project';
   return scope;
 };
-const catalogues = ['zone', 'instanceType', 'volumeType', 'role', 'operationType'];
+const catalogues = ['zone', 'instanceType', 'volumeType', 'routerType', 'role', 'operationType'];
 
 /** By the words of the role: `kind.verb`, with `*` for any; what is denied is denied. */
 function says(role: RoleName, permission: string): boolean {
@@ -228,6 +233,9 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
       targetId: id('project'),
     },
     quota: { name: 'm', scopeKind: 'project', scopeId: id('project'), counter: 'keyPairs', limit: 1000 },
+    vpc: { ...inProject, zoneId, cidrs: ['10.0.0.0/16'] },
+    routeTable: { name: 'm', vpcId: id('vpc') },
+    routerType: { name: `m-${crypto.randomUUID()}` },
     network: { ...inProject, zoneId },
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
     networkInterface: { ...inProject, subnetId: id('subnet') },
@@ -260,6 +268,10 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'volume.revert': { snapshotId: thing(side, 'snapshot') },
     'physicalNetwork.attachCluster': { clusterId: cloud.cluster.id },
     'physicalNetwork.detachCluster': { clusterId: cloud.cluster.id },
+    'vpc.setCidrs': { cidrs: ['10.60.0.0/16'] },
+    'vpc.attachUplink': { networkId: thing(side, 'network') },
+    'vpc.detachUplink': { uplinkId: crypto.randomUUID() },
+    'routeTable.setRoutes': { routes: [] },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
     'operation.skipStep': { reason: 'matrix' },

@@ -65,6 +65,9 @@ const asks: Record<Counter, () => Promise<unknown>> = {
     return tenant.call('POST', '/v1/snapshots', { name: 's', volumeId: id });
   },
   images: () => tenant.call('POST', '/v1/images', { name: 'i', zoneId: cloud.zone.id }),
+  vpcs: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
+  // The main one of a VPC counts.
+  routeTables: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
   networks: () => tenant.call('POST', '/v1/networks', { name: 'n', zoneId: cloud.zone.id }),
   subnets: async () => {
     const { id } = await make(tenant, 'networks', { name: unique(), zoneId: cloud.zone.id });

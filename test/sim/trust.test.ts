@@ -93,6 +93,8 @@ beforeAll(async () => {
     publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF theirs',
   });
   const addresses = await make(cloud.tenant, 'address-groups', { name: 'theirs', family: 4 });
+  const vpc = await make(cloud.tenant, 'vpcs', { name: 'theirs', zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] });
+  const routes = await make(cloud.tenant, 'route-tables', { name: 'theirs', vpcId: vpc.id });
   const schedule = await make(cloud.tenant, 'schedules', {
     name: 'theirs',
     cron: '0 0 1 1 *',
@@ -114,6 +116,8 @@ beforeAll(async () => {
     image: image.id,
     keyPair: keyPair.id,
     schedule: schedule.id,
+    vpc: vpc.id,
+    routeTable: routes.id,
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     addressGroup: addresses.id,
@@ -136,6 +140,7 @@ afterAll(async () => {
   await cloud.tenant.done('POST', `/v1/instances/${their('instance')}/actions/expunge`, {});
   await cloud.tenant.done('DELETE', `/v1/images/${their('image')}`);
   await cloud.tenant.done('DELETE', `/v1/schedules/${their('schedule')}`);
+  await cloud.tenant.done('DELETE', `/v1/vpcs/${their('vpc')}?cascade=true`);
   await cloud.tenant.done('DELETE', `/v1/address-groups/${their('addressGroup')}`);
 });
 const their = (kind: string): string => theirs.get(kind) ?? nobody;
@@ -175,6 +180,9 @@ describe("what is another tenant's is not there", () => {
       [{ sizeGib: 10 }, 'resize', 'volume'],
       [{ instanceId: nobody }, 'attach', 'volume'],
       [{ entries: [] }, 'setEntries', 'addressGroup'],
+      [{ cidrs: ['10.0.0.0/16'] }, 'setCidrs', 'vpc'],
+      [{ uplinkId: nobody }, 'detachUplink', 'vpc'],
+      [{ routes: [] }, 'setRoutes', 'routeTable'],
       [{ rules: [] }, 'setRules', 'securityGroup'],
     ] as const)
       await alike(their(kind), (id) =>
@@ -197,6 +205,18 @@ describe("what is another tenant's is not there", () => {
     const bodies: [kind: string, path: string, body: (id: string) => unknown][] = [
       ['network', '/v1/subnets', (networkId) => ({ name: 's', networkId, cidr: '10.2.0.0/24' })],
       ['subnet', '/v1/network-interfaces', (subnetId) => ({ name: 'nic', subnetId })],
+      ['vpc', '/v1/networks', (vpcId) => ({ name: 'n', zoneId: cloud.zone.id, vpcId })],
+      ['vpc', '/v1/route-tables', (vpcId) => ({ name: 'r', vpcId })],
+      [
+        'network',
+        '/v1/vpcs',
+        (networkId) => ({ name: 'v', zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'], uplink: { networkId } }),
+      ],
+      [
+        'routeTable',
+        '/v1/subnets',
+        (routeTableId) => ({ name: 's', networkId: mine.id, cidr: '10.3.0.0/24', routeTableId }),
+      ],
       ['subnet', '/v1/instances', (subnetId) => web({ networkInterfaces: [{ subnetId }] })],
       [
         'securityGroup',
@@ -412,7 +432,8 @@ describe('roles', () => {
     expect((await names('domains')).sort()).toEqual([domain.id, below.id].sort());
     expect(await names('accounts')).toEqual([account.id]);
     expect(await names('projects')).toEqual([project.id]);
-    expect(await names('networks')).toEqual([net.id]);
+    const { items } = await api.call<List>('GET', '/v1/networks?pageSize=500');
+    expect(items.flatMap(({ id, visibility }) => (visibility === 'public' ? [] : [id]))).toEqual([net.id]);
     expect(await code(api, 'GET', `/v1/networks/${their('network')}`)).toBe('404 NOT_FOUND');
     expect(await code(api, 'GET', `/v1/accounts/${cloud.account.id}`)).toBe('404 NOT_FOUND');
     expect(await code(api, 'POST', '/v1/accounts', { name: 'up', domainId: rootDomain })).not.toBe('201');

@@ -6,6 +6,7 @@ import { instanceBody, make } from '../../lab/provision.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { viewsOf } from '../../model/views.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { newOutside } from '../support/outside.ts';
 import { code, peopleOf, rootDomain } from '../support/people.ts';
 import { openClient } from '../support/postgres.ts';
 
@@ -50,7 +51,7 @@ async function secrets(): Promise<Map<string, string>> {
   const words = new Map<string, string>();
   const add = (what: string, value: unknown): void =>
     void (typeof value === 'string' && value.length > 3 && words.set(value, what));
-  for (const kind of ['host', 'storagePool', 'storageCluster', 'backupStore', 'cluster', 'pod'])
+  for (const kind of ['host', 'storagePool', 'storageCluster', 'backupStore', 'cluster', 'pod', 'physicalNetwork'])
     for (const row of await list(admin, kindOf(kind).plural, '')) {
       add(`id of a ${kind}`, row.id);
       if (kind === 'host')
@@ -105,6 +106,18 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'addressGroup', addresses.id, 'setEntries', { entries: [{ cidr: '10.0.0.0/8' }] });
   const rule = { direction: 'in', protocol: 'icmp', remoteAddressGroupId: addresses.id };
   await act(tenant, 'securityGroup', group.id, 'setRules', { rules: [rule] });
+  const [outside, other] = await Promise.all(['veil', 'veil2'].map((name) => newOutside(admin, cloud, name)));
+  const cidrs = ['10.70.0.0/16'];
+  const vpc = await create('vpc', { name: 'v', zoneId, cidrs, uplink: { networkId: outside?.network.id } });
+  await act(tenant, 'vpc', vpc.id, 'setCidrs', { cidrs: [...cidrs, '10.71.0.0/16'] });
+  const further = { networkId: other?.network.id, isDefault: false };
+  await act(tenant, 'vpc', vpc.id, 'attachUplink', further);
+  const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
+  await act(tenant, 'vpc', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
+  await act(tenant, 'vpc', vpc.id, 'repair');
+  const routes = await create('routeTable', { name: 'r', vpcId: vpc.id });
+  await act(tenant, 'routeTable', routes.id, 'setRoutes', { routes: [{ cidr: '10.99.0.0/16', blackhole: true }] });
+  await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
   await act(tenant, 'network', network.id, 'repair');
   await act(tenant, 'securityGroup', group.id, 'repair');
   await act(tenant, 'addressGroup', addresses.id, 'repair');
@@ -122,14 +135,14 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const { hostId } = await admin.call('GET', `/v1/instances/${instance.id}`);
   const to = cloud.hosts.find(({ id }) => id !== hostId)?.id;
   await admin.done('POST', `/v1/instances/${instance.id}/actions/migrate`, { hostId: to });
-  const further = await create('networkInterface', { name: 'nic', subnetId: subnet.id });
-  await act(tenant, 'networkInterface', further.id, 'attach', { instanceId: instance.id });
-  await tenant.settled((await tenant.call('PATCH', `/v1/network-interfaces/${further.id}`, { linkUp: false })).id);
+  const own = await create('networkInterface', { name: 'nic', subnetId: subnet.id });
+  await act(tenant, 'networkInterface', own.id, 'attach', { instanceId: instance.id });
+  await tenant.settled((await tenant.call('PATCH', `/v1/network-interfaces/${own.id}`, { linkUp: false })).id);
   done.add('networkInterface.update');
-  await act(tenant, 'networkInterface', further.id, 'setAddresses', { secondaryAddresses: ['10.44.0.99'] });
-  await act(tenant, 'networkInterface', further.id, 'repair');
-  await act(tenant, 'networkInterface', further.id, 'detach');
-  await act(tenant, 'networkInterface', further.id, 'delete');
+  await act(tenant, 'networkInterface', own.id, 'setAddresses', { secondaryAddresses: ['10.44.0.99'] });
+  await act(tenant, 'networkInterface', own.id, 'repair');
+  await act(tenant, 'networkInterface', own.id, 'detach');
+  await act(tenant, 'networkInterface', own.id, 'delete');
   const volume = await create('volume', { name: 'v', ...types, sizeGib: 1 });
   await act(tenant, 'volume', volume.id, 'attach', { instanceId: instance.id });
   await act(tenant, 'volume', volume.id, 'detach');
@@ -241,6 +254,8 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'image', image.id, 'delete');
   await act(tenant, 'securityGroup', group.id, 'delete');
   await act(tenant, 'addressGroup', addresses.id, 'delete');
+  await act(tenant, 'routeTable', routes.id, 'delete');
+  await act(tenant, 'vpc', vpc.id, 'delete');
   await act(tenant, 'subnet', subnet.id, 'delete');
   await act(tenant, 'network', network.id, 'delete');
   // The same with all that hangs on each, and one action on many.
@@ -281,6 +296,9 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await away('subnet', subnetId);
   await made('subnet', { networkId, cidr: '10.44.2.0/24' });
   await away('network', networkId);
+  const cascaded = await made('vpc', { zoneId, cidrs });
+  await away('routeTable', await made('routeTable', { vpcId: cascaded }));
+  await away('vpc', cascaded);
   await away('keyPair', (await tenant.call('POST', '/v1/key-pairs', { name: 'c', publicKey })).id);
   await away('image', (await tenant.call('POST', '/v1/images', { name: 'c', zoneId })).id);
   await tenant.call('GET', '/v1/operations?pageSize=500');

@@ -87,8 +87,12 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     hostId: undefined,
     pool: `pool${++count}`,
   }),
-  'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined }),
   'networkInterface.setAddresses': () => ({ secondaryAddresses: ['10.250.0.99'] }),
+  'vpc.create': () => ({ cidrs: ['10.0.0.0/16'] }),
+  'vpc.detachUplink': (ids) => ({ uplinkId: ids.wayOut }),
+  'vpc.setCidrs': () => ({ cidrs: ['10.0.0.0/8'] }),
+  'subnet.create': () => ({ cidr: `10.${++count % 200}.0.0/24`, routeTableId: undefined }),
+  'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined, vpcId: undefined }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
   'schedule.create': (ids) => ({
     cron: '0 3 * * *',
@@ -123,6 +127,18 @@ function bodyOf(type: string, ids: Record<string, string>): Json {
   return { ...body, ...particular[type]?.(ids) };
 }
 
+/** A way out of the VPC, by the network of the scene. */
+const uplinkOf = (ids: Record<string, string>): Json => ({
+  id: ids.wayOut,
+  networkId: ids.network,
+  subnetId: ids.subnet,
+  address: '10.250.0.8',
+  gateway: '10.250.0.1',
+  prefixLength: 24,
+  snat: true,
+  isDefault: true,
+});
+
 /** Rows of the scene, beside what columns have by default. `another` has a second of a kind where actions need two. */
 function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
   const own = { projectId: wellKnown.rootProject };
@@ -153,8 +169,30 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     volumeType: [{ id: ids.volumeType, storageClass: 'ssd', minSizeGib: 1, maxSizeGib: 1000 }],
     instanceType: [{ id: ids.instanceType, vcpus: 1, memoryMib: 128, rootVolumeTypeId: ids.volumeType }],
     physicalNetwork: [{ id: ids.physicalNetwork, clusterIds: [], encapsulation: 'vlan', bridge: 'br-phy' }],
-    network: [{ id: ids.network, ...own, physicalNetworkId: null }],
-    subnet: [{ id: ids.subnet, ...own, physicalNetworkId: null, cidr: '10.250.0.0/24', gateway: '10.250.0.1' }],
+    routerType: [{ id: ids.routerType }],
+    vpc: [
+      {
+        id: ids.vpc,
+        ...own,
+        cidrs: ['10.0.0.0/8'],
+        routerTypeId: null,
+        uplinks: [uplinkOf(ids)],
+        gatewayHostIds: [ids.host],
+      },
+    ],
+    routeTable: [{ id: ids.routeTable, ...own, routes: [] }],
+    network: [{ id: ids.network, ...own, physicalNetworkId: null, vpcId: null, external: true }],
+    subnet: [
+      {
+        id: ids.subnet,
+        ...own,
+        physicalNetworkId: null,
+        vpcId: null,
+        routeTableId: null,
+        cidr: '10.250.0.0/24',
+        gateway: '10.250.0.1',
+      },
+    ],
     addressGroup: [{ id: ids.addressGroup, ...own, family: 4 }],
     securityGroup: [{ id: ids.securityGroup, ...own, rules: [] }],
     image: [{ id: ids.image, ...own, minSizeGib: 1, format: 'raw' }],
@@ -233,7 +271,7 @@ export async function setScene(): Promise<Scene> {
     options: '-c timezone=UTC -c session_replication_role=replica',
   });
   await stage.connect();
-  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot', 'loose'];
+  const names = [...Object.keys(rowsOf({})), 'otherHost', 'root', 'attached', 'attachedSnapshot', 'loose', 'wayOut'];
   const ids = Object.fromEntries(names.map((name) => [name, crypto.randomUUID()]));
   await stage.query(`INSERT INTO "identity" (id, kind) SELECT id::uuid, 'zone' FROM unnest($1::text[]) AS id`, [
     Object.values(ids),

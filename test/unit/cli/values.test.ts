@@ -87,6 +87,7 @@ describe('values of options', () => {
       'role-bindings create --subject-id',
       'role-bindings create --target-id',
       'quotas create --scope-id',
+      'vpcs detach-uplink --uplink-id',
       'networks remove-stray --id',
       'findings scan --id',
     ]);

@@ -7,7 +7,7 @@ import { allKinds } from '../../../model/kinds.ts';
 /** By file, what it reads: `<kind>.<field>`, and `<kind>.<verb>(<member>)` of what an action takes. */
 const readers: Record<string, string> = {
   'acceptance/authorize.ts':
-    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility network.visibility',
+    'domain.enabled zone.enabled instanceType.visibility volumeType.visibility image.visibility network.visibility routerType.visibility',
   'acceptance/caller.ts': 'account.domainId project.accountId user.accountId',
   'acceptance/dependents.ts': 'instance.deleteProtection volume.deleteProtection image.deleteProtection',
   'acceptance/quota.ts': 'quota.scopeKind quota.scopeId quota.counter quota.limit',
@@ -36,10 +36,16 @@ const readers: Record<string, string> = {
     'physicalNetwork.zoneId physicalNetwork.clusterIds physicalNetwork.encapsulation physicalNetwork.bridge physicalNetwork.segmentRanges ' +
     'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
   'acceptance/network/network.ts':
-    'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu',
+    'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
+  'acceptance/network/vpc.ts':
+    'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
+    'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +
+    'routeTable.vpcId routeTable.routes routeTable.setRoutes(routes)',
+  'database/vpcs.ts': 'routerType.redundant',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
-  'acceptance/network/subnet.ts': 'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges',
+  'acceptance/network/subnet.ts':
+    'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges subnet.routeTableId',
   'acceptance/storage/image.ts':
     'image.zoneId image.backupStoreId backupStore.zoneId backupStore.enabled backupStore.readOnly',
   'acceptance/storage/size.ts': 'volumeType.minSizeGib volumeType.maxSizeGib volumeType.enabled volume.volumeTypeId',

@@ -1,0 +1,12 @@
+import { routeTables, subnets, vpcs } from '../steps.ts';
+import { workflow } from '../workflow.ts';
+
+/** Writes all that is at the router of a VPC anew. It only goes forward: every undo would remove what is in use. */
+export const repairVpc = workflow('vpc.repair', async (step, { vpcId }) => {
+  const { subnetIds, routeTableIds } = await step(vpcs.contents, { vpcId });
+  await step(vpcs.replaceGateways, { vpcId });
+  step.commit();
+  await step(vpcs.make, { vpcId });
+  for (const subnetId of subnetIds) await step(subnets.make, { subnetId });
+  for (const routeTableId of routeTableIds) await step(routeTables.make, { routeTableId });
+});
