@@ -102,7 +102,7 @@ export const recordedSubnets = written<
   Recorded & Served & { networkId: string; zoneId: string | null },
   { after: string }
 >(
-  `SELECT s.id, s."networkId", n."zoneId", s.state = 'ready' AND s.dhcp AS wanted,
+  `SELECT s.id, s."networkId", n."zoneId", s.state = 'ready' AND s.dhcp AND s."ipv6Mode" IS DISTINCT FROM 'slaac' AS wanted,
      s."currentOperationId" IS NOT NULL OR n."currentOperationId" IS NOT NULL AS busy, ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s."deletedAt" IS NULL AND ${page('s')}`,
 );
@@ -134,7 +134,7 @@ export const recordedPorts = written<RecordedPort, { after: string }>(
      CASE WHEN n."instanceId" IS NULL THEN n.state = 'ready' ELSE i.state IN ('running', 'stopped') END AS wanted,
      n."currentOperationId" IS NOT NULL OR i."currentOperationId" IS NOT NULL OR k."currentOperationId" IS NOT NULL AS busy
    FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" LEFT JOIN "instance" i ON i.id = n."instanceId"
-     LEFT JOIN "subnet" s ON s.id = n."subnetId"
+     LEFT JOIN "subnet" s ON s.id = n."subnetId" LEFT JOIN "subnet" s6 ON s6.id = n."subnet6Id"
    WHERE n."deletedAt" IS NULL AND ${page('n')}`,
 );
 

@@ -120,7 +120,9 @@ export const physicalNetworks = stepsOf<Area<typeof PhysicalNetworks>, 'physical
   dropCluster: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
-export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
+export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control', {
+  recordOptions: { where: 'record' },
+});
 export const addressGroups = stepsOf<Area<typeof AddressGroups>, 'addressGroups'>('addressGroups', 'control', {
   recordEntries: { where: 'record' },
   proveUnused: { where: 'record' },

@@ -88,6 +88,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     pool: `pool${++count}`,
   }),
   'network.create': () => ({ physicalNetworkId: undefined, segmentId: undefined }),
+  'subnet.setOptions': () => ({ leaseSeconds: 600 }),
   'networkInterface.setAddresses': () => ({ secondaryAddresses: ['10.250.0.99'] }),
   'instance.migrate': (ids) => ({ hostId: ids.otherHost }),
   'schedule.create': (ids) => ({
