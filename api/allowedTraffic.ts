@@ -4,8 +4,9 @@ import { invalid } from '../acceptance/violation.ts';
 import { carrierOf, groupsAt } from '../database/networks.ts';
 import { from, isAmong, statement, type Values } from '../database/statement.ts';
 import type { Entry } from '../model/network/addressGroup.ts';
+import { familyOfAddress } from '../model/network/ipAddress.ts';
 import { addressGroupsIn, type Rule, securityGroupsIn } from '../model/network/securityGroup.ts';
-import { decide, familyOfAddress, type Packet, PacketQuestion } from '../model/network/traffic.ts';
+import { decide, type Packet, PacketQuestion } from '../model/network/traffic.ts';
 import type { JsonSchema } from '../model/schemas.ts';
 import { send } from './request.ts';
 import type { Viewing } from './views.ts';
@@ -68,7 +69,7 @@ export async function allowedTraffic({ api, ctx, row }: Viewing): Promise<void> 
   const membersAt = await groupsAt(connections, { groupIds: securityGroupsIn(rules), address: packet.address });
   const verdict = decide(
     {
-      families: carrier?.address ? [familyOfAddress(carrier.address)] : [],
+      families: [carrier?.address, carrier?.address6].flatMap((one) => (one ? [familyOfAddress(one)] : [])),
       portSecurity: carrier?.portSecurity ?? true,
       groups,
       entries: new Map(named.map(({ id, entries }) => [id, (entries as Entry[]).map(({ cidr }) => cidr)])),

@@ -149,7 +149,8 @@ export function referredKind(
 ): Resource | null {
   const named = (kind: unknown): Resource | null => resources.find((resource) => resource.kind === kind) ?? null;
   if (property === 'id') return named(siblings.scope);
-  const base = /^(.+)Ids?$/.exec(property)?.[1];
+  // The family of an address says nothing of a kind: subnet6Id.
+  const base = /^(.+?)6?Ids?$/.exec(property)?.[1];
   if (!base) return null;
   const said = siblings[`${base}Kind`];
   if (typeof said === 'string') return named(said);

@@ -29,6 +29,33 @@ const addFree = written<unknown, { subnetId: string; chunk: number }>(
    ON CONFLICT DO NOTHING RETURNING 1`,
 );
 
+/** Held until the transaction ends: nobody writes further addresses to the free list meanwhile. */
+export const cursorsOf = written<{ place: number }, { subnetId: string }>(
+  `SELECT place FROM "subnetCursor" WHERE "subnetId" = $subnetId ORDER BY place FOR UPDATE`,
+);
+
+/** An address of a range that an interface has. */
+export const inUseWithin = written<{ address: string }, { subnetId: string; from: string; to: string }>(
+  `SELECT host(address) AS address FROM "subnetAddress" WHERE "subnetId" = $subnetId AND address BETWEEN $from::inet AND $to::inet
+     AND "networkInterfaceId" IS NOT NULL AND "networkInterfaceId" <> $subnetId ORDER BY address LIMIT 1`,
+);
+
+/** Begins to give addresses out of other ranges. What somebody has is passed over when its turn comes. */
+export async function resetCursors(tx: Transaction, of: { subnetId: string; cursors: string }): Promise<void> {
+  await forgetFree(tx, of);
+  await deleteCursor(tx, of);
+  await insertCursors(tx, of);
+}
+
+const forgetFree = statement((p: Values<{ subnetId: string }>) =>
+  from.deleteFrom('subnetAddress').where('subnetId', '=', p.subnetId).where('networkInterfaceId', 'is', null),
+);
+
+const insertCursors = written<never, { cursors: string }>(
+  `INSERT INTO "subnetCursor" ("subnetId", place, first, next, last)
+   SELECT "subnetId", place, first, next, last FROM jsonb_to_recordset($cursors::jsonb) AS c("subnetId" uuid, place int, first inet, next inet, last inet)`,
+);
+
 const unwritten = statement((p: Values<{ subnetId: string }>) =>
   from
     .selectFrom('subnetCursor')

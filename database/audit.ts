@@ -100,7 +100,7 @@ export const recordedNetworks = written<
 );
 
 export const recordedSubnets = written<Recorded & Served & { zoneId: string | null }, { after: string }>(
-  `SELECT s.id, n."zoneId", s.state = 'ready' AND (s.dhcp OR s."vpcId" IS NOT NULL) AS wanted,
+  `SELECT s.id, n."zoneId", s.state = 'ready' AND ((s.dhcp AND s."ipv6Mode" IS DISTINCT FROM 'slaac') OR s."vpcId" IS NOT NULL) AS wanted,
      s."currentOperationId" IS NOT NULL OR n."currentOperationId" IS NOT NULL AS busy, ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s."deletedAt" IS NULL AND ${page('s')}`,
 );
@@ -144,7 +144,7 @@ export const recordedPorts = written<RecordedPort, { after: string }>(
      CASE WHEN n."instanceId" IS NULL THEN n.state = 'ready' ELSE i.state IN ('running', 'stopped') END AS wanted,
      n."currentOperationId" IS NOT NULL OR i."currentOperationId" IS NOT NULL OR k."currentOperationId" IS NOT NULL AS busy
    FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" LEFT JOIN "instance" i ON i.id = n."instanceId"
-     LEFT JOIN "subnet" s ON s.id = n."subnetId"
+     LEFT JOIN "subnet" s ON s.id = n."subnetId" LEFT JOIN "subnet" s6 ON s6.id = n."subnet6Id"
    WHERE n."deletedAt" IS NULL AND ${page('n')}`,
 );
 

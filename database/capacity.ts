@@ -64,7 +64,7 @@ export const addressCapacity = written<
      count(*) FILTER (WHERE s.addresses - s.used < 0.1 * s.addresses)::int AS "nearlyFull"
    FROM (SELECT s.id, (SELECT coalesce(sum(c.last - c.first + 1), 0) FROM "subnetCursor" c WHERE c."subnetId" = s.id) AS addresses,
            (SELECT count(*) FROM "subnetAddress" a WHERE a."subnetId" = s.id AND a."networkInterfaceId" IS NOT NULL) AS used
-         FROM "subnet" s JOIN "network" n ON n.id = s."networkId" WHERE n."zoneId" = $zoneId AND s."deletedAt" IS NULL AND n."deletedAt" IS NULL) s`,
+         FROM "subnet" s JOIN "network" n ON n.id = s."networkId" WHERE n."zoneId" = $zoneId AND s.family = 4 AND s."deletedAt" IS NULL AND n."deletedAt" IS NULL) s`,
 );
 
 /** The oldest report of the last so many days, which the present one is compared with. */

@@ -9,6 +9,10 @@ export interface Port {
   subnetId: string | null;
   mac: string | null;
   address: string | null;
+  subnet6Id: string | null;
+  address6: string | null;
+  /** Whether DHCPv6 tells its guest anything. */
+  dhcp6: boolean;
   secondaryAddresses: string[];
   securityGroupIds: string[];
   dhcp: boolean | null;
@@ -19,13 +23,15 @@ export interface Port {
   linkUp: boolean;
 }
 
-/** Of an interface `n` on its network `k` and its subnet `s`. */
-export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."secondaryAddresses", n."securityGroupIds",
+/** Of an interface `n` on its network `k` and its subnets `s` and `s6`. */
+export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."subnet6Id", host(n.address6) AS address6,
+          coalesce(s6.dhcp AND s6."ipv6Mode" <> 'slaac', false) AS dhcp6, n."secondaryAddresses", n."securityGroupIds",
           coalesce(s.dhcp, false) AS dhcp, coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity",
           coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp"`;
 
 const ports = (which: string): string =>
   `SELECT ${portColumns} FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
+     LEFT JOIN "subnet" s6 ON s6.id = n."subnet6Id"
    WHERE ${which} AND n."deletedAt" IS NULL ORDER BY n.index`;
 
 export const portsOfInstance = written<Port, { instanceId: string }>(ports('n."instanceId" = $instanceId'));
@@ -72,8 +78,8 @@ export const namingGroup = written<{ kind: string; id: string }, { securityGroup
 );
 
 /** What decides of the traffic of an interface, beside its groups. */
-export const carrierOf = written<{ portSecurity: boolean; address: string }, { id: string }>(
-  `SELECT coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity", host(n.address) AS address
+export const carrierOf = written<{ portSecurity: boolean; address: string; address6: string | null }, { id: string }>(
+  `SELECT coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity", host(n.address) AS address, host(n.address6) AS address6
    FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" WHERE n.id = $id`,
 );
 
@@ -81,7 +87,7 @@ export const carrierOf = written<{ portSecurity: boolean; address: string }, { i
 export const groupsAt = written<{ id: string }, { groupIds: string[]; address: string }>(
   `SELECT DISTINCT g AS id FROM "networkInterface" n CROSS JOIN unnest(n."securityGroupIds") AS g
    WHERE n."securityGroupIds" && $groupIds::uuid[] AND g = ANY($groupIds::uuid[]) AND n."deletedAt" IS NULL
-     AND (n.address = $address::inet OR n."secondaryAddresses" @> to_jsonb($address::text))
+     AND (n.address = $address::inet OR n.address6 = $address::inet OR n."secondaryAddresses" @> to_jsonb($address::text))
      AND NOT EXISTS (SELECT 1 FROM "instance" i WHERE i.id = n."instanceId" AND i.state = 'destroyed')`,
 );
 
@@ -91,6 +97,11 @@ export interface Served {
   gateway: string | null;
   dhcp: boolean;
   leaseSeconds: number;
+  family: number;
+  ipv6Mode: string | null;
+  ntpServers: string[];
+  searchDomains: string[];
+  hostRoutes: { cidr: string; nextHop: string }[];
   dnsServers: string[];
   zoneServers: string[];
   domain: string | null;
@@ -100,7 +111,8 @@ export interface Served {
 }
 
 /** Of a subnet `s` in its network `n` and its zone `z`. */
-export const servedColumns = `s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s."dnsServers", z."dnsServers" AS "zoneServers",
+export const servedColumns = `s.cidr::text AS cidr, host(s.gateway) AS gateway, s.dhcp, s."leaseSeconds", s.family, s."ipv6Mode", s."ntpServers", s."searchDomains",
+          s."hostRoutes", s."dnsServers", z."dnsServers" AS "zoneServers",
           coalesce(n."dnsDomain", z."domainName") AS domain, s."networkId", s."vpcId", s."routeTableId"`;
 
 export const servedIn = written<Served, { subnetId: string }>(

@@ -93,6 +93,11 @@ export const forms: Readonly<Record<string, Form>> = {
     fits: (text) => ipv4Of(text) !== null || ipv6Of(text) !== null,
     canonical: (text) => ipv6Of(text)?.text ?? text,
   },
+  ipv6: {
+    words: 'must be an IPv6 address such as fd00::7',
+    fits: (text) => ipv6Of(text) !== null,
+    canonical: (text) => ipv6Of(text)?.text ?? text,
+  },
   'ipv4-network': {
     words: 'must be an IPv4 network such as 10.0.0.0/24, without leading zeros, all bits behind the prefix zero',
     fits: (text) => networkOf(text, [4]) !== null,
@@ -110,7 +115,7 @@ export const forms: Readonly<Record<string, Form>> = {
 };
 
 /** Those that the database keeps, and orders, as addresses. */
-export const addressForms: ReadonlySet<unknown> = new Set(['ip', 'cidr', 'ipv4', 'ipv4-network']);
+export const addressForms: ReadonlySet<unknown> = new Set(['ip', 'cidr', 'ipv4', 'ipv6', 'ipv4-network']);
 
 const words = new Map<string, string>();
 

@@ -55,6 +55,10 @@ export const field = <S extends TSchema, W extends SetBy>(schema: S, set: W, opt
 
 export const Uuid = Type.String({ format: 'uuid' });
 export const Ip = Type.String({ format: 'ipv4' });
+export const Ip6 = Type.String({ format: 'ipv6' });
+/** Of either family. */
+export const AnyIp = Type.String({ format: 'ip' });
+export const AnyCidr = Type.String({ format: 'cidr', maxLength: 49 });
 export const Cidr = Type.String({ format: 'ipv4-network', maxLength: 18 });
 export const DomainName = Type.String({
   maxLength: 253,

@@ -161,6 +161,7 @@ async function everyAction(
   await remove(tenant, 'network-interfaces', interfaceId);
   const { id: networkId } = await make(tenant, 'networks', { name: 'recorded', zoneId });
   const { id: subnetId } = await make(tenant, 'subnets', { name: 'recorded', networkId, cidr: '10.9.0.0/24' });
+  await act('subnets', subnetId, 'setOptions', { leaseSeconds: 600 });
   await remove(tenant, 'subnets', subnetId);
   await remove(tenant, 'networks', networkId);
 

@@ -136,7 +136,9 @@ export const routeTables = stepsOf<Area<typeof RouteTables>, 'routeTables'>('rou
   recordRoutes: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
-export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control');
+export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control', {
+  recordOptions: { where: 'record' },
+});
 export const addressGroups = stepsOf<Area<typeof AddressGroups>, 'addressGroups'>('addressGroups', 'control', {
   recordEntries: { where: 'record' },
   proveUnused: { where: 'record' },

@@ -26,7 +26,14 @@ import {
   tell,
 } from '../change.ts';
 import { loadedOf, unprotected } from '../holds.ts';
-import { newMac, refuseOtherZone, refusePublic, refuseUnusable } from '../network/networkInterface.ts';
+import {
+  newMac,
+  refuseOtherZone,
+  refusePublic,
+  refuseSix,
+  refuseUnusable,
+  takeSix,
+} from '../network/networkInterface.ts';
 import { enforce } from '../quota.ts';
 import { onlyPoolOf, poolsOfInstanceMustBeAble } from '../storage/ability.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
@@ -47,6 +54,7 @@ function references(input: Record<string, unknown>): Reference[] {
     add('volumeType', data.volumeTypeId, `dataVolumes.${index}.volumeTypeId`);
   for (const [index, nic] of networkInterfaces.entries()) {
     add('subnet', nic.subnetId, `networkInterfaces.${index}.subnetId`);
+    add('subnet', nic.subnet6Id, `networkInterfaces.${index}.subnet6Id`);
     for (const id of nic.securityGroupIds ?? [])
       add('securityGroup', id, `networkInterfaces.${index}.securityGroupIds`);
   }
@@ -157,8 +165,11 @@ async function accept(accepting: Accepting): Promise<void> {
     refuseOtherZone(loaded, wanted.securityGroupIds ?? [], input.zoneId, `${at}.securityGroupIds`);
     if (subnet?.zoneId !== input.zoneId) throw invalid(`${at}.subnetId`, 'is in another zone');
     refusePublic(subnet, `${at}.subnetId`);
-    refuseUnusable(subnet, wanted.address, `${at}.address`);
-    const id = crypto.randomUUID();
+    refuseSix(subnet, `${at}.subnetId`);
+    const [id, mac] = [crypto.randomUUID(), newMac()];
+    refuseUnusable(subnet, wanted.address, `${at}.address`, mac);
+    const subnet6 = wanted.subnet6Id ? loaded.get(`subnet/${wanted.subnet6Id}`) : undefined;
+    const address = await takeAddress(tx, wanted.subnetId, id, wanted.address ?? null, `${at}.address`);
     interfaces.push(
       blank('networkInterface', accepting, {
         id,
@@ -167,8 +178,10 @@ async function accept(accepting: Accepting): Promise<void> {
         networkId: subnet?.networkId,
         subnetId: subnet?.id,
         zoneId: input.zoneId,
-        mac: newMac(),
-        address: await takeAddress(tx, wanted.subnetId, id, wanted.address ?? null, `${at}.address`),
+        mac,
+        address,
+        subnet6Id: subnet6?.id ?? null,
+        address6: await takeSix(tx, { subnet, subnet6, address6: wanted.address6 ?? null, id, mac }, `${at}.`),
         index,
         securityGroupIds: wanted.securityGroupIds ?? [],
       }),

@@ -1,20 +1,62 @@
 import { addressTaken, takeAddress } from '../../database/addresses.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isAtWire } from '../../database/wires.ts';
+import { bitsOf, familyOfAddress, isWithin, networkRange, slaacAddress } from '../../model/network/ipAddress.ts';
 import { interfaceSlots } from '../../model/network/networkInterface.ts';
 import { Problem } from '../../runtime/problem.ts';
 import type { Accepting, Condition, Hold, Hooks, Loaded, Related, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
-import { contains } from './cidr.ts';
+import type { Reservation, Said } from './subnet6.ts';
 
 /** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the database. */
 export const newMac = (): string =>
   `02:${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 
-/** @throws Problem INVALID_ARGUMENT for an address that no interface on the subnet can have */
-export function refuseUnusable(subnet: Row | undefined, address: string | null | undefined, field: string): void {
-  if (address && (!contains(String(subnet?.cidr), address) || address === subnet?.gateway))
-    throw invalid(field, `is no usable address of ${String(subnet?.cidr)}`);
+/** @throws Problem INVALID_ARGUMENT for an address that an interface with this MAC can not have on the subnet */
+export function refuseUnusable(
+  subnet: Row | undefined,
+  address: string | null | undefined,
+  field: string,
+  mac: string | null = null,
+): void {
+  if (!address) return;
+  const cidr = String(subnet?.cidr);
+  const { first, last, family } = networkRange(cidr);
+  const bits = bitsOf(address);
+  const isUsable = bits > first && (family === 6 ? bits <= last : bits < last);
+  if (familyOfAddress(address) !== family || !isUsable || address === subnet?.gateway)
+    throw invalid(field, `is no usable address of ${cidr}`);
+  const reserved = (subnet?.reservedRanges ?? []) as Said[];
+  if (reserved.some(({ from, to }) => isWithin(bits, { first: bitsOf(from), last: bitsOf(to) })))
+    throw invalid(field, 'lies in a reserved range of the subnet');
+  const reservation = ((subnet?.reservations ?? []) as Reservation[]).find(({ ip }) => ip === address);
+  if (reservation?.mac !== undefined && reservation.mac !== mac)
+    throw invalid(field, 'is reserved for another MAC address');
+}
+
+/** The subnet of an interface's first address. @throws Problem INVALID_ARGUMENT */
+export function refuseSix(subnet: Row | undefined, field: string): void {
+  if (subnet?.family === 6) throw invalid(field, 'is of IPv6: name it as subnet6Id, beside one of IPv4');
+}
+
+/** The address of IPv6 of an interface, null where it has none. @throws Problem INVALID_ARGUMENT, ADDRESS_EXHAUSTED, ADDRESS_IN_USE */
+export async function takeSix(
+  tx: Accepting['tx'],
+  wanted: { subnet: Row | undefined; subnet6: Row | undefined; address6: string | null; id: string; mac: string },
+  at: string,
+): Promise<string | null> {
+  const { subnet, subnet6, address6, id, mac } = wanted;
+  if (!subnet6) {
+    if (address6) throw invalid(`${at}address6`, 'needs subnet6Id beside it');
+    return null;
+  }
+  if (subnet6.family !== 6) throw invalid(`${at}subnet6Id`, 'is no subnet of IPv6');
+  if (subnet6.networkId !== subnet?.networkId) throw invalid(`${at}subnet6Id`, 'is on another network than subnetId');
+  const made = subnet6.ipv6Mode === 'dhcpv6' ? null : slaacAddress(String(subnet6.cidr), mac);
+  if (made && address6 && address6 !== made)
+    throw invalid(`${at}address6`, `must be ${made}, which guests of the subnet make of the MAC address`);
+  refuseUnusable(subnet6, made ?? address6, `${at}address6`, mac);
+  return takeAddress(tx, subnet6.id, id, made ?? address6, `${at}address6`);
 }
 
 /** @throws Problem INVALID_ARGUMENT */
@@ -35,14 +77,19 @@ async function create({ tx, row, input, references }: Accepting): Promise<void> 
   const subnet = references.get(`subnet/${String(input.subnetId)}`);
   refusePublic(subnet, 'subnetId');
   refuseOtherZone(references, groupIdsOf(input), subnet?.zoneId, 'securityGroupIds');
+  refuseSix(subnet, 'subnetId');
   const wanted = (input.address as string | null | undefined) ?? null;
-  refuseUnusable(subnet, wanted, 'address');
+  const mac = String(row.mac ?? newMac());
+  refuseUnusable(subnet, wanted, 'address', mac);
+  const address6 = (input.address6 as string | null | undefined) ?? null;
+  const subnet6 = references.get(`subnet/${String(input.subnet6Id)}`);
   Object.assign(row, {
     networkId: subnet?.networkId,
     zoneId: subnet?.zoneId,
-    mac: row.mac ?? newMac(),
+    mac,
     alone: true,
     address: await takeAddress(tx, String(input.subnetId), row.id, wanted, 'address'),
+    address6: await takeSix(tx, { subnet, subnet6, address6, id: row.id, mac }, ''),
   });
 }
 
@@ -104,7 +151,7 @@ async function setAddresses({ tx, row, input }: Accepting): Promise<void> {
   ];
   const primary = address ?? String(row.address);
   for (const [one, field] of asked) {
-    refuseUnusable(subnet as Row | undefined, one, field);
+    refuseUnusable(subnet as Row | undefined, one, field, String(row.mac));
     if (field !== 'address' && one === primary) throw invalid(field, 'is its address already');
     // Whoever takes it between now and then is refused by the step, or refuses this one.
     const [taken] = await addressTaken(tx, {

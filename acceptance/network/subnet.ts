@@ -1,11 +1,21 @@
+import { cursorsOf, inUseWithin, resetCursors } from '../../database/addresses.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { keepRange, userOfRange, vpcOfNetwork } from '../../database/vpcs.ts';
 import { kindOf } from '../../model/kinds.ts';
+import {
+  type AddressRange,
+  bitsOf,
+  familyOfAddress,
+  networkRange,
+  textOf,
+  without,
+} from '../../model/network/ipAddress.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
-import type { Accepting, Hooks } from '../change.ts';
+import type { Accepting, Hooks, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
 import { covers, type Range, rangeOf, toAddress, toNumber } from './cidr.ts';
+import { keptBack, type Reservation, type Said, subnetPlan6 } from './subnet6.ts';
 
 interface Input {
   networkId: string;
@@ -26,7 +36,7 @@ const reserved: [string, string][] = [
 const overlap = (one: Range, other: Range): boolean => one.first <= other.last && other.first <= one.last;
 
 /** The network of a subnet as numbers. Throws INVALID_ARGUMENT. */
-function networkRange(cidr: string): Range {
+function rangeOfNetwork(cidr: string): Range {
   const range = rangeOf(cidr);
   const bits = Number(cidr.split('/')[1]);
   if (!range) throw invalid('cidr', 'is no IPv4 network: the host part must be zero');
@@ -44,7 +54,7 @@ export function subnetPlan({ cidr, gateway, allocationRanges }: Omit<Input, 'net
   gateway: string;
   ranges: Range[];
 } {
-  const { first, last } = networkRange(cidr);
+  const { first, last } = rangeOfNetwork(cidr);
   const router = gateway ?? toAddress(first + 1);
   const inside = (address: number): boolean => address > first && address < last;
   if (!inside(toNumber(router))) throw invalid('gateway', `is no address of ${cidr}`);
@@ -67,21 +77,75 @@ const oneAfterTheOther = statement((p: Values<{ networkId: string }>) =>
   from.selectFrom('network').select('id').where('id', '=', p.networkId).forNoKeyUpdate(),
 );
 
+/** What is given out of a subnet of either family, lowest first, before anything is kept back. */
+function planOf(input: Input, row: Row): { gateway: string | null; ranges: AddressRange[] } {
+  const { cidr, gateway = null } = input;
+  const allocationRanges = input.allocationRanges ?? [];
+  if (familyOfAddress(cidr) === 6) {
+    row.ipv6Mode ??= 'slaac';
+    return subnetPlan6({ cidr, gateway, allocationRanges, ipv6Mode: String(row.ipv6Mode) });
+  }
+  if (row.ipv6Mode) throw invalid('ipv6Mode', 'is for IPv6 only');
+  for (const [index, { from, to }] of allocationRanges.entries())
+    for (const [name, one] of Object.entries({ from, to }))
+      if (familyOfAddress(one) === 6) throw invalid(`allocationRanges.${index}.${name}`, `is no address of ${cidr}`);
+  if (gateway && familyOfAddress(gateway) === 6) throw invalid('gateway', `is no address of ${cidr}`);
+  const { ranges, ...rest } = subnetPlan(input);
+  return { ...rest, ranges: ranges.map(({ first, last }) => ({ first: BigInt(first), last: BigInt(last) })) };
+}
+
+/** Throws INVALID_ARGUMENT for what DHCP of the family can not tell. */
+function refuseUntold(cidr: string, told: Record<string, unknown>): void {
+  const family = familyOfAddress(cidr);
+  const list = <T>(name: string): T[] => (told[name] ?? []) as T[];
+  for (const name of ['ntpServers', 'hostRoutes'])
+    if (family === 6 && list(name).length > 0) throw invalid(name, 'is told by DHCP of IPv4 only');
+  for (const name of ['dnsServers', 'ntpServers'])
+    for (const [index, one] of list<string>(name).entries())
+      if (familyOfAddress(one) !== family)
+        throw invalid(`${name}.${index}`, `must be an IPv${family} address, as the subnet is`);
+  for (const [index, route] of list<{ cidr: string; nextHop: string }>('hostRoutes').entries()) {
+    const at = `hostRoutes.${index}`;
+    if (familyOfAddress(route.cidr) !== 4) throw invalid(`${at}.cidr`, 'must be an IPv4 network, as the subnet is');
+    const { first, last } = networkRange(cidr);
+    const hop = bitsOf(route.nextHop);
+    if (familyOfAddress(route.nextHop) !== 4 || hop <= first || hop >= last)
+      throw invalid(`${at}.nextHop`, `is no address of ${cidr}`);
+  }
+}
+
+const cursorRows = (subnetId: string, cidr: string, ranges: readonly AddressRange[]): Record<string, unknown>[] => {
+  const text = (bits: bigint): string => textOf(familyOfAddress(cidr), bits);
+  return ranges.map(({ first, last }, place) => ({
+    subnetId,
+    place,
+    first: text(first),
+    next: text(first),
+    last: text(last),
+  }));
+};
+
 async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
-  const { networkId } = input as unknown as Input;
+  const { networkId, cidr } = input as unknown as Input;
   const network = references.get(`network/${networkId}`);
-  const { gateway, ranges } = subnetPlan(input as unknown as Input);
+  const { gateway, ranges } = planOf(input as unknown as Input, row);
+  refuseUntold(cidr, row);
+  const kept = keptBack(cidr, row.reservedRanges as Said[], row.reservations as Reservation[]);
   if (network?.external) {
     // Nobody asks for an address there: routers and floating IPs are given theirs.
     if (input.dhcp === true) throw invalid('dhcp', 'is not for a public range: no instance is plugged in there');
     row.dhcp = false;
-    const router = toNumber(gateway);
+    const router = gateway === null ? -1n : bitsOf(gateway);
     const at = ranges.findIndex(({ first, last }) => first <= router && router <= last);
     if (((input.allocationRanges as unknown[] | null | undefined) ?? []).length > 0 && at >= 0)
       throw invalid('gateway', 'lies in a range that addresses are given out of');
   }
   const [vpc] = network?.vpcId ? await vpcOfNetwork(tx, { networkId }) : [];
-  const { cidr, routeTableId } = input as { cidr: string; routeTableId?: string | null };
+  const { routeTableId } = input as { routeTableId?: string | null };
+  if (vpc && familyOfAddress(cidr) === 6)
+    throw new Problem('NOT_SUPPORTED', 'routers of VPCs carry IPv4 only: a subnet of IPv6 is on a network of its own', {
+      violations: [{ field: 'cidr', message: 'must be an IPv4 network, as the network is in a VPC' }],
+    });
   if (vpc && !vpc.cidrs.some((range) => covers(range, cidr)))
     throw invalid('cidr', `lies in no range of its VPC: ${vpc.cidrs.join(', ')}`);
   if (routeTableId && references.get(`routeTable/${routeTableId}`)?.vpcId !== vpc?.id)
@@ -90,20 +154,38 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
   await oneAfterTheOther(tx, { networkId });
   Object.assign(row, {
     gateway,
+    family: familyOfAddress(cidr),
     zoneId: network?.zoneId,
     vpcId: vpc?.id ?? null,
     external: network?.external === true,
     physicalNetworkId: network?.type === 'overlay' ? null : (network?.physicalNetworkId ?? null),
   });
-  rows.subnetCursor = ranges.map((range, place) => ({
-    subnetId: row.id,
-    place,
-    first: toAddress(range.first),
-    next: toAddress(range.first),
-    last: toAddress(range.last),
-  }));
+  rows.subnetCursor = cursorRows(row.id, cidr, without(ranges, kept));
   // The gateway is nobody's: it is taken for the subnet itself.
-  rows.subnetAddress = [{ subnetId: row.id, address: gateway, networkInterfaceId: row.id }];
+  if (gateway !== null) rows.subnetAddress = [{ subnetId: row.id, address: gateway, networkInterfaceId: row.id }];
+}
+
+/** What is kept back may change while addresses are given out; what an interface has stays its own. */
+async function update({ tx, row, input }: Accepting): Promise<void> {
+  if (!('reservedRanges' in input) && !('reservations' in input)) return;
+  const cidr = String(row.cidr);
+  const now = (name: string): unknown[] =>
+    name in input ? ((input[name] as unknown[] | null) ?? []) : (row[name] as unknown[]);
+  const reservedRanges = now('reservedRanges') as Said[];
+  const kept = keptBack(cidr, reservedRanges, now('reservations') as Reservation[]);
+  await cursorsOf(tx, { subnetId: row.id });
+  for (const [index, { from, to }] of reservedRanges.entries()) {
+    const [used] = await inUseWithin(tx, { subnetId: row.id, from, to });
+    if (used)
+      throw new Problem('ADDRESS_IN_USE', `address ${used.address} of subnet ${row.id} is in use`, {
+        violations: [{ field: `reservedRanges.${index}`, message: `holds ${used.address}, which is in use` }],
+      });
+  }
+  const { ranges } = planOf(row as unknown as Input, { ...row });
+  await resetCursors(tx, {
+    subnetId: row.id,
+    cursors: JSON.stringify(cursorRows(row.id, cidr, without(ranges, kept))),
+  });
 }
 
 export const subnetHooks: Hooks = {
@@ -118,6 +200,16 @@ export const subnetHooks: Hooks = {
       await keepRange(tx, { subnetId: row.id });
       const [user] = await userOfRange(tx, { subnetId: row.id });
       if (user) throw new Problem('HAS_DEPENDENTS', `addresses of subnet ${row.id} are in use`, { blockers: [user] });
+    },
+  },
+  'subnet.update': { accept: update },
+  'subnet.setOptions': {
+    accept({ row, input }) {
+      if (Object.keys(input).length === 0)
+        throw invalid('dnsServers', 'is needed, or another option: there is nothing to set');
+      if (row.dhcp === false || row.ipv6Mode === 'slaac')
+        throw new Problem('INVALID_STATE', `subnet ${row.id} has no DHCP that could tell anything`);
+      refuseUntold(String(row.cidr), input);
     },
   },
 };

@@ -51,6 +51,7 @@ const columns = {
     'addresses',
     'port_security',
     'dhcpv4_options',
+    'dhcpv6_options',
     'enabled',
     'external_ids',
   ],
@@ -300,6 +301,9 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
   const served = found.served.get(port.subnetId ?? '');
   if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
     return drifted('the switch port is not served by DHCP');
+  const served6 = found.served.get(port.subnet6Id ?? '');
+  if (served6 && port.dhcp6 && uuidOf(row.dhcpv6_options) !== uuidOf(served6._uuid))
+    return drifted('the switch port is not served by DHCPv6');
   const names = [networkGroup(port.networkId), ...port.securityGroupIds.map(securityGroupName)];
   const holders = [found.switches.get(port.networkId), ...names.map((name) => found.groups.get(name))];
   const without = holders.find((holder) => holder && !references(holder.ports).has(uuid));

@@ -252,8 +252,8 @@ export const networkInterfaceRecords = (world: World) => {
       },
       undoText: 'give back',
       async undo({ networkInterfaceId }, context) {
-        const { address, secondaryAddresses } = await record(networkInterfaceId);
-        const kept = [String(address), ...(secondaryAddresses as string[])];
+        const { address, address6, secondaryAddresses } = await record(networkInterfaceId);
+        const kept = [String(address), ...(secondaryAddresses as string[]), ...(address6 ? [String(address6)] : [])];
         await asHolder(world.database, context, (tx) => freeAddress(tx, networkInterfaceId, { kept }));
       },
     }),
@@ -268,13 +268,15 @@ export const networkInterfaceRecords = (world: World) => {
         }: InterfaceRef & { change: { address: string; secondaryAddresses: string[] } },
         context,
       ) {
+        const { address6 } = await record(networkInterfaceId);
+        const six = address6 ? [String(address6)] : [];
         await asHolder(world.database, context, async (tx) => {
           await setAddresses(tx, {
             networkInterfaceId,
             address,
             secondaryAddresses: JSON.stringify(secondaryAddresses),
           });
-          await freeAddress(tx, networkInterfaceId, { kept: [address, ...secondaryAddresses] });
+          await freeAddress(tx, networkInterfaceId, { kept: [address, ...secondaryAddresses, ...six] });
         });
       },
     }),

@@ -98,14 +98,15 @@ const requestOfOne = async (world: World, id: string, chassis: string[], how: { 
 export function addressesOf({
   mac,
   address,
+  address6,
   secondaryAddresses,
   portSecurity,
   allowedPairs,
-}: Pick<Port, 'mac' | 'address' | 'secondaryAddresses' | 'portSecurity' | 'allowedPairs'>): {
+}: Pick<Port, 'mac' | 'address' | 'address6' | 'secondaryAddresses' | 'portSecurity' | 'allowedPairs'>): {
   addresses: unknown;
   port_security: unknown;
 } {
-  const own = [mac, address, ...secondaryAddresses].filter((part) => part !== null).join(' ');
+  const own = [mac, address, ...secondaryAddresses, address6].filter((part) => part !== null).join(' ');
   const foreign = allowedPairs.filter((pair) => pair.mac !== undefined && pair.mac !== mac);
   const withOwnMac = allowedPairs.filter((pair) => !foreign.includes(pair)).map(({ cidr }) => cidr);
   // A guest that may send with other MAC addresses is sent what goes to addresses that nobody else has.
@@ -139,16 +140,28 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
         columns,
       }),
     ),
+    ...ports.map(
+      (port): OvsdbOperation => ({
+        op: 'select',
+        table: 'DHCP_Options',
+        where: taggedWith('subnet', port.subnet6Id ?? ''),
+        columns,
+      }),
+    ),
   ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const name = `port${index}`;
     const known = lookups[index]?.rows?.[0]?._uuid;
     const dhcp = lookups[ports.length + index]?.rows?.[0]?._uuid;
+    const dhcp6 = lookups[2 * ports.length + index]?.rows?.[0]?._uuid;
     if (port.dhcp && !dhcp)
       throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
+    if (port.dhcp6 && !dhcp6)
+      throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnet6Id}; ${again}`);
     const row = {
       ...addressesOf(port),
       dhcpv4_options: port.dhcp && dhcp ? dhcp : set([]),
+      dhcpv6_options: port.dhcp6 && dhcp6 ? dhcp6 : set([]),
       enabled: enabledOf(port),
       ...(chassis ? { options: map({ 'requested-chassis': chassis }) } : {}),
       external_ids: rowTags('networkInterface', port.id),

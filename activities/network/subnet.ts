@@ -1,5 +1,7 @@
 import { type Served, servedIn } from '../../database/networks.ts';
+import { from, statement, type Values } from '../../database/statement.ts';
 import { refuse } from '../failure.ts';
+import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { absent, map, present, rowTags, taggedWith } from './northbound.ts';
@@ -16,20 +18,46 @@ const serverMac = (subnetId: string): string =>
     .slice(0, 10)
     .replace(/(..)(?=.)/g, '$1:')}`;
 
+/** OVN takes a text in quotation marks, and a list in braces. */
+const quoted = (text: string): string => `"${text}"`;
+const list = (items: readonly string[]): string => `{${items.join(', ')}}`;
+
 /** The columns of a subnet's DHCP options that its record decides. */
 export function servedRow(subnetId: string, subnet: Served): { cidr: string; options: unknown } {
-  const dns = subnet.dnsServers.length > 0 ? subnet.dnsServers : subnet.zoneServers;
+  const dns = (subnet.dnsServers.length > 0 ? subnet.dnsServers : subnet.zoneServers).filter(
+    (server) => server.includes(':') === (subnet.family === 6),
+  );
+  const { cidr, searchDomains } = subnet;
+  if (subnet.family === 6) {
+    const domains = searchDomains.length > 0 ? searchDomains : subnet.domain ? [subnet.domain] : [];
+    return {
+      cidr,
+      options: map({
+        server_id: serverMac(subnetId),
+        ...(dns.length > 0 ? { dns_server: list(dns) } : {}),
+        ...(domains.length > 0 ? { domain_search: quoted(domains.join(',')) } : {}),
+        ...(subnet.ipv6Mode === 'stateless' ? { dhcpv6_stateless: 'true' } : {}),
+      }),
+    };
+  }
+  // Who is told routes heeds no gateway beside them (RFC 3442): it is one of them.
+  const routes = [
+    ...subnet.hostRoutes,
+    ...(subnet.gateway ? [{ cidr: '0.0.0.0/0', nextHop: subnet.gateway }] : []),
+  ].map(({ cidr: to, nextHop }) => `${to},${nextHop}`);
   return {
-    cidr: subnet.cidr,
+    cidr,
     options: map({
       server_id: subnet.gateway ?? '',
       server_mac: serverMac(subnetId),
       router: subnet.gateway ?? '',
       lease_time: String(subnet.leaseSeconds),
       mtu: guestMtu,
-      ...(dns.length > 0 ? { dns_server: `{${dns.join(', ')}}` } : {}),
-      // OVN takes a text in quotation marks.
-      ...(subnet.domain ? { domain_name: `"${subnet.domain}"` } : {}),
+      ...(dns.length > 0 ? { dns_server: list(dns) } : {}),
+      ...(subnet.ntpServers.length > 0 ? { ntp_server: list(subnet.ntpServers) } : {}),
+      ...(subnet.hostRoutes.length > 0 ? { classless_static_route: list(routes) } : {}),
+      ...(subnet.domain ? { domain_name: quoted(subnet.domain) } : {}),
+      ...(searchDomains.length > 0 ? { domain_search_list: quoted(searchDomains.join(',')) } : {}),
     }),
   };
 }
@@ -61,6 +89,62 @@ export function subnetAtRouter(subnetId: string, subnet: Served): AtRouter | nul
   };
 }
 
+/** Whether guests are told anything by DHCP. */
+const isServed = ({ dhcp, ipv6Mode }: Served): boolean => dhcp && ipv6Mode !== 'slaac';
+
+/** What DHCP is about to tell, in place of what the record says. */
+export type SubnetOptions = {
+  [Name in 'leaseSeconds' | 'dnsServers' | 'ntpServers' | 'searchDomains' | 'hostRoutes']?: Served[Name] | null;
+};
+
+async function write(world: World, subnetId: string, options: SubnetOptions = {}): Promise<void> {
+  const [recorded] = await servedIn(world.database.connections, { subnetId });
+  if (!recorded) throw refuse('NOT_FOUND', `subnet ${subnetId} is gone`);
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value != null));
+  const subnet: Served = { ...recorded, ...given };
+  const at = subnetAtRouter(subnetId, subnet);
+  if (at) await writeAt(world, at);
+  const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
+    { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
+  ]);
+  if (!isServed(subnet)) return;
+  const row = { ...servedRow(subnetId, subnet), external_ids: rowTags('subnet', subnetId) };
+  const where = taggedWith('subnet', subnetId);
+  const table = 'DHCP_Options';
+  await world.northbound.transact(
+    `make subnet ${subnetId}`,
+    (found?.rows?.length ?? 0) > 0
+      ? [
+          present(table, where, `the DHCP options of subnet ${subnetId} have gone from OVN meanwhile`),
+          { op: 'update', table, where, row },
+        ]
+      : [absent(table, where), { op: 'insert', table, row }],
+  );
+}
+
+const recordOptions = statement(
+  (
+    p: Values<{
+      subnetId: string;
+      leaseSeconds: number;
+      dnsServers: string;
+      ntpServers: string;
+      searchDomains: string;
+      hostRoutes: string;
+    }>,
+  ) =>
+    from
+      .updateTable('subnet')
+      .set({
+        leaseSeconds: p.leaseSeconds,
+        dnsServers: p.dnsServers,
+        ntpServers: p.ntpServers,
+        searchDomains: p.searchDomains,
+        hostRoutes: p.hostRoutes,
+      })
+      .where('id', '=', p.subnetId),
+);
+
 async function removeDhcp(world: World, subnetId: string): Promise<void> {
   await world.northbound.transact(`remove subnet ${subnetId}`, [
     { op: 'delete', table: 'DHCP_Options', where: taggedWith('subnet', subnetId) },
@@ -78,30 +162,35 @@ export const subnets = (world: World) => ({
   /** OVN answers DHCP by itself from these options. In a VPC its router has a port there, which is the gateway. */
   make: step({
     system: 'ovn',
-    async do({ subnetId }: { subnetId: string }) {
-      const [subnet] = await servedIn(world.database.connections, { subnetId });
-      if (!subnet) throw refuse('NOT_FOUND', `subnet ${subnetId} is gone`);
-      const at = subnetAtRouter(subnetId, subnet);
-      if (at) await writeAt(world, at);
-      const [found] = await world.northbound.transact(`look for subnet ${subnetId}`, [
-        { op: 'select', table: 'DHCP_Options', where: taggedWith('subnet', subnetId), columns: ['_uuid'] },
-      ]);
-      if (!subnet.dhcp) return;
-      const row = { ...servedRow(subnetId, subnet), external_ids: rowTags('subnet', subnetId) };
-      const where = taggedWith('subnet', subnetId);
-      const table = 'DHCP_Options';
-      await world.northbound.transact(
-        `make subnet ${subnetId}`,
-        (found?.rows?.length ?? 0) > 0
-          ? [
-              present(table, where, `the DHCP options of subnet ${subnetId} have gone from OVN meanwhile`),
-              { op: 'update', table, where, row },
-            ]
-          : [absent(table, where), { op: 'insert', table, row }],
-      );
-    },
+    do: ({ subnetId }: { subnetId: string }) => write(world, subnetId),
     undoText: 'delete DHCP options',
     undo: ({ subnetId }) => remove(world, subnetId),
   }),
+
+  rewrite: step({
+    system: 'ovn',
+    do: ({ subnetId, options }: { subnetId: string; options: SubnetOptions }) => write(world, subnetId, options),
+    undoText: 'old options',
+    undo: ({ subnetId }) => write(world, subnetId),
+  }),
+
+  recordOptions: step({
+    system: 'record',
+    async do({ subnetId, options }: { subnetId: string; options: SubnetOptions }, context) {
+      const recorded = await world.database.prisma.subnet.findUniqueOrThrow({ where: { id: subnetId } });
+      const now = <Name extends keyof SubnetOptions>(name: Name): unknown => options[name] ?? recorded[name];
+      await asHolder(world.database, context, (tx) =>
+        recordOptions(tx, {
+          subnetId,
+          leaseSeconds: Number(now('leaseSeconds')),
+          dnsServers: JSON.stringify(now('dnsServers')),
+          ntpServers: JSON.stringify(now('ntpServers')),
+          searchDomains: JSON.stringify(now('searchDomains')),
+          hostRoutes: JSON.stringify(now('hostRoutes')),
+        }),
+      );
+    },
+  }),
+
   remove: step({ system: 'ovn', do: ({ subnetId }: { subnetId: string }) => remove(world, subnetId) }),
 });

@@ -90,6 +90,7 @@ export function compareText(
 const addressWords: Readonly<Record<string, [wanted: string, read: (text: string) => string | null]>> = {
   ipv4: ['an IPv4 address such as 10.0.0.7', ipv4AddressOf],
   ip: ['an IP address such as 10.0.0.7 or fd00::7', addressOf],
+  ipv6: ['an IPv6 address such as fd00::7', addressOf],
   'ipv4-network': ['an IPv4 network such as 10.0.0.0/24', ipv4NetworkOf],
 };
 

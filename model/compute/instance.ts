@@ -5,6 +5,7 @@ import {
   choice,
   field,
   Ip,
+  Ip6,
   integer,
   json,
   kind,
@@ -68,6 +69,8 @@ export const instance = kind({
         object({
           subnetId: Uuid,
           address: Type.Optional(Ip),
+          subnet6Id: Type.Optional({ ...Uuid, description: 'Of IPv6 on the same network' }),
+          address6: Type.Optional(Ip6),
           securityGroupIds: Type.Optional(Type.Array(Uuid, { maxItems: 16, uniqueItems: true })),
         }),
         { maxItems: 8, minItems: 1 },

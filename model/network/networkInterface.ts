@@ -1,18 +1,11 @@
 import { type Static, Type } from 'typebox';
-import { pattern } from '../forms.ts';
-import { boolean, field, Ip, integer, json, kind, object, ref, Uuid } from '../kind.ts';
+import { boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
+import { Mac } from './mac.ts';
 import { allowedTraffic } from './traffic.ts';
 
 /** So many interfaces can an instance have. */
 export const interfaceSlots = 16;
 const secondaryMax = 16;
-
-export const Mac = Type.String({
-  pattern: pattern(
-    '^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$',
-    'must be the MAC address of one interface in lower case, such as 02:00:5e:10:00:01',
-  ),
-});
 
 const AllowedPair = object({
   cidr: Type.String({ format: 'cidr', maxLength: 49, description: 'Addresses that it may send with, too' }),
@@ -37,10 +30,16 @@ export const networkInterface = kind({
       description: 'It was made by itself, or has been detached: it does not go with its instance',
     }),
     networkId: ref('network', 'system'),
-    subnetId: ref('subnet', 'create!'),
+    subnetId: ref('subnet', 'create!', { description: 'Of IPv4' }),
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     mac: field(Mac, 'create', { description: 'One that nobody has unless said' }),
     address: field(Ip, 'create', { description: 'The next free one of the subnet unless said' }),
+    subnet6Id: ref('subnet', 'create', {
+      description: 'A subnet of IPv6 on the same network, for an address of either family',
+    }),
+    address6: field(Ip6, 'create', {
+      description: 'What follows from its MAC address, or the next free one of the subnet, unless said',
+    }),
     secondaryAddresses: field(Type.Array(Ip, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
       default: [],
       description: 'Further ones of its subnet, which no other interface gets; its guest has to set them up by itself',
@@ -65,6 +64,7 @@ export const networkInterface = kind({
   unique: [
     { fields: ['networkId', 'mac'], code: 'ADDRESS_IN_USE' },
     { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['subnet6Id', 'address6'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
     { fields: ['instanceId', 'index'], code: 'ALREADY_ATTACHED', blame: 'instanceId' },
   ],
   views: { allowedTraffic },

@@ -1,7 +1,7 @@
 /** Whether a packet passes an interface, and what decides that: told from records alone, as docs/api.md says it ("Security groups"). */
 import { Type } from 'typebox';
-import { ipv4Of, ipv6Of } from '../forms.ts';
 import { object, oneOf, Uuid, type View } from '../kind.ts';
+import { familyOfAddress, liesIn } from './ipAddress.ts';
 import { contradictionsOf, type Family, familyOf, type Rule, SecurityRule } from './securityGroup.ts';
 
 const byte = Type.Integer({ minimum: 0, maximum: 255 });
@@ -67,22 +67,6 @@ export interface Verdict {
   decidedBy: Decision;
   reason: string;
   rules: { securityGroupId: string; index: number; rule: Rule }[];
-}
-
-export const familyOfAddress = (address: string): Family => (address.includes(':') ? 6 : 4);
-
-function bitsOf(address: string): bigint {
-  const four = ipv4Of(address);
-  return four === null ? (ipv6Of(address)?.bits ?? -1n) : BigInt(four);
-}
-
-/** Whether an address lies in a network of the same family; false for another. */
-export function liesIn(address: string, network: string): boolean {
-  const [base = '', length = ''] = network.split('/');
-  if (familyOfAddress(base) !== familyOfAddress(address)) return false;
-  const width = familyOfAddress(base) === 4 ? 32 : 128;
-  const shift = BigInt(width - Number(length || width));
-  return bitsOf(address) >> shift === bitsOf(base) >> shift;
 }
 
 function fits(rule: Rule, packet: Packet, { entries, membersAt }: Carrier): boolean {

@@ -275,6 +275,7 @@ describe('the rules of a security group', () => {
 describe('interfaces that are plugged into running guests', () => {
   let network: Resource;
   let subnet: Resource;
+  let subnet6: Resource;
   const nics: Resource[] = [];
   const ours = async (index: number): Promise<Resource> => get('network-interfaces', String(nics[index]?.id));
   const change = async (index: number, body: unknown): Promise<void> => {
@@ -290,10 +291,17 @@ describe('interfaces that are plugged into running guests', () => {
   test('have their address by DHCP, and reach each other; a second one of the guest, on a network of its own', async () => {
     network = await make(tenant, 'networks', { name: 'second', zoneId: cloud.zone.id });
     subnet = await make(tenant, 'subnets', { name: 'second', networkId: network.id, cidr: '10.62.0.0/24' });
+    subnet6 = await make(tenant, 'subnets', {
+      name: 'second of IPv6',
+      networkId: network.id,
+      cidr: 'fd62::/64',
+      ipv6Mode: 'dhcpv6',
+    });
     for (const instance of [client, server]) {
       const nic = await make(tenant, 'network-interfaces', {
         name: 'second',
         subnetId: subnet.id,
+        subnet6Id: subnet6.id,
         securityGroupIds: [cloud.securityGroup.id],
       });
       nics.push(nic);
@@ -306,6 +314,31 @@ describe('interfaces that are plugged into running guests', () => {
     }
     const other = String((await ours(1)).address);
     await becomes('an echo', () => reaches(other));
+  });
+
+  test('speak IPv6 with the address that they were given, and by the rules of that family alone', async () => {
+    for (const [index, instance] of [client, server].entries())
+      await sh(instance.id, `ip -6 addr add ${String((await ours(index)).address6)}/64 dev eth1`);
+    const other = String((await ours(1)).address6);
+    const reaches6 = async (from = ''): Promise<boolean> =>
+      / [12] packets received/.test((await sh(client.id, `ping -6 -c 2 -W 1 ${from} ${other}`)).output);
+    const setRules = (more: unknown[]): Promise<OperationView> =>
+      act('security-groups', cloud.securityGroup.id, 'setRules', {
+        rules: [...(cloud.securityGroup.rules as unknown[]), ...more],
+      });
+    const echoes = { direction: 'in', protocol: 'icmpv6', icmpType: 128 };
+    expect(await reaches6()).toBe(false);
+    await setRules([{ ...echoes, remoteSecurityGroupId: cloud.securityGroup.id }]);
+    await becomes('an echo of IPv6', () => reaches6());
+    await setRules([{ ...echoes, enabled: false }]);
+    await becomes('silence', async () => !(await reaches6()));
+    await setRules([{ ...echoes, remoteCidr: 'fd62::/64' }]);
+    await becomes('an echo from the network', () => reaches6());
+    // Port security knows its addresses of both families.
+    await sh(client.id, 'ip -6 addr add fd62::bad/64 dev eth1; sleep 2');
+    expect(await reaches6('-I fd62::bad')).toBe(false);
+    await sh(client.id, 'ip -6 addr del fd62::bad/64 dev eth1');
+    await setRules([]);
   });
 
   test('are sent further addresses, and may send with what is allowed to them, and with nothing else', async () => {
@@ -342,7 +375,7 @@ describe('interfaces that are plugged into running guests', () => {
       expect((await sh(instance.id, 'ls /sys/class/net')).output).not.toContain('eth1');
       await remove('network-interfaces', String(nics[index]?.id));
     }
-    await remove('subnets', subnet.id);
+    for (const { id } of [subnet, subnet6]) await remove('subnets', id);
     await remove('networks', network.id);
     const { ovn } = await look();
     expect(JSON.stringify(ovn)).not.toContain(String(nics[0]?.id));

@@ -974,6 +974,16 @@ const subjects: Subject[] = [
     clean: removeIfThere('physical-networks'),
   },
   {
+    type: 'subnet.setOptions',
+    prepare: async (name) => {
+      const { id: networkId } = await make(tenant, 'networks', { name, zoneId: cloud.zone.id });
+      const { id } = await make(tenant, 'subnets', { name, networkId, cidr: '10.4.0.0/24' });
+      const body = { dnsServers: ['10.4.0.53'], hostRoutes: [{ cidr: '10.5.0.0/16', nextHop: '10.4.0.7' }] };
+      return { targetId: id, method: 'POST', path: `/v1/subnets/${id}/actions/setOptions`, body };
+    },
+    clean: remove('subnets'),
+  },
+  {
     type: 'networkInterface.create',
     prepare: creation('network-interfaces', (name) => ({ name, subnetId: cloud.subnet.id })),
     clean: remove('network-interfaces'),

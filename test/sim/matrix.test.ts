@@ -263,6 +263,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
   const bodies: Record<string, unknown> = {
     'volume.attach': { instanceId: thing(side, 'instance') },
     'volume.resize': { sizeGib: 2 },
+    'subnet.setOptions': { leaseSeconds: 600 },
     'networkInterface.attach': { instanceId: thing(side, 'instance') },
     'networkInterface.setAddresses': { secondaryAddresses: [] },
     'volume.revert': { snapshotId: thing(side, 'snapshot') },

@@ -143,6 +143,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'networkInterface', own.id, 'repair');
   await act(tenant, 'networkInterface', own.id, 'detach');
   await act(tenant, 'networkInterface', own.id, 'delete');
+  await act(tenant, 'subnet', subnet.id, 'setOptions', { ntpServers: ['10.44.0.5'] });
   const volume = await create('volume', { name: 'v', ...types, sizeGib: 1 });
   await act(tenant, 'volume', volume.id, 'attach', { instanceId: instance.id });
   await act(tenant, 'volume', volume.id, 'detach');

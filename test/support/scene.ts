@@ -87,6 +87,7 @@ const particular: Record<string, (ids: Record<string, string>) => Json> = {
     hostId: undefined,
     pool: `pool${++count}`,
   }),
+  'subnet.setOptions': () => ({ leaseSeconds: 600 }),
   'networkInterface.setAddresses': () => ({ secondaryAddresses: ['10.250.0.99'] }),
   'vpc.create': () => ({ cidrs: ['10.0.0.0/16'] }),
   'vpc.detachUplink': (ids) => ({ uplinkId: ids.wayOut }),

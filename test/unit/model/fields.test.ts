@@ -26,6 +26,8 @@ const written: Record<string, { ways: string[]; looksLike: string[] }> = {
     ways: ['ab'.repeat(32), 'AB'.repeat(32), `${'AB:'.repeat(31)}AB`],
     looksLike: ['ab'.repeat(31), `${'ab'.repeat(31)}xy`, 'a:b'.repeat(22), ''],
   },
+  ip: { ways: ['FD00::7', 'fd00:0::7'], looksLike: ['fd00::1/8', '10.0.0.01', 'fd00:::7', ''] },
+  ipv6: { ways: ['FD00::7', 'fd00:0::7'], looksLike: ['10.0.0.7', 'fd00::7/128', 'fd00', ''] },
   cidr: { ways: ['FD00::/8', 'fd00:0::/8'], looksLike: ['fd00::1/8', '10.0.0.1/8', 'fd00::/129'] },
 };
 
@@ -151,6 +153,6 @@ describe.each(bodies)('$name', ({ schema, check }) => {
 
 test('no form is without its samples, and the walk meets them', () => {
   const met = new Set(bodies.flatMap(({ schema }) => places(schema).map(({ form }) => form)));
-  expect([...met].sort()).toEqual(['cidr', 'date-time', 'ipv4', 'ipv4-network', 'sha256', 'uuid']);
+  expect([...met].sort()).toEqual(['cidr', 'date-time', 'ip', 'ipv4', 'ipv4-network', 'ipv6', 'sha256', 'uuid']);
   for (const form of met) expect(written[form]).toBeDefined();
 });

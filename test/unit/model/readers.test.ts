@@ -42,10 +42,13 @@ const readers: Record<string, string> = {
     'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +
     'routeTable.vpcId routeTable.routes routeTable.setRoutes(routes)',
   'database/vpcs.ts': 'routerType.redundant',
+  'activities/network/subnet.ts':
+    'subnet.setOptions(leaseSeconds) subnet.setOptions(dnsServers) subnet.setOptions(ntpServers) ' +
+    'subnet.setOptions(searchDomains) subnet.setOptions(hostRoutes)',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts':
-    'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges subnet.routeTableId',
+    'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges subnet.routeTableId subnet.ipv6Mode subnet.reservedRanges subnet.reservations',
   'acceptance/storage/image.ts':
     'image.zoneId image.backupStoreId backupStore.zoneId backupStore.enabled backupStore.readOnly',
   'acceptance/storage/size.ts': 'volumeType.minSizeGib volumeType.maxSizeGib volumeType.enabled volume.volumeTypeId',
@@ -56,14 +59,15 @@ const readers: Record<string, string> = {
     'volume.zoneId volume.sizeGib volume.source volume.attach(instanceId) volume.resize(sizeGib) volume.revert(snapshotId) volumeType.storageClass',
   'activities/compute/hypervisor.ts': 'cluster.migration instance.firmware',
   'acceptance/network/networkInterface.ts':
-    'networkInterface.subnetId networkInterface.mac networkInterface.address networkInterface.attach(instanceId) ' +
+    'networkInterface.subnetId networkInterface.mac networkInterface.address networkInterface.subnet6Id networkInterface.address6 ' +
+    'networkInterface.attach(instanceId) ' +
     'networkInterface.setAddresses(address) networkInterface.setAddresses(secondaryAddresses)',
   'activities/network/networkInterface.ts':
     'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':
-    'subnet.dhcp subnet.leaseSeconds subnet.dnsServers zone.dnsServers zone.domainName network.dnsDomain',
+    'subnet.dhcp subnet.leaseSeconds subnet.dnsServers subnet.ntpServers subnet.searchDomains subnet.hostRoutes zone.dnsServers zone.domainName network.dnsDomain',
   'activities/platform/failover.ts': 'host.failover(reason)',
   'database/fence.ts': 'cluster.ha instance.ha',
   'activities/platform/hostCredentials.ts': 'host.rotateCredentials(credentials)',

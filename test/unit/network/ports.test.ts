@@ -27,6 +27,9 @@ const port = {
   subnetId,
   mac: '02:00:00:00:00:01',
   address: '10.0.0.2',
+  subnet6Id: null as string | null,
+  address6: null as string | null,
+  dhcp6: false,
   secondaryAddresses: [] as string[],
   securityGroupIds: [groupId],
   dhcp: true,
@@ -44,6 +47,11 @@ const records = {
     zoneServers: ['10.0.0.53'],
     domain: null as string | null,
     leaseSeconds: 3600,
+    family: 4,
+    ipv6Mode: null as string | null,
+    ntpServers: [] as string[],
+    searchDomains: [] as string[],
+    hostRoutes: [] as { cidr: string; nextHop: string }[],
   },
   securityGroup: { rules: [{ direction: 'out', protocol: 'tcp', fromPort: 443 }] },
 };
@@ -193,6 +201,36 @@ describe('what a network and its zone say of guests', () => {
     });
     expect(await options({ domain: 'example.net' })).toMatchObject({ domain_name: '"example.net"' });
     expect(await options({ domain: null })).not.toHaveProperty('domain_name');
+  });
+
+  test('they are told servers of time, domains to search, and routes with the one to the gateway among them', async () => {
+    const four = {
+      ntpServers: ['10.0.0.9'],
+      searchDomains: ['a.example', 'b.example'],
+      hostRoutes: [{ cidr: '10.8.0.0/16', nextHop: '10.0.0.7' }],
+    };
+    expect(await options(four)).toMatchObject({
+      ntp_server: '{10.0.0.9}',
+      domain_search_list: '"a.example,b.example"',
+      classless_static_route: '{10.8.0.0/16,10.0.0.7, 0.0.0.0/0,10.0.0.1}',
+    });
+  });
+
+  test('those of IPv6 are told by DHCPv6 what is for them, and nothing where they make their address by themselves', async () => {
+    const six = {
+      cidr: 'fd00::/64',
+      gateway: null as never,
+      family: 6,
+      ipv6Mode: 'dhcpv6',
+      ntpServers: [],
+      hostRoutes: [],
+    };
+    const told = await options({ ...six, searchDomains: [], dnsServers: ['fd00::53'], domain: 'example.net' });
+    expect(told).toEqual({ server_id: expect.any(String), dns_server: '{fd00::53}', domain_search: '"example.net"' });
+    expect(await options({ ipv6Mode: 'stateless' })).toMatchObject({ dhcpv6_stateless: 'true' });
+    await subnets(world).remove.do({ subnetId }, context);
+    expect(await options({ ipv6Mode: 'slaac' })).toBeUndefined();
+    Object.assign(records.subnet, { cidr: '10.0.0.0/24', gateway: '10.0.0.1', family: 4, ipv6Mode: null });
   });
 
   test('a port sends with its own addresses alone, unless its network has no port security', async () => {
