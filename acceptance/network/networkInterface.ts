@@ -4,6 +4,7 @@ import { isAtWire } from '../../database/wires.ts';
 import { bitsOf, familyOfAddress, isWithin, networkRange, slaacAddress } from '../../model/network/ipAddress.ts';
 import { interfaceSlots } from '../../model/network/networkInterface.ts';
 import { Problem } from '../../runtime/problem.ts';
+import { isOperator } from '../caller.ts';
 import type { Accepting, Condition, Hold, Hooks, Loaded, Related, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
 import type { Reservation, Said } from './subnet6.ts';
@@ -71,11 +72,37 @@ export function refuseOtherZone(loaded: Loaded, groupIds: readonly string[], zon
       throw invalid(field, `security group ${id} is in another zone`);
 }
 
+const ownerOf = statement((p: Values<{ networkId: string }>) =>
+  from.selectFrom('network').select('projectId').where('id', '=', p.networkId),
+);
+
+/** As whom somebody may send on a network is said by those whose network it is: others who may use it can not be anybody there. @throws Problem FORBIDDEN */
+async function refuseDisguise({ tx, caller, row, verb, input }: Accepting, networkId: unknown): Promise<void> {
+  const pairs = (input.allowedPairs ?? []) as unknown[];
+  const fields = [
+    ...(input.portSecurity === false ? ['portSecurity'] : []),
+    ...(pairs.length > 0 ? ['allowedPairs'] : []),
+  ];
+  const [field] = fields;
+  if (!field || isOperator(caller, `networkInterface.${verb}`)) return;
+  const [network] = await ownerOf(tx, { networkId: String(networkId) });
+  if (network?.projectId === row.projectId) return;
+  throw new Problem(
+    'FORBIDDEN',
+    "the network is another project's: on it an interface sends with its own addresses only",
+    {
+      violations: [{ field, message: 'can be said on networks of your own project only' }],
+    },
+  );
+}
+
 const groupIdsOf = (input: Record<string, unknown>): string[] => (input.securityGroupIds ?? []) as string[];
 
-async function create({ tx, row, input, references }: Accepting): Promise<void> {
+async function create(accepting: Accepting): Promise<void> {
+  const { tx, row, input, references } = accepting;
   const subnet = references.get(`subnet/${String(input.subnetId)}`);
   refusePublic(subnet, 'subnetId');
+  await refuseDisguise(accepting, subnet?.networkId);
   refuseOtherZone(references, groupIdsOf(input), subnet?.zoneId, 'securityGroupIds');
   refuseSix(subnet, 'subnetId');
   const wanted = (input.address as string | null | undefined) ?? null;
@@ -178,8 +205,10 @@ export const networkInterfaceHooks: Hooks = {
     related: ({ row }) => relatedInstance(row),
     conditions: ({ row }) => [stillAttachedTo(row)],
     holds: ({ row }) => instanceOf(row),
-    accept({ row, input, references, workflowInput }) {
+    async accept(accepting) {
+      const { row, input, references, workflowInput } = accepting;
       refuseOtherZone(references, groupIdsOf(input), row.zoneId, 'securityGroupIds');
+      await refuseDisguise(accepting, row.networkId);
       workflowInput.patch = input;
     },
   },

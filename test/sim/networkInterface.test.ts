@@ -251,6 +251,41 @@ test('two instances that want one interface at the same moment: one has it', asy
   expect(await wrong()).toEqual([]);
 });
 
+test('on a network of another project an interface sends with its own addresses only, unless the operator says otherwise', async () => {
+  const theirs = await admin.call('POST', '/v1/projects', { name: 'theirs', accountId: cloud.account.id });
+  const inTheirs = { projectId: theirs.id, zoneId: cloud.zone.id };
+  const network = await make(admin, 'networks', { name: 'shared', ...inTheirs });
+  const subnet = await make(admin, 'subnets', { name: 'shared', networkId: network.id, cidr: '10.91.0.0/24' });
+  const { items: roles } = await admin.call<{ items: Resource[] }>(
+    'GET',
+    `/v1/roles?filter=${encodeURIComponent('name = "networkUser"')}`,
+  );
+  await admin.call('POST', '/v1/role-bindings', {
+    name: 'shared',
+    subjectKind: 'project',
+    subjectId: cloud.project.id,
+    roleId: roles[0]?.id,
+    targetKind: 'subnet',
+    targetId: subnet.id,
+  });
+  const body = { name: 'guest', subnetId: subnet.id, projectId: cloud.project.id };
+  const allowedPairs = [{ cidr: '10.91.0.50/32' }];
+  for (const [more, field] of [
+    [{ portSecurity: false }, 'portSecurity'],
+    [{ allowedPairs }, 'allowedPairs'],
+  ] as const)
+    expect(await refused('POST', '/v1/network-interfaces', { ...body, ...more })).toEqual([403, 'FORBIDDEN', field]);
+  const { id } = await make(tenant, 'network-interfaces', body);
+  expect(await refused('PATCH', path(id), { portSecurity: false })).toEqual([403, 'FORBIDDEN', 'portSecurity']);
+  expect(await refused('PATCH', path(id), { allowedPairs })).toEqual([403, 'FORBIDDEN', 'allowedPairs']);
+  await update(id, { linkUp: false });
+  await admin.done('PATCH', path(id), { allowedPairs });
+  expect(await now(id)).toMatchObject({ allowedPairs, portSecurity: null });
+  await remove(id);
+  await admin.done('DELETE', `/v1/projects/${theirs.id}?cascade=true`);
+  expect(await wrong()).toEqual([]);
+});
+
 test('what can not be is refused with its code and field, and changes nothing', async () => {
   const nic = await newNic();
   const { id } = await stopped('refused');

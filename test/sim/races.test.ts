@@ -1,7 +1,7 @@
 /** Many who want the same thing, or the last of it, at once: exactly as many get it as there is, and the others are told why. */
-import { describe, expect, inject, test } from 'vitest';
+import { afterAll, describe, expect, inject, test } from 'vitest';
 import { ApiError, type ApiProblem, type OperationView, type Resource } from '../../lab/api.ts';
-import { instanceBody } from '../../lab/provision.ts';
+import { instanceBody, make } from '../../lab/provision.ts';
 import { uniquenesses } from '../../model/uniqueness.ts';
 import { joinCloud } from '../support/cloud.ts';
 
@@ -12,6 +12,43 @@ const rootDomain = '00000000-0000-4000-8000-000000000002';
 
 const atOnce = 12;
 const rounds = 3;
+
+/** What a race needs is made when the first asks for it, and goes at the end. */
+const undone: (() => Promise<unknown>)[] = [];
+function once<T>(begin: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= begin();
+    return made;
+  };
+}
+const lasting = async (api: typeof admin, plural: string, body: Record<string, unknown>): Promise<string> => {
+  const { id } = await make(api, plural, { name: crypto.randomUUID(), ...body });
+  undone.unshift(() => admin.done('DELETE', `/v1/${plural}/${id}`));
+  return id;
+};
+const zoneId = cloud.zone.id;
+const wire = once(() =>
+  lasting(admin, 'physical-networks', {
+    zoneId,
+    encapsulation: 'vlan',
+    bridge: 'br-races',
+    segmentRanges: [{ from: 1, to: 9 }],
+  }),
+);
+const newWire = (more: Record<string, unknown>): Promise<Resource> =>
+  admin.call('POST', '/v1/physical-networks', { name: crypto.randomUUID(), zoneId, encapsulation: 'vlan', ...more });
+const subnet6 = once(() =>
+  lasting(tenant, 'subnets', { networkId: cloud.network.id, cidr: 'fd00:77::/64', ipv6Mode: 'dhcpv6' }),
+);
+/** One for each who asks: in one network, two that overlap would be refused for that. */
+const networksOfVpc = once(async () => {
+  const vpcId = await lasting(tenant, 'vpcs', { zoneId, cidrs: ['10.201.0.0/16'] });
+  return Promise.all(Array.from({ length: atOnce }, () => lasting(tenant, 'networks', { zoneId, vpcId })));
+});
+afterAll(async () => {
+  for (const undo of undone) await undo();
+});
 
 type Answer = ApiProblem | Resource;
 const isProblem = (answer: Answer): answer is ApiProblem => 'code' in answer && 'detail' in answer;
@@ -141,6 +178,62 @@ const races: Record<string, Race | 'by the platform alone'> = {
     code: 'ADDRESS_IN_USE',
     field: 'mac',
     remove: goneInTheEnd('network-interfaces'),
+  },
+  networkInterface_subnet6Id_address6_living: {
+    ask: () => async () =>
+      tenant.call('POST', '/v1/network-interfaces', {
+        name: unique(),
+        subnetId: cloud.subnet.id,
+        subnet6Id: await subnet6(),
+        address6: 'fd00:77::99',
+      }),
+    code: 'ADDRESS_IN_USE',
+    field: 'address6',
+    remove: goneInTheEnd('network-interfaces'),
+  },
+  physicalNetwork_zoneId_name_living: {
+    ask: (shared) => (index) => newWire({ name: shared, bridge: `br-${index}` }),
+    code: 'NAME_IN_USE',
+    field: 'name',
+    remove: goneInTheEnd('physical-networks'),
+  },
+  physicalNetwork_zoneId_bridge_living: {
+    ask: () => () => newWire({ bridge: 'br-raced' }),
+    code: 'NAME_IN_USE',
+    field: 'bridge',
+    remove: goneInTheEnd('physical-networks'),
+  },
+  network_physicalNetworkId_segmentId_living: {
+    ask: () => async () =>
+      admin.call('POST', '/v1/networks', {
+        name: unique(),
+        zoneId: cloud.zone.id,
+        projectId: cloud.project.id,
+        type: 'vlan',
+        physicalNetworkId: await wire(),
+        segmentId: 7,
+      }),
+    code: 'ADDRESS_IN_USE',
+    field: 'segmentId',
+    remove: goneInTheEnd('networks'),
+  },
+  routerType_name_living: {
+    ask: named('router-types'),
+    code: 'NAME_IN_USE',
+    field: 'name',
+    remove: gone('router-types'),
+  },
+  routeTable_vpcId_living: 'by the platform alone',
+  subnet_vpcId_cidr_living: {
+    ask: () => async (index) =>
+      tenant.call('POST', '/v1/subnets', {
+        name: unique(),
+        networkId: (await networksOfVpc())[index],
+        cidr: ['10.201.0.0/16', '10.201.0.0/24', '10.201.0.0/24'][index % 3],
+      }),
+    code: 'ADDRESS_IN_USE',
+    field: 'cidr',
+    remove: goneInTheEnd('subnets'),
   },
   networkInterface_instanceId_index_living: 'by the platform alone',
   networkInterface_subnetId_address_living: {
