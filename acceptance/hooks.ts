@@ -5,6 +5,7 @@ import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
+import { firewallPolicyHooks } from './network/firewallPolicy.ts';
 import { networkHooks } from './network/network.ts';
 import { networkInterfaceHooks } from './network/networkInterface.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
@@ -30,6 +31,7 @@ const hooks: Hooks = {
   ...instanceHooks,
   ...keyPairHooks,
   ...addressGroupHooks,
+  ...firewallPolicyHooks,
   ...networkHooks,
   ...networkInterfaceHooks,
   ...physicalNetworkHooks,

@@ -5,6 +5,7 @@ import { instances } from './compute/instance.ts';
 import { guestInterfaces } from './compute/interfaces.ts';
 import { placement } from './compute/placement.ts';
 import { addressGroups } from './network/addressGroup.ts';
+import { firewallPolicies } from './network/firewallPolicy.ts';
 import { networkInterfaceRecords } from './network/interfaceRecord.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
@@ -70,6 +71,7 @@ export const areas = {
   subnets,
   addressGroups,
   securityGroups,
+  firewallPolicies,
   networkInterfaces: (world: World) => ({ ...networkInterfaces(world), ...guestInterfaces(world) }),
   networkInterfaceRecords,
   hosts: (world: World) => ({

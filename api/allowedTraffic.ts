@@ -4,6 +4,7 @@ import { invalid } from '../acceptance/violation.ts';
 import { carrierOf, groupsAt } from '../database/networks.ts';
 import { from, isAmong, statement, type Values } from '../database/statement.ts';
 import type { Entry } from '../model/network/addressGroup.ts';
+import { groupsIn, type PolicyDefaults, type PolicyRule } from '../model/network/firewallPolicy.ts';
 import { familyOfAddress } from '../model/network/ipAddress.ts';
 import { addressGroupsIn, type Rule, securityGroupsIn } from '../model/network/securityGroup.ts';
 import { decide, type Packet, PacketQuestion } from '../model/network/traffic.ts';
@@ -25,6 +26,14 @@ const entriesById = statement((p: Values<{ ids: string[] }>) =>
     .selectFrom('addressGroup')
     .select(['id', 'entries'])
     .where((eb) => isAmong(eb.ref('id'), p.ids))
+    .where('deletedAt', 'is', null),
+);
+
+const policyById = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('firewallPolicy')
+    .select(['id', 'rules', 'defaults'])
+    .where('id', '=', p.id)
     .where('deletedAt', 'is', null),
 );
 
@@ -65,7 +74,11 @@ export async function allowedTraffic({ api, ctx, row }: Viewing): Promise<void> 
     rules: rules as Rule[],
   }));
   const rules = groups.flatMap((group) => group.rules);
-  const named = await entriesById(connections, { ids: addressGroupsIn(rules) });
+  const [policy] = carrier?.firewallPolicyId ? await policyById(connections, { id: carrier.firewallPolicyId }) : [];
+  const policyRules = (policy?.rules ?? []) as PolicyRule[];
+  const named = await entriesById(connections, {
+    ids: [...new Set([...addressGroupsIn(rules), ...groupsIn(policyRules)])],
+  });
   const membersAt = await groupsAt(connections, { groupIds: securityGroupsIn(rules), address: packet.address });
   const verdict = decide(
     {
@@ -74,6 +87,8 @@ export async function allowedTraffic({ api, ctx, row }: Viewing): Promise<void> 
       groups,
       entries: new Map(named.map(({ id, entries }) => [id, (entries as Entry[]).map(({ cidr }) => cidr)])),
       membersAt: new Set(membersAt.map(({ id }) => id)),
+      address: (familyOfAddress(packet.address) === 6 ? carrier?.address6 : carrier?.address) ?? null,
+      policy: policy ? { id: policy.id, rules: policyRules, defaults: policy.defaults as PolicyDefaults } : null,
     },
     packet,
   );

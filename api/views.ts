@@ -14,6 +14,7 @@ import { viewsOf } from '../model/views.ts';
 import { AgentError } from '../runtime/hosts.ts';
 import { isProblemCode, Problem } from '../runtime/problem.ts';
 import { allowedTraffic } from './allowedTraffic.ts';
+import { attachments } from './attachments.ts';
 import { readById } from './query/gather.ts';
 import { type Api, type Context, type State, send, uuidOf } from './request.ts';
 import { serialLog } from './serialLog.ts';
@@ -74,6 +75,7 @@ export const views: Readonly<Record<string, (viewing: Viewing) => Promise<void>>
   'instance.metrics': metricsOfInstance,
   'instance.serialLog': serialLog,
   'networkInterface.allowedTraffic': allowedTraffic,
+  'firewallPolicy.attachments': attachments,
 };
 
 const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>

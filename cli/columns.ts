@@ -16,6 +16,7 @@ const chosen: Record<string, readonly string[]> = {
   domain: ['parentId', 'enabled'],
   event: ['createdAt', 'type', 'severity', 'resourceKind', 'resourceId'],
   finding: ['class', 'severity', 'what', 'resourceKind', 'resourceId', 'lastSeenAt'],
+  firewallPolicy: ['defaults', 'createdAt'],
   host: ['address', 'clusterId', 'enabled', 'health', 'vcpus', 'memoryMib'],
   image: ['format', 'sizeBytes', 'visibility', 'architecture', 'enabled'],
   instance: ['instanceTypeId', 'hostId', 'source.imageId', 'createdAt'],

@@ -4,6 +4,7 @@
  */
 import { columnsOf } from '../model/columns.ts';
 import type { Entry } from '../model/network/addressGroup.ts';
+import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy.ts';
 import { servingStates } from '../model/platform/host.ts';
 import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
@@ -129,6 +130,24 @@ export const recordedRouteTables = written<Recorded & RouteTableRecord & { zoneI
   `SELECT t.id, t."vpcId", t."isMain", t.routes, v."zoneId", t.state = 'ready' AS wanted,
      t."currentOperationId" IS NOT NULL OR v."currentOperationId" IS NOT NULL AS busy
    FROM "routeTable" t JOIN "vpc" v ON v.id = t."vpcId" WHERE t."deletedAt" IS NULL AND ${page('t')}`,
+);
+
+/** With the entries of the address groups that its rules name: what is written for it follows from both. */
+export const recordedPolicies = written<
+  Recorded & {
+    zoneId: null;
+    rules: PolicyRule[];
+    defaults: PolicyDefaults;
+    groups: { id: string; entries: Entry[] }[];
+  },
+  { after: string }
+>(
+  `SELECT p.id, NULL AS "zoneId", p.rules, p.defaults, p.state = 'ready' AS wanted,
+     p."currentOperationId" IS NOT NULL OR coalesce(g.busy, false) AS busy, coalesce(g.groups, '[]') AS groups
+   FROM "firewallPolicy" p CROSS JOIN LATERAL (
+     SELECT bool_or(a."currentOperationId" IS NOT NULL) AS busy, jsonb_agg(jsonb_build_object('id', a.id, 'entries', a.entries)) AS groups
+     FROM "addressGroup" a WHERE a.id = ANY(p."addressGroupIds")) g
+   WHERE p."deletedAt" IS NULL AND ${page('p')}`,
 );
 
 export interface RecordedPort extends Recorded, Omit<Port, 'networkId' | 'mac' | 'address'> {

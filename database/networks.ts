@@ -1,4 +1,6 @@
 /** What the network is told, gathered from several records. */
+
+import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy.ts';
 import type { Pair } from '../model/network/networkInterface.ts';
 import { written } from './statement.ts';
 
@@ -21,13 +23,15 @@ export interface Port {
   networkPortSecurity: boolean;
   allowedPairs: Pair[];
   linkUp: boolean;
+  /** Of its network. */
+  firewallPolicyId: string | null;
 }
 
 /** Of an interface `n` on its network `k` and its subnets `s` and `s6`. */
 export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."subnet6Id", host(n.address6) AS address6,
           coalesce(s6.dhcp AND s6."ipv6Mode" <> 'slaac', false) AS dhcp6, n."secondaryAddresses", n."securityGroupIds",
           coalesce(s.dhcp, false) AS dhcp, coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity",
-          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp"`;
+          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp", k."firewallPolicyId"`;
 
 const ports = (which: string): string =>
   `SELECT ${portColumns} FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
@@ -50,6 +54,11 @@ export const takeInterfaceSlot = written<never, { networkInterfaceId: string; in
    WHERE n.id = $networkInterfaceId AND n."instanceId" IS NULL AND free.slot IS NOT NULL`,
 );
 
+/** Of interfaces the firewall policies of their networks. */
+export const policiesOver = written<{ id: string; firewallPolicyId: string | null }, { ids: string[] }>(
+  `SELECT n.id, k."firewallPolicyId" FROM "networkInterface" n JOIN "network" k ON k.id = n."networkId" WHERE n.id = ANY($ids::uuid[])`,
+);
+
 /** Groups that interfaces on the network carry. */
 export const groupsOnNetwork = written<{ id: string }, { networkId: string }>(
   `SELECT DISTINCT g.id FROM "networkInterface" n JOIN "securityGroup" g ON g.id = ANY(n."securityGroupIds")
@@ -60,9 +69,28 @@ export const carriersOfGroup = written<{ id: string }, { id: string }>(
   `SELECT id FROM "networkInterface" WHERE "securityGroupIds" @> ARRAY[$id]::uuid[] AND "deletedAt" IS NULL ORDER BY id`,
 );
 
-/** A group with rules that name an address group, if there is one. */
+/** A security group, or a firewall policy, with rules that name an address group, if there is one. */
 export const rulesNaming = written<{ id: string }, { addressGroupId: string }>(
-  `SELECT id FROM "securityGroup" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL LIMIT 1`,
+  `SELECT id FROM "securityGroup" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL
+   UNION ALL
+   SELECT id FROM "firewallPolicy" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL LIMIT 1`,
+);
+
+export interface NamingPolicy {
+  id: string;
+  rules: PolicyRule[];
+  defaults: PolicyDefaults;
+}
+
+/** Firewall policies with rules that name an address group. */
+export const policiesNaming = written<NamingPolicy, { addressGroupId: string }>(
+  `SELECT id, rules, defaults FROM "firewallPolicy"
+   WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL ORDER BY id`,
+);
+
+/** A network that carries a firewall policy, if there is one. */
+export const networkCarrying = written<{ id: string }, { firewallPolicyId: string }>(
+  `SELECT id FROM "network" WHERE "firewallPolicyId" = $firewallPolicyId AND "deletedAt" IS NULL LIMIT 1`,
 );
 
 /** An interface that carries a security group, or another group with rules that name it, if there is one. What one operation removes together names each other. */
@@ -78,8 +106,11 @@ export const namingGroup = written<{ kind: string; id: string }, { securityGroup
 );
 
 /** What decides of the traffic of an interface, beside its groups. */
-export const carrierOf = written<{ portSecurity: boolean; address: string; address6: string | null }, { id: string }>(
-  `SELECT coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity", host(n.address) AS address, host(n.address6) AS address6
+export const carrierOf = written<
+  { portSecurity: boolean; address: string; address6: string | null; firewallPolicyId: string | null },
+  { id: string }
+>(
+  `SELECT coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity", host(n.address) AS address, host(n.address6) AS address6, k."firewallPolicyId"
    FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" WHERE n.id = $id`,
 );
 

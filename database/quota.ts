@@ -32,6 +32,7 @@ export const sums: Record<Counter, { table: string; expression: string; of: 'pro
   networkInterfaces: { table: 'networkInterface', expression: 'count(*)', of: 'project' },
   addressGroups: { table: 'addressGroup', expression: 'count(*)', of: 'project' },
   securityGroups: { table: 'securityGroup', expression: 'count(*)', of: 'project' },
+  firewallPolicies: { table: 'firewallPolicy', expression: 'count(*)', of: 'project' },
   schedules: { table: 'schedule', expression: 'count(*)', of: 'project' },
   keyPairs: { table: 'keyPair', expression: 'count(*)', of: 'project' },
   projects: { table: 'project', expression: 'count(*)', of: 'account' },

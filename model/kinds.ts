@@ -4,6 +4,7 @@ import { instanceType } from './compute/instanceType.ts';
 import { keyPair } from './compute/keyPair.ts';
 import type { Action, Kind } from './kind.ts';
 import { addressGroup } from './network/addressGroup.ts';
+import { firewallPolicy } from './network/firewallPolicy.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { physicalNetwork } from './network/physicalNetwork.ts';
@@ -64,6 +65,7 @@ export const kinds = {
   physicalNetwork,
   routerType,
   vpc,
+  firewallPolicy,
   network,
   routeTable,
   subnet,

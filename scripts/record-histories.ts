@@ -159,9 +159,16 @@ async function everyAction(
   await act('network-interfaces', interfaceId, 'attach', { instanceId: pluggedId });
   await remove(tenant, 'instances', pluggedId);
   await remove(tenant, 'network-interfaces', interfaceId);
+  const deny = { priority: 1, direction: 'in', action: 'deny', protocol: 'icmp' };
+  const { id: firewallPolicyId } = await make(tenant, 'firewall-policies', { name: 'recorded', rules: [deny] });
+  await act('firewall-policies', firewallPolicyId, 'setRules', { rules: [] });
+  await act('firewall-policies', firewallPolicyId, 'repair');
   const { id: networkId } = await make(tenant, 'networks', { name: 'recorded', zoneId });
   const { id: subnetId } = await make(tenant, 'subnets', { name: 'recorded', networkId, cidr: '10.9.0.0/24' });
   await act('subnets', subnetId, 'setOptions', { leaseSeconds: 600 });
+  await act('networks', networkId, 'setFirewallPolicy', { firewallPolicyId });
+  await act('networks', networkId, 'setFirewallPolicy', {});
+  await remove(tenant, 'firewall-policies', firewallPolicyId);
   await remove(tenant, 'subnets', subnetId);
   await remove(tenant, 'networks', networkId);
 

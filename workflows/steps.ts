@@ -5,6 +5,7 @@ import type { instances as Instances } from '../activities/compute/instance.ts';
 import type { guestInterfaces as GuestInterfaces } from '../activities/compute/interfaces.ts';
 import type { placement as Placement } from '../activities/compute/placement.ts';
 import type { addressGroups as AddressGroups } from '../activities/network/addressGroup.ts';
+import type { firewallPolicies as FirewallPolicies } from '../activities/network/firewallPolicy.ts';
 import type { networkInterfaceRecords as NetworkInterfaceRecords } from '../activities/network/interfaceRecord.ts';
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
@@ -147,6 +148,14 @@ export const securityGroups = stepsOf<Area<typeof SecurityGroups>, 'securityGrou
   recordRules: { where: 'record' },
   proveUnused: { where: 'record' },
 });
+export const firewallPolicies = stepsOf<Area<typeof FirewallPolicies>, 'firewallPolicies'>(
+  'firewallPolicies',
+  'control',
+  {
+    recordRules: { where: 'record' },
+    proveUnused: { where: 'record' },
+  },
+);
 export const networkInterfaces = stepsOf<
   Area<typeof NetworkInterfaces> & Area<typeof GuestInterfaces>,
   'networkInterfaces'

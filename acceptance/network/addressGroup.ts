@@ -1,6 +1,7 @@
 import { contradictionsIn, type Entry } from '../../model/network/addressGroup.ts';
 import type { Hooks } from '../change.ts';
 import { refuseAll } from '../violation.ts';
+import { refuseIntricatePolicies } from './firewallPolicy.ts';
 
 /** @throws Problem INVALID_ARGUMENT with all that can not be meant */
 function refuseContradictions(family: number, entries: readonly Entry[]): void {
@@ -19,8 +20,10 @@ export const addressGroupHooks: Hooks = {
     },
   },
   'addressGroup.setEntries': {
-    accept({ row, input }) {
-      refuseContradictions(Number(row.family), input.entries as Entry[]);
+    async accept({ tx, row, input }) {
+      const entries = input.entries as Entry[];
+      refuseContradictions(Number(row.family), entries);
+      await refuseIntricatePolicies({ tx, row }, entries);
     },
   },
 };

@@ -1,7 +1,7 @@
 import { freeSegment } from '../../database/wires.ts';
 import type { Segments } from '../../model/network/physicalNetwork.ts';
 import { Problem } from '../../runtime/problem.ts';
-import type { Accepting, Hooks } from '../change.ts';
+import { type Accepting, type Hold, type Hooks, type Related, type Scene, tell } from '../change.ts';
 import { invalid } from '../violation.ts';
 
 /** What a network is on the wire. The database sees to it that no two are the same. */
@@ -35,6 +35,10 @@ async function segmentOf({ tx, input, row, references }: Accepting): Promise<num
   return Number(segmentId);
 }
 
+/** The policy that it carries now. It stays as long as its ports may have to go back to it. */
+const carriedNow = ({ row }: Pick<Scene, 'row'>): string[] =>
+  typeof row.firewallPolicyId === 'string' ? [row.firewallPolicyId] : [];
+
 export const networkHooks: Hooks = {
   'network.create': {
     async accept(accepting) {
@@ -54,6 +58,30 @@ export const networkHooks: Hooks = {
           'physicalNetworkId',
           `takes packets of ${String(wire.mtu)} bytes, and guests send ${String(row.mtu)}`,
         );
+    },
+  },
+  'network.setFirewallPolicy': {
+    references: ({ firewallPolicyId: id }) =>
+      typeof id === 'string' ? [{ kind: 'firewallPolicy', id, field: 'firewallPolicyId' }] : [],
+    related: (scene): Related[] => carriedNow(scene).map((id) => ({ kind: 'firewallPolicy', id })),
+    holds: (scene): Hold[] => carriedNow(scene).map((id) => ({ kind: 'firewallPolicy', id, mode: 'S' })),
+    conditions: ({ row }) => [
+      {
+        field: 'firewallPolicyId',
+        is: (row.firewallPolicyId ?? null) as string | null,
+        code: 'INVALID_STATE',
+        message: `network ${row.id} has come to another firewall policy meanwhile`,
+      },
+    ],
+    accept(accepting) {
+      const { row } = accepting;
+      if (row.external === true)
+        accepting.warnings.push(
+          'it leads outside: no instance is plugged into it, so the policy decides nothing there',
+        );
+      tell(accepting, 'network.setFirewallPolicy', {
+        formerFirewallPolicyId: (row.firewallPolicyId ?? null) as string | null,
+      });
     },
   },
 };

@@ -5,6 +5,7 @@ import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { withEntries } from './firewallWrites.ts';
 import { absent, present, rowTags, set, taggedWith } from './northbound.ts';
 
 export const addressSetName = (id: string, family: number): string => `ag_${id.replaceAll('-', '')}_ip${family}`;
@@ -23,15 +24,21 @@ async function write(world: World, id: string, family: number, entries: readonly
     { op: 'select', table, where, columns: ['_uuid'] },
   ]);
   const row = { ...addressSetRow(id, family, entries), external_ids: rowTags('addressGroup', id) };
-  await world.northbound.transact(
-    `write address group ${id}`,
-    (found?.rows?.length ?? 0) > 0
+  // In one transaction with what firewall policies make of them.
+  const policies = await withEntries(
+    world,
+    id,
+    entries.map(({ cidr }) => cidr),
+  );
+  await world.northbound.transact(`write address group ${id}`, [
+    ...((found?.rows?.length ?? 0) > 0
       ? [
           present(table, where, `the address set of address group ${id} has gone from OVN meanwhile`),
-          { op: 'update', table, where, row },
+          { op: 'update' as const, table, where, row },
         ]
-      : [absent(table, where), { op: 'insert', table, row }],
-  );
+      : [absent(table, where), { op: 'insert' as const, table, row }]),
+    ...policies,
+  ]);
 }
 
 async function remove(world: World, id: string): Promise<void> {

@@ -9,6 +9,7 @@ import {
   recordedAddressGroups,
   recordedGroups,
   recordedNetworks,
+  recordedPolicies,
   recordedPorts,
   recordedRouteTables,
   recordedSubnets,
@@ -21,6 +22,7 @@ import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
 import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
+import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
 import { addressesOf, enabledOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
@@ -33,7 +35,8 @@ import { uplinkAt } from './vpc.ts';
 const columns = {
   Logical_Switch: ['name', 'ports', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
-  ACL: ['_uuid', 'direction', 'priority', 'match', 'action'],
+  ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter'],
+  Meter: ['name', 'external_ids'],
   Address_Set: ['name', 'addresses', 'external_ids'],
   Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'external_ids'],
   Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
@@ -67,6 +70,7 @@ const kindsInOvn = [
   'subnet',
   'addressGroup',
   'securityGroup',
+  'firewallPolicy',
   'networkInterface',
 ] as const;
 type KindInOvn = (typeof kindsInOvn)[number];
@@ -74,13 +78,15 @@ type KindInOvn = (typeof kindsInOvn)[number];
 /** The rows of OVN that are ours, by what leads to them. */
 interface RowsOfOurs {
   switches: Map<string, OvsdbRow>;
-  /** By their names: those of a network and of security groups. */
+  /** By their names: those of networks, of security groups and of firewall policies. */
   groups: Map<string, OvsdbRow>;
   /** By a port's UUID the names of the groups that it is in. */
   groupsOf: Map<string, string[]>;
   acls: Map<string, OvsdbRow>;
   addressSets: Map<string, OvsdbRow>;
   served: Map<string, OvsdbRow>;
+  /** Those of firewall policies. */
+  meters: Map<string, OvsdbRow>;
   ports: Map<string, OvsdbRow>;
   routers: Map<string, OvsdbRow>;
   /** What stands at routers as text, by the kind and id of what it is of. */
@@ -180,6 +186,7 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
       const key = `${kind}/${id}`;
       atRouters.set(key, [...(atRouters.get(key) ?? []), rowText(column, row)]);
     }
+  const meters = await all('Meter', byId);
   return {
     switches,
     groups,
@@ -187,6 +194,7 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     acls,
     addressSets,
     served,
+    meters,
     ports,
     routers,
     atRouters,
@@ -245,6 +253,25 @@ function routerFault(
   return null;
 }
 
+/** With what a row is logged beside that. */
+const loggedText = (row: OvsdbRow): string =>
+  `${aclText(row)} ${row.log === true ? `${members(row.name).join()} ${members(row.meter).join()}` : 'unlogged'}`;
+
+/** What is wrong with the rows of a firewall policy, or null. */
+function policyFault(found: RowsOfOurs, policy: RecordedPolicy): Fault | null {
+  const name = firewallGroupName(policy.id);
+  const entries = new Map(policy.groups.map((group) => [group.id, group.entries.map(({ cidr }) => cidr)]));
+  const wanted = rowsOfPolicy(policy, (id) => entries.get(id) ?? []).map((row) => aclColumns(row, name));
+  const group = found.groups.get(name);
+  if (!group) return { class: 'missing', actual: `there is no port group ${name}` };
+  const real = [...references(group.acls)].map((uuid) => loggedText(found.acls.get(uuid) ?? {})).sort();
+  if (real.join('\n') !== wanted.map(loggedText).sort().join('\n'))
+    return { class: 'drifted', actual: `the rules of port group ${name} are others than the recorded` };
+  return wanted.some(({ log }) => log === true) && found.meters.get(policy.id)?.name !== name
+    ? { class: 'missing', actual: `there is no meter ${name}` }
+    : null;
+}
+
 /** What is wrong with a port group, or null. */
 function groupFault(found: RowsOfOurs, name: string, wanted: Acl[]): Fault | null {
   const group = found.groups.get(name);
@@ -255,6 +282,8 @@ function groupFault(found: RowsOfOurs, name: string, wanted: Acl[]): Fault | nul
     ? null
     : { class: 'drifted', actual: `the rules of port group ${name} are others than the recorded` };
 }
+
+type RecordedPolicy = Awaited<ReturnType<typeof recordedPolicies>>[number];
 
 /** What is wrong with the address set of a group, or null. */
 function setFault(found: RowsOfOurs, id: string, family: number, entries: readonly Entry[]): Fault | null {
@@ -304,7 +333,11 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
   const served6 = found.served.get(port.subnet6Id ?? '');
   if (served6 && port.dhcp6 && uuidOf(row.dhcpv6_options) !== uuidOf(served6._uuid))
     return drifted('the switch port is not served by DHCPv6');
-  const names = [networkGroup(port.networkId), ...port.securityGroupIds.map(securityGroupName)];
+  const names = [
+    networkGroup(port.networkId),
+    ...port.securityGroupIds.map(securityGroupName),
+    ...(port.firewallPolicyId ? [firewallGroupName(port.firewallPolicyId)] : []),
+  ];
   const holders = [found.switches.get(port.networkId), ...names.map((name) => found.groups.get(name))];
   const without = holders.find((holder) => holder && !references(holder.ports).has(uuid));
   if (without) return drifted(`the switch port is not in ${String(without.name)}`);
@@ -331,6 +364,7 @@ const whatOf: Record<KindInOvn, string> = {
   subnet: 'subnetRows',
   addressGroup: 'addressRows',
   securityGroup: 'groupRows',
+  firewallPolicy: 'policyRows',
   networkInterface: 'portRows',
 };
 
@@ -438,6 +472,11 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       targetId: group.id,
     });
   }
+  for await (const policy of pages(connections, recordedPolicies))
+    compare('firewallPolicy', policy, () => [policyFault(found, policy)], {
+      action: 'firewallPolicy.repair',
+      targetId: policy.id,
+    });
   for await (const port of pages(connections, recordedPorts))
     compare('networkInterface', port, () => [portFault(found, port)], {
       // One that is attached is written with all others of its instance.

@@ -4,6 +4,7 @@ import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { carryFirewallPolicy } from './firewallPolicy.ts';
 import {
   absent,
   type Condition,
@@ -137,6 +138,7 @@ const strayTables = {
   subnet: ['DHCP_Options'],
   addressGroup: ['Address_Set'],
   securityGroup: ['Port_Group'],
+  firewallPolicy: ['Port_Group', 'Meter'],
   networkInterface: [],
 } as const;
 
@@ -186,6 +188,8 @@ export const networks = (world: World) => ({
       await world.northbound.transact(`remove network ${networkId}`, remove(networkId));
     },
   }),
+
+  carryFirewallPolicy: carryFirewallPolicy(world),
 
   /** What has no record gets none any more: nobody can be about to need its rows. */
   findStray: step({

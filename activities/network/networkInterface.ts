@@ -1,10 +1,11 @@
 import { setTimeout } from 'node:timers/promises';
-import { type Port, portById, portsOfInstance } from '../../database/networks.ts';
+import { type Port, policiesOver, portById, portsOfInstance } from '../../database/networks.ts';
 import type { Pair } from '../../model/network/networkInterface.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
+import { firewallGroupName } from './firewallWrites.ts';
 import { networkGroup } from './network.ts';
 import { type Condition, map, members, type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
 import { securityGroupName } from './securityGroup.ts';
@@ -123,7 +124,8 @@ export const enabledOf = ({ linkUp }: Pick<Port, 'linkUp'>): unknown => (linkUp 
 
 /**
  * Writes ports, whether they are there or not: a port is in its switch and in all its groups, and in no other, or it is not made. Without a chassis it
- * stays bound as it is.
+ * stays bound as it is. A network comes to another firewall policy while ports are plugged into it: in the records first, and then all its ports in OVN. So
+ * whoever has plugged one looks again.
  */
 async function write(world: World, of: string, ports: Port[], chassis: string | null): Promise<void> {
   if (ports.length === 0) return;
@@ -171,6 +173,7 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
       { op: 'mutate', table, where, mutations: [['ports', 'insert', set([known ?? ['named-uuid', name]])]] },
     ];
     const network = port.networkId ?? '';
+    const policy = port.firewallPolicyId;
     return [
       known
         ? { op: 'update', table: 'Logical_Switch_Port', where: portOf(port.id), row }
@@ -181,9 +184,35 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
       ...port.securityGroupIds.flatMap((id) =>
         join('Port_Group', [['name', '==', securityGroupName(id)]], `port group of security group ${id}`),
       ),
+      ...(policy
+        ? [
+            present(
+              'Port_Group',
+              [['name', '==', firewallGroupName(policy)]],
+              `OVN has no port group of firewall policy ${policy}; its action repair writes it anew`,
+            ),
+            {
+              op: 'mutate' as const,
+              table: 'Port_Group',
+              where: [['name', '==', firewallGroupName(policy)]] as Condition[],
+              mutations: [['ports', 'insert', set([known ?? ['named-uuid', name]])]] as [string, string, unknown][],
+            },
+          ]
+        : []),
     ];
   });
   await world.northbound.transact(`plug ports of ${of}`, operations);
+  const ids = ports.map(({ id }) => id);
+  const now = new Map(
+    (await policiesOver(world.database.connections, { ids })).map((one) => [one.id, one.firewallPolicyId]),
+  );
+  const moved = ports.flatMap((port) => {
+    const firewallPolicyId = now.get(port.id);
+    return firewallPolicyId === undefined || firewallPolicyId === port.firewallPolicyId
+      ? []
+      : [{ ...port, firewallPolicyId }];
+  });
+  await write(world, of, moved, chassis);
 }
 
 /** In the same transaction it joins those of its record again. */

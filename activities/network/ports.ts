@@ -12,18 +12,32 @@ const carriersOnNetwork = statement((p: Values<{ id: string }>) =>
     .orderBy('id'),
 );
 
+const carriersOnNetworksOf = statement((p: Values<{ id: string }>) =>
+  from
+    .selectFrom('networkInterface as n')
+    .innerJoin('network as k', 'k.id', 'n.networkId')
+    .select('n.id')
+    .where('k.firewallPolicyId', '=', p.id)
+    .where('n.deletedAt', 'is', null)
+    .orderBy('n.id'),
+);
+
+const carriers = {
+  networkId: carriersOnNetwork,
+  securityGroupIds: carriersOfGroup,
+  firewallPolicyId: carriersOnNetworksOf,
+};
+
 /**
- * Switch ports of the living interfaces on a network, or with a security group, as far as OVN has them. A port group that has to be made
+ * Switch ports of the living interfaces on a network, on those that carry a firewall policy, or with a security group, as far as OVN has them. A port group that has to be made
  * anew takes them in at once: a port outside the group of its network is open to everybody.
  */
-export async function portsOf(world: World, column: 'networkId' | 'securityGroupIds', id: string): Promise<Uuid[]> {
-  const carriers = await (column === 'networkId' ? carriersOnNetwork : carriersOfGroup)(world.database.connections, {
-    id,
-  });
-  if (carriers.length === 0) return [];
+export async function portsOf(world: World, column: keyof typeof carriers, id: string): Promise<Uuid[]> {
+  const interfaces = await carriers[column](world.database.connections, { id });
+  if (interfaces.length === 0) return [];
   const results = await world.northbound.transact(
     `look for ports of ${id}`,
-    carriers.map(
+    interfaces.map(
       (carrier): OvsdbOperation => ({
         op: 'select',
         table: 'Logical_Switch_Port',

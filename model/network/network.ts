@@ -1,3 +1,4 @@
+import { Type } from 'typebox';
 import { boolean, choice, DomainName, field, integer, kind, object, oneOf, ref, text, Uuid } from '../kind.ts';
 
 export const network = kind({
@@ -38,6 +39,9 @@ export const network = kind({
     dnsDomain: field(DomainName, 'create', {
       description: "The domain that guests are told by DHCP; the zone's unless said",
     }),
+    firewallPolicyId: ref('firewallPolicy', 'system', {
+      description: 'What decides on all its interfaces before their security groups do',
+    }),
     note: text(512, 'patch', { description: 'For people' }),
   },
   states: ['creating', 'ready', 'deleting', 'failed'],
@@ -52,6 +56,17 @@ export const network = kind({
       steps: ['networks.make'],
     },
     update: { summary: 'Change a network', mode: 'sync' },
+    setFirewallPolicy: {
+      summary: 'Let a firewall policy decide on all its interfaces, another than before, or none any more',
+      happened: 'firewallPolicySet',
+      mode: 'operation',
+      from: ['ready'],
+      to: 'ready',
+      cancellable: true,
+      input: object({ firewallPolicyId: Type.Optional({ ...Uuid, description: 'None when not given' }) }),
+      tells: object({ formerFirewallPolicyId: Type.Union([Uuid, Type.Null()]) }),
+      steps: ['networks.carryFirewallPolicy'],
+    },
     repair: {
       summary: 'Write all its rows anew from the records',
       happened: 'repaired',
@@ -75,7 +90,16 @@ export const network = kind({
       on: 'collection',
       operatorOnly: true,
       input: object({
-        kind: oneOf('vpc', 'routeTable', 'network', 'subnet', 'addressGroup', 'securityGroup', 'networkInterface'),
+        kind: oneOf(
+          'vpc',
+          'routeTable',
+          'network',
+          'subnet',
+          'addressGroup',
+          'securityGroup',
+          'firewallPolicy',
+          'networkInterface',
+        ),
         id: Uuid,
       }),
       pointOfNoReturn: 'networks.removeStray',

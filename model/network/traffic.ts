@@ -1,6 +1,8 @@
 /** Whether a packet passes an interface, and what decides that: told from records alone, as docs/api.md says it ("Security groups"). */
 import { Type } from 'typebox';
 import { object, oneOf, Uuid, type View } from '../kind.ts';
+import { FirewallRule, familiesOf, type PolicyDefaults, type PolicyEnd, type PolicyRule } from './firewallPolicy.ts';
+import { inForce } from './firewallRows.ts';
 import { familyOfAddress, liesIn } from './ipAddress.ts';
 import { contradictionsOf, type Family, familyOf, type Rule, SecurityRule } from './securityGroup.ts';
 
@@ -37,11 +39,35 @@ export const allowedTraffic: View = {
   answer: object({
     allowed: Type.Boolean(),
     decidedBy: {
-      ...oneOf('rule', 'noRule', 'outboundOpen', 'addressRequest', 'discovery', 'portSecurity'),
+      ...oneOf(
+        'rule',
+        'noRule',
+        'outboundOpen',
+        'addressRequest',
+        'discovery',
+        'portSecurity',
+        'firewallRule',
+        'firewallDefault',
+      ),
       description:
-        'rule: those in `rules` let it pass. noRule: none does. outboundOpen: no group has a rule for outbound traffic. addressRequest, discovery: asking for an address, and neighbours for theirs, always passes. portSecurity: the interface has no address of that family',
+        'firewallRule, firewallDefault: the firewall policy of its network does not let it pass; see `firewall`. rule: those in `rules` let it pass. noRule: none does. outboundOpen: no group has a rule for outbound traffic. addressRequest, discovery: asking for an address, and neighbours for theirs, always passes. portSecurity: the interface has no address of that family',
     },
     reason: Type.String({ description: 'The same in words' }),
+    firewall: Type.Union(
+      [
+        object({
+          firewallPolicyId: Uuid,
+          action: oneOf('allow', 'deny', 'reject'),
+          index: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+          rule: Type.Union([FirewallRule, Type.Null()]),
+        }),
+        Type.Null(),
+      ],
+      {
+        description:
+          'What the firewall policy of its network says, and the rule that says so with its place in the policy, or null for the default; null where no policy is asked',
+      },
+    ),
     rules: Type.Array(object({ securityGroupId: Uuid, index: Type.Integer({ minimum: 0 }), rule: SecurityRule }), {
       description:
         'Those that let it pass, each with its place in its group; or, of noRule outbound, those that close it',
@@ -59,13 +85,31 @@ export interface Carrier {
   entries: ReadonlyMap<string, readonly string[]>;
   /** Those of the security groups that rules name of which some interface has the packet's address. */
   membersAt: ReadonlySet<string>;
+  /** Its own address, as a firewall policy sees it. */
+  address: string | null;
+  policy: { id: string; rules: readonly PolicyRule[]; defaults: PolicyDefaults } | null;
 }
 
-type Decision = 'rule' | 'noRule' | 'outboundOpen' | 'addressRequest' | 'discovery' | 'portSecurity';
+type Decision =
+  | 'rule'
+  | 'noRule'
+  | 'outboundOpen'
+  | 'addressRequest'
+  | 'discovery'
+  | 'portSecurity'
+  | 'firewallRule'
+  | 'firewallDefault';
+export interface Firewall {
+  firewallPolicyId: string;
+  action: PolicyRule['action'];
+  index: number | null;
+  rule: PolicyRule | null;
+}
 export interface Verdict {
   allowed: boolean;
   decidedBy: Decision;
   reason: string;
+  firewall: Firewall | null;
   rules: { securityGroupId: string; index: number; rule: Rule }[];
 }
 
@@ -83,6 +127,33 @@ function fits(rule: Rule, packet: Packet, { entries, membersAt }: Carrier): bool
   if (rule.remoteAddressGroupId !== undefined)
     return (entries.get(rule.remoteAddressGroupId) ?? []).some((network) => liesIn(packet.address, network));
   return rule.remoteSecurityGroupId === undefined || membersAt.has(rule.remoteSecurityGroupId);
+}
+
+/** The first rule of its policy that the packet fits decides; without one, the default. */
+function asked(carrier: Carrier, packet: Packet): Firewall | null {
+  const { policy, entries, address } = carrier;
+  if (!policy) return null;
+  const { direction, protocol, port = 0 } = packet;
+  const family = familyOfAddress(packet.address);
+  const [from, to] = direction === 'in' ? [packet.address, address] : [address, packet.address];
+  const liesAt = (end: PolicyEnd | undefined, at: string | null): boolean => {
+    const networks =
+      end?.cidr !== undefined ? [end.cidr] : end?.addressGroupId !== undefined ? entries.get(end.addressGroupId) : null;
+    return networks === null || (at !== null && (networks ?? []).some((network) => liesIn(at, network)));
+  };
+  const decides = inForce(policy.rules, direction).find(
+    ({ rule }) =>
+      familiesOf(rule).includes(family) &&
+      (rule.protocol === 'any' || rule.protocol === protocol) &&
+      (rule.fromPort === undefined || (port >= rule.fromPort && port <= (rule.toPort ?? rule.fromPort))) &&
+      (rule.icmpType === undefined || rule.icmpType === packet.icmpType) &&
+      (rule.icmpCode === undefined || rule.icmpCode === packet.icmpCode) &&
+      liesAt(rule.source, from) &&
+      liesAt(rule.destination, to),
+  );
+  return decides
+    ? { firewallPolicyId: policy.id, action: decides.rule.action, index: decides.index, rule: decides.rule }
+    : { firewallPolicyId: policy.id, action: policy.defaults[direction], index: null, rule: null };
 }
 
 /** What hosts ask routers and neighbours, and answer them (RFC 4861), and of groups of receivers (RFC 2710, RFC 3810); OVN lets it pass. */
@@ -104,14 +175,16 @@ function told(packet: Packet): Packet {
 }
 
 /** Of the first packet of a connection: the answer to what was allowed passes by itself. */
-export function decide(carrier: Carrier, asked: Packet): Verdict {
-  const packet = told(asked);
+export function decide(carrier: Carrier, question: Packet): Verdict {
+  const packet = told(question);
+  let firewall: Firewall | null = null;
   const { direction } = packet;
   const family = familyOfAddress(packet.address);
   const verdict = (allowed: boolean, decidedBy: Decision, reason: string, rules: Verdict['rules'] = []): Verdict => ({
     allowed,
     decidedBy,
     reason,
+    firewall,
     rules,
   });
   if (carrier.portSecurity && !carrier.families.includes(family))
@@ -122,6 +195,17 @@ export function decide(carrier: Carrier, asked: Packet): Verdict {
     );
   if (packet.protocol === 'icmpv6' && discovery.has(packet.icmpType ?? -1))
     return verdict(true, 'discovery', 'neighbour and router discovery always pass');
+  if (!isAddressRequest(packet)) firewall = asked(carrier, packet);
+  if (firewall && firewall.action !== 'allow') {
+    const does = firewall.action === 'deny' ? 'denies' : 'rejects';
+    return firewall.rule
+      ? verdict(false, 'firewallRule', `rule ${firewall.rule.priority} of the network's firewall policy ${does} it`)
+      : verdict(
+          false,
+          'firewallDefault',
+          `no rule of the network's firewall policy allows it, and its default ${does} it`,
+        );
+  }
   const all = carrier.groups.flatMap(({ id, rules }) =>
     rules.map((rule, index) => ({ securityGroupId: id, index, rule })),
   );

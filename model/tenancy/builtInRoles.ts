@@ -41,6 +41,7 @@ const tenantKinds = [
   'networkInterface',
   'addressGroup',
   'securityGroup',
+  'firewallPolicy',
   'keyPair',
   'schedule',
 ];
@@ -55,7 +56,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   rootReadOnly: {
     summary: 'May see everything',
     boundAt: 'platform',
-    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics', '*.allowedTraffic'),
+    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics', '*.allowedTraffic', '*.attachments'),
   },
   // It sees which instances there are and where, and brings them on when their host has failed; nothing that a guest has said or was told.
   operator: {
@@ -79,6 +80,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...read(...tenantKinds),
       'instance.metrics',
       'networkInterface.allowedTraffic',
+      'firewallPolicy.attachments',
       ...catalogue,
       ...trace,
       ...read('account', 'project', 'user'),

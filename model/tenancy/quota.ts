@@ -17,6 +17,7 @@ export const counters = [
   'networkInterfaces',
   'addressGroups',
   'securityGroups',
+  'firewallPolicies',
   'keyPairs',
   'schedules',
   'projects',

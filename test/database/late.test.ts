@@ -36,6 +36,7 @@ const input = () => ({
   imageId: scene.ids.image,
   addressGroupId: scene.ids.addressGroup,
   securityGroupId: scene.ids.securityGroup,
+  firewallPolicyId: scene.ids.firewallPolicy,
   networkId: scene.ids.network,
   networkInterfaceId: scene.ids.networkInterface,
   after: {
@@ -77,6 +78,7 @@ const input = () => ({
   askedAt: '2000-01-01T00:00:00Z',
   entries: [{ cidr: '10.0.0.0/8' }],
   rules: [{ direction: 'in', protocol: 'any' }],
+  defaults: { in: 'allow', out: 'deny' },
   announced: { checksum: null, format: null },
   sha256: 'f'.repeat(64),
   format: 'qcow2',
@@ -98,6 +100,7 @@ const held = [
   'image',
   'addressGroup',
   'securityGroup',
+  'firewallPolicy',
   'networkInterface',
   'subnet',
   'physicalNetwork',

@@ -1,6 +1,7 @@
 /** What is made and removed by hand is found after it was seen twice, told, and repaired where somebody asks for it or where that is safe. */
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { addressSetName } from '../../activities/network/addressGroup.ts';
+import { firewallGroupName } from '../../activities/network/firewallWrites.ts';
 import { networkGroup, switchName } from '../../activities/network/network.ts';
 import { type OvsdbOperation, openNorthbound, rowTags, set, taggedWith } from '../../activities/network/northbound.ts';
 import { securityGroupName } from '../../activities/network/securityGroup.ts';
@@ -247,6 +248,42 @@ test('a port, rules, addresses and DHCP options that are gone or others are foun
   await byHand([{ op: 'delete', table: 'Port_Group', where: taggedWith('securityGroup', group.id) }]);
   await foundAndRepaired(group.id, 'missing groupRows', ovn);
 
+  const policy = await make(tenant, 'firewall-policies', {
+    name: 'audited',
+    rules: [
+      {
+        priority: 1,
+        direction: 'in',
+        action: 'deny',
+        protocol: 'udp',
+        source: { addressGroupId: addresses.id },
+        log: true,
+      },
+    ],
+    defaults: { in: 'allow', out: 'allow' },
+  });
+  await tenant.done('POST', `/v1/networks/${network.id}/actions/setFirewallPolicy`, { firewallPolicyId: policy.id });
+  for (const _ of [1, 2]) await scan(ovn);
+  for (const one of [policy, { id: port }])
+    expect((await seen(one.id)).filter((text) => text.endsWith('open'))).toEqual([]);
+  const ofPolicy = taggedWith('firewallPolicy', policy.id);
+  await byHand([{ op: 'update', table: 'ACL', where: ofPolicy, row: { match: 'ip4' } }]);
+  await foundAndRepaired(policy.id, 'drifted policyRows', ovn);
+  await byHand([{ op: 'delete', table: 'Meter', where: ofPolicy }]);
+  await foundAndRepaired(policy.id, 'missing policyRows', ovn);
+  await byHand([{ op: 'update', table: 'Port_Group', where: ofPolicy, row: { ports: set([]) } }]);
+  await foundAndRepaired(port, 'drifted portRows', ovn);
+  await byHand([{ op: 'delete', table: 'Port_Group', where: ofPolicy }]);
+  await foundAndRepaired(policy.id, 'missing policyRows', ovn);
+  await tenant.done('POST', `/v1/networks/${network.id}/actions/setFirewallPolicy`, {});
+  const [anew] = await byHand([
+    { op: 'select', table: 'Logical_Switch_Port', where: [['name', '==', port]], columns: ['_uuid'] },
+  ]);
+  const ports = set([anew?.rows?.[0]?._uuid]);
+  await byHand([{ op: 'update', table: 'Port_Group', where: ofPolicy, row: { ports } }]);
+  await foundAndRepaired(port, 'drifted portRows', ovn);
+  await tenant.done('DELETE', `/v1/firewall-policies/${policy.id}`);
+
   const where = taggedWith('addressGroup', addresses.id);
   const mutations: [string, string, unknown][] = [['addresses', 'delete', set(['10.2.0.0/16'])]];
   await byHand([{ op: 'mutate', table: 'Address_Set', where, mutations }]);
@@ -283,6 +320,10 @@ test('rows of what has no record are found, and removed when somebody asks', asy
   const external_ids = rowTags('addressGroup', another);
   await byHand([{ op: 'insert', table: 'Address_Set', row: { name: addressSetName(another, 4), external_ids } }]);
   await foundAndRepaired(another, 'orphan addressRows', ovn);
+  const third = crypto.randomUUID();
+  const row = { name: firewallGroupName(third), external_ids: rowTags('firewallPolicy', third) };
+  await byHand([{ op: 'insert', table: 'Port_Group', row }]);
+  await foundAndRepaired(third, 'orphan policyRows', ovn);
   // Whose record is there is no stray, whoever says so.
   const { items } = await tenant.call<{ items: Resource[] }>('GET', '/v1/networks');
   const removal = await admin.call<OperationView>('POST', '/v1/networks/actions/removeStray', {

@@ -248,6 +248,46 @@ describe('the rules of a security group', () => {
     await remove('address-groups', id);
   });
 
+  test('stand below the firewall policy of their network: a packet passes if both allow it', async () => {
+    const own = `${await addressOf(client.id)}/32`;
+    const group = await make(tenant, 'address-groups', { name: 'callers', family: 4, entries: [{ cidr: own }] });
+    const rule = (priority: number, action: string, protocol: string, more: Record<string, unknown> = {}) => ({
+      priority,
+      direction: 'in',
+      action,
+      protocol,
+      ...more,
+    });
+    const web = rule(20, 'allow', 'tcp', { fromPort: 80 });
+    const policy = await make(tenant, 'firewall-policies', { name: 'tier', rules: [web] });
+    const carry = (body: Record<string, unknown>): Promise<OperationView> =>
+      act('networks', cloud.network.id, 'setFirewallPolicy', body);
+    const policed = (rules: unknown[], more: Record<string, unknown> = {}): Promise<OperationView> =>
+      act('firewall-policies', policy.id, 'setRules', { rules, ...more });
+    await setRules([inbound]);
+    await pass({ greets: true, shows: true, echoes: true });
+    await carry({ firewallPolicyId: policy.id });
+    await pass({ greets: false, shows: true, echoes: false });
+    await policed([web, rule(30, 'allow', 'icmp'), rule(10, 'deny', 'any', { source: { addressGroupId: group.id } })]);
+    await pass({ greets: false, shows: false, echoes: false });
+    await act('address-groups', group.id, 'setEntries', { entries: [{ cidr: '10.78.0.0/16' }] });
+    await pass({ greets: false, shows: true, echoes: true });
+    // What the policy allows is for the security group to decide.
+    await setRules([{ direction: 'in', protocol: 'tcp', fromPort: 22 }]);
+    await pass({ greets: false, shows: false, echoes: false });
+    await policed([rule(10, 'reject', 'tcp', { fromPort: 80, log: true })], {
+      defaults: { in: 'allow', out: 'allow' },
+    });
+    await pass({ greets: true, shows: false, echoes: false });
+    await policed([], { defaults: { in: 'allow', out: 'deny' } });
+    await pass({ greets: false, asks: true });
+    await carry({});
+    await setRules(cloud.securityGroup.rules);
+    await pass({ shows: true });
+    await remove('firewall-policies', policy.id);
+    await remove('address-groups', group.id);
+  });
+
   test('follow those that carry the security group that they name, be it their own, and let nothing through when not enabled', async () => {
     const own = { ...inbound, remoteSecurityGroupId: cloud.securityGroup.id };
     const shut = { greets: false, shows: false, echoes: false };

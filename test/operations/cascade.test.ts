@@ -69,6 +69,8 @@ test('a project goes with everything in it, the leaves first, and nothing of it 
     ['instance.expunge', 'securityGroup.delete'],
     ['subnet.delete', 'network.delete'],
     ['securityGroup.delete', 'addressGroup.delete'],
+    ['network.delete', 'firewallPolicy.delete'],
+    ['firewallPolicy.delete', 'addressGroup.delete'],
   ] as const)
     expect([first, last(first) < order.indexOf(then)]).toEqual([first, true]);
   expect(await refusal(told('projects', tree.project.id))).toBe('404 NOT_FOUND');

@@ -138,6 +138,12 @@ const remove = (plural: string) => async (id: string) => void (await tenant.done
 const snapshotOf = (volumeId: string): Promise<{ id: string }> =>
   make(tenant, 'snapshots', { name: 'before', volumeId });
 const rules = [{ direction: 'in', protocol: 'tcp', fromPort: 22 }];
+const policyRules = [
+  { priority: 10, direction: 'in', action: 'allow', protocol: 'tcp', fromPort: 443 },
+  { priority: 20, direction: 'in', action: 'reject', protocol: 'tcp', source: { cidr: '10.0.0.0/8' }, log: true },
+];
+/** What stands around each network that was put under a policy: an instance, a subnet, policies. */
+const underPolicies = new Map<string, string[]>();
 const entries = [{ cidr: '10.0.0.0/8' }, { cidr: '192.168.7.7/32' }];
 
 const nic = (name: string, more: Record<string, unknown> = {}): Promise<{ id: string }> =>
@@ -645,6 +651,15 @@ const subjects: Subject[] = [
     clean: remove('address-groups'),
   },
   {
+    type: 'firewallPolicy.repair',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'firewall-policies', { name, rules: policyRules });
+      return { targetId: id, method: 'POST', path: `/v1/firewall-policies/${id}/actions/repair`, body: {} };
+    },
+    again: asItWas,
+    clean: remove('firewall-policies'),
+  },
+  {
     // What mends it is an operation of its own: audit.test.ts.
     type: 'finding.repair',
     operator: true,
@@ -698,6 +713,11 @@ const subjects: Subject[] = [
       make(tenant, 'security-groups', { name, zoneId: cloud.zone.id, rules }),
     ),
     clean: removeIfThere('security-groups'),
+  },
+  {
+    type: 'firewallPolicy.delete',
+    prepare: deletion('firewall-policies', (name) => make(tenant, 'firewall-policies', { name, rules: policyRules })),
+    clean: removeIfThere('firewall-policies'),
   },
   {
     type: 'addressGroup.delete',
@@ -1057,6 +1077,51 @@ const subjects: Subject[] = [
       };
     },
     clean: remove('address-groups'),
+  },
+  {
+    type: 'firewallPolicy.create',
+    prepare: creation('firewall-policies', (name) => ({ name, rules: policyRules })),
+    clean: remove('firewall-policies'),
+  },
+  {
+    type: 'firewallPolicy.setRules',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'firewall-policies', { name, rules: policyRules });
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/firewall-policies/${id}/actions/setRules`,
+        body: { rules: [], defaults: { in: 'allow', out: 'deny' } },
+      };
+    },
+    clean: remove('firewall-policies'),
+  },
+  {
+    // From one policy to another, with a port that goes along.
+    type: 'network.setFirewallPolicy',
+    prepare: async (name) => {
+      const policies = await Promise.all(
+        [1, 2].map((number) => make(tenant, 'firewall-policies', { name: `${name} ${number}`, rules: policyRules })),
+      );
+      const network = await make(tenant, 'networks', { name, zoneId: cloud.zone.id });
+      const subnet = await make(tenant, 'subnets', { name, networkId: network.id, cidr: '10.3.0.0/24' });
+      const path = `/v1/networks/${network.id}/actions/setFirewallPolicy`;
+      await tenant.done('POST', path, { firewallPolicyId: policies[0]?.id });
+      const instance = await make(
+        tenant,
+        'instances',
+        instanceBody(cloud, name, { networkInterfaces: [{ subnetId: subnet.id }] }),
+      );
+      underPolicies.set(network.id, [instance.id, subnet.id, ...policies.map(({ id }) => id)]);
+      return { targetId: network.id, method: 'POST', path, body: { firewallPolicyId: policies[1]?.id } };
+    },
+    clean: async (networkId) => {
+      const [instanceId = '', subnetId, ...policyIds] = underPolicies.get(networkId) ?? [];
+      await removeInstance(instanceId);
+      await tenant.done('DELETE', `/v1/subnets/${subnetId}`);
+      await tenant.done('DELETE', `/v1/networks/${networkId}`);
+      for (const id of policyIds) await tenant.done('DELETE', `/v1/firewall-policies/${id}`);
+    },
   },
   {
     type: 'securityGroup.create',

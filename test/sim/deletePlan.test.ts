@@ -114,6 +114,7 @@ const made: Record<string, () => Promise<{ id: string }>> = {
   subnet: async () => make(tenant, 'subnets', { name: 's', networkId: (await network()).id, cidr: '10.5.0.0/24' }),
   networkInterface: () => make(tenant, 'network-interfaces', { name: unique(), subnetId: cloud.subnet.id }),
   addressGroup: () => make(tenant, 'address-groups', { name: unique(), family: 4 }),
+  firewallPolicy: () => make(tenant, 'firewall-policies', { name: unique() }),
   securityGroup: () => make(tenant, 'security-groups', { name: unique(), zoneId, rules: [] }),
   domain: () => admin.call('POST', '/v1/domains', { name: unique(), parentId: rootDomain }),
   account,

@@ -45,6 +45,7 @@ async function furnish(side: Side): Promise<void> {
   const network = await make(api, 'networks', { name: side, zoneId });
   const subnet = await make(api, 'subnets', { name: side, networkId: network.id, cidr: '10.60.0.0/24' });
   const addresses = await make(api, 'address-groups', { name: side, family: 4 });
+  const policy = await make(api, 'firewall-policies', { name: side });
   const group = await make(api, 'security-groups', { name: side, zoneId });
   const body = instanceBody(cloud, side, { networkInterfaces: [{ subnetId: subnet.id }], startOnCreate: false });
   const instance = await make(api, 'instances', body);
@@ -81,6 +82,7 @@ async function furnish(side: Side): Promise<void> {
         subnet: subnet.id,
         addressGroup: addresses.id,
         securityGroup: group.id,
+        firewallPolicy: policy.id,
         instance: instance.id,
         networkInterface: nic?.id ?? '',
         volume: volume.id,
@@ -241,6 +243,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     networkInterface: { ...inProject, subnetId: id('subnet') },
     addressGroup: { ...inProject, family: 4 },
     securityGroup: { ...inProject, zoneId },
+    firewallPolicy: { ...inProject },
     instance: { ...instanceBody(cloud, 'm', { networkInterfaces: [{ subnetId: id('subnet') }] }), ...inProject },
     volume: { ...inProject, zoneId, volumeTypeId, sizeGib: 1 },
     snapshot: { name: 'm', volumeId: id('volume') },
@@ -275,6 +278,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'routeTable.setRoutes': { routes: [] },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
+    'firewallPolicy.setRules': { rules: [] },
     'operation.skipStep': { reason: 'matrix' },
     'finding.ignore': { until: '2100-01-01T00:00:00Z', reason: 'matrix' },
     'network.removeStray': { kind: 'network', id: crypto.randomUUID() },

@@ -74,6 +74,7 @@ const asks: Record<Counter, () => Promise<unknown>> = {
     return tenant.call('POST', '/v1/subnets', { name: 's', networkId: id, cidr: '10.3.0.0/24' });
   },
   networkInterfaces: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
+  firewallPolicies: () => tenant.call('POST', '/v1/firewall-policies', { name: unique() }),
   addressGroups: () => tenant.call('POST', '/v1/address-groups', { name: unique(), family: 4 }),
   securityGroups: () =>
     tenant.call('POST', '/v1/security-groups', { name: unique(), zoneId: cloud.zone.id, rules: [] }),

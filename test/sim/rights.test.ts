@@ -396,6 +396,7 @@ describe('what a change names needs the permission that this use takes', () => {
   let subnet: Resource;
   let group: Resource;
   let addresses: Resource;
+  let policy: Resource;
   const types = { zoneId, volumeTypeId: cloud.volumeTypes[0]?.id };
 
   beforeAll(async () => {
@@ -403,6 +404,7 @@ describe('what a change names needs the permission that this use takes', () => {
     subnet = await make(member.api, 'subnets', { name: 's', networkId: network.id, cidr: '10.6.0.0/24' });
     group = await make(member.api, 'security-groups', { name: 'g', zoneId });
     addresses = await make(member.api, 'address-groups', { name: 'a', family: 4 });
+    policy = await make(member.api, 'firewall-policies', { name: 'p' });
     const body = instanceBody(cloud, 'i', { startOnCreate: false, networkInterfaces: [{ subnetId: subnet.id }] });
     instance = await make(member.api, 'instances', body);
     snapshot = await make(member.api, 'snapshots', { name: 's', volumeId: volume.id });
@@ -455,6 +457,25 @@ describe('what a change names needs the permission that this use takes', () => {
         'use',
         '/v1/security-groups',
         { name: 'g', zoneId, rules: [{ direction: 'in', protocol: 'any', remoteSecurityGroupId: group.id }] },
+      ],
+      [
+        'addressGroup',
+        addresses.id,
+        'use',
+        '/v1/firewall-policies',
+        {
+          name: 'p',
+          rules: [
+            { priority: 1, direction: 'in', action: 'deny', protocol: 'any', source: { addressGroupId: addresses.id } },
+          ],
+        },
+      ],
+      [
+        'firewallPolicy',
+        policy.id,
+        'use',
+        `/v1/networks/${mine.id}/actions/setFirewallPolicy`,
+        { firewallPolicyId: policy.id },
       ],
     ];
   }, 120_000);

@@ -95,6 +95,7 @@ beforeAll(async () => {
   const addresses = await make(cloud.tenant, 'address-groups', { name: 'theirs', family: 4 });
   const vpc = await make(cloud.tenant, 'vpcs', { name: 'theirs', zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] });
   const routes = await make(cloud.tenant, 'route-tables', { name: 'theirs', vpcId: vpc.id });
+  const policy = await make(cloud.tenant, 'firewall-policies', { name: 'theirs' });
   const schedule = await make(cloud.tenant, 'schedules', {
     name: 'theirs',
     cron: '0 0 1 1 *',
@@ -121,6 +122,7 @@ beforeAll(async () => {
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     addressGroup: addresses.id,
+    firewallPolicy: policy.id,
     securityGroup: cloud.securityGroup.id,
     project: cloud.project.id,
     account: cloud.account.id,
@@ -141,6 +143,7 @@ afterAll(async () => {
   await cloud.tenant.done('DELETE', `/v1/images/${their('image')}`);
   await cloud.tenant.done('DELETE', `/v1/schedules/${their('schedule')}`);
   await cloud.tenant.done('DELETE', `/v1/vpcs/${their('vpc')}?cascade=true`);
+  await cloud.tenant.done('DELETE', `/v1/firewall-policies/${their('firewallPolicy')}`);
   await cloud.tenant.done('DELETE', `/v1/address-groups/${their('addressGroup')}`);
 });
 const their = (kind: string): string => theirs.get(kind) ?? nobody;
@@ -184,6 +187,7 @@ describe("what is another tenant's is not there", () => {
       [{ uplinkId: nobody }, 'detachUplink', 'vpc'],
       [{ routes: [] }, 'setRoutes', 'routeTable'],
       [{ rules: [] }, 'setRules', 'securityGroup'],
+      [{ rules: [] }, 'setRules', 'firewallPolicy'],
     ] as const)
       await alike(their(kind), (id) =>
         answer(other.api, 'POST', `/v1/${kindOf(kind).plural}/${id}/actions/${verb}`, body),
@@ -222,6 +226,19 @@ describe("what is another tenant's is not there", () => {
         'securityGroup',
         '/v1/instances',
         (id) => web({ networkInterfaces: [{ subnetId: subnet.id, securityGroupIds: [id] }] }),
+      ],
+      [
+        'firewallPolicy',
+        `/v1/networks/${mine.id}/actions/setFirewallPolicy`,
+        (firewallPolicyId) => ({ firewallPolicyId }),
+      ],
+      [
+        'addressGroup',
+        '/v1/firewall-policies',
+        (addressGroupId) => ({
+          name: 'p',
+          rules: [{ priority: 1, direction: 'in', action: 'deny', protocol: 'any', destination: { addressGroupId } }],
+        }),
       ],
       [
         'addressGroup',

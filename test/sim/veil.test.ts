@@ -118,6 +118,20 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const routes = await create('routeTable', { name: 'r', vpcId: vpc.id });
   await act(tenant, 'routeTable', routes.id, 'setRoutes', { routes: [{ cidr: '10.99.0.0/16', blackhole: true }] });
   await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
+  const policy = await create('firewallPolicy', { name: 'p' });
+  const deny = {
+    priority: 1,
+    direction: 'in',
+    action: 'deny',
+    protocol: 'icmp',
+    source: { addressGroupId: addresses.id },
+  };
+  await act(tenant, 'firewallPolicy', policy.id, 'setRules', {
+    rules: [deny],
+    defaults: { in: 'allow', out: 'allow' },
+  });
+  await act(tenant, 'network', network.id, 'setFirewallPolicy', { firewallPolicyId: policy.id });
+  await act(tenant, 'firewallPolicy', policy.id, 'repair');
   await act(tenant, 'network', network.id, 'repair');
   await act(tenant, 'securityGroup', group.id, 'repair');
   await act(tenant, 'addressGroup', addresses.id, 'repair');
@@ -254,6 +268,8 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'schedule', plan.id, 'delete');
   await act(tenant, 'image', image.id, 'delete');
   await act(tenant, 'securityGroup', group.id, 'delete');
+  await act(tenant, 'network', network.id, 'setFirewallPolicy', {});
+  await act(tenant, 'firewallPolicy', policy.id, 'delete');
   await act(tenant, 'addressGroup', addresses.id, 'delete');
   await act(tenant, 'routeTable', routes.id, 'delete');
   await act(tenant, 'vpc', vpc.id, 'delete');
@@ -293,6 +309,7 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await made('snapshot', { volumeId: rootId });
   await away('volume', rootId);
   await away('securityGroup', cascadedGroup);
+  await away('firewallPolicy', await made('firewallPolicy', {}));
   await away('addressGroup', await made('addressGroup', { family: 4 }));
   await away('subnet', subnetId);
   await made('subnet', { networkId, cidr: '10.44.2.0/24' });

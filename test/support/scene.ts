@@ -170,6 +170,7 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     volumeType: [{ id: ids.volumeType, storageClass: 'ssd', minSizeGib: 1, maxSizeGib: 1000 }],
     instanceType: [{ id: ids.instanceType, vcpus: 1, memoryMib: 128, rootVolumeTypeId: ids.volumeType }],
     physicalNetwork: [{ id: ids.physicalNetwork, clusterIds: [], encapsulation: 'vlan', bridge: 'br-phy' }],
+    firewallPolicy: [{ id: ids.firewallPolicy, ...own }],
     routerType: [{ id: ids.routerType }],
     vpc: [
       {
@@ -182,7 +183,9 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
       },
     ],
     routeTable: [{ id: ids.routeTable, ...own, routes: [] }],
-    network: [{ id: ids.network, ...own, physicalNetworkId: null, vpcId: null, external: true }],
+    network: [
+      { id: ids.network, ...own, physicalNetworkId: null, vpcId: null, firewallPolicyId: null, external: true },
+    ],
     subnet: [
       {
         id: ids.subnet,

@@ -19,6 +19,7 @@ export const removed = [
   'volume.expunge',
   'subnet.delete',
   'securityGroup.delete',
+  'firewallPolicy.delete',
   'addressGroup.delete',
   'network.delete',
   'project.delete',
@@ -34,6 +35,15 @@ export async function plant(admin: Api, cloud: Cloud, accountId = cloud.account.
   const addresses = await make(admin, 'address-groups', { name: 'a', family: 4, projectId });
   const rules = [{ direction: 'in', protocol: 'any', remoteAddressGroupId: addresses.id }];
   const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules });
+  const policy = await make(admin, 'firewall-policies', {
+    name: 'p',
+    projectId,
+    rules: [
+      { priority: 1, direction: 'in', action: 'deny', protocol: 'icmp', source: { addressGroupId: addresses.id } },
+    ],
+    defaults: { in: 'allow', out: 'allow' },
+  });
+  await admin.done('POST', `/v1/networks/${network.id}/actions/setFirewallPolicy`, { firewallPolicyId: policy.id });
   const inIt = (name: string): Promise<Resource> =>
     make(
       admin,

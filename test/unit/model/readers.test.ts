@@ -36,7 +36,7 @@ const readers: Record<string, string> = {
     'physicalNetwork.zoneId physicalNetwork.clusterIds physicalNetwork.encapsulation physicalNetwork.bridge physicalNetwork.segmentRanges ' +
     'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
   'acceptance/network/network.ts':
-    'network.type network.physicalNetworkId network.segmentId network.external physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
+    'network.type network.physicalNetworkId network.segmentId network.external network.setFirewallPolicy(firewallPolicyId) physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
   'acceptance/network/vpc.ts':
     'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
     'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +
@@ -46,6 +46,8 @@ const readers: Record<string, string> = {
     'subnet.setOptions(leaseSeconds) subnet.setOptions(dnsServers) subnet.setOptions(ntpServers) ' +
     'subnet.setOptions(searchDomains) subnet.setOptions(hostRoutes)',
   'acceptance/network/addressGroup.ts': 'addressGroup.family addressGroup.setEntries(entries)',
+  'acceptance/network/firewallPolicy.ts':
+    'firewallPolicy.defaults firewallPolicy.setRules(rules) firewallPolicy.setRules(defaults)',
   'acceptance/network/securityGroup.ts': 'securityGroup.setRules(rules)',
   'acceptance/network/subnet.ts':
     'network.zoneId subnet.networkId subnet.cidr subnet.gateway subnet.allocationRanges subnet.routeTableId subnet.ipv6Mode subnet.reservedRanges subnet.reservations',
@@ -65,6 +67,7 @@ const readers: Record<string, string> = {
   'activities/network/networkInterface.ts':
     'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
+  'activities/network/firewallPolicy.ts': 'firewallPolicy.rules',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
   'database/networks.ts':
     'subnet.dhcp subnet.leaseSeconds subnet.dnsServers subnet.ntpServers subnet.searchDomains subnet.hostRoutes zone.dnsServers zone.domainName network.dnsDomain',

@@ -180,6 +180,8 @@ function told(groups: readonly (readonly Rule[])[], packet: Packet): boolean {
   const carrier: Carrier = {
     families: [4, 6],
     portSecurity: true,
+    address: null,
+    policy: null,
     groups: groups.map((rules, index) => ({ id: `sg${index}`, rules })),
     entries: new Map(Object.entries(addressGroups).map(([id, { entries }]) => [id, entries])),
     membersAt: new Set(Object.keys(carriers).filter((id) => carriers[id]?.includes(address))),
