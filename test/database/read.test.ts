@@ -335,7 +335,7 @@ describe('a filter that is accepted', () => {
       );
     }
     expect(accepted).toBeGreaterThan(10_000);
-  }, 60_000);
+  }, 240_000);
 
   const isAccepted = (kind: Kind, term: string): boolean => {
     try {
