@@ -49,11 +49,17 @@ export function removalOrderOf(kinds: readonly Kind[], childrenOf: Refers): stri
     for (const { kind: child, onDelete, ownWhen } of childrenOf(kind))
       if (onDelete === 'own' && !ownWhen && !child.actions.delete) owners.set(child.name, kind.name);
   const unit = (name: string): string => owners.get(name) ?? name;
+  /** With whom a kind goes at times: what it refers to has to wait for these, too. */
+  const maybe = new Map<string, string[]>();
+  for (const kind of kinds)
+    for (const { kind: child, ownWhen } of childrenOf(kind))
+      if (ownWhen) maybe.set(child.name, [...(maybe.get(child.name) ?? []), kind.name]);
   const before = new Map<string, Set<string>>();
   for (const kind of kinds)
     for (const { kind: child, onDelete } of childrenOf(kind)) {
-      if (onDelete === 'ignore' || unit(child.name) === unit(kind.name)) continue;
-      before.set(unit(kind.name), (before.get(unit(kind.name)) ?? new Set()).add(unit(child.name)));
+      if (onDelete === 'ignore') continue;
+      for (const name of [child.name, ...(maybe.get(child.name) ?? [])].map(unit))
+        if (name !== unit(kind.name)) before.set(unit(kind.name), (before.get(unit(kind.name)) ?? new Set()).add(name));
     }
   const order: string[] = [];
   const place = (name: string, path: readonly string[]): void => {
