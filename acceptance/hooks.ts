@@ -6,6 +6,7 @@ import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
 import { firewallPolicyHooks } from './network/firewallPolicy.ts';
+import { floatingIpHooks, portForwardHooks } from './network/floatingIp.ts';
 import { networkHooks } from './network/network.ts';
 import { networkInterfaceHooks } from './network/networkInterface.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
@@ -35,6 +36,8 @@ const hooks: Hooks = {
   ...networkHooks,
   ...networkInterfaceHooks,
   ...physicalNetworkHooks,
+  ...floatingIpHooks,
+  ...portForwardHooks,
   ...routeTableHooks,
   ...vpcHooks,
   ...securityGroupHooks,

@@ -6,11 +6,13 @@ import { guestInterfaces } from './compute/interfaces.ts';
 import { placement } from './compute/placement.ts';
 import { addressGroups } from './network/addressGroup.ts';
 import { firewallPolicies } from './network/firewallPolicy.ts';
+import { floatingIps } from './network/floatingIp.ts';
 import { networkInterfaceRecords } from './network/interfaceRecord.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
 import { physicalNetworks } from './network/physicalNetwork.ts';
+import { portForwards } from './network/portForward.ts';
 import { routeTables } from './network/routeTable.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
@@ -66,6 +68,8 @@ export const areas = {
   physicalNetworks,
   vpcs,
   routeTables,
+  floatingIps,
+  portForwards,
   networks,
   networkRecords,
   subnets,

@@ -5,6 +5,8 @@ const chosen: Record<string, readonly string[]> = {
   account: ['domainId', 'createdAt'],
   physicalNetwork: ['encapsulation', 'bridge', 'mtu', 'enabled'],
   routeTable: ['vpcId', 'isMain', 'createdAt'],
+  floatingIp: ['address', 'networkInterfaceId', 'fixedAddress', 'vpcId'],
+  portForward: ['floatingIpId', 'protocol', 'publicPorts.from', 'address', 'targetPorts.from'],
   routerType: ['redundant', 'services', 'enabled'],
   vpc: ['zoneId', 'cidrs', 'publicAddress', 'createdAt'],
   addressGroup: ['family', 'createdAt'],

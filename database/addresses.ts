@@ -6,16 +6,26 @@ import { from, statement, type Values, written } from './statement.ts';
 /** How many addresses are written to the free list at a time. */
 const chunk = 256;
 
-const takeWanted = written<{ address: string }, { subnetId: string; wanted: string; networkInterfaceId: string }>(
+/** Nobody has it, and nobody is still waited for who may come back to it. */
+const isFree = `"subnetAddress"."networkInterfaceId" IS NULL AND ("subnetAddress"."quarantinedUntil" IS NULL OR "subnetAddress"."quarantinedUntil" <= now()
+  OR "subnetAddress"."formerProjectId" = $projectId::uuid)`;
+
+const takeWanted = written<
+  { address: string },
+  { subnetId: string; wanted: string; networkInterfaceId: string; projectId: string | null }
+>(
   `INSERT INTO "subnetAddress" ("subnetId", address, "networkInterfaceId") VALUES ($subnetId, $wanted::inet, $networkInterfaceId)
-   ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId" WHERE "subnetAddress"."networkInterfaceId" IS NULL
-     OR "subnetAddress"."networkInterfaceId" = excluded."networkInterfaceId"
+   ON CONFLICT ("subnetId", address) DO UPDATE SET "networkInterfaceId" = excluded."networkInterfaceId", "quarantinedUntil" = NULL, "formerProjectId" = NULL
+     WHERE (${isFree}) OR "subnetAddress"."networkInterfaceId" = excluded."networkInterfaceId"
    RETURNING host(address) AS address`,
 );
 
-const takeFree = written<{ address: string }, { subnetId: string; networkInterfaceId: string }>(
-  `UPDATE "subnetAddress" SET "networkInterfaceId" = $networkInterfaceId WHERE "subnetId" = $subnetId AND address = (
-     SELECT address FROM "subnetAddress" WHERE "subnetId" = $subnetId AND "networkInterfaceId" IS NULL ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
+const takeFree = written<
+  { address: string },
+  { subnetId: string; networkInterfaceId: string; projectId: string | null }
+>(
+  `UPDATE "subnetAddress" SET "networkInterfaceId" = $networkInterfaceId, "quarantinedUntil" = NULL, "formerProjectId" = NULL WHERE "subnetId" = $subnetId AND address = (
+     SELECT address FROM "subnetAddress" WHERE "subnetId" = $subnetId AND ${isFree} ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
    RETURNING host(address) AS address`,
 );
 
@@ -74,12 +84,15 @@ export const addressTaken = written<
      AND "networkInterfaceId" IS NOT NULL AND "networkInterfaceId" <> $networkInterfaceId`,
 );
 
-const giveBack = written<never, { networkInterfaceId: string; kept: string[] }>(
+const giveBack = written<never, { networkInterfaceId: string; kept: string[]; projectId: string | null }>(
   `WITH given AS (SELECT "subnetId", address FROM "subnetAddress" WHERE "networkInterfaceId" = $networkInterfaceId AND host(address) <> ALL($kept::text[])),
         outside AS (DELETE FROM "subnetAddress" a USING given g WHERE a."subnetId" = g."subnetId" AND a.address = g.address
           AND NOT EXISTS (SELECT 1 FROM "subnetCursor" c WHERE c."subnetId" = g."subnetId" AND g.address BETWEEN c.first AND c.last) RETURNING a.address)
-   UPDATE "subnetAddress" SET "networkInterfaceId" = NULL WHERE "networkInterfaceId" = $networkInterfaceId AND host(address) <> ALL($kept::text[])
-     AND address NOT IN (SELECT address FROM outside)`,
+   UPDATE "subnetAddress" a SET "networkInterfaceId" = NULL,
+     "quarantinedUntil" = CASE WHEN s."quarantineSeconds" > 0 THEN now() + make_interval(secs => s."quarantineSeconds") END,
+     "formerProjectId" = CASE WHEN s."quarantineSeconds" > 0 THEN $projectId::uuid END
+   FROM "subnet" s WHERE s.id = a."subnetId" AND a."networkInterfaceId" = $networkInterfaceId AND host(a.address) <> ALL($kept::text[])
+     AND a.address NOT IN (SELECT address FROM outside)`,
 );
 
 /** Takes a free address for an interface; `wanted` takes that very one, and `field` is where the request names it. Throws ADDRESS_EXHAUSTED or ADDRESS_IN_USE. */
@@ -89,9 +102,10 @@ export async function takeAddress(
   networkInterfaceId: string,
   wanted: string | null,
   field: string,
+  projectId: string | null = null,
 ): Promise<string> {
   if (wanted) {
-    const [taken] = await takeWanted(tx, { subnetId, wanted, networkInterfaceId });
+    const [taken] = await takeWanted(tx, { subnetId, wanted, networkInterfaceId, projectId });
     if (!taken)
       throw new Problem('ADDRESS_IN_USE', `address ${wanted} of subnet ${subnetId} is in use`, {
         violations: [{ field, message: 'is in use' }],
@@ -99,7 +113,7 @@ export async function takeAddress(
     return taken.address;
   }
   for (let looks = 0; ; ) {
-    const [taken] = await takeFree(tx, { subnetId, networkInterfaceId });
+    const [taken] = await takeFree(tx, { subnetId, networkInterfaceId, projectId });
     if (taken) return taken.address;
     const added = await addFree(tx, { subnetId, chunk });
     if (added.length > 0) continue;
@@ -119,6 +133,10 @@ const deleteCursor = statement((p: Values<{ subnetId: string }>) =>
   from.deleteFrom('subnetCursor').where('subnetId', '=', p.subnetId),
 );
 
+const holderOf = statement((p: Values<{ id: string }>) =>
+  from.selectFrom('floatingIp').select('projectId').where('id', '=', p.id),
+);
+
 const uplinksOf = written<{ id: string }, { vpcId: string }>(
   `SELECT u.id FROM "vpc" v, jsonb_to_recordset(v.uplinks) AS u(id uuid) WHERE v.id = $vpcId`,
 );
@@ -136,6 +154,10 @@ const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
   },
   networkInterface: (tx, id) => freeAddress(tx, id),
   vpc: (tx, id) => freeUplinkAddresses(tx, id),
+  async floatingIp(tx, id) {
+    const [held] = await holderOf(tx, { id });
+    await freeAddress(tx, id, { projectId: held?.projectId ?? null });
+  },
 };
 
 export const freeAddressesOf = async (tx: Transaction, kind: string, id: string): Promise<void> => ends[kind]?.(tx, id);
@@ -143,7 +165,7 @@ export const freeAddressesOf = async (tx: Transaction, kind: string, id: string)
 export async function freeAddress(
   tx: Transaction,
   networkInterfaceId: string,
-  { kept = [] }: { kept?: string[] } = {},
+  { kept = [], projectId = null }: { kept?: string[]; projectId?: string | null } = {},
 ): Promise<void> {
-  await giveBack(tx, { networkInterfaceId, kept });
+  await giveBack(tx, { networkInterfaceId, kept, projectId });
 }

@@ -8,6 +8,7 @@ import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy
 import { servingStates } from '../model/platform/host.ts';
 import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
+import { type FloatingIpRecord, forwardColumns, type PortForwardRecord } from './floatingIps.ts';
 import { type Port, portColumns, type Served, servedColumns } from './networks.ts';
 import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
 import type { RouteTableRecord, VpcRecord } from './vpcs.ts';
@@ -148,6 +149,18 @@ export const recordedPolicies = written<
      SELECT bool_or(a."currentOperationId" IS NOT NULL) AS busy, jsonb_agg(jsonb_build_object('id', a.id, 'entries', a.entries)) AS groups
      FROM "addressGroup" a WHERE a.id = ANY(p."addressGroupIds")) g
    WHERE p."deletedAt" IS NULL AND ${page('p')}`,
+);
+
+export const recordedFloatingIps = written<Recorded & FloatingIpRecord & { zoneId: string }, { after: string }>(
+  `SELECT f.id, f."networkId", host(f.address) AS address, f."networkInterfaceId", host(f."fixedAddress") AS "fixedAddress", f."vpcId", f."zoneId",
+     f.state = 'ready' AND f."vpcId" IS NOT NULL AS wanted, f."currentOperationId" IS NOT NULL OR v."currentOperationId" IS NOT NULL AS busy
+   FROM "floatingIp" f LEFT JOIN "vpc" v ON v.id = f."vpcId" WHERE f."deletedAt" IS NULL AND ${page('f')}`,
+);
+
+export const recordedForwards = written<Recorded & PortForwardRecord & { zoneId: string | null }, { after: string }>(
+  `SELECT ${forwardColumns}, f."zoneId", p.state = 'ready' AS wanted,
+     p."currentOperationId" IS NOT NULL OR f."currentOperationId" IS NOT NULL AS busy
+   FROM "portForward" p JOIN "floatingIp" f ON f.id = p."floatingIpId" WHERE p."deletedAt" IS NULL AND ${page('p')}`,
 );
 
 export interface RecordedPort extends Recorded, Omit<Port, 'networkId' | 'mac' | 'address'> {

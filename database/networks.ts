@@ -72,6 +72,7 @@ export const carriersOfGroup = written<{ id: string }, { id: string }>(
 /** A security group, or a firewall policy, with rules that name an address group, if there is one. */
 export const rulesNaming = written<{ id: string }, { addressGroupId: string }>(
   `SELECT id FROM "securityGroup" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL
+   UNION ALL SELECT id FROM "portForward" WHERE "addressGroupId" = $addressGroupId AND "deletedAt" IS NULL
    UNION ALL
    SELECT id FROM "firewallPolicy" WHERE "addressGroupIds" @> ARRAY[$addressGroupId]::uuid[] AND "deletedAt" IS NULL LIMIT 1`,
 );

@@ -25,6 +25,8 @@ export const sums: Record<Counter, { table: string; expression: string; of: 'pro
   volumeGib: { table: 'volume', expression: `coalesce(sum(${sizeToBe}), 0)`, of: 'project' },
   snapshots: { table: 'snapshot', expression: 'count(*)', of: 'project' },
   images: { table: 'image', expression: 'count(*)', of: 'project' },
+  floatingIps: { table: 'floatingIp', expression: 'count(*)', of: 'project' },
+  portForwards: { table: 'portForward', expression: 'count(*)', of: 'project' },
   vpcs: { table: 'vpc', expression: 'count(*)', of: 'project' },
   routeTables: { table: 'routeTable', expression: 'count(*)', of: 'project' },
   networks: { table: 'network', expression: 'count(*)', of: 'project' },

@@ -44,7 +44,13 @@ export const userOfRange = written<{ kind: string; id: string }, { subnetId: str
  */
 export async function takePublicAddress(
   tx: Transaction,
-  { networkId, ownerId, wanted, field }: { networkId: string; ownerId: string; wanted: string | null; field: string },
+  {
+    networkId,
+    ownerId,
+    projectId = null,
+    wanted,
+    field,
+  }: { networkId: string; ownerId: string; projectId?: string | null; wanted: string | null; field: string },
 ): Promise<PublicAddress> {
   const ranges = await publicRanges(tx, { networkId, wanted });
   const fitting = wanted ? ranges.filter(({ holds }) => holds) : ranges;
@@ -54,7 +60,7 @@ export async function takePublicAddress(
     });
   for (const { id, gateway, prefixLength } of fitting) {
     try {
-      const address = await takeAddress(tx, id, ownerId, wanted, field);
+      const address = await takeAddress(tx, id, ownerId, wanted, field, projectId);
       return { subnetId: id, address, gateway, prefixLength };
     } catch (error) {
       if (!(error instanceof Problem && error.code === 'ADDRESS_EXHAUSTED')) throw error;
@@ -146,14 +152,25 @@ export const subnetOutside = written<{ id: string }, { vpcId: string; cidrs: str
 );
 
 /** What is at the router of a VPC beside its uplinks. */
-export const partsOfVpc = written<{ kind: 'subnet' | 'routeTable'; id: string }, { vpcId: string }>(
+export const partsOfVpc = written<
+  { kind: 'subnet' | 'routeTable' | 'floatingIp' | 'portForward'; id: string },
+  { vpcId: string }
+>(
   `SELECT 'subnet' AS kind, s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s.state = 'ready' AND s."deletedAt" IS NULL
-   UNION ALL SELECT 'routeTable', t.id FROM "routeTable" t WHERE t."vpcId" = $vpcId AND t.state = 'ready' AND t."deletedAt" IS NULL ORDER BY 1, 2`,
+   UNION ALL SELECT 'routeTable', t.id FROM "routeTable" t WHERE t."vpcId" = $vpcId AND t.state = 'ready' AND t."deletedAt" IS NULL
+   UNION ALL SELECT 'floatingIp', f.id FROM "floatingIp" f WHERE f."vpcId" = $vpcId AND f.state = 'ready' AND f."deletedAt" IS NULL
+   UNION ALL SELECT 'portForward', p.id FROM "portForward" p WHERE p."vpcId" = $vpcId AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY 1, 2`,
 );
 
-/** A route that leads through an uplink. */
-export const userOfUplink = written<{ kind: string; id: string }, { vpcId: string; subnetId: string }>(
-  `SELECT 'routeTable' AS kind, t.id FROM "routeTable" t, jsonb_to_recordset(t.routes) AS r("nextHop" inet), "subnet" s
+/** What leads through an uplink: an address of its network, or a route. */
+export const userOfUplink = written<
+  { kind: string; id: string },
+  { vpcId: string; subnetId: string; networkId: string }
+>(
+  `SELECT 'floatingIp' AS kind, f.id FROM "floatingIp" f WHERE f."vpcId" = $vpcId AND f."networkId" = $networkId AND f."deletedAt" IS NULL
+   UNION ALL SELECT 'portForward', p.id FROM "portForward" p JOIN "floatingIp" f ON f.id = p."floatingIpId"
+     WHERE p."vpcId" = $vpcId AND f."networkId" = $networkId AND p."deletedAt" IS NULL
+   UNION ALL SELECT 'routeTable' AS kind, t.id FROM "routeTable" t, jsonb_to_recordset(t.routes) AS r("nextHop" inet), "subnet" s
    WHERE t."vpcId" = $vpcId AND t."deletedAt" IS NULL AND s.id = $subnetId AND r."nextHop" << s.cidr::inet LIMIT 1`,
 );
 

@@ -5,9 +5,11 @@ import { keyPair } from './compute/keyPair.ts';
 import type { Action, Kind } from './kind.ts';
 import { addressGroup } from './network/addressGroup.ts';
 import { firewallPolicy } from './network/firewallPolicy.ts';
+import { floatingIp } from './network/floatingIp.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { physicalNetwork } from './network/physicalNetwork.ts';
+import { portForward } from './network/portForward.ts';
 import { routerType } from './network/routerType.ts';
 import { routeTable } from './network/routeTable.ts';
 import { securityGroup } from './network/securityGroup.ts';
@@ -73,6 +75,8 @@ export const kinds = {
   securityGroup,
   instance,
   networkInterface,
+  floatingIp,
+  portForward,
   volume,
   snapshot,
   image,

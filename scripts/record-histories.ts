@@ -225,10 +225,32 @@ async function everyAction(
   await act('vpcs', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
   await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
   const { id: atRouterId } = await make(tenant, 'networks', { name: 'recorded', zoneId, vpcId: vpc.id });
-  await make(tenant, 'subnets', { name: 'recorded', networkId: atRouterId, cidr: '10.9.1.0/24' });
+  const inVpc = await make(tenant, 'subnets', {
+    name: 'recorded',
+    networkId: atRouterId,
+    cidr: '10.9.1.0/24',
+  });
+  const [first, second] = await Promise.all(
+    ['one', 'two'].map((name) => make(tenant, 'network-interfaces', { name, subnetId: inVpc.id })),
+  );
+  const held = await tenant.call('POST', '/v1/floating-ips', { name: 'recorded', networkId: outside.network.id });
+  await act('floating-ips', held.id, 'attach', { networkInterfaceId: first?.id });
+  await act('floating-ips', held.id, 'move', { networkInterfaceId: second?.id });
+  await act('floating-ips', held.id, 'detach');
+  const forward = await make(tenant, 'port-forwards', {
+    name: 'recorded',
+    floatingIpId: held.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: first?.id,
+  });
+  await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
   const routes = await make(tenant, 'route-tables', { name: 'recorded', vpcId: vpc.id });
   await act('route-tables', routes.id, 'setRoutes', { routes: [{ cidr: '10.8.0.0/16', blackhole: true }] });
   await act('vpcs', vpc.id, 'repair');
+  await remove(tenant, 'port-forwards', forward.id);
+  await remove(tenant, 'floating-ips', held.id);
+  for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));
   await remove(tenant, 'route-tables', routes.id);
   await tenant.done('DELETE', `/v1/networks/${atRouterId}?cascade=true`);
   await remove(tenant, 'vpcs', vpc.id);

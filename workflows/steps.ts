@@ -6,11 +6,13 @@ import type { guestInterfaces as GuestInterfaces } from '../activities/compute/i
 import type { placement as Placement } from '../activities/compute/placement.ts';
 import type { addressGroups as AddressGroups } from '../activities/network/addressGroup.ts';
 import type { firewallPolicies as FirewallPolicies } from '../activities/network/firewallPolicy.ts';
+import type { floatingIps as FloatingIps } from '../activities/network/floatingIp.ts';
 import type { networkInterfaceRecords as NetworkInterfaceRecords } from '../activities/network/interfaceRecord.ts';
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
 import type { physicalNetworks as PhysicalNetworks } from '../activities/network/physicalNetwork.ts';
+import type { portForwards as PortForwards } from '../activities/network/portForward.ts';
 import type { routeTables as RouteTables } from '../activities/network/routeTable.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
@@ -135,6 +137,13 @@ export const vpcs = stepsOf<Area<typeof Vpcs>, 'vpcs'>('vpcs', 'control', {
 });
 export const routeTables = stepsOf<Area<typeof RouteTables>, 'routeTables'>('routeTables', 'control', {
   recordRoutes: { where: 'record' },
+});
+export const floatingIps = stepsOf<Area<typeof FloatingIps>, 'floatingIps'>('floatingIps', 'control', {
+  plan: { where: 'record' },
+  record: { where: 'record' },
+});
+export const portForwards = stepsOf<Area<typeof PortForwards>, 'portForwards'>('portForwards', 'control', {
+  recordAllowed: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control', {

@@ -128,6 +128,7 @@ const cursorRows = (subnetId: string, cidr: string, ranges: readonly AddressRang
 async function accept({ tx, row, input, references, rows }: Accepting): Promise<void> {
   const { networkId, cidr } = input as unknown as Input;
   const network = references.get(`network/${networkId}`);
+  if (!network?.external && input.quarantineSeconds) throw invalid('quarantineSeconds', 'is for public ranges');
   const { gateway, ranges } = planOf(input as unknown as Input, row);
   refuseUntold(cidr, row);
   const kept = keptBack(cidr, row.reservedRanges as Said[], row.reservations as Reservation[]);

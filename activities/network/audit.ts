@@ -7,6 +7,8 @@ import {
   ovnPage,
   type RecordedPort,
   recordedAddressGroups,
+  recordedFloatingIps,
+  recordedForwards,
   recordedGroups,
   recordedNetworks,
   recordedPolicies,
@@ -17,15 +19,18 @@ import {
 } from '../../database/audit.ts';
 import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
+import type { PortForwardRecord } from '../../database/floatingIps.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
 import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
 import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
+import { addressAt, targetOf } from './floatingIp.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
 import { addressesOf, enabledOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
+import { balancerRow, forwardName, guardRow } from './portForward.ts';
 import { type AtRouter, type RouterColumn, routerName, routerTables } from './router.ts';
 import { routesAt } from './routeTable.ts';
 import { type Acl, aclsOf, type Rule, securityGroupName } from './securityGroup.ts';
@@ -33,12 +38,13 @@ import { servedRow, subnetAtRouter } from './subnet.ts';
 import { uplinkAt } from './vpc.ts';
 
 const columns = {
-  Logical_Switch: ['name', 'ports', 'external_ids'],
+  Logical_Switch: ['name', 'ports', 'acls', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
-  ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter'],
+  ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter', 'external_ids'],
   Meter: ['name', 'external_ids'],
+  Load_Balancer: ['_uuid', 'name', 'vips', 'protocol', 'external_ids'],
   Address_Set: ['name', 'addresses', 'external_ids'],
-  Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'external_ids'],
+  Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'load_balancer', 'external_ids'],
   Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
   Gateway_Chassis: ['_uuid', 'chassis_name', 'priority'],
   NAT: ['type', 'external_ip', 'logical_ip', 'external_ids'],
@@ -66,6 +72,8 @@ const piece = 500;
 const kindsInOvn = [
   'vpc',
   'routeTable',
+  'floatingIp',
+  'portForward',
   'network',
   'subnet',
   'addressGroup',
@@ -92,6 +100,9 @@ interface RowsOfOurs {
   /** What stands at routers as text, by the kind and id of what it is of. */
   atRouters: Map<string, string[]>;
   routerPorts: Map<string, OvsdbRow>;
+  balancers: Map<string, OvsdbRow>;
+  /** What keeps others out of port forwards, by the id of each. */
+  guards: Map<string, string>;
   chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
@@ -178,6 +189,13 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
   const chassis = new Map<string, OvsdbRow>();
   for await (const row of rowsOf(world, 'Gateway_Chassis', within(routerPorts, 'gateway_chassis')))
     chassis.set(uuidOf(row._uuid), row);
+  const balancers = await all('Load_Balancer', byId);
+  const guards = new Map<string, string>();
+  for await (const row of rowsOf(world, 'ACL', within(switches, 'acls'))) {
+    const { 'belay:kind': kind, 'belay:id': id = '' } = mapOf(row.external_ids);
+    tagged.get(kind as KindInOvn)?.add(id);
+    guards.set(id, aclText(row));
+  }
   const atRouters = new Map<string, string[]>();
   for (const column of routerColumns)
     for await (const row of rowsOf(world, routerTables[column], within(routers, column))) {
@@ -199,6 +217,8 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     routers,
     atRouters,
     routerPorts,
+    balancers,
+    guards,
     chassis,
     tagged,
   };
@@ -270,6 +290,24 @@ function policyFault(found: RowsOfOurs, policy: RecordedPolicy): Fault | null {
   return wanted.some(({ log }) => log === true) && found.meters.get(policy.id)?.name !== name
     ? { class: 'missing', actual: `there is no meter ${name}` }
     : null;
+}
+
+/** What is wrong with the balancer of a port forward, or null. */
+function forwardFault(found: RowsOfOurs, forward: PortForwardRecord): Fault | null {
+  const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
+  const row = found.balancers.get(forward.id);
+  if (!row) return { class: 'missing', actual: `there is no balancer ${forwardName(forward.id)}` };
+  const told = ({ protocol, vips }: OvsdbRow): string =>
+    JSON.stringify([members(protocol), Object.entries(mapOf(vips)).sort()]);
+  if (told(row) !== told(balancerRow(forward)))
+    return drifted(`balancer ${forwardName(forward.id)} leads elsewhere than the recorded`);
+  const router = found.routers.get(forward.vpcId);
+  if (router && !references(router.load_balancer).has(uuidOf(row._uuid)))
+    return drifted(`balancer ${forwardName(forward.id)} is at another router`);
+  const guard = guardRow(forward);
+  return (found.guards.get(forward.id) ?? null) === (guard ? aclText(guard) : null)
+    ? null
+    : drifted(`balancer ${forwardName(forward.id)} lets others in than the recorded`);
 }
 
 /** What is wrong with a port group, or null. */
@@ -358,6 +396,8 @@ async function* pages<Row extends { id: string }>(
 }
 
 const whatOf: Record<KindInOvn, string> = {
+  floatingIp: 'publicAddressRows',
+  portForward: 'forwardRows',
   vpc: 'vpcRows',
   routeTable: 'routeRows',
   network: 'networkRows',
@@ -423,6 +463,26 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
       () => [routerFault(found, { vpcId: table.vpcId, kind: 'routeTable', id: table.id }, [routesAt(table)])],
       { action: 'vpc.repair', targetId: table.vpcId },
     );
+  for await (const address of pages(connections, recordedFloatingIps)) {
+    const target = targetOf(address);
+    compare(
+      'floatingIp',
+      address,
+      () => [
+        target
+          ? routerFault(found, { vpcId: target.vpcId, kind: 'floatingIp', id: address.id }, [
+              addressAt(address, target),
+            ])
+          : null,
+      ],
+      { action: 'vpc.repair', targetId: address.vpcId ?? '' },
+    );
+  }
+  for await (const forward of pages(connections, recordedForwards))
+    compare('portForward', forward, () => [forwardFault(found, forward)], {
+      action: 'vpc.repair',
+      targetId: forward.vpcId,
+    });
   for await (const network of pages(connections, recordedNetworks)) {
     const group = networkGroup(network.id);
     compare(

@@ -2,6 +2,7 @@
 
 import { patched } from '../../acceptance/patch.ts';
 import { freeAddress, takeAddress } from '../../database/addresses.ts';
+import { leadingTo } from '../../database/floatingIps.ts';
 import { takeInterfaceSlot } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isAtWire } from '../../database/wires.ts';
@@ -241,6 +242,14 @@ export const networkInterfaceRecords = (world: World) => {
           address: address ?? String(nic.address),
           secondaryAddresses: secondaryAddresses ?? (nic.secondaryAddresses as string[]),
         };
+        const [leading] =
+          change.address === nic.address ? [] : await leadingTo(world.database.connections, { networkInterfaceId });
+        if (leading)
+          throw refuse(
+            'HAS_DEPENDENTS',
+            `${leading.kind} ${leading.id} leads to the address of interface ${networkInterfaceId}; detach it first`,
+            { blockers: [leading] },
+          );
         await asHolder(world.database, context, async (tx) => {
           for (const one of [change.address, ...change.secondaryAddresses])
             await takeAddress(tx, String(nic.subnetId), networkInterfaceId, one, 'address');

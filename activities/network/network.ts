@@ -134,6 +134,8 @@ export interface Stray {
 const strayTables = {
   vpc: ['Logical_Router'],
   routeTable: [],
+  floatingIp: [],
+  portForward: ['Load_Balancer'],
   network: ['Port_Group', 'Logical_Switch'],
   subnet: ['DHCP_Options'],
   addressGroup: ['Address_Set'],
@@ -146,6 +148,7 @@ const strayTables = {
 const referred = [
   ['Logical_Switch', 'ports', 'Logical_Switch_Port'],
   ['Port_Group', 'ports', 'Logical_Switch_Port'],
+  ['Logical_Switch', 'acls', 'ACL'],
   ['Logical_Router', 'ports', 'Logical_Router_Port'],
   ...Object.entries(routerTables).map(([column, table]) => ['Logical_Router', column, table] as const),
 ] as const;

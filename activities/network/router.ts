@@ -240,10 +240,10 @@ export async function writeAt(world: World, at: AtRouter): Promise<void> {
   ]);
 }
 
-/** Nothing of the thing stands at the router any more, whether the router is there or not. */
-export async function removeAt(world: World, at: Omit<AtRouter, 'rows'>): Promise<void> {
+/** Operations after which nothing of the thing stands at the router, whether the router is there or not; none where nothing does. */
+export async function removalAt(world: World, at: Omit<AtRouter, 'rows'>): Promise<OvsdbOperation[]> {
   const known = await look(world, { ...at, rows: {} });
-  const operations: OvsdbOperation[] = [
+  return [
     ...columns.flatMap((column): OvsdbOperation[] =>
       known.rows[column].length === 0
         ? []
@@ -266,5 +266,10 @@ export async function removeAt(world: World, at: Omit<AtRouter, 'rows'>): Promis
       ];
     }),
   ];
+}
+
+/** Nothing of the thing stands at the router any more. */
+export async function removeAt(world: World, at: Omit<AtRouter, 'rows'>): Promise<void> {
+  const operations = await removalAt(world, at);
   if (operations.length > 0) await world.northbound.transact(`remove ${at.kind} ${at.id}`, operations);
 }

@@ -299,8 +299,8 @@ export const vpcs = (world: World) => {
     proveUplinkUnused: step({
       system: 'record',
       async do({ vpcId, uplinkId }: UplinkRef) {
-        const { subnetId } = uplinkIn(await find(vpcId), uplinkId);
-        const [user] = await userOfUplink(connections, { vpcId, subnetId });
+        const { subnetId, networkId } = uplinkIn(await find(vpcId), uplinkId);
+        const [user] = await userOfUplink(connections, { vpcId, subnetId, networkId });
         if (user)
           throw refuse('HAS_DEPENDENTS', `${user.kind} ${user.id} leads through uplink ${uplinkId}`, {
             blockers: [user],
@@ -380,10 +380,21 @@ export const vpcs = (world: World) => {
     /** What is at its router, as the records say. */
     contents: step({
       system: 'record',
-      async do({ vpcId }: VpcRef): Promise<{ subnetIds: string[]; routeTableIds: string[] }> {
+      async do({ vpcId }: VpcRef): Promise<{
+        subnetIds: string[];
+        routeTableIds: string[];
+        /** Runs of before have not been told of these. */
+        floatingIpIds?: string[];
+        portForwardIds?: string[];
+      }> {
         const parts = await partsOfVpc(connections, { vpcId });
         const of = (kind: string): string[] => parts.flatMap((part) => (part.kind === kind ? [part.id] : []));
-        return { subnetIds: of('subnet'), routeTableIds: of('routeTable') };
+        return {
+          subnetIds: of('subnet'),
+          routeTableIds: of('routeTable'),
+          floatingIpIds: of('floatingIp'),
+          portForwardIds: of('portForward'),
+        };
       },
     }),
 

@@ -93,6 +93,8 @@ export const network = kind({
         kind: oneOf(
           'vpc',
           'routeTable',
+          'floatingIp',
+          'portForward',
           'network',
           'subnet',
           'addressGroup',

@@ -21,6 +21,12 @@ export const subnet = kind({
     zoneId: ref('zone', 'system', { onDelete: 'ignore' }),
     physicalNetworkId: ref('physicalNetwork', 'system', { onDelete: 'ignore' }),
     external: boolean('system', { default: false, description: 'Its addresses are public' }),
+    quarantineSeconds: integer(0, 2_592_000, 'create', {
+      default: 0,
+      operatorOnly: true,
+      description:
+        'Of a public range: so long an address that was given back is for nobody but the project that had it',
+    }),
     vpcId: ref('vpc', 'system', { onDelete: 'ignore' }),
     routeTableId: ref('routeTable', 'create', {
       description: 'Of a subnet in a VPC: a route table of that, beside the main one',

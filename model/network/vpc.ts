@@ -122,6 +122,8 @@ export const vpc = kind({
         'vpcs.make',
         { name: 'subnets.make', when: 'once per subnet' },
         { name: 'routeTables.make', when: 'once per route table' },
+        { name: 'floatingIps.rewrite', when: 'once per floating IP' },
+        { name: 'portForwards.make', when: 'once per port forward' },
       ],
     },
     delete: {

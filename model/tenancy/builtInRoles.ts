@@ -36,6 +36,8 @@ const tenantKinds = [
   'image',
   'vpc',
   'routeTable',
+  'floatingIp',
+  'portForward',
   'network',
   'subnet',
   'networkInterface',

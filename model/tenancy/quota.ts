@@ -11,6 +11,8 @@ export const counters = [
   'snapshots',
   'images',
   'vpcs',
+  'floatingIps',
+  'portForwards',
   'routeTables',
   'networks',
   'subnets',

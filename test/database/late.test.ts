@@ -60,6 +60,9 @@ const input = () => ({
   clusterId: scene.ids.cluster,
   vpcId: scene.ids.vpc,
   routeTableId: scene.ids.routeTable,
+  floatingIpId: scene.ids.floatingIp,
+  portForwardId: scene.ids.portForward,
+  allowedCidrs: ['10.0.0.0/8'],
   uplinkId: scene.ids.wayOut,
   cidrs: ['10.0.0.0/9'],
   before: ['10.0.0.0/10'],
@@ -106,6 +109,8 @@ const held = [
   'physicalNetwork',
   'vpc',
   'routeTable',
+  'floatingIp',
+  'portForward',
   'host',
   'storagePool',
 ];

@@ -4,6 +4,7 @@ import { addressSetName } from '../../activities/network/addressGroup.ts';
 import { firewallGroupName } from '../../activities/network/firewallWrites.ts';
 import { networkGroup, switchName } from '../../activities/network/network.ts';
 import { type OvsdbOperation, openNorthbound, rowTags, set, taggedWith } from '../../activities/network/northbound.ts';
+import { forwardName } from '../../activities/network/portForward.ts';
 import { securityGroupName } from '../../activities/network/securityGroup.ts';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
@@ -12,6 +13,7 @@ import { joinCloud } from '../support/cloud.ts';
 import { hold } from '../support/hold.ts';
 import { maintainUntil, triggered, withTemporal } from '../support/maintenance.ts';
 import { follower, inStep, refusal } from '../support/operations.ts';
+import { newOutside } from '../support/outside.ts';
 import { setSetting } from '../support/settings.ts';
 import { befall, realityOf, simulatorInventory } from '../support/simulated.ts';
 
@@ -304,6 +306,45 @@ test('a port, rules, addresses and DHCP options that are gone or others are foun
   await tenant.done('DELETE', `/v1/networks/${network.id}`);
   await scan(ovn);
   expect((await seen(network.id)).filter((text) => !text.endsWith('gone'))).toEqual([]);
+});
+
+test('what public addresses lead to is found where it is gone or another, and leads there again', async () => {
+  const outside = await newOutside(admin, cloud, 'audited');
+  const networkId = outside.network.id;
+  const zoneId = cloud.zone.id;
+  const vpc = await make(tenant, 'vpcs', { name: 'audited', zoneId, cidrs: ['10.6.0.0/16'], uplink: { networkId } });
+  const network = await make(tenant, 'networks', { name: 'audited', zoneId, vpcId: vpc.id });
+  const subnet = await make(tenant, 'subnets', { name: 'audited', networkId: network.id, cidr: '10.6.1.0/24' });
+  const nic = await make(tenant, 'network-interfaces', { name: 'audited', subnetId: subnet.id });
+  const newAddress = (): Promise<Resource> => tenant.call('POST', '/v1/floating-ips', { name: 'audited', networkId });
+  const [whole, shared] = [await newAddress(), await newAddress()];
+  await tenant.done('POST', `/v1/floating-ips/${whole.id}/actions/attach`, { networkInterfaceId: nic.id });
+  const forward = await make(tenant, 'port-forwards', {
+    name: 'audited',
+    floatingIpId: shared.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: nic.id,
+    allowedCidrs: ['192.0.2.0/24'],
+  });
+  for (const _ of [1, 2]) await scan(ovn);
+  for (const { id } of [whole, shared, forward, vpc]) expect(await seen(id)).toEqual([]);
+  const nat = taggedWith('floatingIp', whole.id);
+  await byHand([{ op: 'update', table: 'NAT', where: nat, row: { logical_ip: '10.6.1.99' } }]);
+  await foundAndRepaired(whole.id, 'drifted publicAddressRows', ovn);
+  const where = taggedWith('portForward', forward.id);
+  await byHand([{ op: 'update', table: 'ACL', where, row: { match: 'ip4' } }]);
+  await foundAndRepaired(forward.id, 'drifted forwardRows', ovn);
+  await byHand([{ op: 'delete', table: 'Load_Balancer', where }]);
+  await foundAndRepaired(forward.id, 'missing forwardRows', ovn);
+  const stray = crypto.randomUUID();
+  const row = { name: forwardName(stray), external_ids: rowTags('portForward', stray) };
+  await byHand([{ op: 'insert', table: 'Load_Balancer', row }]);
+  await foundAndRepaired(stray, 'orphan forwardRows', ovn);
+  for (const { id } of [whole, shared]) await tenant.done('DELETE', `/v1/floating-ips/${id}?cascade=true`);
+  await tenant.done('DELETE', `/v1/network-interfaces/${nic.id}`);
+  await tenant.done('DELETE', `/v1/vpcs/${vpc.id}?cascade=true`);
+  await outside.remove();
 });
 
 test('rows of what has no record are found, and removed when somebody asks', async () => {

@@ -225,4 +225,57 @@ describe('VPCs', () => {
     console.log(`failover on purpose: ${lost} % of 40 pings lost`);
     expect(await asks(web)).toContain(String(one.publicAddress));
   });
+
+  test('a floating IP leads in whole, a port forward by its ports to whom it lets in, and nothing answers once they are gone', async () => {
+    const internet = await leadOutside();
+    const vpc = await newVpc('shop', internet.id);
+    const web = await guest('web', await subnetIn(vpc.id, '10.1.1.0/24'));
+    const filter = encodeURIComponent(`instanceId = "${web}"`);
+    const [nic] = (await admin.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`)).items;
+    const networkInterfaceId = nic?.id;
+    const page = `web ${nic?.address}`;
+    const held = await keep(
+      'floating-ips',
+      tenant.call<Resource>('POST', '/v1/floating-ips', { name: 'shop', networkId: internet.id }),
+    );
+    const address = String(held.address);
+    const act = (plural: string, id: string, verb: string, input: unknown = {}): Promise<unknown> =>
+      tenant.done('POST', `/v1/${plural}/${id}/actions/${verb}`, input);
+    const pinged = async (): Promise<string> =>
+      /\d+% packet loss/.exec((await outsideRun(['ping', '-c', '3', '-i', '0.2', '-W', '1', address])).stdout)?.[0] ??
+      '';
+    const script = `fetch(process.argv[1], { signal: AbortSignal.timeout(2000) }).then((a) => a.text()).then(console.log, () => console.log('no answer'))`;
+    const fetched = async (port = 80): Promise<string> =>
+      (await outsideRun([process.execPath, '-e', script, `http://${address}:${port}/`])).stdout.trim();
+
+    expect(await pinged()).toBe('100% packet loss');
+    await act('floating-ips', held.id, 'attach', { networkInterfaceId });
+    await until('an answer to a ping', async () => (await pinged()) === '0% packet loss');
+    expect(await fetched()).toContain(page);
+    // What goes out from there comes from it.
+    expect(await asks(web)).toBe(`you are ${address}`);
+    await act('floating-ips', held.id, 'detach');
+    await until('the way out by the address of the VPC', async () =>
+      (await asks(web)).endsWith(` ${String(vpc.publicAddress)}`),
+    );
+    expect([await pinged(), await fetched()]).toEqual(['100% packet loss', 'no answer']);
+
+    const forward = await make(tenant, 'port-forwards', {
+      name: 'http',
+      floatingIpId: held.id,
+      protocol: 'tcp',
+      publicPorts: { from: 8080 },
+      targetPorts: { from: 80 },
+      networkInterfaceId,
+      allowedCidrs: [`${outside.address}/32`],
+    });
+    await until('an answer at the port', async () => (await fetched(8080)).includes(page));
+    expect(await fetched()).toBe('no answer');
+    await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+    await until('the port to be closed', async () => (await fetched(8080)) === 'no answer');
+    await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: [] });
+    await until('the port to be open', async () => (await fetched(8080)).includes(page));
+    await tenant.done('DELETE', `/v1/port-forwards/${forward.id}`);
+    await until('nothing to answer', async () => (await fetched(8080)) === 'no answer');
+  });
 });

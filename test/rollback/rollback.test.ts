@@ -357,6 +357,42 @@ const sharedVpc = (): Promise<Resource> => {
   return commonVpc;
 };
 const routes = [{ cidr: '10.98.0.0/16', blackhole: true }];
+let commonSubnet: Promise<Resource> | undefined;
+/** An interface in the shared VPC, of an instance of its own. */
+async function nicInVpc(name: string, subnetId?: string): Promise<string> {
+  commonSubnet ??= (async () => {
+    const network = await make(tenant, 'networks', {
+      name: 'shared',
+      zoneId: cloud.zone.id,
+      vpcId: (await sharedVpc()).id,
+    });
+    return make(tenant, 'subnets', { name: 'shared', networkId: network.id, cidr: '10.7.8.0/24' });
+  })();
+  const nic = { networkInterfaces: [{ subnetId: subnetId ?? (await commonSubnet).id }], startOnCreate: false };
+  const { id } = await instance(name, nic);
+  const filter = encodeURIComponent(`instanceId = "${id}"`);
+  const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
+  return String(items[0]?.id);
+}
+const publicAddress = (name: string): Promise<Resource> =>
+  tenant.call('POST', '/v1/floating-ips', { name, networkId: outside?.network.id });
+const onAddress =
+  (verb: 'attach' | 'move' | 'detach') =>
+  async (name: string): Promise<{ targetId: string; method: string; path: string; body?: unknown }> => {
+    const { id } = await publicAddress(name);
+    const attach = async (): Promise<Record<string, unknown>> => ({ networkInterfaceId: await nicInVpc(name) });
+    if (verb !== 'attach') await tenant.done('POST', `/v1/floating-ips/${id}/actions/attach`, await attach());
+    const body = verb === 'detach' ? {} : await attach();
+    return { targetId: id, method: 'POST', path: `/v1/floating-ips/${id}/actions/${verb}`, body };
+  };
+const portForward = async (name: string, subnetId?: string): Promise<Record<string, unknown>> => ({
+  name,
+  floatingIpId: (await publicAddress(name)).id,
+  protocol: 'tcp',
+  publicPorts: { from: 8080 },
+  networkInterfaceId: await nicInVpc(name, subnetId),
+  allowedCidrs: ['192.0.2.0/24'],
+});
 const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
@@ -899,6 +935,34 @@ const subjects: Subject[] = [
     // Those that are operations are faulted in schedules.test.ts.
     absent: ['action', 'delete'],
   },
+  { type: 'floatingIp.attach', prepare: onAddress('attach'), clean: remove('floating-ips') },
+  { type: 'floatingIp.move', prepare: onAddress('move'), clean: remove('floating-ips') },
+  { type: 'floatingIp.detach', prepare: onAddress('detach'), clean: remove('floating-ips') },
+  {
+    type: 'floatingIp.delete',
+    prepare: deletion('floating-ips', publicAddress),
+    clean: removeIfThere('floating-ips'),
+  },
+  {
+    type: 'portForward.create',
+    prepare: creation('port-forwards', portForward),
+    clean: remove('port-forwards'),
+    keeps: true,
+  },
+  {
+    type: 'portForward.setAllowed',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'port-forwards', await portForward(name));
+      const path = `/v1/port-forwards/${id}/actions/setAllowed`;
+      return { targetId: id, method: 'POST', path, body: { allowedCidrs: [] } };
+    },
+    clean: remove('port-forwards'),
+  },
+  {
+    type: 'portForward.delete',
+    prepare: deletion('port-forwards', async (name) => make(tenant, 'port-forwards', await portForward(name))),
+    clean: removeIfThere('port-forwards'),
+  },
   {
     type: 'vpc.create',
     prepare: creation('vpcs', newVpc),
@@ -929,11 +993,16 @@ const subjects: Subject[] = [
       () => ({}),
       async ({ id, name }) => {
         const network = await make(tenant, 'networks', { name, zoneId: cloud.zone.id, vpcId: id });
-        await make(tenant, 'subnets', { name, networkId: network.id, cidr: '10.7.1.0/24' });
+        const { id: subnetId } = await make(tenant, 'subnets', { name, networkId: network.id, cidr: '10.7.1.0/24' });
+        const forward = await portForward(name, subnetId);
+        await make(tenant, 'port-forwards', forward);
+        const { networkInterfaceId } = forward;
+        const { id: addressId } = await publicAddress(name);
+        await tenant.done('POST', `/v1/floating-ips/${addressId}/actions/attach`, { networkInterfaceId });
       },
     ),
     again: asItWas,
-    clean: async (id) => void (await tenant.done('DELETE', `/v1/vpcs/${id}?cascade=true`)),
+    clean: gone,
   },
   {
     type: 'vpc.delete',

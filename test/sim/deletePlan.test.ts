@@ -9,6 +9,7 @@ import type { Kind } from '../../model/kind.ts';
 import { allKinds } from '../../model/kinds.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { maintainUntil } from '../support/maintenance.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 
 const address = inject('cloud');
 const { admin, cloud, deploy } = joinCloud(address);
@@ -44,6 +45,26 @@ const user = async (): Promise<Resource> =>
   admin.call('POST', '/v1/users', { name: 'u', userName: unique(), accountId: (await account()).id });
 const network = (): Promise<Resource> => make(tenant, 'networks', { name: unique(), zoneId });
 const vpc = (): Promise<Resource> => make(tenant, 'vpcs', { name: unique(), zoneId, cidrs: ['10.0.0.0/16'] });
+let outside: Promise<Outside> | undefined;
+/** To an interface of an instance in a VPC of its own. */
+async function portForward(): Promise<Resource> {
+  outside ??= newOutside(admin, cloud, 'plan');
+  const networkId = (await outside).network.id;
+  const home = await make(tenant, 'vpcs', { name: unique(), zoneId, cidrs: ['10.0.0.0/16'], uplink: { networkId } });
+  const inside = await make(tenant, 'networks', { name: unique(), zoneId, vpcId: home.id });
+  const subnet = await make(tenant, 'subnets', { name: 's', networkId: inside.id, cidr: '10.0.1.0/24' });
+  const { id } = await deploy(unique(), { networkInterfaces: [{ subnetId: subnet.id }] });
+  const filter = encodeURIComponent(`instanceId = "${id}"`);
+  const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
+  const address = await tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId });
+  return make(tenant, 'port-forwards', {
+    name: unique(),
+    floatingIpId: address.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: items[0]?.id,
+  });
+}
 const pod = (): Promise<Resource> => admin.call('POST', '/v1/pods', { name: unique(), zoneId });
 const role = (): Promise<Resource> =>
   admin.call('POST', '/v1/roles', { name: unique(), permissions: [{ effect: 'allow', pattern: 'network.get' }] });
@@ -100,6 +121,11 @@ const made: Record<string, () => Promise<{ id: string }>> = {
       name: unique(),
       publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF key',
     }),
+  floatingIp: async () => {
+    outside ??= newOutside(admin, cloud, 'plan');
+    return tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId: (await outside).network.id });
+  },
+  portForward,
   routerType: () => admin.call('POST', '/v1/router-types', { name: unique() }),
   vpc,
   routeTable: async () => make(tenant, 'route-tables', { name: unique(), vpcId: (await vpc()).id }),

@@ -11,6 +11,7 @@ import { builtInRoles } from '../../model/tenancy/builtInRoles.ts';
 import { viewsOf } from '../../model/views.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { openFinding } from '../support/findings.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 import { answer, type Person, peopleOf, rootDomain } from '../support/people.ts';
 
 const address = inject('cloud');
@@ -33,6 +34,8 @@ const thing = (side: Side, kind: string): string => things.get(side)?.get(kind) 
 const isNobodys = ({ scope, name }: Kind): boolean =>
   scope === 'platform' && name !== 'quota' && name !== 'roleBinding';
 
+let outside: Outside;
+
 async function furnish(side: Side): Promise<void> {
   const domain = await admin.call('POST', '/v1/domains', {
     name: `${side}-${crypto.randomUUID()}`,
@@ -40,10 +43,22 @@ async function furnish(side: Side): Promise<void> {
   });
   const { account, project } = await newAccount(side, domain.id);
   const { api, user, key } = await person(side, account.id, 'projectMember', ['project', project.id]);
-  const vpc = await make(api, 'vpcs', { name: side, zoneId, cidrs: ['10.60.0.0/16'] });
+  const uplink = { networkId: outside.network.id };
+  const vpc = await make(api, 'vpcs', { name: side, zoneId, cidrs: ['10.60.0.0/16'], uplink });
   const routes = await make(api, 'route-tables', { name: side, vpcId: vpc.id });
   const network = await make(api, 'networks', { name: side, zoneId });
   const subnet = await make(api, 'subnets', { name: side, networkId: network.id, cidr: '10.60.0.0/24' });
+  const atRouter = await make(api, 'networks', { name: side, zoneId, vpcId: vpc.id });
+  const inVpc = await make(api, 'subnets', { name: side, networkId: atRouter.id, cidr: '10.60.9.0/24' });
+  const behind = await make(api, 'network-interfaces', { name: side, subnetId: inVpc.id });
+  const held = await api.call('POST', '/v1/floating-ips', { name: side, networkId: outside.network.id });
+  const forward = await make(api, 'port-forwards', {
+    name: side,
+    floatingIpId: held.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: behind.id,
+  });
   const addresses = await make(api, 'address-groups', { name: side, family: 4 });
   const policy = await make(api, 'firewall-policies', { name: side });
   const group = await make(api, 'security-groups', { name: side, zoneId });
@@ -78,6 +93,9 @@ async function furnish(side: Side): Promise<void> {
         quota: quota.id,
         vpc: vpc.id,
         routeTable: routes.id,
+        floatingIp: held.id,
+        portForward: forward.id,
+        behind: behind.id,
         network: network.id,
         subnet: subnet.id,
         addressGroup: addresses.id,
@@ -102,6 +120,7 @@ const people = new Map<RoleName, Person>();
 let emptyRole: string;
 
 beforeAll(async () => {
+  outside = await newOutside(admin, cloud, 'matrix');
   await Promise.all((['own', 'shared', 'foreign'] as const).map(furnish));
   emptyRole = await newRole([]);
   await admin.call('POST', '/v1/router-types', { name: `m-${crypto.randomUUID()}` });
@@ -237,6 +256,14 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     quota: { name: 'm', scopeKind: 'project', scopeId: id('project'), counter: 'keyPairs', limit: 1000 },
     vpc: { ...inProject, zoneId, cidrs: ['10.0.0.0/16'] },
     routeTable: { name: 'm', vpcId: id('vpc') },
+    floatingIp: { ...inProject, networkId: outside.network.id },
+    portForward: {
+      name: 'm',
+      floatingIpId: id('floatingIp'),
+      protocol: 'tcp',
+      publicPorts: { from: 81 },
+      networkInterfaceId: id('behind'),
+    },
     routerType: { name: `m-${crypto.randomUUID()}` },
     network: { ...inProject, zoneId },
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
@@ -276,6 +303,9 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'vpc.attachUplink': { networkId: thing(side, 'network') },
     'vpc.detachUplink': { uplinkId: crypto.randomUUID() },
     'routeTable.setRoutes': { routes: [] },
+    'floatingIp.attach': { networkInterfaceId: thing(side, 'behind') },
+    'floatingIp.move': { networkInterfaceId: thing(side, 'behind') },
+    'portForward.setAllowed': { allowedCidrs: [] },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
     'firewallPolicy.setRules': { rules: [] },

@@ -4,6 +4,7 @@ import { ApiError, type ApiProblem, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import type { counters } from '../../model/tenancy/quota.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 import { records, withoutRuns } from '../support/world.ts';
 
 const address = inject('cloud');
@@ -65,6 +66,12 @@ const asks: Record<Counter, () => Promise<unknown>> = {
     return tenant.call('POST', '/v1/snapshots', { name: 's', volumeId: id });
   },
   images: () => tenant.call('POST', '/v1/images', { name: 'i', zoneId: cloud.zone.id }),
+  floatingIps: async () => {
+    const { id: networkId } = await lent();
+    return tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId });
+  },
+  // That it is one too many is told before where it leads.
+  portForwards: () => forwardOver(),
   vpcs: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
   // The main one of a VPC counts.
   routeTables: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
@@ -90,6 +97,33 @@ const asks: Record<Counter, () => Promise<unknown>> = {
   users: () => newUser(cloud.account.id),
   apiKeys: async () => newKey((await newUser(cloud.account.id)).id),
 };
+
+let outside: Outside | undefined;
+/** A network that leads outside, made when it is first asked for. */
+async function lent(): Promise<Resource> {
+  outside ??= await newOutside(admin, cloud, 'quota');
+  return outside.network;
+}
+/** A port forward to an interface in a VPC: limits are told before what is wrong with it, and all is right with it. */
+async function forwardOver(): Promise<unknown> {
+  const zoneId = cloud.zone.id;
+  const { id: networkId } = await lent();
+  const vpc = await make(tenant, 'vpcs', { name: unique(), zoneId, cidrs: ['10.4.0.0/16'], uplink: { networkId } });
+  const network = await make(tenant, 'networks', { name: unique(), zoneId, vpcId: vpc.id });
+  const subnet = await make(tenant, 'subnets', { name: 's', networkId: network.id, cidr: '10.4.1.0/24' });
+  const nics = { networkInterfaces: [{ subnetId: subnet.id }], startOnCreate: false };
+  const instance = await make(tenant, 'instances', instanceBody(cloud, unique(), nics));
+  const filter = encodeURIComponent(`instanceId = "${instance.id}"`);
+  const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
+  const address = await tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId });
+  return tenant.call('POST', '/v1/port-forwards', {
+    name: unique(),
+    floatingIpId: address.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: items[0]?.id,
+  });
+}
 
 describe('a full quota', () => {
   test.each(Object.entries(asks))(

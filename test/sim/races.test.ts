@@ -4,6 +4,7 @@ import { ApiError, type ApiProblem, type OperationView, type Resource } from '..
 import { instanceBody, make } from '../../lab/provision.ts';
 import { uniquenesses } from '../../model/uniqueness.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 
 const address = inject('cloud');
 const { admin, cloud, removeInstance, wrong } = joinCloud(address);
@@ -85,6 +86,9 @@ const named =
   (shared) =>
   () =>
     admin.call('POST', `/v1/${plural}`, { name: shared, ...more });
+
+let outside: Promise<Outside> | undefined;
+afterAll(async () => (await outside)?.remove());
 
 /** The last of the simulated hosts that belong to nobody. */
 const spareAddress = String(cloud.hosts[0]?.address).replace(/[^/]+$/, 'host-207');
@@ -253,6 +257,17 @@ const races: Record<string, Race | 'by the platform alone'> = {
       await removeInstance((winner as unknown as OperationView).targetId);
     },
   },
+  floatingIp_subnetId_address_living: {
+    ask: () => async () => {
+      outside ??= newOutside(admin, cloud, 'raced');
+      const networkId = (await outside).network.id;
+      return tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId, address: '198.51.100.77' });
+    },
+    code: 'ADDRESS_IN_USE',
+    field: 'address',
+    remove: ({ id }) => tenant.done('DELETE', `/v1/floating-ips/${id}`),
+  },
+  floatingIp_networkInterfaceId_living: 'by the platform alone',
   volume_instanceId_deviceIndex_living: 'by the platform alone',
   volume_instanceId_living: 'by the platform alone',
   operationType_name_living: 'by the platform alone',

@@ -5,6 +5,7 @@ import { instanceBody, make } from '../../lab/provision.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { viewsOf } from '../../model/views.ts';
 import { joinCloud } from '../support/cloud.ts';
+import { newOutside, type Outside } from '../support/outside.ts';
 
 const address = inject('cloud');
 const { admin, cloud } = joinCloud(address);
@@ -77,6 +78,8 @@ let owner: Person;
 /** Of the first tenant, by kind. */
 const theirs = new Map<string, string>();
 
+let outside: Outside;
+let behindId: string;
 beforeAll(async () => {
   const { account, project } = await newAccount('other');
   otherAccount = account;
@@ -93,7 +96,26 @@ beforeAll(async () => {
     publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF theirs',
   });
   const addresses = await make(cloud.tenant, 'address-groups', { name: 'theirs', family: 4 });
-  const vpc = await make(cloud.tenant, 'vpcs', { name: 'theirs', zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] });
+  outside = await newOutside(admin, cloud, 'trust');
+  const networkId = outside.network.id;
+  const vpc = await make(cloud.tenant, 'vpcs', {
+    name: 'theirs',
+    zoneId: cloud.zone.id,
+    cidrs: ['10.0.0.0/16'],
+    uplink: { networkId },
+  });
+  const atRouter = await make(cloud.tenant, 'networks', { name: 'theirs', zoneId: cloud.zone.id, vpcId: vpc.id });
+  const inVpc = await make(cloud.tenant, 'subnets', { name: 's', networkId: atRouter.id, cidr: '10.0.1.0/24' });
+  const behind = await make(cloud.tenant, 'network-interfaces', { name: 'theirs', subnetId: inVpc.id });
+  const held = await cloud.tenant.call('POST', '/v1/floating-ips', { name: 'theirs', networkId });
+  const forward = await make(cloud.tenant, 'port-forwards', {
+    name: 'theirs',
+    floatingIpId: held.id,
+    protocol: 'tcp',
+    publicPorts: { from: 80 },
+    networkInterfaceId: behind.id,
+  });
+  behindId = behind.id;
   const routes = await make(cloud.tenant, 'route-tables', { name: 'theirs', vpcId: vpc.id });
   const policy = await make(cloud.tenant, 'firewall-policies', { name: 'theirs' });
   const schedule = await make(cloud.tenant, 'schedules', {
@@ -119,6 +141,8 @@ beforeAll(async () => {
     schedule: schedule.id,
     vpc: vpc.id,
     routeTable: routes.id,
+    floatingIp: held.id,
+    portForward: forward.id,
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     addressGroup: addresses.id,
@@ -142,7 +166,10 @@ afterAll(async () => {
   await cloud.tenant.done('POST', `/v1/instances/${their('instance')}/actions/expunge`, {});
   await cloud.tenant.done('DELETE', `/v1/images/${their('image')}`);
   await cloud.tenant.done('DELETE', `/v1/schedules/${their('schedule')}`);
+  await cloud.tenant.done('DELETE', `/v1/floating-ips/${their('floatingIp')}?cascade=true`);
+  await cloud.tenant.done('DELETE', `/v1/network-interfaces/${behindId}`);
   await cloud.tenant.done('DELETE', `/v1/vpcs/${their('vpc')}?cascade=true`);
+  await outside.remove();
   await cloud.tenant.done('DELETE', `/v1/firewall-policies/${their('firewallPolicy')}`);
   await cloud.tenant.done('DELETE', `/v1/address-groups/${their('addressGroup')}`);
 });
@@ -186,6 +213,9 @@ describe("what is another tenant's is not there", () => {
       [{ cidrs: ['10.0.0.0/16'] }, 'setCidrs', 'vpc'],
       [{ uplinkId: nobody }, 'detachUplink', 'vpc'],
       [{ routes: [] }, 'setRoutes', 'routeTable'],
+      [{ networkInterfaceId: nobody }, 'attach', 'floatingIp'],
+      [{ networkInterfaceId: nobody }, 'move', 'floatingIp'],
+      [{ allowedCidrs: [] }, 'setAllowed', 'portForward'],
       [{ rules: [] }, 'setRules', 'securityGroup'],
       [{ rules: [] }, 'setRules', 'firewallPolicy'],
     ] as const)
@@ -204,6 +234,17 @@ describe("what is another tenant's is not there", () => {
       sizeGib: 1,
     });
     const group = await make(other.api, 'security-groups', { name: 'mine', zoneId: cloud.zone.id });
+    const nic = await make(other.api, 'network-interfaces', { name: 'mine', subnetId: subnet.id });
+    const networkId = outside.network.id;
+    const held = await other.api.call('POST', '/v1/floating-ips', { name: 'mine', networkId });
+    const forward = (more: Record<string, unknown>): Record<string, unknown> => ({
+      name: 'f',
+      floatingIpId: held.id,
+      protocol: 'tcp',
+      publicPorts: { from: 80 },
+      networkInterfaceId: nic.id,
+      ...more,
+    });
     const web = (more: Record<string, unknown>): Record<string, unknown> =>
       instanceBody(cloud, 'web', { networkInterfaces: [{ subnetId: subnet.id }], ...more });
     const bodies: [kind: string, path: string, body: (id: string) => unknown][] = [
@@ -220,6 +261,14 @@ describe("what is another tenant's is not there", () => {
         'routeTable',
         '/v1/subnets',
         (routeTableId) => ({ name: 's', networkId: mine.id, cidr: '10.3.0.0/24', routeTableId }),
+      ],
+      ['floatingIp', '/v1/port-forwards', (floatingIpId) => forward({ floatingIpId })],
+      ['networkInterface', '/v1/port-forwards', (networkInterfaceId) => forward({ networkInterfaceId })],
+      ['addressGroup', '/v1/port-forwards', (addressGroupId) => forward({ addressGroupId })],
+      [
+        'networkInterface',
+        `/v1/floating-ips/${held.id}/actions/attach`,
+        (networkInterfaceId) => ({ networkInterfaceId }),
       ],
       ['subnet', '/v1/instances', (subnetId) => web({ networkInterfaces: [{ subnetId }] })],
       [
@@ -295,6 +344,8 @@ describe("what is another tenant's is not there", () => {
     }
     await other.api.done('DELETE', `/v1/security-groups/${group.id}`);
     await other.api.done('DELETE', `/v1/volumes/${volume.id}`);
+    await other.api.done('DELETE', `/v1/floating-ips/${held.id}`);
+    await other.api.done('DELETE', `/v1/network-interfaces/${nic.id}`);
     await other.api.done('DELETE', `/v1/subnets/${subnet.id}`);
     await other.api.done('DELETE', `/v1/networks/${mine.id}`);
   });

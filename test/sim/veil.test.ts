@@ -94,6 +94,12 @@ async function create(kind: string, body: Record<string, unknown>): Promise<Reso
   done.add(`${kind}.create`);
   return made;
 }
+async function away(kind: string, id: string): Promise<void> {
+  const path = `/v1/${kindOf(kind).plural}/${id}?cascade=true&expunge=true`;
+  await code(tenant, 'DELETE', `${path}&dryRun=true`);
+  await tenant.done('DELETE', path);
+  done.add(`${kind}.cascade`);
+}
 
 test('no answer of any operation tells a tenant of hosts, stores, pools or operators', {
   timeout: 240_000,
@@ -115,6 +121,28 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
   await act(tenant, 'vpc', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
   await act(tenant, 'vpc', vpc.id, 'repair');
+  const behind = await make(tenant, 'networks', { name: 'b', zoneId, vpcId: vpc.id });
+  const inVpc = await make(tenant, 'subnets', { name: 'b', networkId: behind.id, cidr: '10.70.1.0/24' });
+  const [first, second] = await Promise.all(
+    ['1', '2'].map((name) => make(tenant, 'network-interfaces', { name, subnetId: inVpc.id })),
+  );
+  const publicAddress = (): Promise<Resource> =>
+    tenant.call('POST', '/v1/floating-ips', { name: 'f', networkId: outside?.network.id });
+  const ports = { name: 'p', protocol: 'tcp', publicPorts: { from: 80 }, networkInterfaceId: first?.id };
+  const held = await publicAddress();
+  await act(tenant, 'floatingIp', held.id, 'attach', { networkInterfaceId: first?.id });
+  await act(tenant, 'floatingIp', held.id, 'move', { networkInterfaceId: second?.id });
+  await act(tenant, 'floatingIp', held.id, 'detach');
+  const forward = await create('portForward', { ...ports, floatingIpId: held.id });
+  await act(tenant, 'portForward', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  await act(tenant, 'vpc', vpc.id, 'repair');
+  await act(tenant, 'portForward', forward.id, 'delete');
+  const again = await make(tenant, 'port-forwards', { ...ports, floatingIpId: held.id });
+  await away('portForward', again.id);
+  await act(tenant, 'floatingIp', held.id, 'delete');
+  await away('floatingIp', (await publicAddress()).id);
+  for (const one of [first, second]) await tenant.done('DELETE', `/v1/network-interfaces/${one?.id}`);
+  await tenant.done('DELETE', `/v1/networks/${behind.id}?cascade=true`);
   const routes = await create('routeTable', { name: 'r', vpcId: vpc.id });
   await act(tenant, 'routeTable', routes.id, 'setRoutes', { routes: [{ cidr: '10.99.0.0/16', blackhole: true }] });
   await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
@@ -276,12 +304,6 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'subnet', subnet.id, 'delete');
   await act(tenant, 'network', network.id, 'delete');
   // The same with all that hangs on each, and one action on many.
-  const away = async (kind: string, id: string): Promise<void> => {
-    const path = `/v1/${kindOf(kind).plural}/${id}?cascade=true&expunge=true`;
-    await code(tenant, 'DELETE', `${path}&dryRun=true`);
-    await tenant.done('DELETE', path);
-    done.add(`${kind}.cascade`);
-  };
   const made = async (kind: string, body: Record<string, unknown>): Promise<string> =>
     (await make(tenant, kindOf(kind).plural, { name: 'c', ...body })).id;
   const [networkId, cascadedGroup, rootId] = await Promise.all([

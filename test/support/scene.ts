@@ -109,9 +109,19 @@ const others: Readonly<Record<string, string>> = {
   'networkInterface.delete': 'loose',
 };
 
+/** The subnet is in the VPC, and that has a way out by the network. */
+const reached = `WITH v AS (UPDATE "vpc" SET "uplinkNetworkIds" = ARRAY(SELECT id FROM "network") RETURNING id),
+  s AS (UPDATE "subnet" SET "vpcId" = (SELECT id FROM v))`;
+const leading = `${reached} UPDATE "floatingIp" SET "networkInterfaceId" = (SELECT id FROM "networkInterface" WHERE alone), "fixedAddress" = '10.250.0.8',
+  "vpcId" = (SELECT id FROM v) WHERE id = $1`;
+
 /** What else must be so of the target. */
 const beforehand: Record<string, string> = {
   'physicalNetwork.detachCluster': `UPDATE "physicalNetwork" SET "clusterIds" = ARRAY(SELECT id FROM "cluster") WHERE id = $1`,
+  'floatingIp.attach': `${reached} SELECT $1::uuid`,
+  'floatingIp.move': leading,
+  'floatingIp.detach': leading,
+  'portForward.create': `${reached} SELECT $1::uuid`,
   'instance.start': 'UPDATE "instance" SET "hostId" = NULL WHERE id = $1',
   'host.power': `UPDATE "host" SET bmc = '{"protocol":"ipmi","address":"10.9.9.9","user":"admin"}' WHERE id = $1`,
   'host.failover': `UPDATE "host" SET connection = 'disconnected' WHERE id = $1`,
@@ -204,6 +214,17 @@ function rowsOf(ids: Record<string, string>): Record<string, Json[]> {
     networkInterface: [
       { id: ids.networkInterface, ...own, index: 0, address: '10.250.0.7', mac: '02:00:00:00:00:07' },
       { id: ids.loose, ...own, instanceId: null, alone: true, address: '10.250.0.8', mac: '02:00:00:00:00:08' },
+    ],
+    floatingIp: [{ id: ids.floatingIp, ...own, address: '10.250.0.9', networkInterfaceId: null, vpcId: null }],
+    portForward: [
+      {
+        id: ids.portForward,
+        ...own,
+        publicPorts: { from: 80 },
+        targetPorts: { from: 80 },
+        address: '10.250.0.7',
+        addressGroupId: null,
+      },
     ],
     volume: [
       { id: ids.root, ...own, ...free, instanceId: ids.instance, deviceIndex: 0, role: 'root' },

@@ -37,6 +37,12 @@ const readers: Record<string, string> = {
     'physicalNetwork.attachCluster(clusterId) physicalNetwork.detachCluster(clusterId)',
   'acceptance/network/network.ts':
     'network.type network.physicalNetworkId network.segmentId network.external network.setFirewallPolicy(firewallPolicyId) physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
+  'acceptance/network/floatingIp.ts':
+    'floatingIp.networkId floatingIp.address floatingIp.attach(networkInterfaceId) floatingIp.move(networkInterfaceId) portForward.floatingIpId ' +
+    'portForward.networkInterfaceId portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
+  'database/floatingIps.ts': 'portForward.protocol',
+  'activities/network/portForward.ts': 'portForward.setAllowed(allowedCidrs)',
+  'database/addresses.ts': 'subnet.quarantineSeconds',
   'acceptance/network/vpc.ts':
     'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
     'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +

@@ -1,0 +1,9 @@
+import { floatingIps } from '../steps.ts';
+import { workflow } from '../workflow.ts';
+
+/** Lets a floating IP lead to another interface. There is no moment at which it leads nowhere. */
+export const moveFloatingIp = workflow('floatingIp.move', async (step, { floatingIpId, networkInterfaceId }) => {
+  const { before, after } = await step(floatingIps.plan, { floatingIpId, networkInterfaceId });
+  await step(floatingIps.record, { floatingIpId, before, after });
+  await step(floatingIps.write, { floatingIpId, before, after });
+});
