@@ -113,13 +113,13 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     parameters.set('bandwidth', { type: 'ullong', value: mibPerSec });
   }
   const flags =
-    (isTranslated(running) ? 0 : MIGRATE.live) |
+    MIGRATE.live |
     MIGRATE.peerToPeer |
     MIGRATE.persistDestination |
     MIGRATE.undefineSource |
     MIGRATE.abortOnError |
     MIGRATE.tls |
-    (autoConverge && !isTranslated(running) ? MIGRATE.autoConverge : 0) |
+    (autoConverge ? MIGRATE.autoConverge : 0) |
     ((await hasOnlySharedDisks(context, running, sharedPools)) ? MIGRATE.unsafe : 0);
   const uri = `qemu+tls://${target}/system?pkipath=${PKI}`;
   task.signal.throwIfAborted();
@@ -133,12 +133,6 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     throw error;
   }
 }
-
-/**
- * Whether the guest's code is translated, because its host has no KVM. Such a guest holds still while its memory is copied: a page that it writes to just
- * when QEMU begins to watch that page anew may never count as written again, and the guest would go on elsewhere with an old one.
- */
-const isTranslated = (xml: string): boolean => /^<domain\b[^>]*\btype=['"]qemu['"]/.test(xml);
 
 /**
  * Whether the guest has files, and the target has all of them. libvirt lets a guest with files go only where it knows the file system for a shared
