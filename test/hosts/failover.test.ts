@@ -242,6 +242,10 @@ test('what lies where nobody can be shut out stays down until an operator has co
   expect(await refusal(admin.call('DELETE', `/v1/hosts/${one.id}?force=true`))).toBe('409 HAS_DEPENDENTS');
   // It may run before this failover looks: from the word on that the host is off, whoever looks after lost instances starts it, too.
   expect(await one.done('failover', { confirmDead: true })).toMatchObject({ state: 'succeeded' });
+  await untilSeen(
+    () => instanceNow(id),
+    ({ state }) => state === 'running',
+  );
   await runsAlone(id);
 });
 
