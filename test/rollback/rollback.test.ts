@@ -3,7 +3,7 @@ import type { OperationView, Resource } from '../../lab/api.ts';
 import { inBatches, instanceBody, make } from '../../lab/provision.ts';
 import { smallRawDisk } from '../../lab/underlay.ts';
 import { allKinds } from '../../model/kinds.ts';
-import { maintenanceId } from '../../model/platform/maintenance.ts';
+import { type MaintenanceName, maintenanceId } from '../../model/platform/maintenance.ts';
 import { workflowName } from '../../temporal/run.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { type FailingHost, failing, failingHost } from '../support/failing.ts';
@@ -232,12 +232,13 @@ async function strand(instanceId: string): Promise<void> {
   await one.fail();
   await one.done('failover');
 }
-/** The platform starts what is lost by itself; not while that is looked at. */
-const restartsLost = (does: boolean): Promise<void> =>
+/** Whether the platform does something by itself; not while that is looked at. */
+const doesByItself = (name: MaintenanceName, does: boolean): Promise<void> =>
   withTemporal(address.temporalAddress, async ({ schedule }) => {
-    const handle = schedule.getHandle(maintenanceId('restartLost'));
+    const handle = schedule.getHandle(maintenanceId(name));
     await (does ? handle.unpause() : handle.pause());
   });
+const restartsLost = (does: boolean): Promise<void> => doesByItself('restartLost', does);
 /** By instance, the host that fails under it. */
 const homes = new Map<string, string>();
 /** The instance runs on that host again. */
@@ -554,11 +555,16 @@ const subjects: Subject[] = [
     type: 'host.rotateCredentials',
     operator: true,
     async prepare() {
+      // Who asks the BMC between two passwords is not let in, and its power is unknown then.
+      await doesByItself('watchPower', false);
       const { id } = await powered();
       return { targetId: id, method: 'POST', path: `/v1/hosts/${id}/actions/rotateCredentials`, body: {} };
     },
     again: asItWas,
-    clean: removeByOperator('hosts'),
+    async clean(id) {
+      await doesByItself('watchPower', true);
+      await removeByOperator('hosts')(id);
+    },
   },
   {
     type: 'host.collectDiagnostics',
