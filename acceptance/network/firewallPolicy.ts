@@ -8,7 +8,7 @@ import {
   type PolicyRule,
 } from '../../model/network/firewallPolicy.ts';
 import { firewallRows, TooIntricate } from '../../model/network/firewallRows.ts';
-import type { Family } from '../../model/network/securityGroup.ts';
+import type { Family } from '../../model/network/ipAddress.ts';
 import {
   type Accepting,
   type Hold,

@@ -1,7 +1,7 @@
+import type { Family } from '../../model/network/ipAddress.ts';
 import {
   addressGroupsIn,
   contradictionsOf,
-  type Family,
   familyOf,
   type Rule,
   securityGroupsIn,

@@ -23,6 +23,7 @@ import type { PortForwardRecord } from '../../database/floatingIps.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
+import { type KindInOvn, kindsInOvn } from '../../model/network/network.ts';
 import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
 import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
@@ -68,20 +69,6 @@ const columns = {
 type Table = keyof typeof columns;
 /** So many rows in one answer. */
 const piece = 500;
-
-const kindsInOvn = [
-  'vpc',
-  'routeTable',
-  'floatingIp',
-  'portForward',
-  'network',
-  'subnet',
-  'addressGroup',
-  'securityGroup',
-  'firewallPolicy',
-  'networkInterface',
-] as const;
-type KindInOvn = (typeof kindsInOvn)[number];
 
 /** The rows of OVN that are ours, by what leads to them. */
 interface RowsOfOurs {

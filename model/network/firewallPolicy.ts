@@ -1,9 +1,8 @@
 import { type Static, Type } from 'typebox';
 import { field, json, kind, object, oneOf, Uuid } from '../kind.ts';
-import type { Family } from './securityGroup.ts';
+import type { Family } from './ipAddress.ts';
+import { contradictionsOfTransport, familyOfProtocol, port, transport } from './transport.ts';
 
-const port = Type.Integer({ minimum: 1, maximum: 65_535 });
-const byte = Type.Integer({ minimum: 0, maximum: 255 });
 /** So many rules in one policy. */
 export const policyRulesMax = 256;
 
@@ -36,11 +35,8 @@ export const FirewallRule = object({
         '4 is IPv4, 6 is IPv6. When not given: that of its protocol, its source or its destination, else both',
     }),
   ),
-  protocol: oneOf('any', 'tcp', 'udp', 'icmp', 'icmpv6'),
+  ...transport,
   fromPort: Type.Optional({ ...port, description: 'To which port, of tcp and udp; all ports when not given' }),
-  toPort: Type.Optional({ ...port, description: 'fromPort when not given' }),
-  icmpType: Type.Optional({ ...byte, description: 'Of icmp and icmpv6; all types when not given' }),
-  icmpCode: Type.Optional({ ...byte, description: 'All codes of the type when not given' }),
   source: Type.Optional({ ...FirewallEnd, description: 'Where it comes from; anywhere when not given' }),
   destination: Type.Optional({ ...FirewallEnd, description: 'Where it goes to; anywhere when not given' }),
   stateful: Type.Optional(
@@ -73,7 +69,7 @@ function familiesSaid(rule: PolicyRule, familyOfGroup: FamilyOfGroup): { field: 
     if (family !== undefined) said.push({ field, family });
   };
   add('family', rule.family);
-  add('protocol', rule.protocol === 'icmp' ? 4 : rule.protocol === 'icmpv6' ? 6 : undefined);
+  add('protocol', familyOfProtocol(rule.protocol));
   for (const end of ends) {
     const { cidr, addressGroupId } = rule[end] ?? {};
     if (cidr !== undefined) add(`${end}.cidr`, cidr.includes(':') ? 6 : 4);
@@ -89,32 +85,10 @@ export function familiesOf(rule: PolicyRule, familyOfGroup: FamilyOfGroup = () =
 }
 
 function contradictionsOf(rule: PolicyRule, familyOfGroup: FamilyOfGroup): Omit<Wrong, 'index'>[] {
-  const { action, protocol, fromPort, toPort, icmpType, icmpCode } = rule;
-  const wrong: Omit<Wrong, 'index'>[] = [];
+  const wrong: Omit<Wrong, 'index'>[] = contradictionsOfTransport(rule);
   const add = (when: boolean, field: string, message: string): void => {
     if (when) wrong.push({ field, message });
   };
-  const isTransport = protocol === 'tcp' || protocol === 'udp';
-  const isIcmp = protocol === 'icmp' || protocol === 'icmpv6';
-  for (const field of ['fromPort', 'toPort'] as const)
-    add(
-      rule[field] !== undefined && !isTransport,
-      field,
-      `goes with the protocol tcp or udp only, not with ${protocol}`,
-    );
-  for (const field of ['icmpType', 'icmpCode'] as const)
-    add(
-      rule[field] !== undefined && !isIcmp,
-      field,
-      `goes with the protocol icmp or icmpv6 only, not with ${protocol}`,
-    );
-  add(toPort !== undefined && fromPort === undefined, 'toPort', 'needs fromPort beside it');
-  add(
-    toPort !== undefined && fromPort !== undefined && toPort < fromPort,
-    'toPort',
-    `must be at least fromPort, which is ${fromPort}`,
-  );
-  add(icmpCode !== undefined && icmpType === undefined, 'icmpCode', 'needs icmpType beside it');
   for (const end of ends)
     add(
       rule[end]?.cidr !== undefined && rule[end]?.addressGroupId !== undefined,
@@ -134,7 +108,7 @@ function contradictionsOf(rule: PolicyRule, familyOfGroup: FamilyOfGroup): Omit<
     'must be true: connections of a network are tracked, as its security groups need that',
   );
   add(
-    rule.log === true && action === 'allow',
+    rule.log === true && rule.action === 'allow',
     'log',
     'goes with deny or reject only: of what is allowed, security groups decide',
   );

@@ -4,7 +4,7 @@
  * row of the policy meets goes on to the rows of the security groups, which are below. docs/network.md, "Firewall policies", tells it at length.
  */
 import { familiesOf, type PolicyDefaults, type PolicyEnd, type PolicyRule } from './firewallPolicy.ts';
-import type { Family } from './securityGroup.ts';
+import type { Family } from './ipAddress.ts';
 import { difference, everywhere, intersection, networksOf, type Span, spanOf, union } from './spans.ts';
 
 /** A row of OVN's table ACL, as ovn-nb(5) describes it. */

@@ -1,6 +1,21 @@
 import { Type } from 'typebox';
 import { boolean, choice, DomainName, field, integer, kind, object, oneOf, ref, text, Uuid } from '../kind.ts';
 
+/** Of what rows in OVN are. */
+export const kindsInOvn = [
+  'vpc',
+  'routeTable',
+  'floatingIp',
+  'portForward',
+  'network',
+  'subnet',
+  'addressGroup',
+  'securityGroup',
+  'firewallPolicy',
+  'networkInterface',
+] as const;
+export type KindInOvn = (typeof kindsInOvn)[number];
+
 export const network = kind({
   name: 'network',
   plural: 'networks',
@@ -90,18 +105,7 @@ export const network = kind({
       on: 'collection',
       operatorOnly: true,
       input: object({
-        kind: oneOf(
-          'vpc',
-          'routeTable',
-          'floatingIp',
-          'portForward',
-          'network',
-          'subnet',
-          'addressGroup',
-          'securityGroup',
-          'firewallPolicy',
-          'networkInterface',
-        ),
+        kind: oneOf(...kindsInOvn),
         id: Uuid,
       }),
       pointOfNoReturn: 'networks.removeStray',

@@ -1,12 +1,10 @@
 import { type Static, Type } from 'typebox';
 import { boolean, field, json, kind, object, oneOf, Uuid } from '../kind.ts';
+import type { Family } from './ipAddress.ts';
+import { contradictionsOfTransport, familyOfProtocol, transport } from './transport.ts';
 
-const port = Type.Integer({ minimum: 1, maximum: 65_535 });
 /** So many rules in one group. */
 const rulesMax = 256;
-const byte = Type.Integer({ minimum: 0, maximum: 255 });
-
-export type Family = 4 | 6;
 
 export const SecurityRule = object({
   direction: oneOf('in', 'out'),
@@ -18,11 +16,7 @@ export const SecurityRule = object({
         'Of what it lets through: 4 is IPv4, 6 is IPv6. When not given: 6 for icmpv6, that of its remoteCidr or its address group, else 4',
     }),
   ),
-  protocol: oneOf('any', 'tcp', 'udp', 'icmp', 'icmpv6'),
-  fromPort: Type.Optional({ ...port, description: 'Of tcp and udp; all ports when not given' }),
-  toPort: Type.Optional({ ...port, description: 'fromPort when not given' }),
-  icmpType: Type.Optional({ ...byte, description: 'Of icmp and icmpv6; all types when not given' }),
-  icmpCode: Type.Optional({ ...byte, description: 'All codes of the type when not given' }),
+  ...transport,
   remoteCidr: Type.Optional(
     Type.String({
       format: 'cidr',
@@ -50,8 +44,6 @@ export type Rule = Static<typeof SecurityRule>;
 type Wrong = { field: keyof Rule; message: string };
 
 const remotes = ['remoteCidr', 'remoteAddressGroupId', 'remoteSecurityGroupId'] as const;
-const familyOfProtocol = (protocol: Rule['protocol']): Family | undefined =>
-  protocol === 'icmp' ? 4 : protocol === 'icmpv6' ? 6 : undefined;
 const familyOfCidr = (cidr: string | undefined): Family | undefined =>
   cidr === undefined ? undefined : cidr.includes(':') ? 6 : 4;
 
@@ -61,30 +53,12 @@ export const familyOf = (rule: Rule, ofAddressGroup?: Family): Family =>
 
 /** What of a rule can not be meant together with the rest of it. */
 export function contradictionsOf(rule: Rule): Wrong[] {
-  const { protocol, fromPort, toPort, icmpType, icmpCode } = rule;
-  const foreign = (fields: (keyof Rule)[], owners: string[]): Wrong[] =>
-    owners.includes(protocol)
-      ? []
-      : fields
-          .filter((field) => rule[field] !== undefined)
-          .map((field) => ({
-            field,
-            message: `goes with the protocol ${owners.join(' or ')} only, not with ${protocol}`,
-          }));
   const wrong = (when: boolean, field: keyof Rule, message: string): Wrong[] => (when ? [{ field, message }] : []);
   const given = remotes.filter((field) => rule[field] !== undefined);
   const family = familyOf(rule);
-  const ofProtocol = familyOfProtocol(protocol) ?? family;
+  const ofProtocol = familyOfProtocol(rule.protocol) ?? family;
   return [
-    ...foreign(['fromPort', 'toPort'], ['tcp', 'udp']),
-    ...foreign(['icmpType', 'icmpCode'], ['icmp', 'icmpv6']),
-    ...wrong(toPort !== undefined && fromPort === undefined, 'toPort', 'needs fromPort beside it'),
-    ...wrong(
-      toPort !== undefined && fromPort !== undefined && toPort < fromPort,
-      'toPort',
-      `must be at least fromPort, which is ${fromPort}`,
-    ),
-    ...wrong(icmpCode !== undefined && icmpType === undefined, 'icmpCode', 'needs icmpType beside it'),
+    ...contradictionsOfTransport(rule),
     ...wrong(ofProtocol !== family, 'protocol', `is of IPv${ofProtocol}, and the rule is for IPv${family}`),
     ...wrong(
       (familyOfCidr(rule.remoteCidr) ?? family) !== family,

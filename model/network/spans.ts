@@ -1,12 +1,10 @@
 /** Sets of addresses as numbers: spans in order, that neither touch nor overlap. */
-import { ipv4Of, ipv6Of } from '../forms.ts';
-import type { Family } from './securityGroup.ts';
+import { type Family, networkRange, textOf, widthOf } from './ipAddress.ts';
 
 export type Span = readonly [first: bigint, last: bigint];
 
-const bitsOf = (family: Family): number => (family === 4 ? 32 : 128);
 /** All addresses of a family. */
-export const everywhere = (family: Family): Span[] => [[0n, (1n << BigInt(bitsOf(family))) - 1n]];
+export const everywhere = (family: Family): Span[] => [[0n, (1n << BigInt(widthOf(family))) - 1n]];
 
 /** The same addresses in order, each once. */
 export function union(spans: readonly Span[]): Span[] {
@@ -52,23 +50,8 @@ export function difference(some: readonly Span[], others: readonly Span[]): Span
 
 /** The addresses of a network as it is written, or of one address. */
 export function spanOf(cidr: string): Span {
-  const [address = '', length] = cidr.split('/');
-  const family: Family = address.includes(':') ? 6 : 4;
-  const first = family === 4 ? BigInt(ipv4Of(address) ?? 0) : (ipv6Of(address)?.bits ?? 0n);
-  return [first, first + (1n << BigInt(bitsOf(family) - Number(length ?? bitsOf(family)))) - 1n];
-}
-
-function written(family: Family, address: bigint): string {
-  const parts = (count: number, width: bigint): bigint[] =>
-    Array.from(
-      { length: count },
-      (_, index) => (address >> (width * BigInt(count - 1 - index))) & ((1n << width) - 1n),
-    );
-  if (family === 4) return parts(4, 8n).join('.');
-  const text = parts(8, 16n)
-    .map((group) => group.toString(16))
-    .join(':');
-  return ipv6Of(text)?.text ?? text;
+  const { first, last } = networkRange(cidr);
+  return [first, last];
 }
 
 /** The fewest networks that hold these addresses and no others. */
@@ -78,12 +61,12 @@ export function networksOf(family: Family, spans: readonly Span[]): string[] {
     for (let first = begin; first <= last; ) {
       let free = 0;
       // As large as the place where it begins and what is left allow.
-      while (free < bitsOf(family)) {
+      while (free < widthOf(family)) {
         const size = 1n << BigInt(free + 1);
         if (first % size !== 0n || first + size - 1n > last) break;
         free++;
       }
-      networks.push(`${written(family, first)}/${bitsOf(family) - free}`);
+      networks.push(`${textOf(family, first)}/${widthOf(family) - free}`);
       first += 1n << BigInt(free);
     }
   }

@@ -3,22 +3,15 @@ import { Type } from 'typebox';
 import { object, oneOf, Uuid, type View } from '../kind.ts';
 import { FirewallRule, familiesOf, type PolicyDefaults, type PolicyEnd, type PolicyRule } from './firewallPolicy.ts';
 import { inForce } from './firewallRows.ts';
-import { familyOfAddress, liesIn } from './ipAddress.ts';
-import { contradictionsOf, type Family, familyOf, type Rule, SecurityRule } from './securityGroup.ts';
-
-const byte = Type.Integer({ minimum: 0, maximum: 255 });
+import { type Family, familyOfAddress, liesIn } from './ipAddress.ts';
+import { contradictionsOf, familyOf, type Rule, SecurityRule } from './securityGroup.ts';
+import { byte, port } from './transport.ts';
 
 export const PacketQuestion = object({
   direction: { ...oneOf('in', 'out'), description: 'Into the interface, or out of it' },
   protocol: { ...oneOf('tcp', 'udp', 'icmp', 'icmpv6', 'other'), description: 'Of IPv4, or of IPv6' },
   address: Type.String({ format: 'ip', description: 'Where it comes from, or goes to; says of which family it is' }),
-  port: Type.Optional(
-    Type.Integer({
-      minimum: 1,
-      maximum: 65_535,
-      description: 'Of tcp and udp, where it is needed: to which port it goes',
-    }),
-  ),
+  port: Type.Optional({ ...port, description: 'Of tcp and udp, where it is needed: to which port it goes' }),
   icmpType: Type.Optional({ ...byte, description: 'Of icmp and icmpv6; an echo request when not given' }),
   icmpCode: Type.Optional({ ...byte, description: '0 when not given' }),
 });
