@@ -220,23 +220,25 @@ export async function rawMigrate(bench: BenchCloud, lab: Lab, guest: RawGuest, t
     'options:activation-strategy=rarp',
   ]);
   // Each host has a Ceph user of its own, so the definition differs by the host's name.
+  let isTranslated = false;
   for (const [file, flags] of [
     ['running', ['--migratable']],
     ['kept', ['--inactive', '--migratable']],
   ] as const) {
     const xml = (await virsh(source, ['dumpxml', ...flags, name])).replaceAll(from, to);
+    isTranslated ||= xml.startsWith("<domain type='qemu'");
     await lab.execHost(source, ['tee', definition(file)], { input: xml });
   }
   await virsh(source, [
     ...[
       'migrate',
-      '--live',
+      // As the agent does: one without KVM holds still while it moves.
+      ...(isTranslated ? [] : ['--live', '--auto-converge']),
       '--p2p',
       '--tls',
       '--persistent',
       '--undefinesource',
       '--abort-on-error',
-      '--auto-converge',
     ],
     ...['--xml', definition('running'), '--persistent-xml', definition('kept'), '--migrateuri', `tcp://${address}`],
     ...[name, `qemu+tls://${address}/system?pkipath=/etc/belay/pki`],

@@ -176,6 +176,9 @@ const isUndecided = (here: DomainStatus, there: DomainStatus): boolean =>
   (alive(here) && there.state === 'running') ||
   (!alive(here) && there.state === 'paused' && there.reason === 'migration');
 
+/** Whether a guest is held for a switch-over, which may have come to nothing. */
+const holdsStill = ({ state, reason }: DomainStatus): boolean => state === 'paused' && reason === 'migration';
+
 /** How a host opens the disks of an instance that is on its way to it. */
 const accessTo = async (world: World, instanceId: string, hostId: string): Promise<DiskAccess> =>
   diskAccess(
@@ -365,8 +368,9 @@ export const hypervisor = (world: World) => ({
       } catch (error) {
         if (!isUnreachable(error)) throw error;
         // The guest has never left, and what would have received it ends with the connection that fed it.
-        if (alive(here)) return;
+        if (alive(here) && !holdsStill(here)) return;
         if (!(await holdsNothing(world, instanceId, targetHostId))) throw error;
+        if (alive(here)) return source.ensureGoesOn(instanceId);
         // It has left, and the host where it arrived has failed: it is started elsewhere as everything of that host.
         if (await isGone(world, { instanceId, hostId: targetHostId }))
           await arrive(world, { instanceId, hostId, targetHostId }, context);
@@ -392,6 +396,7 @@ export const hypervisor = (world: World) => ({
         );
       }
       await target.ensureAbsent(instanceId);
+      if (holdsStill(here)) await source.ensureGoesOn(instanceId);
       await wherePossible(target.ensureSerialLogAbsent(instanceId));
     },
   }),

@@ -9,7 +9,7 @@ import type { Heartbeat } from './heartbeat.ts';
 import * as hypervisor from './hypervisor.ts';
 import { ensureSeed, importImage } from './images.ts';
 import { keyedMutex } from './keyedMutex.ts';
-import { ensureNotMigrating, migrate } from './migration.ts';
+import { ensureGoesOn, ensureNotMigrating, migrate } from './migration.ts';
 import { probePeers } from './peers.ts';
 import { reboot, shutDown } from './power.ts';
 import { probeKvm } from './probe.ts';
@@ -170,6 +170,7 @@ export function callHandlers(context: AgentContext): CallHandlers {
     'domain.reset': onDomain(({ id }) => domains.reset(context, id)),
     'domain.status': async ({ id }) => domains.statusOf(await libvirt.session(), id),
     'domain.ensureNotMigrating': ({ id }) => inTurn(`domain ${id}`, () => ensureNotMigrating(context, id)),
+    'domain.ensureGoesOn': onDomain(({ id }) => ensureGoesOn(context, id)),
     'domain.ensureDisk': onDomain(({ id, disk }) => domains.ensureDisk(context, id, disk)),
     'domain.ensureDiskAbsent': onDomain(({ id, ...of }) => domains.ensureDiskAbsent(context, id, of)),
     'domain.ensureInterface': onDomain((input) => domains.ensureInterface(context, input.id, input.interface)),

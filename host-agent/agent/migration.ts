@@ -34,7 +34,8 @@ export async function migrate(context: DomainContext, input: Input, task: TaskCo
   }
   const session = await context.libvirt.session();
   const domain = await requireOwn(session, input.id);
-  const { state } = await statusOf(session, input.id);
+  const status = await statusOf(session, input.id);
+  const { state } = status;
   if (state !== 'running' && state !== 'paused') {
     throw new Problem('INVALID_STATE', `instance ${input.id} is ${state} on this host; only a running one moves live`);
   }
@@ -45,6 +46,9 @@ export async function migrate(context: DomainContext, input: Input, task: TaskCo
   try {
     // An agent that was restarted in the middle finds libvirt still at it, and only waits.
     if (await isMigrating(session, domain)) await untilGone(session, input.id, task.signal);
+    // It would hold still at the target for good.
+    else if (heldByMigration(status))
+      throw new Problem('INVALID_STATE', `instance ${input.id} is held by an earlier migration, which has ended`);
     else await perform(context, domain, input, task);
     const statistics = await outcome.statistics();
     return {
@@ -80,6 +84,17 @@ export async function ensureNotMigrating(context: DomainContext, id: string): Pr
   }
 }
 
+const heldByMigration = ({ state, reason }: DomainStatus): boolean => state === 'paused' && reason === 'migration';
+
+/** Resumes what a migration that is none any more has left paused: libvirt itself does so only when it knows how that has ended. */
+export async function ensureGoesOn(context: DomainContext, id: string): Promise<void> {
+  const session = await context.libvirt.session();
+  const domain = await requireOwn(session, id);
+  if ((await session.jobStatistics(domain)).type !== NO_JOB)
+    throw new Problem('INVALID_STATE', `instance ${id} is still on its way`, true);
+  if (heldByMigration(await statusOf(session, id))) await session.resume(domain);
+}
+
 /** libvirt tells a finished job's figures by an event only, since the domain is gone; it may come just after the answer. */
 function completedJob(context: DomainContext, id: string) {
   let tell: (statistics: TypedParameters) => void = () => {};
@@ -113,13 +128,13 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     parameters.set('bandwidth', { type: 'ullong', value: mibPerSec });
   }
   const flags =
-    MIGRATE.live |
+    (isTranslated(running) ? 0 : MIGRATE.live) |
     MIGRATE.peerToPeer |
     MIGRATE.persistDestination |
     MIGRATE.undefineSource |
     MIGRATE.abortOnError |
     MIGRATE.tls |
-    (autoConverge ? MIGRATE.autoConverge : 0) |
+    (autoConverge && !isTranslated(running) ? MIGRATE.autoConverge : 0) |
     ((await hasOnlySharedDisks(context, running, sharedPools)) ? MIGRATE.unsafe : 0);
   const uri = `qemu+tls://${target}/system?pkipath=${PKI}`;
   task.signal.throwIfAborted();
@@ -133,6 +148,12 @@ async function perform(context: DomainContext, domain: Domain, input: Input, tas
     throw error;
   }
 }
+
+/**
+ * Whether the guest's code is translated, because its host has no KVM. Such a guest holds still while its memory is copied: a page that it writes to just
+ * when QEMU begins to watch that page anew may never count as written again, and the guest would go on elsewhere with an old one.
+ */
+const isTranslated = (xml: string): boolean => /^<domain\b[^>]*\btype=['"]qemu['"]/.test(xml);
 
 /**
  * Whether the guest has files, and the target has all of them. libvirt lets a guest with files go only where it knows the file system for a shared

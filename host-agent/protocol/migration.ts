@@ -11,6 +11,11 @@ export const calls = {
    * when it does not come to rest.
    */
   'domain.ensureNotMigrating': change(domain, domainStatus),
+  /**
+   * A guest that was left holding still by a migration which has come to rest goes on here. Whoever asks knows that no other host has it:
+   * INVALID_STATE while a migration is under way, to this host or away from it.
+   */
+  'domain.ensureGoesOn': change(domain),
 };
 
 export const tasks = {

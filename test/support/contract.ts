@@ -417,6 +417,7 @@ export function contract(open: () => Promise<Place>): void {
       // One that was plugged in goes along.
       await call('domain.ensureInterface');
 
+      await twice('domain.ensureGoesOn');
       const gone = await run('domain.migrate');
       expect(gone.totalMs).toBeGreaterThan(0);
       expect(await codeOf(run('domain.migrate')), 'once it has gone').toBe('NOT_FOUND');

@@ -167,6 +167,7 @@ export function rightInputs({
     'domain.freeze': domain,
     'domain.thaw': domain,
     'domain.ensureNotMigrating': domain,
+    'domain.ensureGoesOn': domain,
     'domain.migrate': {
       ...domain,
       targetAddress,

@@ -43,6 +43,8 @@ export interface Guests {
   endMove(id: string, targetAddress: string, workId: string): Promise<void>;
   /** Whoever began a move, it does not go on. Answers what is here then. */
   ensureNotMoving(id: string): Promise<DomainStatus>;
+  /** What a move that has ended has left holding still goes on. Asked only for a guest that no other host has. */
+  ensureGoesOn(id: string): Promise<void>;
 
   ensureDisk(id: string, disk: DiskSpec): Promise<void>;
   /** @throws NOT_FOUND where the guest is not, and `mustBeThere` */

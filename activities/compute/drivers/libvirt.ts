@@ -49,6 +49,9 @@ export const libvirt: ComputeDriver = (host) => {
         autoConverge: true,
       }),
     ensureNotMoving: (id) => host.call('domain.ensureNotMigrating', { id }),
+    async ensureGoesOn(id) {
+      await host.call('domain.ensureGoesOn', { id });
+    },
 
     async ensureDisk(id, disk) {
       await host.call('domain.ensureDisk', { id, disk });

@@ -5,7 +5,15 @@ import { pause } from '../faults.ts';
 import { refuse } from '../problem.ts';
 import { checkRunnable, findDomain, isActive, newDomain, occupy, statusOf, vacate } from './domainState.ts';
 import { publish } from './events.ts';
-import type { CallHandlers, Domain, Host, Migration, Run, TaskHandlers } from './host.ts';
+import {
+  type CallHandlers,
+  type Domain,
+  type Host,
+  type Migration,
+  nothing,
+  type Run,
+  type TaskHandlers,
+} from './host.ts';
 
 export const calls: CallHandlers<typeof protocol.calls> = {
   async 'domain.ensureNotMigrating'(host, { id }) {
@@ -13,6 +21,16 @@ export const calls: CallHandlers<typeof protocol.calls> = {
     migration?.abort.abort();
     await migration?.ended.catch(() => {});
     return statusOf(host, id);
+  },
+  'domain.ensureGoesOn'(host, { id }) {
+    const domain = findDomain(host, id);
+    if (host.migrations.has(id) || domain.incoming) throw refuse('INVALID_STATE', `Domain ${id} is on its way`, true);
+    if (domain.state === 'paused' && domain.reason === 'migration') {
+      domain.state = 'running';
+      domain.reason = 'unpaused';
+      publish(host, 'domain.resumed', id, 'unpaused');
+    }
+    return nothing;
   },
 };
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LIBVIRT_CODE, LibvirtError, type LibvirtSession } from '../../../host-agent/agent/libvirt.ts';
-import { ensureNotMigrating } from '../../../host-agent/agent/migration.ts';
+import { ensureGoesOn, ensureNotMigrating } from '../../../host-agent/agent/migration.ts';
 import type { TypedParameters } from '../../../host-agent/agent/xdr.ts';
 
 const id = '11111111-1111-4111-8111-111111111111';
@@ -32,7 +32,7 @@ function libvirtThat(looks: (() => { type: number; parameters: TypedParameters }
       abort();
     },
   };
-  return { context: { libvirt: { session: async () => session } } as never, aborts };
+  return { context: { libvirt: { session: async () => session } } as never, session, aborts };
 }
 
 describe('a migration that nobody remembers', () => {
@@ -63,5 +63,27 @@ describe('a migration that nobody remembers', () => {
   it('is not called ended while libvirt is away', async () => {
     const context = { libvirt: { session: () => Promise.reject(new Error('libvirt is away')) } } as never;
     await expect(ensureNotMigrating(context, id)).rejects.toThrow('libvirt is away');
+  });
+});
+
+describe('a guest that a migration has left holding still', () => {
+  const pausedForMigration = { state: 3, reason: 2 };
+  const pausedByUser = { state: 3, reason: 1 };
+  const resumedAt = async (state: { state: number; reason: number }, type: number) => {
+    const { context, session } = libvirtThat([() => job(type)], () => {});
+    const resumed: string[] = [];
+    session.state = async () => state;
+    session.resume = async ({ uuid }) => void resumed.push(uuid);
+    await ensureGoesOn(context, id);
+    return resumed;
+  };
+
+  it('goes on once there is no migration any more', async () => {
+    expect(await resumedAt(pausedForMigration, 0)).toEqual([id]);
+  });
+
+  it('is left as it is while one is under way, and so is what somebody else has paused', async () => {
+    await expect(resumedAt(pausedForMigration, 1)).rejects.toMatchObject({ code: 'INVALID_STATE', retryable: true });
+    expect(await resumedAt(pausedByUser, 0)).toEqual([]);
   });
 });

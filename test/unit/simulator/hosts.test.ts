@@ -212,6 +212,8 @@ describe('a live migration', () => {
     expect(await ask(simulator, 'host-0', 'domain.ensureNotMigrating', { id: a })).toEqual(running);
     expect(simulator.inventory()).toEqual(before);
     expect(await ask(simulator, 'host-0', 'domain.ensureNotMigrating', { id: a })).toEqual(running);
+    await ask(simulator, 'host-0', 'domain.ensureGoesOn', { id: a });
+    expect(simulator.inventory()).toEqual(before);
     const absent = { state: 'absent', reason: 'absent' };
     expect(await ask(simulator, 'host-1', 'domain.ensureNotMigrating', { id: a })).toEqual(absent);
   });
