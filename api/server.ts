@@ -13,8 +13,7 @@ import type { Change } from '../acceptance/change.ts';
 import { manyOf } from '../acceptance/platform/operation.ts';
 import { recurringOf } from '../acceptance/platform/schedule.ts';
 import { checkAction } from '../acceptance/validate.ts';
-import { mayAsk, visibleTo } from '../acceptance/visible.ts';
-import type { Transaction } from '../database/database.ts';
+import { visibleTo } from '../acceptance/visible.ts';
 import { begunBy } from '../database/operations.ts';
 import { isThere } from '../database/statement.ts';
 import { instantAt } from '../model/forms.ts';
@@ -27,13 +26,12 @@ import { Problem } from '../runtime/problem.ts';
 import { release } from '../runtime/release.ts';
 import { followEvents } from './events.ts';
 import { onlyKnown, refused } from './known.ts';
+import { inOneSnapshot, list, mayList, search } from './lists.ts';
 import { openApiDocument } from './openapi.ts';
 import { askOperation, planOfAsking } from './operations.ts';
-import { type Queryable, tooSlow, withinBudget } from './query/budget.ts';
 import { checkFilter } from './query/find.ts';
 import { readById } from './query/gather.ts';
-import { type ListQuery, ProblemInput, parseGetQuery, parseListQuery } from './query/parse.ts';
-import { type ListRow, listBody, listStatement } from './query/read.ts';
+import { parseGetQuery } from './query/parse.ts';
 import { asks, refusalNotes } from './refusals.ts';
 import {
   type Api,
@@ -50,7 +48,6 @@ import {
   uuidOf,
 } from './request.ts';
 import { standingOf } from './standing.ts';
-import { turnsOf } from './turns.ts';
 import { maxHeadBytes, refuseUnreadable } from './unreadable.ts';
 import { uploadRoutes } from './upload.ts';
 import { viewRoutes } from './views.ts';
@@ -81,44 +78,6 @@ async function get(api: Api, ctx: Context, kind: Kind): Promise<void> {
   send(ctx, 200, row.json);
 }
 
-function mayList(caller: Caller, kind: Kind): void {
-  if (!mayAsk(caller, kind, 'list')) throw new Problem('FORBIDDEN', `you need the permission ${kind.name}.list`);
-}
-
-/** What callers decide the cost of: an account has a quarter of the connections for it at the most. */
-const searches = turnsOf(Math.ceil(config.searchConnections / 2), { alone: Math.ceil(config.searchConnections / 4) });
-
-async function search<T>(
-  { search: { connections } }: Api,
-  { accountId }: Caller,
-  work: (on: Transaction) => Promise<T>,
-): Promise<T> {
-  const done = await searches.take(accountId);
-  try {
-    const client = await connections.connect();
-    try {
-      return await work(client);
-    } finally {
-      client.release();
-    }
-  } finally {
-    done();
-  }
-}
-
-async function ask(on: Queryable, caller: Caller, kind: Kind, query: ListQuery): Promise<string> {
-  const [row] = await withinBudget<ListRow>(on, query, listStatement(kind, query, visibleTo(caller, 'list')));
-  if (!row) throw new Error('a list answers one row');
-  return listBody(query, row);
-}
-
-async function list(api: Api, caller: Caller, kind: Kind, raw: Record<string, unknown>): Promise<string> {
-  mayList(caller, kind);
-  const query = parseListQuery(kind, raw);
-  if (query.filter === null && query.count === 'none') return ask(api.database.connections, caller, kind, query);
-  return search(api, caller, (on) => ask(on, caller, kind, query));
-}
-
 /** Named list requests, answered from one snapshot of the database. */
 async function queryMany(api: Api, ctx: Context): Promise<void> {
   const body = await jsonBody(ctx.req);
@@ -143,42 +102,6 @@ async function queryMany(api: Api, ctx: Context): Promise<void> {
   });
   const parts = await search(api, ctx.state.caller, (on) => inOneSnapshot(on, ctx.state.caller, wanted));
   send(ctx, 200, parts);
-}
-
-interface Wanted {
-  name: string;
-  kind: Kind;
-  raw: Record<string, unknown>;
-}
-
-/** All lists together may take as long as one. */
-async function inOneSnapshot(on: Transaction, caller: Caller, wanted: Wanted[]): Promise<Record<string, string>> {
-  const until = Date.now() + config.queryMilliseconds;
-  await on.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-  try {
-    const parts: Record<string, string> = {};
-    for (const { name, kind, raw } of wanted) {
-      try {
-        if (Date.now() > until) throw tooSlow();
-        parts[name] = await ask(on, caller, kind, parseListQuery(kind, raw));
-      } catch (error) {
-        throw blaming(name, error);
-      }
-    }
-    return parts;
-  } finally {
-    await on.query('ROLLBACK').catch(() => {});
-  }
-}
-
-/** Which of several lists is wrong. */
-function blaming(name: string, error: unknown): unknown {
-  if (!(error instanceof ProblemInput || error instanceof Problem)) return error;
-  const { violations = [], ...details } = error instanceof Problem ? error.details : { violations: error.violations };
-  return new Problem(error.code, `${name}: ${error.message}`, {
-    ...details,
-    violations: violations.map((violation) => ({ ...violation, field: `${name}.${violation.field}` })),
-  });
 }
 
 function resourceRoutes(router: Router<State>, api: Api, kind: Kind): void {

@@ -7,6 +7,7 @@ import { watchCommand } from './commands/operations.ts';
 import { addConnectionOptions, hasTwin } from './commands/options.ts';
 import { resourceCommand } from './commands/resource.ts';
 import { consoleCommand, followCommand } from './commands/streams.ts';
+import { createVpcCommand, diagramCommand } from './commands/vpcs.ts';
 import { aboutCommand, queryCommand } from './commands/whole.ts';
 import type { ConnectionFlags } from './configuration.ts';
 import { kebab, type Resource } from './document.ts';
@@ -29,6 +30,7 @@ const special: Record<string, (session: Session, resource: Resource) => Command[
   image: (session, resource) => [createImageCommand(session, resource), uploadCommand(session)],
   operation: (session) => [watchCommand(session)],
   event: (session) => [followCommand(session)],
+  vpc: (session, resource) => [createVpcCommand(session, resource), diagramCommand(session, resource)],
 };
 
 function kindCommand(session: Session, resource: Resource): Command {

@@ -84,13 +84,14 @@ async function openSource({ terminal }: Session, file: string): Promise<Source> 
 
 const mib = (bytes: number): string => `${(bytes / 1_048_576).toFixed(1)} MiB`;
 
-/** Counts what passes, and tells it on a terminal five times a second. */
-function meter({ terminal }: Session, total: number | null): Transform {
+/** Counts what passes, and tells it on a terminal five times a second; `tellAll` says once how much it was. */
+function meter({ terminal }: Session, total: number | null): { counting: Transform; tellAll(): void } {
   const { stderr } = terminal;
   const started = performance.now();
   let bytes = 0;
   let told = 0;
-  return new Transform({
+  let toldAll = false;
+  const counting = new Transform({
     transform(chunk: Buffer, _, done) {
       bytes += chunk.length;
       const now = performance.now();
@@ -102,11 +103,17 @@ function meter({ terminal }: Session, total: number | null): Transform {
       done(null, chunk);
     },
     flush(done) {
-      if (stderr.isTTY) stderr.write('\r\u001b[K');
-      stderr.write(`  sent ${mib(bytes)} in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+      tellAll();
       done();
     },
   });
+  function tellAll(): void {
+    if (toldAll) return;
+    toldAll = true;
+    if (stderr.isTTY) stderr.write('\r\u001b[K');
+    stderr.write(`  sent ${mib(bytes)} in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+  }
+  return { counting, tellAll };
 }
 
 /**
@@ -117,6 +124,7 @@ function upload(session: Session, id: string, { stream, bytes }: Source): Promis
   const { url, token } = session.configuration();
   const address = new URL(`${url}/v1/images/${id}/content`);
   const { signal } = session.terminal;
+  const { counting, tellAll } = meter(session, bytes);
   return new Promise((resolve, reject) => {
     const request = (address.protocol === 'https:' ? overHttps : overHttp)(address, {
       method: 'PUT',
@@ -153,11 +161,15 @@ function upload(session: Session, id: string, { stream, bytes }: Source): Promis
         } catch {
           return reject(new Unreachable(`${url} answered ${response.statusCode} and no JSON`));
         }
-        if (response.statusCode === 202) return resolve(body as Operation);
+        if (response.statusCode === 202) {
+          // The API has counted the bytes itself, and may answer the last of them before the end of the stream is noticed here.
+          tellAll();
+          return resolve(body as Operation);
+        }
         reject(new Refused(response.statusCode ?? 0, body as ProblemDocument));
       });
     });
     request.on('error', broken);
-    pipeline(stream, meter(session, bytes), request).catch(broken);
+    pipeline(stream, counting, request).catch(broken);
   });
 }

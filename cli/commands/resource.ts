@@ -221,8 +221,10 @@ async function pageUnlessForbidden(session: Session, path: string, query: Row): 
 export interface Continuation {
   /** Throws what would make it fail, before anything is sent. */
   check(options: Options): Promise<void>;
-  /** Answers the operation it started, if any. */
-  start(answer: unknown, options: Options): Promise<Operation | null>;
+  /** After a change that is made at once: answers the operation it started, if any. */
+  start?(answer: unknown, options: Options): Promise<Operation | null>;
+  /** After an operation that was told of, and waited for if that was asked. */
+  goOn?(operation: Operation, options: Options): Promise<void>;
 }
 
 function changeCommand(command: Command, session: Session, resource: Resource, verb: Verb): Command {
@@ -351,9 +353,10 @@ async function tellChange(
   const shown = { format: formatOf(options), columns: columnsOf(options) };
   if (options.dryRun) return printPlan(session, type, data, shown.format);
   if (status === 204) return session.tell(`${kebab(resource.kind).replaceAll('-', ' ')} ${name} is deleted`);
-  const operation = status === 202 ? (data as Operation) : then ? await then.start(data, options) : null;
+  const operation = status === 202 ? (data as Operation) : then?.start ? await then.start(data, options) : null;
   if (!operation) return printOne(terminal, data, shown);
   await tellOperation(session, operation, options);
+  await then?.goOn?.(operation, options);
 }
 
 const operationColumns = ['id', 'type', 'state', 'targetKind', 'targetId'];

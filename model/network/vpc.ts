@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { Cidr, field, Ip, json, kind, object, ref, refs, Uuid, withDefault } from '../kind.ts';
+import { topology } from './topology.ts';
 
 /** A way out of a VPC: an address of its own on a network that leads outside. */
 export const Uplink = object({
@@ -51,6 +52,7 @@ export const vpc = kind({
     }),
   },
   states: ['creating', 'ready', 'updating', 'failingOver', 'deleting', 'failed'],
+  views: { topology },
   actions: {
     create: {
       summary: 'Make a VPC: its router and the way out',

@@ -58,7 +58,15 @@ export const builtInRoles: Record<string, BuiltInRole> = {
   rootReadOnly: {
     summary: 'May see everything',
     boundAt: 'platform',
-    permissions: allow('*.get', '*.list', '*.deletePlan', '*.metrics', '*.allowedTraffic', '*.attachments'),
+    permissions: allow(
+      '*.get',
+      '*.list',
+      '*.deletePlan',
+      '*.metrics',
+      '*.allowedTraffic',
+      '*.attachments',
+      '*.topology',
+    ),
   },
   // It sees which instances there are and where, and brings them on when their host has failed; nothing that a guest has said or was told.
   operator: {
@@ -83,6 +91,7 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       'instance.metrics',
       'networkInterface.allowedTraffic',
       'firewallPolicy.attachments',
+      'vpc.topology',
       ...catalogue,
       ...trace,
       ...read('account', 'project', 'user'),
@@ -153,6 +162,8 @@ export const builtInRoles: Record<string, BuiltInRole> = {
       ...read(...tenantKinds, 'project', 'quota'),
       'instance.metrics',
       'networkInterface.allowedTraffic',
+      'firewallPolicy.attachments',
+      'vpc.topology',
       ...catalogue,
       ...trace,
     ),

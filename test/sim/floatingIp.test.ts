@@ -86,6 +86,40 @@ const rows = async (table: string): Promise<Row[]> =>
 const of = async (table: string, id: string): Promise<Row[]> =>
   (await rows(table)).filter(({ external_ids }) => (external_ids as Row | undefined)?.['belay:id'] === id);
 
+test('a VPC is told as a graph: what is in it, what leads there, and nothing of others', async () => {
+  const publicOne = await newAddress();
+  await act(publicOne.id, 'attach', { networkInterfaceId: here.nics[0]?.id });
+  type Graph = {
+    nodes: { kind: string; id: string; name: string | null; addresses: string[] }[];
+    edges: { from: string; to: string; as: string }[];
+    complete: boolean;
+  };
+  const { nodes, edges, complete } = await tenant.call<Graph>('GET', `/v1/vpcs/${here.vpc.id}/views/topology`);
+  expect(complete).toBe(true);
+  const told = new Map(nodes.map((node) => [node.id, node]));
+  const nameOf = (id: string): string => `${told.get(id)?.kind} ${told.get(id)?.name}`;
+  expect(edges.map(({ from, as, to }) => `${nameOf(from)} ${as} ${nameOf(to)}`).sort()).toEqual(
+    [
+      `vpc here wayOut network ${outside.network.name}`,
+      'vpc here holds routeTable main',
+      'vpc here holds network here',
+      'network here holds subnet here',
+      ...['one', 'two'].flatMap((which) => [
+        `subnet here holds networkInterface here-${which} 0`,
+        `networkInterface here-${which} 0 partOf instance here-${which}`,
+      ]),
+      `network ${outside.network.name} holds floatingIp public`,
+      'floatingIp public leadsTo networkInterface here-one 0',
+    ].sort(),
+  );
+  expect(edges).toContainEqual({ from: publicOne.id, to: here.nics[0]?.id, as: 'leadsTo' });
+  expect(told.get(here.vpc.id)?.addresses).toEqual(['10.1.0.0/16']);
+  expect(told.get(String(here.nics[1]?.id))?.addresses).toEqual([here.nics[1]?.address]);
+  expect(nodes.filter(({ id }) => [there.vpc.id, ...there.nics.map((nic) => nic.id)].includes(id))).toEqual([]);
+  await act(publicOne.id, 'detach');
+  await tenant.done('DELETE', `/v1/floating-ips/${publicOne.id}`);
+});
+
 describe('a floating IP', () => {
   test('is a public address of its own, of which nothing is there before it leads somewhere', async () => {
     const held = await newAddress();
