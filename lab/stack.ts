@@ -83,8 +83,10 @@ function keptSecret(path: string, make: () => string): string {
   return readFileSync(path, 'utf8').trim();
 }
 
-/** Builds the workflows once, so that each control worker starts at once. */
-async function bundleWorkflows(home: string): Promise<string> {
+/** Builds the workflows once, so that each control worker starts at once; not at all where the environment names a bundle that is there. */
+export async function bundleWorkflows(home: string): Promise<string> {
+  const prebuilt = process.env.BELAY_WORKFLOW_BUNDLE ?? '';
+  if (existsSync(prebuilt)) return prebuilt;
   const { code } = await bundleWorkflowCode({
     workflowsPath: join(root, 'workflows/index.ts'),
     logger: new DefaultLogger('ERROR'),

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { downLab, leftovers } from '../lab/real/lab.ts';
 import { ensurePackages, isDebian12 } from '../lab/real/packages.ts';
+import { bundleWorkflows } from '../lab/stack.ts';
 import { fetchNode } from '../runtime/node.mjs';
 import { boardOf } from '../runtime/progress.mjs';
 import { testHome } from '../vitest.config.ts';
@@ -85,7 +86,7 @@ const stages: readonly (readonly (readonly Part[])[])[] = [
     ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
   ],
   // What waits for hosts and processes is beside what needs the processor from the beginning: neither is left for the end.
-  [['lab', 'nodes'], ['rollback'], ['kill', 'faults'], ['hostOperations', 'sim'], ['hosts', 'operations']],
+  [['lab', 'nodes'], ['rollback'], ['kill', 'faults'], ['sim', 'hostOperations'], ['hosts', 'operations']],
 ];
 const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
@@ -381,6 +382,22 @@ async function inTurn(chain: readonly Part[], show: boolean): Promise<void> {
 // Parts before the lab's have tests with real programs, too, such as QEMU.
 if (asked.includes('lab') && labObstacle() === undefined)
   await ensurePackages(boardOf(console.log)).catch((error: unknown) => console.log(String(error)));
+/** Parts that start a control plane of their own. */
+const withStacks: readonly Part[] = [
+  'sim',
+  'operations',
+  'hosts',
+  'hostOperations',
+  'rollback',
+  'kill',
+  'faults',
+  'lab',
+];
+if (asked.filter((part) => withStacks.includes(part)).length > 1) {
+  mkdirSync(testHome, { recursive: true });
+  // The same workflows for all of them. Where they can not be built, each says so.
+  process.env.BELAY_WORKFLOW_BUNDLE = await bundleWorkflows(testHome).catch(() => '');
+}
 for (const stage of stages) {
   const chains = stage.map((chain) => chain.filter((part) => asked.includes(part))).filter(({ length }) => length > 0);
   // Only one is seen as it goes, so that two do not write between one another's lines.

@@ -1,5 +1,5 @@
 /** A host starts anew. */
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { bmcOf } from '../../database/power.ts';
 import { noteSent, notSent, takenOfParts, wasSent } from '../../database/sent.ts';
@@ -24,7 +24,7 @@ const obeyMs = 300_000;
 const isAway = (error: unknown): boolean =>
   error instanceof AgentError && (error.code === 'HOST_UNREACHABLE' || error.code === 'TIMEOUT');
 
-export const hostReboot = (world: World) => {
+export const hostReboot = (world: World, pause: typeof delay = delay) => {
   const canCycle = async (hostId: string): Promise<boolean> => {
     const [host] = await bmcOf(world.database.connections, { hostId });
     return host !== undefined && host.bmc !== null && host.bmcDisprovedAt === null;
@@ -102,7 +102,7 @@ export const hostReboot = (world: World) => {
                 triedEnough: true,
               },
             );
-          await setTimeout(lookMs, undefined, { signal });
+          await pause(lookMs, undefined, { signal });
         }
       },
     }),

@@ -13,12 +13,16 @@ export async function refusal(request: Promise<unknown>): Promise<string> {
   }
 }
 
-/** Asks until what is seen is as wanted; the test's own time-out is the bound. */
+/**
+ * Asks until what is seen is as wanted; the test's own time-out is the bound. Who has waited for long asks less often: tests that wait side by
+ * side would keep the machine from what they wait for.
+ */
 export async function untilSeen<T>(look: () => Promise<T>, wanted: (seen: T) => boolean): Promise<T> {
-  for (;;) {
+  for (const began = performance.now(); ; ) {
     const seen = await look();
     if (wanted(seen)) return seen;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const pause = Math.min(500, Math.max(50, (performance.now() - began) / 10));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

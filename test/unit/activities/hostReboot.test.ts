@@ -1,4 +1,5 @@
 /** A host that does not come back from a reboot is told, with what was found, and not waited for for ever. */
+import type { setTimeout } from 'node:timers/promises';
 import { asyncLocalStorage, type Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -6,10 +7,10 @@ import { hostReboot } from '../../../activities/platform/hostReboot.ts';
 import type { World } from '../../../activities/world.ts';
 import { AgentError } from '../../../host-agent/agentError.ts';
 
-vi.mock('node:timers/promises', () => ({ setTimeout: async () => {} }));
 afterEach(() => vi.restoreAllMocks());
 
 const minutes = 60_000;
+const pause = (async () => {}) as unknown as typeof setTimeout;
 const context = { cancellationSignal: new AbortController().signal } as Context;
 
 /** A database that knows a host, with a BMC or without, and whether the order to start anew may have come. */
@@ -30,7 +31,7 @@ const reboot = (
   { byBmc = false, ...known }: { byBmc?: boolean; bmc?: object | null; taken?: boolean } = {},
 ): Promise<unknown> =>
   asyncLocalStorage.run(context, () =>
-    hostReboot({ host: async () => ({ call }), database: databaseOf(known) } as unknown as World).reboot.do(
+    hostReboot({ host: async () => ({ call }), database: databaseOf(known) } as unknown as World, pause).reboot.do(
       { hostId: 'one', bootId: 'old', byBmc },
       { operationId: 'of' } as never,
     ),
