@@ -240,6 +240,15 @@ describe('a listener', () => {
     expect(groups.find((one) => one.name === balancerName(balancer.id))?.load_balancer).toEqual([
       balancerName(listener.id),
     ]);
+    type Graph = { edges: { from: string; to: string; as: string }[] };
+    const { edges } = await tenant.call<Graph>('GET', `/v1/vpcs/${vpc.id}/views/topology`);
+    for (const [from, as, to] of [
+      [subnet.id, 'holds', balancer.id],
+      [balancer.id, 'holds', listener.id],
+      [listener.id, 'leadsTo', group.id],
+      ...nics.map(({ id }) => [group.id, 'leadsTo', id]),
+    ])
+      expect(edges).toContainEqual({ from, as, to });
     await away(balancer, group);
     expect(await balancerOf(listener)).toBeUndefined();
     expect((await rows('Load_Balancer_Health_Check')).filter((check) => check.vip === vip)).toEqual([]);
