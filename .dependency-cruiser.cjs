@@ -16,6 +16,8 @@ const migrations = '^prisma/migrate\\.ts$';
 /** How to reach a server over TLS; they know nothing of the product. */
 const wires = '^runtime/(certificateFiles|postgresConnection)\\.ts$';
 const objectStore = '^activities/storage/objects\\.ts$';
+/** How targets of balancers answer is told by OVN alone. */
+const southbound = '^activities/(network/ovsdbSocket|platform/southbound)\\.ts$';
 
 /** @type {Record<string, Room>} */
 const rooms = {
@@ -25,7 +27,7 @@ const rooms = {
   // How a change is accepted. It knows no HTTP.
   acceptance: { may: ['^model/', '^database/', '^runtime/'] },
   api: {
-    may: ['^(acceptance|model|database|runtime|generated)/', startOperation, migrations, objectStore],
+    may: ['^(acceptance|model|database|runtime|generated)/', startOperation, migrations, objectStore, southbound],
   },
   // They run in Temporal's sandbox: deterministic, no I/O.
   workflows: {

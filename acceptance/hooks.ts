@@ -7,6 +7,7 @@ import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
 import { firewallPolicyHooks } from './network/firewallPolicy.ts';
 import { floatingIpHooks, portForwardHooks } from './network/floatingIp.ts';
+import { listenerHooks, loadBalancerHooks, targetGroupHooks } from './network/loadBalancer.ts';
 import { networkHooks } from './network/network.ts';
 import { networkInterfaceHooks } from './network/networkInterface.ts';
 import { physicalNetworkHooks } from './network/physicalNetwork.ts';
@@ -38,6 +39,9 @@ const hooks: Hooks = {
   ...physicalNetworkHooks,
   ...floatingIpHooks,
   ...portForwardHooks,
+  ...targetGroupHooks,
+  ...loadBalancerHooks,
+  ...listenerHooks,
   ...routeTableHooks,
   ...vpcHooks,
   ...securityGroupHooks,

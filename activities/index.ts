@@ -8,6 +8,7 @@ import { addressGroups } from './network/addressGroup.ts';
 import { firewallPolicies } from './network/firewallPolicy.ts';
 import { floatingIps } from './network/floatingIp.ts';
 import { networkInterfaceRecords } from './network/interfaceRecord.ts';
+import { listeners, loadBalancers } from './network/loadBalancer.ts';
 import { networks } from './network/network.ts';
 import { networkInterfaces } from './network/networkInterface.ts';
 import { networkRecords } from './network/networkRecords.ts';
@@ -16,6 +17,7 @@ import { portForwards } from './network/portForward.ts';
 import { routeTables } from './network/routeTable.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
+import { targetGroups } from './network/targetGroup.ts';
 import { vpcs } from './network/vpc.ts';
 import { audits } from './platform/audit.ts';
 import { zones } from './platform/capacity.ts';
@@ -70,6 +72,9 @@ export const areas = {
   routeTables,
   floatingIps,
   portForwards,
+  targetGroups,
+  loadBalancers,
+  listeners,
   networks,
   networkRecords,
   subnets,

@@ -82,6 +82,33 @@ const parts: Readonly<Record<string, Part>> = {
       { from: id, to: networkInterfaceId, as: 'leadsTo' },
     ],
   },
+  loadBalancer: {
+    filter: inVpc,
+    addresses: ({ address }) => [address],
+    edges: ({ id, vpcId, subnetId }) => [{ from: subnetId ?? vpcId, to: id, as: 'holds' }],
+  },
+  listener: {
+    filter: (vpcId) => `loadBalancer.vpcId = "${vpcId}"`,
+    addresses: () => [],
+    detail: ({ protocol, ports }) => `${String(protocol)} ${span(ports as Span)}`,
+    edges: ({ id, loadBalancerId, targetGroupId }) => [
+      { from: loadBalancerId, to: id, as: 'holds' },
+      { from: id, to: targetGroupId, as: 'leadsTo' },
+    ],
+  },
+  targetGroup: {
+    filter: inVpc,
+    addresses: () => [],
+    detail: ({ name }) => String(name),
+    edges: ({ id, vpcId, networkInterfaceIds }) => [
+      { from: vpcId, to: id, as: 'holds' },
+      ...(networkInterfaceIds as string[]).map((nic): Omit<Edge, 'from' | 'to'> & { from: unknown; to: unknown } => ({
+        from: id,
+        to: nic,
+        as: 'leadsTo',
+      })),
+    ],
+  },
   routeTable: {
     filter: inVpc,
     addresses: () => [],

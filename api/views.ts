@@ -18,6 +18,7 @@ import { attachments } from './attachments.ts';
 import { readById } from './query/gather.ts';
 import { type Api, type Context, type State, send, uuidOf } from './request.ts';
 import { serialLog } from './serialLog.ts';
+import { targetHealth } from './targetHealth.ts';
 import { topology } from './topology.ts';
 
 export interface Viewing {
@@ -78,6 +79,7 @@ export const views: Readonly<Record<string, (viewing: Viewing) => Promise<void>>
   'networkInterface.allowedTraffic': allowedTraffic,
   'firewallPolicy.attachments': attachments,
   'vpc.topology': topology,
+  'targetGroup.health': targetHealth,
 };
 
 const rowOf = statementOfKind((kind, p: Values<{ id: string }>) =>

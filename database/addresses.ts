@@ -153,6 +153,9 @@ const ends: Record<string, (tx: Transaction, id: string) => Promise<void>> = {
     await deleteCursor(tx, { subnetId });
   },
   networkInterface: (tx, id) => freeAddress(tx, id),
+  // What asks from it, and what is asked for at it.
+  targetGroup: (tx, id) => freeAddress(tx, id),
+  loadBalancer: (tx, id) => freeAddress(tx, id),
   vpc: (tx, id) => freeUplinkAddresses(tx, id),
   async floatingIp(tx, id) {
     const [held] = await holderOf(tx, { id });

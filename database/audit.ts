@@ -9,6 +9,7 @@ import { servingStates } from '../model/platform/host.ts';
 import { shardCount } from '../model/shards.ts';
 import type { PoolType } from '../model/storage/poolTypes.ts';
 import { type FloatingIpRecord, forwardColumns, type PortForwardRecord } from './floatingIps.ts';
+import { type BalancerRecord, type ListenerRecord, listenerColumns, listenerTables } from './loadBalancers.ts';
 import { type Port, portColumns, type Served, servedColumns } from './networks.ts';
 import { from, literals, statementOfKind, tableOf, type Values, written } from './statement.ts';
 import type { RouteTableRecord, VpcRecord } from './vpcs.ts';
@@ -161,6 +162,22 @@ export const recordedForwards = written<Recorded & PortForwardRecord & { zoneId:
   `SELECT ${forwardColumns}, f."zoneId", p.state = 'ready' AS wanted,
      p."currentOperationId" IS NOT NULL OR f."currentOperationId" IS NOT NULL AS busy
    FROM "portForward" p JOIN "floatingIp" f ON f.id = p."floatingIpId" WHERE p."deletedAt" IS NULL AND ${page('p')}`,
+);
+
+/** With the networks of its VPC, at whose switches it is. */
+export const recordedBalancers = written<
+  Recorded & BalancerRecord & { zoneId: string; networkIds: string[] },
+  { after: string }
+>(
+  `SELECT b.id, b."vpcId", v."zoneId", b.state = 'ready' AS wanted, b."currentOperationId" IS NOT NULL OR v."currentOperationId" IS NOT NULL AS busy,
+     ARRAY(SELECT n.id FROM "network" n WHERE n."vpcId" = b."vpcId" AND n.state = 'ready' AND n."deletedAt" IS NULL) AS "networkIds"
+   FROM "loadBalancer" b JOIN "vpc" v ON v.id = b."vpcId" WHERE b."deletedAt" IS NULL AND ${page('b')}`,
+);
+
+export const recordedListeners = written<Recorded & ListenerRecord & { zoneId: string }, { after: string }>(
+  `SELECT ${listenerColumns}, (SELECT v."zoneId" FROM "vpc" v WHERE v.id = b."vpcId") AS "zoneId", l.state = 'ready' AS wanted,
+     l."currentOperationId" IS NOT NULL OR g."currentOperationId" IS NOT NULL OR b."currentOperationId" IS NOT NULL AS busy
+   FROM ${listenerTables} WHERE l."deletedAt" IS NULL AND ${page('l')}`,
 );
 
 export interface RecordedPort extends Recorded, Omit<Port, 'networkId' | 'mac' | 'address'> {

@@ -53,9 +53,10 @@ export const leadingTo = written<{ kind: 'floatingIp' | 'portForward'; id: strin
    UNION ALL SELECT 'portForward', id FROM "portForward" WHERE "networkInterfaceId" = $networkInterfaceId AND "deletedAt" IS NULL LIMIT 1`,
 );
 
-/** A port forward of it, if there is one. */
-export const forwardOf = written<{ id: string }, { floatingIpId: string }>(
-  `SELECT id FROM "portForward" WHERE "floatingIpId" = $floatingIpId AND "deletedAt" IS NULL LIMIT 1`,
+/** A port forward or a load balancer at it, if there is one. */
+export const portUserOf = written<{ kind: 'portForward' | 'loadBalancer'; id: string }, { floatingIpId: string }>(
+  `SELECT 'portForward' AS kind, id FROM "portForward" WHERE "floatingIpId" = $floatingIpId AND "deletedAt" IS NULL
+   UNION ALL SELECT 'loadBalancer', id FROM "loadBalancer" WHERE "floatingIpId" = $floatingIpId AND "deletedAt" IS NULL LIMIT 1`,
 );
 
 /** Port forwards of one address are accepted one after the other, and none while it is attached. */

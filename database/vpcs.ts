@@ -153,13 +153,16 @@ export const subnetOutside = written<{ id: string }, { vpcId: string; cidrs: str
 
 /** What is at the router of a VPC beside its uplinks. */
 export const partsOfVpc = written<
-  { kind: 'subnet' | 'routeTable' | 'floatingIp' | 'portForward'; id: string },
+  { kind: 'subnet' | 'routeTable' | 'floatingIp' | 'portForward' | 'loadBalancer' | 'listener'; id: string },
   { vpcId: string }
 >(
   `SELECT 'subnet' AS kind, s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s.state = 'ready' AND s."deletedAt" IS NULL
    UNION ALL SELECT 'routeTable', t.id FROM "routeTable" t WHERE t."vpcId" = $vpcId AND t.state = 'ready' AND t."deletedAt" IS NULL
    UNION ALL SELECT 'floatingIp', f.id FROM "floatingIp" f WHERE f."vpcId" = $vpcId AND f.state = 'ready' AND f."deletedAt" IS NULL
-   UNION ALL SELECT 'portForward', p.id FROM "portForward" p WHERE p."vpcId" = $vpcId AND p.state = 'ready' AND p."deletedAt" IS NULL ORDER BY 1, 2`,
+   UNION ALL SELECT 'portForward', p.id FROM "portForward" p WHERE p."vpcId" = $vpcId AND p.state = 'ready' AND p."deletedAt" IS NULL
+   UNION ALL SELECT 'loadBalancer', b.id FROM "loadBalancer" b WHERE b."vpcId" = $vpcId AND b.state = 'ready' AND b."deletedAt" IS NULL
+   UNION ALL SELECT 'listener', l.id FROM "listener" l JOIN "loadBalancer" b ON b.id = l."loadBalancerId"
+     WHERE b."vpcId" = $vpcId AND b.state = 'ready' AND l.state = 'ready' AND l."deletedAt" IS NULL ORDER BY 1, 2`,
 );
 
 /** What leads through an uplink: an address of its network, or a route. */
@@ -170,6 +173,8 @@ export const userOfUplink = written<
   `SELECT 'floatingIp' AS kind, f.id FROM "floatingIp" f WHERE f."vpcId" = $vpcId AND f."networkId" = $networkId AND f."deletedAt" IS NULL
    UNION ALL SELECT 'portForward', p.id FROM "portForward" p JOIN "floatingIp" f ON f.id = p."floatingIpId"
      WHERE p."vpcId" = $vpcId AND f."networkId" = $networkId AND p."deletedAt" IS NULL
+   UNION ALL SELECT 'loadBalancer', b.id FROM "loadBalancer" b JOIN "floatingIp" f ON f.id = b."floatingIpId"
+     WHERE b."vpcId" = $vpcId AND f."networkId" = $networkId AND b."deletedAt" IS NULL
    UNION ALL SELECT 'routeTable' AS kind, t.id FROM "routeTable" t, jsonb_to_recordset(t.routes) AS r("nextHop" inet), "subnet" s
    WHERE t."vpcId" = $vpcId AND t."deletedAt" IS NULL AND s.id = $subnetId AND r."nextHop" << s.cidr::inet LIMIT 1`,
 );

@@ -6,6 +6,8 @@ import type { Action, Kind } from './kind.ts';
 import { addressGroup } from './network/addressGroup.ts';
 import { firewallPolicy } from './network/firewallPolicy.ts';
 import { floatingIp } from './network/floatingIp.ts';
+import { listener } from './network/listener.ts';
+import { loadBalancer } from './network/loadBalancer.ts';
 import { network } from './network/network.ts';
 import { networkInterface } from './network/networkInterface.ts';
 import { physicalNetwork } from './network/physicalNetwork.ts';
@@ -14,6 +16,7 @@ import { routerType } from './network/routerType.ts';
 import { routeTable } from './network/routeTable.ts';
 import { securityGroup } from './network/securityGroup.ts';
 import { subnet } from './network/subnet.ts';
+import { targetGroup } from './network/targetGroup.ts';
 import { vpc } from './network/vpc.ts';
 import { partsOfType } from './operationName.ts';
 import { cluster } from './platform/cluster.ts';
@@ -77,6 +80,9 @@ export const kinds = {
   networkInterface,
   floatingIp,
   portForward,
+  targetGroup,
+  loadBalancer,
+  listener,
   volume,
   snapshot,
   image,

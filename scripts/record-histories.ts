@@ -245,9 +245,36 @@ async function everyAction(
     networkInterfaceId: first?.id,
   });
   await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  const targets = await tenant.call('POST', '/v1/target-groups', {
+    name: 'recorded',
+    vpcId: vpc.id,
+    protocol: 'tcp',
+    port: 80,
+    targets: [{ networkInterfaceId: first?.id }],
+  });
+  const balancer = await make(tenant, 'load-balancers', {
+    name: 'recorded',
+    vpcId: vpc.id,
+    scheme: 'internal',
+    subnetId: inVpc.id,
+  });
+  const listener = await make(tenant, 'listeners', {
+    name: 'recorded',
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: targets.id,
+  });
+  await act('listeners', listener.id, 'setOptions', { enabled: true });
+  await act('target-groups', targets.id, 'setTargets', { targets: [{ networkInterfaceId: second?.id }] });
+  await act('target-groups', targets.id, 'setOptions', { algorithm: 'sourceHash' });
+  await act('load-balancers', balancer.id, 'repair');
   const routes = await make(tenant, 'route-tables', { name: 'recorded', vpcId: vpc.id });
   await act('route-tables', routes.id, 'setRoutes', { routes: [{ cidr: '10.8.0.0/16', blackhole: true }] });
   await act('vpcs', vpc.id, 'repair');
+  await remove(tenant, 'listeners', listener.id);
+  await remove(tenant, 'load-balancers', balancer.id);
+  await remove(tenant, 'target-groups', targets.id);
   await remove(tenant, 'port-forwards', forward.id);
   await remove(tenant, 'floating-ips', held.id);
   for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));

@@ -8,6 +8,7 @@ import type { addressGroups as AddressGroups } from '../activities/network/addre
 import type { firewallPolicies as FirewallPolicies } from '../activities/network/firewallPolicy.ts';
 import type { floatingIps as FloatingIps } from '../activities/network/floatingIp.ts';
 import type { networkInterfaceRecords as NetworkInterfaceRecords } from '../activities/network/interfaceRecord.ts';
+import type { listeners as Listeners, loadBalancers as LoadBalancers } from '../activities/network/loadBalancer.ts';
 import type { networks as Networks } from '../activities/network/network.ts';
 import type { networkInterfaces as NetworkInterfaces } from '../activities/network/networkInterface.ts';
 import type { networkRecords as NetworkRecords } from '../activities/network/networkRecords.ts';
@@ -16,6 +17,7 @@ import type { portForwards as PortForwards } from '../activities/network/portFor
 import type { routeTables as RouteTables } from '../activities/network/routeTable.ts';
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
+import type { targetGroups as TargetGroups } from '../activities/network/targetGroup.ts';
 import type { vpcs as Vpcs } from '../activities/network/vpc.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
 import type { zones as Zones } from '../activities/platform/capacity.ts';
@@ -144,6 +146,20 @@ export const floatingIps = stepsOf<Area<typeof FloatingIps>, 'floatingIps'>('flo
 });
 export const portForwards = stepsOf<Area<typeof PortForwards>, 'portForwards'>('portForwards', 'control', {
   recordAllowed: { where: 'record' },
+});
+export const targetGroups = stepsOf<Area<typeof TargetGroups>, 'targetGroups'>('targetGroups', 'control', {
+  plan: { where: 'record' },
+  record: { where: 'record' },
+  freeProbes: { where: 'record' },
+  release: { where: 'record' },
+  proveUnused: { where: 'record' },
+});
+export const loadBalancers = stepsOf<Area<typeof LoadBalancers>, 'loadBalancers'>('loadBalancers', 'control', {
+  contents: { where: 'record' },
+});
+export const listeners = stepsOf<Area<typeof Listeners>, 'listeners'>('listeners', 'control', {
+  plan: { where: 'record' },
+  record: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');
 export const subnets = stepsOf<Area<typeof Subnets>, 'subnets'>('subnets', 'control', {

@@ -7,6 +7,7 @@ import { Problem } from '../../runtime/problem.ts';
 import { placeOf } from '../caller.ts';
 import type { Accepting, Hold, Hooks, Reference, Scene } from '../change.ts';
 import { invalid, refuseAll } from '../violation.ts';
+import { refuseListenedPorts } from './loadBalancer.ts';
 
 const interfaceOf = (input: Record<string, unknown>): Reference[] =>
   typeof input.networkInterfaceId === 'string'
@@ -107,6 +108,7 @@ async function forward(accepting: Accepting): Promise<void> {
     throw new Problem('ADDRESS_IN_USE', `port forward ${other.id} has some of these ports`, {
       violations: [{ field: 'publicPorts', message: 'are in use' }],
     });
+  await refuseListenedPorts(accepting, { floatingIpId, protocol: String(row.protocol), first, last }, 'publicPorts');
   const target = await reach(accepting, String(row.networkInterfaceId), address.networkId, 'portForward');
   Object.assign(row, { targetPorts, address: target.fixedAddress, vpcId: target.vpcId });
 }

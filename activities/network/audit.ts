@@ -7,9 +7,11 @@ import {
   ovnPage,
   type RecordedPort,
   recordedAddressGroups,
+  recordedBalancers,
   recordedFloatingIps,
   recordedForwards,
   recordedGroups,
+  recordedListeners,
   recordedNetworks,
   recordedPolicies,
   recordedPorts,
@@ -20,6 +22,7 @@ import {
 import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
 import type { PortForwardRecord } from '../../database/floatingIps.ts';
+import type { ListenerRecord } from '../../database/loadBalancers.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
@@ -28,6 +31,7 @@ import type { World } from '../world.ts';
 import { addressSetRow } from './addressGroup.ts';
 import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
 import { addressAt, targetOf } from './floatingIp.ts';
+import { balancerName, listenerRows, addressAt as portAddress } from './loadBalancer.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
 import { addressesOf, enabledOf } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
@@ -39,13 +43,34 @@ import { servedRow, subnetAtRouter } from './subnet.ts';
 import { uplinkAt } from './vpc.ts';
 
 const columns = {
-  Logical_Switch: ['name', 'ports', 'acls', 'external_ids'],
+  Logical_Switch: ['name', 'ports', 'acls', 'load_balancer_group', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter', 'external_ids'],
   Meter: ['name', 'external_ids'],
-  Load_Balancer: ['_uuid', 'name', 'vips', 'protocol', 'external_ids'],
+  Load_Balancer: [
+    '_uuid',
+    'name',
+    'vips',
+    'protocol',
+    'ip_port_mappings',
+    'selection_fields',
+    'options',
+    'health_check',
+    'external_ids',
+  ],
+  Load_Balancer_Group: ['_uuid', 'name', 'load_balancer'],
+  Load_Balancer_Health_Check: ['_uuid', 'vip', 'options'],
   Address_Set: ['name', 'addresses', 'external_ids'],
-  Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'load_balancer', 'external_ids'],
+  Logical_Router: [
+    'name',
+    'ports',
+    'nat',
+    'static_routes',
+    'policies',
+    'load_balancer',
+    'load_balancer_group',
+    'external_ids',
+  ],
   Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
   Gateway_Chassis: ['_uuid', 'chassis_name', 'priority'],
   NAT: ['type', 'external_ip', 'logical_ip', 'external_ids'],
@@ -88,8 +113,11 @@ interface RowsOfOurs {
   atRouters: Map<string, string[]>;
   routerPorts: Map<string, OvsdbRow>;
   balancers: Map<string, OvsdbRow>;
-  /** What keeps others out of port forwards, by the id of each. */
-  guards: Map<string, string>;
+  /** Those of load balancers, by the id of each. */
+  balancerGroups: Map<string, OvsdbRow>;
+  checks: Map<string, OvsdbRow>;
+  /** Rules of switches: what keeps others out of port forwards and of VPCs, by the id of each. */
+  guards: Map<string, string[]>;
   chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
@@ -132,6 +160,23 @@ async function* rowsOf(
     for (const { rows } of results) yield* rows ?? [];
   }
 }
+
+/** They have no tags: their names tell whose they are. */
+async function groupsOfBalancers({ northbound }: Pick<World, 'northbound'>): Promise<Map<string, OvsdbRow>> {
+  const table = 'Load_Balancer_Group';
+  const [found] = await northbound.transact('look for load balancers', [
+    { op: 'select', table, where: [], columns: [...columns[table]] },
+  ]);
+  const own = balancerName('');
+  return new Map(
+    (found?.rows ?? []).flatMap((row): [string, OvsdbRow][] => {
+      const id = String(row.name).slice(own.length);
+      return row.name === balancerName(id) && isUuid.test(id) ? [[id, row]] : [];
+    }),
+  );
+}
+
+const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const isOurs = (tags: Record<string, string>): boolean => Boolean(tags['belay:kind'] && tags['belay:id']);
 
@@ -177,11 +222,16 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
   for await (const row of rowsOf(world, 'Gateway_Chassis', within(routerPorts, 'gateway_chassis')))
     chassis.set(uuidOf(row._uuid), row);
   const balancers = await all('Load_Balancer', byId);
-  const guards = new Map<string, string>();
+  const checks = new Map<string, OvsdbRow>();
+  for await (const row of rowsOf(world, 'Load_Balancer_Health_Check', within(balancers, 'health_check')))
+    checks.set(uuidOf(row._uuid), row);
+  const balancerGroups = await groupsOfBalancers(world);
+  for (const id of balancerGroups.keys()) tagged.get('loadBalancer')?.add(id);
+  const guards = new Map<string, string[]>();
   for await (const row of rowsOf(world, 'ACL', within(switches, 'acls'))) {
     const { 'belay:kind': kind, 'belay:id': id = '' } = mapOf(row.external_ids);
     tagged.get(kind as KindInOvn)?.add(id);
-    guards.set(id, aclText(row));
+    guards.set(id, [...(guards.get(id) ?? []), aclText(row)]);
   }
   const atRouters = new Map<string, string[]>();
   for (const column of routerColumns)
@@ -205,6 +255,8 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     atRouters,
     routerPorts,
     balancers,
+    balancerGroups,
+    checks,
     guards,
     chassis,
     tagged,
@@ -237,6 +289,9 @@ function routerFault(
   const real = found.atRouters.get(`${of.kind}/${of.id}`) ?? [];
   if (wanted.sort().join('\n') !== [...real].sort().join('\n'))
     return drifted(`router ${routerName(of.vpcId)} has other rows of it than the recorded`);
+  const rules = all.flatMap(({ ports = [] }) => ports.flatMap(({ acls = [] }) => acls.map(aclText)));
+  if (rules.sort().join('\n') !== [...(found.guards.get(of.id) ?? [])].sort().join('\n'))
+    return drifted('other things can come in by its uplinks than the recorded');
   for (const { name, switchPort, networkId, row, chassis } of all.flatMap(({ ports = [] }) => ports)) {
     const port = found.routerPorts.get(name);
     if (!port) return { class: 'missing', actual: `there is no router port ${name}` };
@@ -292,9 +347,53 @@ function forwardFault(found: RowsOfOurs, forward: PortForwardRecord): Fault | nu
   if (router && !references(router.load_balancer).has(uuidOf(row._uuid)))
     return drifted(`balancer ${forwardName(forward.id)} is at another router`);
   const guard = guardRow(forward);
-  return (found.guards.get(forward.id) ?? null) === (guard ? aclText(guard) : null)
+  return (found.guards.get(forward.id) ?? []).join('\n') === (guard ? aclText(guard) : '')
     ? null
     : drifted(`balancer ${forwardName(forward.id)} lets others in than the recorded`);
+}
+
+/** What is wrong with the group of a load balancer, or null. */
+function balancerFault(
+  found: RowsOfOurs,
+  { id, vpcId, networkIds }: { id: string; vpcId: string; networkIds: string[] },
+): Fault | null {
+  const group = found.balancerGroups.get(id);
+  if (!group) return { class: 'missing', actual: `there is no group ${balancerName(id)}` };
+  const isAt = (holder: OvsdbRow | undefined): boolean =>
+    !holder || references(holder.load_balancer_group).has(uuidOf(group._uuid));
+  if (!isAt(found.routers.get(vpcId)))
+    return { class: 'drifted', actual: `group ${balancerName(id)} is not at router ${routerName(vpcId)}` };
+  const without = networkIds.find((networkId) => !isAt(found.switches.get(networkId)));
+  return without
+    ? { class: 'drifted', actual: `group ${balancerName(id)} is not at switch ${switchName(without)}` }
+    : null;
+}
+
+/** What is wrong with the balancer of a listener, or null. */
+function listenerFault(found: RowsOfOurs, listener: ListenerRecord): Fault | null {
+  const name = balancerName(listener.id);
+  const row = found.balancers.get(listener.id);
+  if (!row) return { class: 'missing', actual: `there is no balancer ${name}` };
+  const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
+  const { balancer, checks } = listenerRows(listener, (id) => portAddress(found.ports.get(id)));
+  const pairs = (value: unknown): [string, string][] => Object.entries(mapOf(value)).sort();
+  const told = (one: OvsdbRow): string =>
+    JSON.stringify([
+      members(one.protocol),
+      pairs(one.vips),
+      pairs(one.ip_port_mappings),
+      texts(one.selection_fields),
+      pairs(one.options),
+    ]);
+  if (told(row) !== told(balancer)) return drifted(`balancer ${name} leads elsewhere than the recorded`);
+  const checked = (one: OvsdbRow): string => JSON.stringify([one.vip, pairs(one.options)]);
+  const real = [...references(row.health_check)].map((uuid) => checked(found.checks.get(uuid) ?? {})).sort();
+  if (real.join() !== checks.map(checked).sort().join())
+    return drifted(`the targets of balancer ${name} are asked in another way than the recorded`);
+  const group = found.balancerGroups.get(listener.loadBalancerId);
+  return group && !references(group.load_balancer).has(uuidOf(row._uuid))
+    ? drifted(`balancer ${name} is in another group`)
+    : null;
 }
 
 /** What is wrong with a port group, or null. */
@@ -385,6 +484,8 @@ async function* pages<Row extends { id: string }>(
 const whatOf: Record<KindInOvn, string> = {
   floatingIp: 'publicAddressRows',
   portForward: 'forwardRows',
+  loadBalancer: 'balancerRows',
+  listener: 'listenerRows',
   vpc: 'vpcRows',
   routeTable: 'routeRows',
   network: 'networkRows',
@@ -469,6 +570,16 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
     compare('portForward', forward, () => [forwardFault(found, forward)], {
       action: 'vpc.repair',
       targetId: forward.vpcId,
+    });
+  for await (const balancer of pages(connections, recordedBalancers))
+    compare('loadBalancer', balancer, () => [balancerFault(found, balancer)], {
+      action: 'loadBalancer.repair',
+      targetId: balancer.id,
+    });
+  for await (const listener of pages(connections, recordedListeners))
+    compare('listener', listener, () => [listenerFault(found, listener)], {
+      action: 'loadBalancer.repair',
+      targetId: listener.loadBalancerId,
     });
   for await (const network of pages(connections, recordedNetworks)) {
     const group = networkGroup(network.id);

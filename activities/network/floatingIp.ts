@@ -1,7 +1,7 @@
 import {
   type FloatingIpRecord,
   floatingIpOf,
-  forwardOf,
+  portUserOf,
   type Target,
   targetOn,
   writeTarget,
@@ -76,10 +76,10 @@ export const floatingIps = (world: World) => {
         const row = await find(floatingIpId);
         const before = targetOf(row);
         if (networkInterfaceId === null) return { before, after: null };
-        const [forward] = await forwardOf(connections, { floatingIpId });
-        if (forward)
-          throw refuse('HAS_DEPENDENTS', `port forward ${forward.id} has ports of floating IP ${floatingIpId}`, {
-            blockers: [{ kind: 'portForward', id: forward.id }],
+        const [user] = await portUserOf(connections, { floatingIpId });
+        if (user)
+          throw refuse('HAS_DEPENDENTS', `${user.kind} ${user.id} has ports of floating IP ${floatingIpId}`, {
+            blockers: [user],
           });
         const [target] = await targetOn(connections, { networkInterfaceId, networkId: row.networkId });
         const { fixedAddress, vpcId } = target ?? {};

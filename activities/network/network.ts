@@ -5,6 +5,7 @@ import { refuse } from '../failure.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { carryFirewallPolicy } from './firewallPolicy.ts';
+import { attachBalancers, balancerRemoval } from './loadBalancer.ts';
 import {
   absent,
   type Condition,
@@ -100,6 +101,7 @@ async function write(world: World, networkId: string): Promise<void> {
     ),
     ...put('Port_Group', groups, { name: group, acls: references, ...(ports ? { ports } : {}) }),
   ]);
+  await attachBalancers(world, networkId);
 }
 
 /** The port is in its switch, or it is not made. */
@@ -136,6 +138,9 @@ const strayTables = {
   routeTable: [],
   floatingIp: [],
   portForward: ['Load_Balancer'],
+  // Its group has no tag, and is found by its name.
+  loadBalancer: [],
+  listener: ['Load_Balancer'],
   network: ['Port_Group', 'Logical_Switch'],
   subnet: ['DHCP_Options'],
   addressGroup: ['Address_Set'],
@@ -161,6 +166,7 @@ async function removeStray(world: World, kind: Stray['kind'], id: string): Promi
     referred.map(([, , table]): OvsdbOperation => ({ op: 'select', table, where, columns: ['_uuid'] })),
   );
   await world.northbound.transact(comment, [
+    ...(kind === 'loadBalancer' ? await balancerRemoval(world, id) : []),
     ...strayTables[kind].map((table): OvsdbOperation => ({ op: 'delete', table, where })),
     ...referred.flatMap(([holder, column], index) =>
       (found[index]?.rows ?? []).map(

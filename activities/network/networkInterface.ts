@@ -6,6 +6,7 @@ import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { firewallGroupName } from './firewallWrites.ts';
+import { followTargets } from './loadBalancer.ts';
 import { networkGroup } from './network.ts';
 import { type Condition, map, members, type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
 import { securityGroupName } from './securityGroup.ts';
@@ -203,6 +204,7 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
   });
   await world.northbound.transact(`plug ports of ${of}`, operations);
   const ids = ports.map(({ id }) => id);
+  await followTargets(world, ids);
   const now = new Map(
     (await policiesOver(world.database.connections, { ids })).map((one) => [one.id, one.firewallPolicyId]),
   );
@@ -253,6 +255,10 @@ async function remove(world: World, of: string, ports: Port[]): Promise<void> {
     ];
   });
   if (operations.length > 0) await world.northbound.transact(`unplug ports of ${of}`, operations);
+  await followTargets(
+    world,
+    ports.map(({ id }) => id),
+  );
 }
 
 const unplug = async (world: World, instanceId: string): Promise<void> =>

@@ -34,6 +34,8 @@ export interface RouterPort {
   switchOptions?: Record<string, string>;
   /** Chassis that carry it, the first one first; none of a port that is everywhere. */
   chassis?: string[];
+  /** Rules of the switch for what comes to the router by it. */
+  acls?: OvsdbRow[];
 }
 
 /** What stands at the router of one thing: an uplink, a subnet, a route table, an address. */
@@ -67,7 +69,7 @@ export const uplinkMac = (uplinkId: string): string =>
 
 interface Known {
   rows: Record<RouterColumn, unknown[]>;
-  ports: { port: unknown; switchPort: unknown; chassis: unknown[] }[];
+  ports: { port: unknown; switchPort: unknown; chassis: unknown[]; acls: unknown[] }[];
 }
 
 /** What OVN has of it. */
@@ -82,7 +84,7 @@ async function look(world: World, at: AtRouter): Promise<Known> {
         columns: ['_uuid'],
       }),
     ),
-    ...ports.flatMap(({ name, switchPort, chassis = [] }): OvsdbOperation[] => [
+    ...ports.flatMap(({ name, switchPort, chassis = [], acls }): OvsdbOperation[] => [
       { op: 'select', table: 'Logical_Router_Port', where: named(name), columns: ['_uuid'] },
       { op: 'select', table: 'Logical_Switch_Port', where: named(switchPort), columns: ['_uuid'] },
       ...chassis.map(
@@ -93,6 +95,7 @@ async function look(world: World, at: AtRouter): Promise<Known> {
           columns: ['_uuid'],
         }),
       ),
+      ...(acls ? [{ op: 'select' as const, table: 'ACL', where: whereOf(at), columns: ['_uuid'] }] : []),
     ]),
   ];
   const found = (await world.northbound.transact(`look for ${at.kind} ${at.id}`, asked)).map(({ rows }) =>
@@ -101,10 +104,11 @@ async function look(world: World, at: AtRouter): Promise<Known> {
   const next = (): unknown[] => found.shift() ?? [];
   return {
     rows: Object.fromEntries(columns.map((column) => [column, next()])) as Known['rows'],
-    ports: ports.map(({ chassis = [] }) => {
+    ports: ports.map(({ chassis = [], acls }) => {
       const [port] = next();
       const [switchPort] = next();
-      return { port, switchPort, chassis: chassis.map(() => next()[0]) };
+      const carriers = chassis.map(() => next()[0]);
+      return { port, switchPort, chassis: carriers, acls: acls ? next() : [] };
     }),
   };
 }
@@ -120,7 +124,7 @@ function portOperations(
   unique: string,
   known: Known['ports'][number],
 ): OvsdbOperation[] {
-  const { name, switchPort, networkId, row, switchOptions = {}, chassis = [] } = port;
+  const { name, switchPort, networkId, row, switchOptions = {}, chassis = [], acls = [] } = port;
   const external_ids = tagsOf(at);
   const [portName, switchPortName] = [`${unique}_port`, `${unique}_switch`];
   const ref = (uuid: unknown, uuidName: string): unknown => uuid ?? ['named-uuid', uuidName];
@@ -134,8 +138,17 @@ function portOperations(
         `${unique}_chassis${place}`,
       ),
   );
+  const rules = acls.map((_, index) => `${unique}_acl${index}`);
   return [
     ...carriers,
+    ...acls.map(
+      (acl, index): OvsdbOperation => ({
+        op: 'insert',
+        table: 'ACL',
+        'uuid-name': rules[index] ?? '',
+        row: { ...acl, external_ids },
+      }),
+    ),
     put(
       'Logical_Router_Port',
       known.port,
@@ -176,7 +189,13 @@ function portOperations(
       op: 'mutate',
       table: 'Logical_Switch',
       where: taggedWith('network', networkId),
-      mutations: [['ports', 'insert', set([ref(known.switchPort, switchPortName)])]],
+      mutations: [
+        ['ports', 'insert', set([ref(known.switchPort, switchPortName)])],
+        ...(known.acls.length > 0 ? ([['acls', 'delete', set(known.acls)]] as [string, string, unknown][]) : []),
+        ...(rules.length > 0
+          ? ([['acls', 'insert', set(rules.map((rule) => ['named-uuid', rule]))]] as [string, string, unknown][])
+          : []),
+      ],
     },
   ];
 }
@@ -191,7 +210,7 @@ export async function operationsAt(world: World, at: AtRouter, prefix = 'row'): 
         at,
         port,
         `${prefix}${index}`,
-        known.ports[index] ?? { port: undefined, switchPort: undefined, chassis: [] },
+        known.ports[index] ?? { port: undefined, switchPort: undefined, chassis: [], acls: [] },
       ),
     ),
     ...columns.flatMap((column): OvsdbOperation[] => {
@@ -257,12 +276,22 @@ export async function removalAt(world: World, at: Omit<AtRouter, 'rows'>): Promi
           ],
     ),
     ...(at.ports ?? []).flatMap(({ networkId }, index): OvsdbOperation[] => {
-      const { port, switchPort } = known.ports[index] ?? {};
+      const { port, switchPort, acls = [] } = known.ports[index] ?? {};
       const leave = (table: string, where: Condition[], uuid: unknown): OvsdbOperation[] =>
         uuid ? [{ op: 'mutate', table, where, mutations: [['ports', 'delete', set([uuid])]] }] : [];
       return [
         ...leave('Logical_Router', taggedWith('vpc', at.vpcId), port),
         ...leave('Logical_Switch', taggedWith('network', networkId), switchPort),
+        ...(acls.length > 0
+          ? [
+              {
+                op: 'mutate',
+                table: 'Logical_Switch',
+                where: taggedWith('network', networkId),
+                mutations: [['acls', 'delete', set(acls)]],
+              } satisfies OvsdbOperation,
+            ]
+          : []),
       ];
     }),
   ];

@@ -53,6 +53,15 @@ export function uplinkAt(vpc: VpcRecord, uplink: Uplink): AtRouter {
         row: { mac: uplinkMac(uplink.id), networks: `${uplink.address}/${uplink.prefixLength}` },
         switchOptions: { 'nat-addresses': 'router' },
         chassis: vpc.gatewayHostIds,
+        // What is for an address inside would else be tracked, and led on, where that is a balancer's.
+        acls: [
+          {
+            direction: 'to-lport',
+            priority: 1000,
+            match: `outport == "${uplinkPortName(uplink.id)}" && ip4.dst == {${vpc.cidrs.join(', ')}}`,
+            action: 'drop',
+          },
+        ],
       },
     ],
     rows: {
@@ -386,6 +395,8 @@ export const vpcs = (world: World) => {
         /** Runs of before have not been told of these. */
         floatingIpIds?: string[];
         portForwardIds?: string[];
+        loadBalancerIds?: string[];
+        listenerIds?: string[];
       }> {
         const parts = await partsOfVpc(connections, { vpcId });
         const of = (kind: string): string[] => parts.flatMap((part) => (part.kind === kind ? [part.id] : []));
@@ -394,6 +405,8 @@ export const vpcs = (world: World) => {
           routeTableIds: of('routeTable'),
           floatingIpIds: of('floatingIp'),
           portForwardIds: of('portForward'),
+          loadBalancerIds: of('loadBalancer'),
+          listenerIds: of('listener'),
         };
       },
     }),

@@ -1,4 +1,4 @@
-/** The one thing the platform writes to OVN's southbound database: a host that left takes its chassis along. */
+/** What the platform asks of OVN's southbound database, and the one thing that it writes there: a host that left takes its chassis along. */
 import { refuse, tryAgain } from '../failure.ts';
 import { type OvsdbTls, ovsdbSocket } from '../network/ovsdbSocket.ts';
 
@@ -9,7 +9,7 @@ interface Answer {
   result: Result[] | null;
 }
 
-/** One transaction over a connection of its own (RFC 7047): this happens once in the life of a host. */
+/** One transaction over a connection of its own (RFC 7047): hosts come and go seldom, and people look seldom. */
 function transact(remote: string, tls: OvsdbTls, operations: unknown[]): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const socket = ovsdbSocket(remote, tls);
@@ -90,4 +90,37 @@ export async function freeTunnelAddress(
     if (other) throw refuse('PRECONDITION_FAILED', `the tunnel address ${address} is that of host ${other}`);
     await removeChassis(southbound, name);
   }
+}
+
+export interface Monitored {
+  logicalPort: string;
+  port: number;
+  protocol: string;
+  /** Null before it has been asked. */
+  isOnline: boolean | null;
+}
+
+/** How the targets behind these switch ports answered, as the hosts that they are on say. */
+export async function monitoredAt(southbound: Southbound, logicalPorts: string[]): Promise<Monitored[]> {
+  if (logicalPorts.length === 0) return [];
+  const answers = await onAny(
+    southbound,
+    'tell how targets are',
+    logicalPorts.map((name) => ({
+      op: 'select',
+      table: 'Service_Monitor',
+      where: [['logical_port', '==', name]],
+      columns: ['logical_port', 'port', 'protocol', 'status'],
+    })),
+  );
+  // An empty optional column comes as an empty set.
+  const word = (value: unknown): string | null => (typeof value === 'string' && value !== '' ? value : null);
+  return answers.flatMap((answer) =>
+    (answer?.rows ?? []).map(({ logical_port, port, protocol, status }) => ({
+      logicalPort: String(logical_port),
+      port: Number(port),
+      protocol: word(protocol) ?? 'tcp',
+      isOnline: word(status) === null ? null : status === 'online',
+    })),
+  );
 }

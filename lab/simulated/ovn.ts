@@ -1,6 +1,6 @@
 /**
  * What northd and the hosts' ovn-controllers would do to the OVN databases: chassis come and go, ports go up and down,
- * `sb_cfg` and `hv_cfg` follow `nb_cfg`. And the databases' inventory, free of everything that a roll-back can not restore.
+ * `sb_cfg` and `hv_cfg` follow `nb_cfg`, targets of balancers are online while their ports are up. And the databases' inventory, free of everything that a roll-back can not restore.
  */
 import { compare, contentOf } from './ceph.ts';
 import type { Faults } from './faults.ts';
@@ -37,10 +37,13 @@ export function createOvn(world: () => HostWorld, faults: Faults): Ovn {
   const ports = tableOf(nb, 'Logical_Switch_Port');
   const portsByName = ports.lookups.find(({ columns }) => columns.length === 1 && columns[0] === 'name');
   const global = tableOf(nb, 'NB_Global');
+  const balancers = tableOf(nb, 'Load_Balancer');
   const chassis = tableOf(sb, 'Chassis');
+  const monitors = tableOf(sb, 'Service_Monitor');
   const chassisHosts = new Map<string, Host>();
   const stalePorts = new Set<string>();
   let scheduled = false;
+  let monitorsStale = false;
 
   nb.onCommit((changes) => {
     for (const { table, before, after } of changes) {
@@ -52,7 +55,8 @@ export function createOvn(world: () => HostWorld, faults: Faults): Ovn {
           before?.values.up === after.values.up;
         if (!untouched) stalePorts.add(String(after.values.name));
       }
-      if (table === global || stalePorts.size > 0) schedule();
+      if (table === balancers || (table === ports && monitors.rows.size > 0)) monitorsStale = true;
+      if (table === global || stalePorts.size > 0 || monitorsStale) schedule();
     }
   });
   sb.onCommit((changes) => {
@@ -107,6 +111,49 @@ export function createOvn(world: () => HostWorld, faults: Faults): Ovn {
       operations.push({ op: 'update', table: global.name, where: [], row });
     }
     if (operations.length > 0) nb.transact(operations);
+    if (monitorsStale) settleMonitors();
+  }
+
+  /** One for each target that is asked; who answers is not played: a port that is up does. */
+  function settleMonitors(): void {
+    monitorsStale = false;
+    const wanted = new Map<string, { [column: string]: Json }>();
+    for (const { values } of balancers.rows.values()) {
+      const { vips, ip_port_mappings: mappings, health_check: checks, protocol } = values;
+      if (!(vips instanceof Map) || !(mappings instanceof Map) || atomsOf(checks).size === 0) continue;
+      for (const target of [...vips.values()].flatMap((targets) => String(targets).split(',')).filter(Boolean)) {
+        const [ip = '', port = ''] = target.split(':');
+        const [logical_port = '', src_ip = ''] = String(mappings.get(ip) ?? '').split(':');
+        if (!logical_port) continue;
+        const isOnline = [...(portsByName?.rows.get(logical_port) ?? [])].some((uuid) =>
+          atomsOf(ports.rows.get(uuid)?.values.up).has(true),
+        );
+        const proto = String([...atomsOf(protocol)][0] ?? 'tcp');
+        wanted.set([logical_port, ip, port, proto].join(' '), {
+          ip,
+          port: Number(port),
+          protocol: proto,
+          logical_port,
+          src_ip,
+          status: isOnline ? 'online' : 'offline',
+        });
+      }
+    }
+    const operations: Operation[] = [];
+    for (const { uuid, values } of monitors.rows.values()) {
+      const protocol = [...atomsOf(values.protocol)][0];
+      const key = [values.logical_port, values.ip, values.port, protocol].map(String).join(' ');
+      const where = [['_uuid', '==', ['uuid', uuid]]];
+      const row = wanted.get(key);
+      operations.push(
+        row
+          ? { op: 'update', table: monitors.name, where, row: { status: row.status ?? '' } }
+          : { op: 'delete', table: monitors.name, where },
+      );
+      wanted.delete(key);
+    }
+    for (const row of wanted.values()) operations.push({ op: 'insert', table: monitors.name, row });
+    if (operations.length > 0) sb.transact(operations);
   }
 
   /** Undefined for port types that northd leaves alone. */

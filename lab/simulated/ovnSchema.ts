@@ -1,6 +1,6 @@
 /**
  * The OVN databases' schemas (RFC 7047 section 3.2) as of OVN 23.03. The northbound one is whole but for columns that only a
- * TLS set-up uses; of the southbound one there is what tells which chassis exist.
+ * TLS set-up uses; of the southbound one there is what tells which chassis exist, and how targets of balancers are.
  */
 
 export type AtomType = 'string' | 'integer' | 'real' | 'boolean' | 'uuid';
@@ -323,6 +323,20 @@ export const southbound: DatabaseSchema = {
       ip: one(text),
       chassis_name: one(text),
     }),
+    Service_Monitor: root(
+      {
+        ip: one(text),
+        protocol: optional(word('tcp', 'udp')),
+        port: one(integer(0, 65535)),
+        logical_port: one(text),
+        src_mac: one(text),
+        src_ip: one(text),
+        status: optional(word('online', 'offline', 'error')),
+        options: smap,
+        external_ids,
+      },
+      [['logical_port', 'ip', 'port', 'protocol']],
+    ),
   },
 };
 

@@ -7,6 +7,8 @@ export const kindsInOvn = [
   'routeTable',
   'floatingIp',
   'portForward',
+  'loadBalancer',
+  'listener',
   'network',
   'subnet',
   'addressGroup',

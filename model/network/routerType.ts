@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import { boolean, choice, field, kind, oneOf } from '../kind.ts';
 
 /** What a VPC of a type may have. */
-export const routerServices = ['snat', 'floatingIp', 'portForward'] as const;
+export const routerServices = ['snat', 'floatingIp', 'portForward', 'loadBalancer'] as const;
 export type RouterService = (typeof routerServices)[number];
 
 export const routerType = kind({

@@ -7,12 +7,27 @@ export const topologyPageSize = 500;
 const words = Type.Union([Type.String(), Type.Null()]);
 
 const node = object({
-  kind: oneOf('vpc', 'network', 'subnet', 'networkInterface', 'instance', 'floatingIp', 'portForward', 'routeTable'),
+  kind: oneOf(
+    'vpc',
+    'network',
+    'subnet',
+    'networkInterface',
+    'instance',
+    'floatingIp',
+    'portForward',
+    'loadBalancer',
+    'listener',
+    'targetGroup',
+    'routeTable',
+  ),
   id: Uuid,
   name: words,
   state: words,
   addresses: Type.Array(Type.String(), { description: 'Those that it has; of a VPC and a subnet ranges' }),
-  detail: { ...words, description: 'Of a port forward the protocol and the ports, such as `tcp 443 → 8443`' },
+  detail: {
+    ...words,
+    description: 'Of a port forward and a listener the protocol and the ports, such as `tcp 443 → 8443`',
+  },
 });
 
 const edge = object({

@@ -126,6 +126,8 @@ export const vpc = kind({
         { name: 'routeTables.make', when: 'once per route table' },
         { name: 'floatingIps.rewrite', when: 'once per floating IP' },
         { name: 'portForwards.make', when: 'once per port forward' },
+        { name: 'loadBalancers.make', when: 'once per load balancer' },
+        { name: 'listeners.make', when: 'once per listener' },
       ],
     },
     delete: {

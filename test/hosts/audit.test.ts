@@ -2,8 +2,16 @@
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { addressSetName } from '../../activities/network/addressGroup.ts';
 import { firewallGroupName } from '../../activities/network/firewallWrites.ts';
+import { balancerName } from '../../activities/network/loadBalancer.ts';
 import { networkGroup, switchName } from '../../activities/network/network.ts';
-import { type OvsdbOperation, openNorthbound, rowTags, set, taggedWith } from '../../activities/network/northbound.ts';
+import {
+  map,
+  type OvsdbOperation,
+  openNorthbound,
+  rowTags,
+  set,
+  taggedWith,
+} from '../../activities/network/northbound.ts';
 import { forwardName } from '../../activities/network/portForward.ts';
 import { securityGroupName } from '../../activities/network/securityGroup.ts';
 import type { OperationView, Resource } from '../../lab/api.ts';
@@ -345,6 +353,63 @@ test('what public addresses lead to is found where it is gone or another, and le
   await tenant.done('DELETE', `/v1/network-interfaces/${nic.id}`);
   await tenant.done('DELETE', `/v1/vpcs/${vpc.id}?cascade=true`);
   await outside.remove();
+});
+
+test('what a load balancer sends to is found where it is gone or another, and sent to again', async () => {
+  const zoneId = cloud.zone.id;
+  const vpc = await make(tenant, 'vpcs', { name: 'balanced', zoneId, cidrs: ['10.6.0.0/16'] });
+  const network = await make(tenant, 'networks', { name: 'balanced', zoneId, vpcId: vpc.id });
+  const subnet = await make(tenant, 'subnets', { name: 'balanced', networkId: network.id, cidr: '10.6.1.0/24' });
+  const nic = await make(tenant, 'network-interfaces', { name: 'balanced', subnetId: subnet.id });
+  const group = await tenant.call('POST', '/v1/target-groups', {
+    name: 'balanced',
+    vpcId: vpc.id,
+    protocol: 'tcp',
+    port: 80,
+    targets: [{ networkInterfaceId: nic.id }],
+  });
+  const internal = { vpcId: vpc.id, scheme: 'internal', subnetId: subnet.id };
+  const balancer = await make(tenant, 'load-balancers', { name: 'balanced', ...internal });
+  const listener = await make(tenant, 'listeners', {
+    name: 'balanced',
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: group.id,
+  });
+  for (const _ of [1, 2]) await scan(ovn);
+  for (const { id } of [balancer, listener]) expect(await seen(id)).toEqual([]);
+  const where = taggedWith('listener', listener.id);
+  await byHand([{ op: 'update', table: 'Load_Balancer', where, row: { vips: map({}) } }]);
+  await foundAndRepaired(listener.id, 'drifted listenerRows', ovn);
+  await byHand([
+    { op: 'update', table: 'Load_Balancer_Health_Check', where, row: { options: map({ interval: '99' }) } },
+  ]);
+  await foundAndRepaired(listener.id, 'drifted listenerRows', ovn);
+  await byHand([{ op: 'delete', table: 'Load_Balancer', where }]);
+  await foundAndRepaired(listener.id, 'missing listenerRows', ovn);
+  const at = taggedWith('network', network.id);
+  await byHand([{ op: 'update', table: 'Logical_Switch', where: at, row: { load_balancer_group: set([]) } }]);
+  await foundAndRepaired(balancer.id, 'drifted balancerRows', ovn);
+  const stray = crypto.randomUUID();
+  await byHand([
+    { op: 'insert', table: 'Load_Balancer_Group', 'uuid-name': 'stray', row: { name: balancerName(stray) } },
+    {
+      op: 'mutate',
+      table: 'Logical_Switch',
+      where: at,
+      mutations: [['load_balancer_group', 'insert', set([['named-uuid', 'stray']])]],
+    },
+  ]);
+  await foundAndRepaired(stray, 'orphan balancerRows', ovn);
+  const another = crypto.randomUUID();
+  const row = { name: balancerName(another), external_ids: rowTags('listener', another) };
+  await byHand([{ op: 'insert', table: 'Load_Balancer', row }]);
+  await foundAndRepaired(another, 'orphan listenerRows', ovn);
+  await tenant.done('DELETE', `/v1/load-balancers/${balancer.id}?cascade=true`);
+  await tenant.done('DELETE', `/v1/target-groups/${group.id}`);
+  await tenant.done('DELETE', `/v1/network-interfaces/${nic.id}`);
+  await tenant.done('DELETE', `/v1/vpcs/${vpc.id}?cascade=true`);
 });
 
 test('rows of what has no record are found, and removed when somebody asks', async () => {

@@ -278,4 +278,86 @@ describe('VPCs', () => {
     await tenant.done('DELETE', `/v1/port-forwards/${forward.id}`);
     await until('nothing to answer', async () => (await fetched(8080)) === 'no answer');
   });
+
+  test('a load balancer sends to each of two guests, to one alone once the other has stopped, and is asked from inside, too', async () => {
+    const internet = await leadOutside();
+    const vpc = await newVpc('balanced', internet.id);
+    const tier = await subnetIn(vpc.id, '10.1.1.0/24');
+    const [one, two] = [await guest('one', tier), await guest('two', tier)];
+    const app = await guest('app', await subnetIn(vpc.id, '10.1.2.0/24'));
+    const pages = [`one ${await addressOf(one)} `, `two ${await addressOf(two)} `];
+    const group = await keep(
+      'target-groups',
+      tenant.call<Resource>('POST', '/v1/target-groups', {
+        name: 'web',
+        vpcId: vpc.id,
+        protocol: 'tcp',
+        port: 80,
+        healthCheck: { intervalSeconds: 1, timeoutSeconds: 1 },
+        targets: [{ instanceId: one }, { instanceId: two }],
+      }),
+    );
+    const held = await keep(
+      'floating-ips',
+      tenant.call<Resource>('POST', '/v1/floating-ips', { name: 'balanced', networkId: internet.id }),
+    );
+    const balancer = (where: Record<string, unknown>): Promise<Resource> =>
+      keep('load-balancers', make(tenant, 'load-balancers', { name: 'web', vpcId: vpc.id, ...where }));
+    const listen = (at: Resource): Promise<Resource> =>
+      keep(
+        'listeners',
+        make(tenant, 'listeners', {
+          name: 'http',
+          loadBalancerId: at.id,
+          protocol: 'tcp',
+          ports: { from: 8000 },
+          targetGroupId: group.id,
+        }),
+      );
+    const open = await balancer({ scheme: 'public', floatingIpId: held.id });
+    const inner = await balancer({ scheme: 'internal', subnetId: tier });
+    const [listener] = [await listen(open), await listen(inner)];
+    // Each by a connection of its own.
+    const script = `const ask = () => new Promise((done) => require('node:http').get({ host: process.argv[1], port: 8000, agent: false, timeout: 3000 }, (a) => {
+      let text = ''; a.on('data', (part) => (text += part)).on('end', () => done(text.trim())); }).on('timeout', function () { this.destroy(); }).on('error', () => done('no answer')));
+      (async () => { for (let n = 0; n < process.argv[2]; n++) console.log(await ask()); })()`;
+    const answers = async (count: number, at: Resource = open): Promise<string[]> =>
+      (await outsideRun([process.execPath, '-e', script, String(at.address), String(count)])).stdout.trim().split('\n');
+    type Health = { items: { health: string }[] };
+    const health = async (): Promise<string> =>
+      (await tenant.call<Health>('GET', `/v1/target-groups/${group.id}/views/health`)).items
+        .map((item) => item.health)
+        .join();
+    const who = (all: string[]): string[] =>
+      [...new Set(all.map((text) => pages.find((page) => text.includes(page)) ?? text))].sort();
+    await until('both to be well', async () => (await health()) === 'healthy,healthy');
+    await until('both to answer outside', async () => who(await answers(20)).join() === pages.join());
+    const asked = async (id: string): Promise<string> =>
+      (await sh(id, `for n in 1 2 3 4 5 6 7 8 9 10 11 12; do hget http://${String(inner.address)}:8000/; done`)).output;
+    const both = async (id: string): Promise<boolean> => {
+      const heard = await asked(id);
+      return pages.every((page) => heard.includes(page));
+    };
+    await until('both to answer in another tier', () => both(app));
+    await until('both to answer one of them', () => both(one));
+    // Who is outside, and knows the way, is answered by what is open, and not by what is not.
+    await outsideRun(['ip', 'route', 'replace', '10.1.0.0/16', 'via', String(vpc.publicAddress)]);
+    expect(who(await answers(3, inner))).toEqual(['no answer']);
+    await outsideRun(['ip', 'route', 'del', '10.1.0.0/16']);
+
+    await tenant.done('POST', `/v1/instances/${two}/actions/stop`, {});
+    await until('the stopped one to be told', async () => (await health()) === 'healthy,unhealthy');
+    await until('one alone to answer', async () => who(await answers(20)).length === 1);
+    expect(who(await answers(100))).toEqual([pages[0]]);
+    await tenant.done('POST', `/v1/instances/${two}/actions/start`, {});
+    await until('both to answer again', async () => who(await answers(20)).join() === pages.join(), 180_000);
+
+    await tenant.done('POST', `/v1/target-groups/${group.id}/actions/setTargets`, {
+      targets: [{ instanceId: one, enabled: false }, { instanceId: two }],
+    });
+    await until('the other alone to answer', async () => who(await answers(20)).length === 1);
+    expect(who(await answers(50))).toEqual([pages[1]]);
+    await tenant.done('POST', `/v1/listeners/${listener?.id}/actions/setOptions`, { enabled: false });
+    await until('nobody to answer', async () => who(await answers(3)).join() === 'no answer');
+  });
 });

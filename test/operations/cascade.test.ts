@@ -71,6 +71,11 @@ test('a project goes with everything in it, the leaves first, and nothing of it 
     ['securityGroup.delete', 'addressGroup.delete'],
     ['network.delete', 'firewallPolicy.delete'],
     ['firewallPolicy.delete', 'addressGroup.delete'],
+    ['listener.delete', 'loadBalancer.delete'],
+    ['listener.delete', 'targetGroup.delete'],
+    ['loadBalancer.delete', 'subnet.delete'],
+    ['targetGroup.delete', 'vpc.delete'],
+    ['network.delete', 'vpc.delete'],
   ] as const)
     expect([first, last(first) < order.indexOf(then)]).toEqual([first, true]);
   expect(await refusal(told('projects', tree.project.id))).toBe('404 NOT_FOUND');

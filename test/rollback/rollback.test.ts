@@ -359,8 +359,7 @@ const sharedVpc = (): Promise<Resource> => {
 };
 const routes = [{ cidr: '10.98.0.0/16', blackhole: true }];
 let commonSubnet: Promise<Resource> | undefined;
-/** An interface in the shared VPC, of an instance of its own. */
-async function nicInVpc(name: string, subnetId?: string): Promise<string> {
+const sharedSubnet = (): Promise<Resource> => {
   commonSubnet ??= (async () => {
     const network = await make(tenant, 'networks', {
       name: 'shared',
@@ -369,7 +368,11 @@ async function nicInVpc(name: string, subnetId?: string): Promise<string> {
     });
     return make(tenant, 'subnets', { name: 'shared', networkId: network.id, cidr: '10.7.8.0/24' });
   })();
-  const nic = { networkInterfaces: [{ subnetId: subnetId ?? (await commonSubnet).id }], startOnCreate: false };
+  return commonSubnet;
+};
+/** An interface in the shared VPC, of an instance of its own. */
+async function nicInVpc(name: string, subnetId?: string): Promise<string> {
+  const nic = { networkInterfaces: [{ subnetId: subnetId ?? (await sharedSubnet()).id }], startOnCreate: false };
   const { id } = await instance(name, nic);
   const filter = encodeURIComponent(`instanceId = "${id}"`);
   const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
@@ -394,6 +397,35 @@ const portForward = async (name: string, subnetId?: string): Promise<Record<stri
   networkInterfaceId: await nicInVpc(name, subnetId),
   allowedCidrs: ['192.0.2.0/24'],
 });
+const targetGroup = async (name: string): Promise<Resource> =>
+  tenant.call('POST', '/v1/target-groups', {
+    name,
+    vpcId: (await sharedVpc()).id,
+    protocol: 'tcp',
+    port: 80,
+    targets: [{ networkInterfaceId: await nicInVpc(name) }],
+  });
+/** Internal, in the shared VPC. */
+const loadBalancer = async (name: string): Promise<Record<string, unknown>> => ({
+  name,
+  vpcId: (await sharedVpc()).id,
+  scheme: 'internal',
+  subnetId: (await sharedSubnet()).id,
+});
+const listener = async (name: string): Promise<Record<string, unknown>> => ({
+  name,
+  loadBalancerId: (await make(tenant, 'load-balancers', await loadBalancer(name))).id,
+  protocol: 'tcp',
+  ports: { from: 80 },
+  targetGroupId: (await targetGroup(name)).id,
+});
+/** A group with a listener that sends to it. */
+const onTargets = (verb: string, body: (name: string) => Promise<unknown>) => async (name: string) => {
+  const { targetGroupId } = await make(tenant, 'listeners', await listener(name));
+  const targetId = String(targetGroupId);
+  const path = `/v1/target-groups/${targetId}/actions/${verb}`;
+  return { targetId, method: 'POST', path, body: await body(name) };
+};
 const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
@@ -970,6 +1002,64 @@ const subjects: Subject[] = [
     clean: removeIfThere('port-forwards'),
   },
   {
+    type: 'loadBalancer.create',
+    prepare: creation('load-balancers', loadBalancer),
+    clean: remove('load-balancers'),
+    keeps: true,
+  },
+  {
+    type: 'loadBalancer.repair',
+    prepare: async (name) => {
+      const { loadBalancerId } = await make(tenant, 'listeners', await listener(name));
+      const id = String(loadBalancerId);
+      return { targetId: id, method: 'POST', path: `/v1/load-balancers/${id}/actions/repair`, body: {} };
+    },
+    again: asItWas,
+    clean: async (id) => void (await tenant.done('DELETE', `/v1/load-balancers/${id}?cascade=true`)),
+  },
+  {
+    type: 'loadBalancer.delete',
+    prepare: deletion('load-balancers', async (name) => make(tenant, 'load-balancers', await loadBalancer(name))),
+    clean: removeIfThere('load-balancers'),
+  },
+  {
+    type: 'listener.create',
+    prepare: creation('listeners', listener),
+    clean: remove('listeners'),
+    keeps: true,
+  },
+  {
+    type: 'listener.setOptions',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'listeners', await listener(name));
+      const body = { targetGroupId: (await targetGroup(`${name} other`)).id, enabled: false };
+      return { targetId: id, method: 'POST', path: `/v1/listeners/${id}/actions/setOptions`, body };
+    },
+    clean: remove('listeners'),
+  },
+  {
+    type: 'listener.delete',
+    prepare: deletion('listeners', async (name) => make(tenant, 'listeners', await listener(name))),
+    clean: removeIfThere('listeners'),
+  },
+  {
+    type: 'targetGroup.setTargets',
+    prepare: onTargets('setTargets', async (name) => ({
+      targets: [{ networkInterfaceId: await nicInVpc(`${name} other`) }],
+    })),
+    clean: gone,
+  },
+  {
+    type: 'targetGroup.setOptions',
+    prepare: onTargets('setOptions', async () => ({ algorithm: 'sourceHash', healthCheck: { intervalSeconds: 9 } })),
+    clean: gone,
+  },
+  {
+    type: 'targetGroup.delete',
+    prepare: deletion('target-groups', targetGroup),
+    clean: removeIfThere('target-groups'),
+  },
+  {
     type: 'vpc.create',
     prepare: creation('vpcs', newVpc),
     clean: remove('vpcs'),
@@ -1005,6 +1095,16 @@ const subjects: Subject[] = [
         const { networkInterfaceId } = forward;
         const { id: addressId } = await publicAddress(name);
         await tenant.done('POST', `/v1/floating-ips/${addressId}/actions/attach`, { networkInterfaceId });
+        const balancer = await make(tenant, 'load-balancers', { name, vpcId: id, scheme: 'internal', subnetId });
+        const targets = [{ networkInterfaceId }];
+        const group = { name, vpcId: id, protocol: 'tcp', port: 80, targets };
+        await make(tenant, 'listeners', {
+          name,
+          loadBalancerId: balancer.id,
+          protocol: 'tcp',
+          ports: { from: 80 },
+          targetGroupId: (await tenant.call('POST', '/v1/target-groups', group)).id,
+        });
       },
     ),
     again: asItWas,

@@ -65,6 +65,16 @@ async function portForward(): Promise<Resource> {
     networkInterfaceId: items[0]?.id,
   });
 }
+const targetGroup = (vpcId: string): Promise<Resource> =>
+  tenant.call('POST', '/v1/target-groups', { name: unique(), vpcId, protocol: 'tcp', port: 80 });
+/** In a VPC of its own. */
+async function loadBalancer(): Promise<{ balancer: Resource; vpcId: string }> {
+  const { id: vpcId } = await vpc();
+  const inside = await make(tenant, 'networks', { name: unique(), zoneId, vpcId });
+  const subnet = await make(tenant, 'subnets', { name: 's', networkId: inside.id, cidr: '10.0.1.0/24' });
+  const body = { name: unique(), vpcId, scheme: 'internal', subnetId: subnet.id };
+  return { balancer: await make(tenant, 'load-balancers', body), vpcId };
+}
 const pod = (): Promise<Resource> => admin.call('POST', '/v1/pods', { name: unique(), zoneId });
 const role = (): Promise<Resource> =>
   admin.call('POST', '/v1/roles', { name: unique(), permissions: [{ effect: 'allow', pattern: 'network.get' }] });
@@ -126,6 +136,18 @@ const made: Record<string, () => Promise<{ id: string }>> = {
     return tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId: (await outside).network.id });
   },
   portForward,
+  targetGroup: async () => targetGroup((await vpc()).id),
+  loadBalancer: async () => (await loadBalancer()).balancer,
+  listener: async () => {
+    const { balancer, vpcId } = await loadBalancer();
+    return make(tenant, 'listeners', {
+      name: unique(),
+      loadBalancerId: balancer.id,
+      protocol: 'tcp',
+      ports: { from: 80 },
+      targetGroupId: (await targetGroup(vpcId)).id,
+    });
+  },
   routerType: () => admin.call('POST', '/v1/router-types', { name: unique() }),
   vpc,
   routeTable: async () => make(tenant, 'route-tables', { name: unique(), vpcId: (await vpc()).id }),

@@ -59,6 +59,20 @@ async function furnish(side: Side): Promise<void> {
     publicPorts: { from: 80 },
     networkInterfaceId: behind.id,
   });
+  const targets = await api.call('POST', '/v1/target-groups', { name: side, vpcId: vpc.id, protocol: 'tcp', port: 80 });
+  const balancer = await make(api, 'load-balancers', {
+    name: side,
+    vpcId: vpc.id,
+    scheme: 'internal',
+    subnetId: inVpc.id,
+  });
+  const listener = await make(api, 'listeners', {
+    name: side,
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: targets.id,
+  });
   const addresses = await make(api, 'address-groups', { name: side, family: 4 });
   const policy = await make(api, 'firewall-policies', { name: side });
   const group = await make(api, 'security-groups', { name: side, zoneId });
@@ -95,6 +109,10 @@ async function furnish(side: Side): Promise<void> {
         routeTable: routes.id,
         floatingIp: held.id,
         portForward: forward.id,
+        targetGroup: targets.id,
+        loadBalancer: balancer.id,
+        listener: listener.id,
+        inVpc: inVpc.id,
         behind: behind.id,
         network: network.id,
         subnet: subnet.id,
@@ -264,6 +282,15 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
       publicPorts: { from: 81 },
       networkInterfaceId: id('behind'),
     },
+    targetGroup: { ...inProject, vpcId: id('vpc'), protocol: 'tcp' },
+    loadBalancer: { ...inProject, vpcId: id('vpc'), scheme: 'internal', subnetId: id('inVpc') },
+    listener: {
+      name: 'm',
+      loadBalancerId: id('loadBalancer'),
+      protocol: 'tcp',
+      ports: { from: 81 },
+      targetGroupId: id('targetGroup'),
+    },
     routerType: { name: `m-${crypto.randomUUID()}` },
     network: { ...inProject, zoneId },
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
@@ -306,6 +333,9 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'floatingIp.attach': { networkInterfaceId: thing(side, 'behind') },
     'floatingIp.move': { networkInterfaceId: thing(side, 'behind') },
     'portForward.setAllowed': { allowedCidrs: [] },
+    'targetGroup.setTargets': { targets: [] },
+    'targetGroup.setOptions': { algorithm: 'sourceHash' },
+    'listener.setOptions': { enabled: true },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },
     'firewallPolicy.setRules': { rules: [] },

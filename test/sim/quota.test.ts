@@ -72,6 +72,9 @@ const asks: Record<Counter, () => Promise<unknown>> = {
   },
   // That it is one too many is told before where it leads.
   portForwards: () => forwardOver(),
+  targetGroups: async () => groupIn((await vpcWith()).vpcId),
+  loadBalancers: async () => tenant.call('POST', '/v1/load-balancers', balancerIn(await vpcWith())),
+  listeners: () => listenerOver(),
   vpcs: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
   // The main one of a VPC counts.
   routeTables: () => tenant.call('POST', '/v1/vpcs', { name: unique(), zoneId: cloud.zone.id, cidrs: ['10.0.0.0/16'] }),
@@ -122,6 +125,32 @@ async function forwardOver(): Promise<unknown> {
     protocol: 'tcp',
     publicPorts: { from: 80 },
     networkInterfaceId: items[0]?.id,
+  });
+}
+
+async function vpcWith(): Promise<{ vpcId: string; subnetId: string }> {
+  const zoneId = cloud.zone.id;
+  const { id: vpcId } = await make(tenant, 'vpcs', { name: unique(), zoneId, cidrs: ['10.4.0.0/16'] });
+  const network = await make(tenant, 'networks', { name: unique(), zoneId, vpcId });
+  const { id } = await make(tenant, 'subnets', { name: 's', networkId: network.id, cidr: '10.4.1.0/24' });
+  return { vpcId, subnetId: id };
+}
+const groupIn = (vpcId: string): Promise<Resource> =>
+  tenant.call('POST', '/v1/target-groups', { name: unique(), vpcId, protocol: 'tcp' });
+const balancerIn = (where: { vpcId: string; subnetId: string }): Record<string, unknown> => ({
+  name: unique(),
+  scheme: 'internal',
+  ...where,
+});
+async function listenerOver(): Promise<unknown> {
+  const where = await vpcWith();
+  const balancer = await make(tenant, 'load-balancers', balancerIn(where));
+  return tenant.call('POST', '/v1/listeners', {
+    name: unique(),
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: (await groupIn(where.vpcId)).id,
   });
 }
 

@@ -14,6 +14,7 @@ const rootDomain = '00000000-0000-4000-8000-000000000002';
 const atOnce = 12;
 const rounds = 3;
 
+let outside: Promise<Outside> | undefined;
 /** What a race needs is made when the first asks for it, and goes at the end. */
 const undone: (() => Promise<unknown>)[] = [];
 function once<T>(begin: () => Promise<T>): () => Promise<T> {
@@ -47,8 +48,14 @@ const networksOfVpc = once(async () => {
   const vpcId = await lasting(tenant, 'vpcs', { zoneId, cidrs: ['10.201.0.0/16'] });
   return Promise.all(Array.from({ length: atOnce }, () => lasting(tenant, 'networks', { zoneId, vpcId })));
 });
+const vpcOutside = once(async () => {
+  outside ??= newOutside(admin, cloud, 'raced');
+  const uplink = { networkId: (await outside).network.id };
+  return lasting(tenant, 'vpcs', { zoneId, cidrs: ['10.202.0.0/16'], uplink });
+});
 afterAll(async () => {
   for (const undo of undone) await undo();
+  await (await outside)?.remove();
 });
 
 type Answer = ApiProblem | Resource;
@@ -86,9 +93,6 @@ const named =
   (shared) =>
   () =>
     admin.call('POST', `/v1/${plural}`, { name: shared, ...more });
-
-let outside: Promise<Outside> | undefined;
-afterAll(async () => (await outside)?.remove());
 
 /** The last of the simulated hosts that belong to nobody. */
 const spareAddress = String(cloud.hosts[0]?.address).replace(/[^/]+$/, 'host-207');
@@ -268,6 +272,33 @@ const races: Record<string, Race | 'by the platform alone'> = {
     remove: ({ id }) => tenant.done('DELETE', `/v1/floating-ips/${id}`),
   },
   floatingIp_networkInterfaceId_living: 'by the platform alone',
+  loadBalancer_floatingIpId_living: {
+    ask: () => {
+      const held = once(async () => {
+        outside ??= newOutside(admin, cloud, 'raced');
+        const networkId = (await outside).network.id;
+        return tenant.call('POST', '/v1/floating-ips', { name: unique(), networkId });
+      });
+      return async () =>
+        tenant.call('POST', '/v1/load-balancers', {
+          name: unique(),
+          scheme: 'public',
+          vpcId: await vpcOutside(),
+          floatingIpId: (await held()).id,
+        });
+    },
+    code: 'ALREADY_ATTACHED',
+    field: 'floatingIpId',
+    async remove(winner) {
+      const { targetId } = winner as unknown as OperationView;
+      await admin.settled(winner.id);
+      const { floatingIpId } = await tenant.call<Resource & { floatingIpId: string }>(
+        'GET',
+        `/v1/load-balancers/${targetId}`,
+      );
+      await tenant.done('DELETE', `/v1/floating-ips/${floatingIpId}?cascade=true`);
+    },
+  },
   volume_instanceId_deviceIndex_living: 'by the platform alone',
   volume_instanceId_living: 'by the platform alone',
   operationType_name_living: 'by the platform alone',

@@ -116,6 +116,25 @@ beforeAll(async () => {
     networkInterfaceId: behind.id,
   });
   behindId = behind.id;
+  const targets = await cloud.tenant.call('POST', '/v1/target-groups', {
+    name: 'theirs',
+    vpcId: vpc.id,
+    protocol: 'tcp',
+    port: 80,
+  });
+  const balancer = await make(cloud.tenant, 'load-balancers', {
+    name: 'theirs',
+    vpcId: vpc.id,
+    scheme: 'internal',
+    subnetId: inVpc.id,
+  });
+  const listener = await make(cloud.tenant, 'listeners', {
+    name: 'theirs',
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: targets.id,
+  });
   const routes = await make(cloud.tenant, 'route-tables', { name: 'theirs', vpcId: vpc.id });
   const policy = await make(cloud.tenant, 'firewall-policies', { name: 'theirs' });
   const schedule = await make(cloud.tenant, 'schedules', {
@@ -143,6 +162,9 @@ beforeAll(async () => {
     routeTable: routes.id,
     floatingIp: held.id,
     portForward: forward.id,
+    targetGroup: targets.id,
+    loadBalancer: balancer.id,
+    listener: listener.id,
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     addressGroup: addresses.id,
@@ -216,6 +238,9 @@ describe("what is another tenant's is not there", () => {
       [{ networkInterfaceId: nobody }, 'attach', 'floatingIp'],
       [{ networkInterfaceId: nobody }, 'move', 'floatingIp'],
       [{ allowedCidrs: [] }, 'setAllowed', 'portForward'],
+      [{ targets: [] }, 'setTargets', 'targetGroup'],
+      [{ algorithm: 'sourceHash' }, 'setOptions', 'targetGroup'],
+      [{ enabled: true }, 'setOptions', 'listener'],
       [{ rules: [] }, 'setRules', 'securityGroup'],
       [{ rules: [] }, 'setRules', 'firewallPolicy'],
     ] as const)
@@ -245,6 +270,16 @@ describe("what is another tenant's is not there", () => {
       networkInterfaceId: nic.id,
       ...more,
     });
+    const own = await make(other.api, 'vpcs', { name: 'mine', zoneId: cloud.zone.id, cidrs: ['10.6.0.0/16'] });
+    const targets = await other.api.call('POST', '/v1/target-groups', { name: 'mine', vpcId: own.id, protocol: 'tcp' });
+    const listener = (more: Record<string, unknown>): Record<string, unknown> => ({
+      name: 'l',
+      protocol: 'tcp',
+      ports: { from: 80 },
+      targetGroupId: targets.id,
+      ...more,
+    });
+    const setTargets = `/v1/target-groups/${targets.id}/actions/setTargets`;
     const web = (more: Record<string, unknown>): Record<string, unknown> =>
       instanceBody(cloud, 'web', { networkInterfaces: [{ subnetId: subnet.id }], ...more });
     const bodies: [kind: string, path: string, body: (id: string) => unknown][] = [
@@ -270,6 +305,17 @@ describe("what is another tenant's is not there", () => {
         `/v1/floating-ips/${held.id}/actions/attach`,
         (networkInterfaceId) => ({ networkInterfaceId }),
       ],
+      ['vpc', '/v1/target-groups', (vpcId) => ({ name: 't', vpcId, protocol: 'tcp' })],
+      ['vpc', '/v1/load-balancers', (vpcId) => ({ name: 'b', vpcId, scheme: 'internal', subnetId: subnet.id })],
+      ['subnet', '/v1/load-balancers', (subnetId) => ({ name: 'b', vpcId: own.id, scheme: 'internal', subnetId })],
+      [
+        'floatingIp',
+        '/v1/load-balancers',
+        (floatingIpId) => ({ name: 'b', vpcId: own.id, scheme: 'public', floatingIpId }),
+      ],
+      ['loadBalancer', '/v1/listeners', (loadBalancerId) => listener({ loadBalancerId })],
+      ['instance', setTargets, (instanceId) => ({ targets: [{ instanceId }] })],
+      ['networkInterface', setTargets, (networkInterfaceId) => ({ targets: [{ networkInterfaceId }] })],
       ['subnet', '/v1/instances', (subnetId) => web({ networkInterfaces: [{ subnetId }] })],
       [
         'securityGroup',
@@ -344,6 +390,7 @@ describe("what is another tenant's is not there", () => {
     }
     await other.api.done('DELETE', `/v1/security-groups/${group.id}`);
     await other.api.done('DELETE', `/v1/volumes/${volume.id}`);
+    await other.api.done('DELETE', `/v1/vpcs/${own.id}?cascade=true`);
     await other.api.done('DELETE', `/v1/floating-ips/${held.id}`);
     await other.api.done('DELETE', `/v1/network-interfaces/${nic.id}`);
     await other.api.done('DELETE', `/v1/subnets/${subnet.id}`);

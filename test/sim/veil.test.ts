@@ -135,7 +135,37 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'floatingIp', held.id, 'detach');
   const forward = await create('portForward', { ...ports, floatingIpId: held.id });
   await act(tenant, 'portForward', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  const inPublic = await publicAddress();
+  const targets = await tenant.call('POST', '/v1/target-groups', {
+    name: 't',
+    vpcId: vpc.id,
+    protocol: 'tcp',
+    port: 80,
+    targets: [{ networkInterfaceId: first?.id }],
+  });
+  const balancer = await create('loadBalancer', {
+    name: 'b',
+    vpcId: vpc.id,
+    scheme: 'public',
+    floatingIpId: inPublic.id,
+  });
+  const listening = { name: 'l', loadBalancerId: balancer.id, protocol: 'tcp', ports: { from: 443 } };
+  const listener = await create('listener', { ...listening, targetGroupId: targets.id });
+  await act(tenant, 'listener', listener.id, 'setOptions', { enabled: true });
+  await act(tenant, 'targetGroup', targets.id, 'setTargets', { targets: [{ networkInterfaceId: second?.id }] });
+  await act(tenant, 'targetGroup', targets.id, 'setOptions', { algorithm: 'sourceHash' });
+  await act(tenant, 'loadBalancer', balancer.id, 'repair');
   await act(tenant, 'vpc', vpc.id, 'repair');
+  await act(tenant, 'listener', listener.id, 'delete');
+  const another = await make(tenant, 'listeners', { ...listening, targetGroupId: targets.id });
+  await away('listener', another.id);
+  await act(tenant, 'loadBalancer', balancer.id, 'delete');
+  const internal = { name: 'b', vpcId: vpc.id, scheme: 'internal', subnetId: inVpc.id };
+  await away('loadBalancer', (await make(tenant, 'load-balancers', internal)).id);
+  await act(tenant, 'targetGroup', targets.id, 'delete');
+  const empty = await tenant.call('POST', '/v1/target-groups', { name: 't', vpcId: vpc.id, protocol: 'tcp' });
+  await away('targetGroup', empty.id);
+  await tenant.done('DELETE', `/v1/floating-ips/${inPublic.id}`);
   await act(tenant, 'portForward', forward.id, 'delete');
   const again = await make(tenant, 'port-forwards', { ...ports, floatingIpId: held.id });
   await away('portForward', again.id);

@@ -14,6 +14,9 @@ export interface Tree {
 /** What a project with everything in it goes by: what can be taken back, and what follows the point of no return. */
 export const destroyed = ['instance.stop', 'volume.detach', 'instance.delete', 'volume.delete'];
 export const removed = [
+  'listener.delete',
+  'loadBalancer.delete',
+  'targetGroup.delete',
   'snapshot.delete',
   'instance.expunge',
   'volume.expunge',
@@ -22,6 +25,7 @@ export const removed = [
   'firewallPolicy.delete',
   'addressGroup.delete',
   'network.delete',
+  'vpc.delete',
   'project.delete',
 ];
 
@@ -32,6 +36,20 @@ export async function plant(admin: Api, cloud: Cloud, accountId = cloud.account.
   const { id: projectId } = project;
   const network = await make(admin, 'networks', { name: 'n', zoneId, projectId });
   const subnet = await make(admin, 'subnets', { name: 's', networkId: network.id, cidr: '10.9.0.0/24' });
+  const { id: vpcId } = await make(admin, 'vpcs', { name: 'v', zoneId, projectId, cidrs: ['10.9.0.0/16'] });
+  const tier = await make(admin, 'networks', { name: 't', zoneId, projectId, vpcId });
+  const inTier = await make(admin, 'subnets', { name: 't', networkId: tier.id, cidr: '10.9.1.0/24' });
+  const backends = { name: 't', projectId, vpcId, protocol: 'tcp', port: 80, targets: [{ address: '10.9.1.9' }] };
+  const targets = await admin.call('POST', '/v1/target-groups', backends);
+  const internal = { name: 'b', projectId, vpcId, scheme: 'internal', subnetId: inTier.id };
+  const balancer = await make(admin, 'load-balancers', internal);
+  await make(admin, 'listeners', {
+    name: 'l',
+    loadBalancerId: balancer.id,
+    protocol: 'tcp',
+    ports: { from: 80 },
+    targetGroupId: targets.id,
+  });
   const addresses = await make(admin, 'address-groups', { name: 'a', family: 4, projectId });
   const rules = [{ direction: 'in', protocol: 'any', remoteAddressGroupId: addresses.id }];
   const group = await make(admin, 'security-groups', { name: 'g', zoneId, projectId, rules });

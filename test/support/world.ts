@@ -211,6 +211,8 @@ export async function differences(databaseUrl: string, reality: Reality): Promis
        UNION ALL SELECT 'address ' || host(a.address) || ' held by nobody' FROM "subnetAddress" a WHERE a."networkInterfaceId" IS NOT NULL AND a."networkInterfaceId" <> a."subnetId"
          AND NOT EXISTS (SELECT 1 FROM "networkInterface" n WHERE n.id = a."networkInterfaceId" AND n."deletedAt" IS NULL)
          AND NOT EXISTS (SELECT 1 FROM "floatingIp" f WHERE f.id = a."networkInterfaceId" AND f."deletedAt" IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM "loadBalancer" b WHERE b.id = a."networkInterfaceId" AND b."deletedAt" IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM "targetGroup" g WHERE g.id = a."networkInterfaceId" AND g."deletedAt" IS NULL)
          AND NOT EXISTS (SELECT 1 FROM "vpc" v, jsonb_to_recordset(v.uplinks) AS u(id uuid) WHERE u.id = a."networkInterfaceId" AND v."deletedAt" IS NULL)`,
       )
     ).rows;

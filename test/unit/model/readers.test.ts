@@ -42,6 +42,12 @@ const readers: Record<string, string> = {
     'portForward.networkInterfaceId portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
   'database/floatingIps.ts': 'portForward.protocol',
   'activities/network/portForward.ts': 'portForward.setAllowed(allowedCidrs)',
+  'acceptance/network/loadBalancer.ts':
+    'targetGroup.vpcId targetGroup.port targetGroup.targets targetGroup.healthCheck targetGroup.protocol targetGroup.setTargets(targets) ' +
+    'targetGroup.setOptions(healthCheck) loadBalancer.vpcId loadBalancer.scheme loadBalancer.floatingIpId loadBalancer.subnetId loadBalancer.address ' +
+    'listener.loadBalancerId listener.protocol listener.ports listener.targetGroupId listener.enabled ' +
+    'listener.setOptions(targetGroupId) listener.setOptions(enabled)',
+  'activities/network/targetGroup.ts': 'targetGroup.algorithm targetGroup.setOptions(algorithm)',
   'database/addresses.ts': 'subnet.quarantineSeconds',
   'acceptance/network/vpc.ts':
     'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
