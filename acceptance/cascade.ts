@@ -13,6 +13,7 @@ import { type Accepting, type Hold, type Hook, type Related, type Row, type Scen
 import { type Dependent, everything, type Going, named, others, walkDown } from './dependents.ts';
 import { keyOf, unprotected } from './holds.ts';
 import { loadAll } from './load.ts';
+import { waysHeld } from './network/waysIn.ts';
 import { invalid } from './violation.ts';
 
 /** Whether it can be recovered for a while after its delete. */
@@ -35,7 +36,9 @@ const foreseeBy =
       const from = id === row.id || onDelete !== 'own' ? statesOf(kindOf(of)) : undefined;
       return { kind: of, id, mode: 'D', conditions: unprotected(kindOf(of), id), ...(from ? { from } : {}) };
     });
-    return [...held, ...(await besides(tx, hookFor, separate(going, row.id)))];
+    const ports = going.flatMap(({ kind: of, id }) => (of === 'networkInterface' ? [id] : []));
+    const ways = ports.length > 0 ? await waysHeld(tx, ports) : [];
+    return [...held, ...ways, ...(await besides(tx, hookFor, separate(going, row.id)))];
   };
 
 /**

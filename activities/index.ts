@@ -17,6 +17,7 @@ import { routeTables } from './network/routeTable.ts';
 import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { vpcs } from './network/vpc.ts';
+import { waysIn } from './network/waysIn.ts';
 import { audits } from './platform/audit.ts';
 import { zones } from './platform/capacity.ts';
 import { cascades } from './platform/cascade.ts';
@@ -70,6 +71,7 @@ export const areas = {
   routeTables,
   floatingIps,
   portForwards,
+  waysIn,
   networks,
   networkRecords,
   subnets,

@@ -245,12 +245,15 @@ async function everyAction(
     networkInterfaceId: first?.id,
   });
   await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  await act('port-forwards', forward.id, 'detach');
+  await act('port-forwards', forward.id, 'attach', { networkInterfaceId: first?.id });
   const routes = await make(tenant, 'route-tables', { name: 'recorded', vpcId: vpc.id });
   await act('route-tables', routes.id, 'setRoutes', { routes: [{ cidr: '10.8.0.0/16', blackhole: true }] });
   await act('vpcs', vpc.id, 'repair');
+  // Its interface goes first, and lets go of what leads there.
+  for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));
   await remove(tenant, 'port-forwards', forward.id);
   await remove(tenant, 'floating-ips', held.id);
-  for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));
   await remove(tenant, 'route-tables', routes.id);
   await tenant.done('DELETE', `/v1/networks/${atRouterId}?cascade=true`);
   await remove(tenant, 'vpcs', vpc.id);

@@ -17,6 +17,7 @@ import type { routeTables as RouteTables } from '../activities/network/routeTabl
 import type { securityGroups as SecurityGroups } from '../activities/network/securityGroup.ts';
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { vpcs as Vpcs } from '../activities/network/vpc.ts';
+import type { waysIn as WaysIn } from '../activities/network/waysIn.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
 import type { zones as Zones } from '../activities/platform/capacity.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
@@ -142,7 +143,13 @@ export const floatingIps = stepsOf<Area<typeof FloatingIps>, 'floatingIps'>('flo
   plan: { where: 'record' },
   record: { where: 'record' },
 });
+export const waysIn = stepsOf<Area<typeof WaysIn>, 'waysIn'>('waysIn', 'control', {
+  find: { where: 'record' },
+  forget: { where: 'record' },
+});
 export const portForwards = stepsOf<Area<typeof PortForwards>, 'portForwards'>('portForwards', 'control', {
+  plan: { where: 'record' },
+  record: { where: 'record' },
   recordAllowed: { where: 'record' },
 });
 export const networkRecords = stepsOf<Area<typeof NetworkRecords>, 'networkRecords'>('networkRecords', 'record');

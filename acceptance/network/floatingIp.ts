@@ -1,4 +1,4 @@
-import { forwardWith, lockFloatingIp, targetOn } from '../../database/floatingIps.ts';
+import { destroyedStates, floatingIpOf, forwardWith, lockFloatingIp, targetOn } from '../../database/floatingIps.ts';
 import { takePublicAddress } from '../../database/vpcs.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { contradictionsIn, type Ports } from '../../model/network/portForward.ts';
@@ -25,6 +25,10 @@ async function reach(
 ): Promise<{ fixedAddress: string; vpcId: string }> {
   const [target] = await targetOn(tx, { networkInterfaceId, networkId });
   const { fixedAddress, vpcId } = target ?? {};
+  if (target?.instanceState && destroyedStates.has(target.instanceState))
+    throw new Problem('INVALID_STATE', `the instance of network interface ${networkInterfaceId} is destroyed`, {
+      violations: [{ field: 'networkInterfaceId', message: 'is of an instance that is destroyed' }],
+    });
   if (!fixedAddress || !vpcId) throw invalid('networkInterfaceId', 'is in no VPC');
   if (!target?.reached)
     throw invalid('networkInterfaceId', 'is in a VPC without an uplink to the network of the address');
@@ -107,8 +111,10 @@ async function forward(accepting: Accepting): Promise<void> {
     throw new Problem('ADDRESS_IN_USE', `port forward ${other.id} has some of these ports`, {
       violations: [{ field: 'publicPorts', message: 'are in use' }],
     });
-  const target = await reach(accepting, String(row.networkInterfaceId), address.networkId, 'portForward');
-  Object.assign(row, { targetPorts, address: target.fixedAddress, vpcId: target.vpcId });
+  const target = row.networkInterfaceId
+    ? await reach(accepting, String(row.networkInterfaceId), address.networkId, 'portForward')
+    : null;
+  Object.assign(row, { targetPorts, address: target?.fixedAddress ?? null, vpcId: target?.vpcId ?? null });
 }
 
 export const portForwardHooks: Hooks = {
@@ -135,6 +141,30 @@ export const portForwardHooks: Hooks = {
       },
     ],
     accept: forward,
+  },
+  'portForward.attach': {
+    references: (input) => interfaceOf(input).map((reference) => ({ ...reference, use: 'forward' })),
+    holds: heldInterface,
+    conditions: ({ row }) => [
+      {
+        field: 'networkInterfaceId',
+        is: null,
+        code: 'ALREADY_ATTACHED',
+        message: `port forward ${row.id} leads to an interface already; detach it first`,
+      },
+    ],
+    async accept(accepting) {
+      const { tx, row, input } = accepting;
+      const [address] = await floatingIpOf(tx, { floatingIpId: String(row.floatingIpId) });
+      if (!address) throw invalid('floatingIpId', 'is gone');
+      await reach(accepting, String(input.networkInterfaceId), address.networkId, 'portForward');
+    },
+  },
+  'portForward.detach': {
+    accept({ row }) {
+      if (!row.networkInterfaceId)
+        throw new Problem('PRECONDITION_FAILED', `port forward ${row.id} leads to no interface`);
+    },
   },
   'portForward.setAllowed': {
     accept({ row }) {

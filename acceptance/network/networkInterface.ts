@@ -8,6 +8,7 @@ import { isOperator } from '../caller.ts';
 import type { Accepting, Condition, Hold, Hooks, Loaded, Related, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
 import type { Reservation, Said } from './subnet6.ts';
+import { waysHeld } from './waysIn.ts';
 
 /** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the database. */
 export const newMac = (): string =>
@@ -247,5 +248,8 @@ export const networkInterfaceHooks: Hooks = {
     conditions: ({ row }) => [stillAttachedTo(row)],
     holds: ({ row }) => instanceOf(row),
   },
-  'networkInterface.delete': { conditions: ({ row }) => [notAttached(row)] },
+  'networkInterface.delete': {
+    conditions: ({ row }) => [notAttached(row)],
+    foresee: (tx, _caller, { row }) => waysHeld(tx, [row.id]),
+  },
 };

@@ -19,7 +19,7 @@ import {
 } from '../../database/audit.ts';
 import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
-import type { PortForwardRecord } from '../../database/floatingIps.ts';
+import { isLeading, type LeadingForward } from '../../database/floatingIps.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
 import type { Entry } from '../../model/network/addressGroup.ts';
@@ -280,7 +280,7 @@ function policyFault(found: RowsOfOurs, policy: RecordedPolicy): Fault | null {
 }
 
 /** What is wrong with the balancer of a port forward, or null. */
-function forwardFault(found: RowsOfOurs, forward: PortForwardRecord): Fault | null {
+function forwardFault(found: RowsOfOurs, forward: LeadingForward): Fault | null {
   const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
   const row = found.balancers.get(forward.id);
   if (!row) return { class: 'missing', actual: `there is no balancer ${forwardName(forward.id)}` };
@@ -466,9 +466,9 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
     );
   }
   for await (const forward of pages(connections, recordedForwards))
-    compare('portForward', forward, () => [forwardFault(found, forward)], {
+    compare('portForward', forward, () => [isLeading(forward) ? forwardFault(found, forward) : null], {
       action: 'vpc.repair',
-      targetId: forward.vpcId,
+      targetId: forward.vpcId ?? '',
     });
   for await (const network of pages(connections, recordedNetworks)) {
     const group = networkGroup(network.id);

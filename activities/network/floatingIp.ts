@@ -3,13 +3,13 @@ import {
   floatingIpOf,
   forwardOf,
   type Target,
-  targetOn,
   writeTarget,
 } from '../../database/floatingIps.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
+import { reachable } from './reachable.ts';
 import { type AtRouter, operationsAt, removalAt, removeAt, routerIsThere } from './router.ts';
 
 /**
@@ -81,14 +81,7 @@ export const floatingIps = (world: World) => {
           throw refuse('HAS_DEPENDENTS', `port forward ${forward.id} has ports of floating IP ${floatingIpId}`, {
             blockers: [{ kind: 'portForward', id: forward.id }],
           });
-        const [target] = await targetOn(connections, { networkInterfaceId, networkId: row.networkId });
-        const { fixedAddress, vpcId } = target ?? {};
-        if (!fixedAddress || !vpcId || !target?.reached)
-          throw refuse(
-            'PRECONDITION_FAILED',
-            `interface ${networkInterfaceId} is in no VPC with an uplink to the network of the address`,
-          );
-        return { before, after: { networkInterfaceId, fixedAddress, vpcId } };
+        return { before, after: await reachable(connections, { networkInterfaceId, networkId: row.networkId }) };
       },
     }),
 

@@ -163,7 +163,12 @@ export const networkInterface = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'networkInterfaces.removeOne',
-      steps: ['networkInterfaces.removeOne'],
+      steps: [
+        'waysIn.find',
+        { name: 'waysIn.close', when: 'something leads to it' },
+        { name: 'waysIn.forget', when: 'something leads to it' },
+        'networkInterfaces.removeOne',
+      ],
     },
   },
 });

@@ -63,6 +63,14 @@ const input = () => ({
   floatingIpId: scene.ids.floatingIp,
   portForwardId: scene.ids.portForward,
   allowedCidrs: ['10.0.0.0/8'],
+  target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
+  ways: [
+    {
+      kind: 'portForward',
+      id: scene.ids.portForward,
+      target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
+    },
+  ],
   uplinkId: scene.ids.wayOut,
   cidrs: ['10.0.0.0/9'],
   before: ['10.0.0.0/10'],

@@ -394,6 +394,20 @@ const portForward = async (name: string, subnetId?: string): Promise<Record<stri
   networkInterfaceId: await nicInVpc(name, subnetId),
   allowedCidrs: ['192.0.2.0/24'],
 });
+/** A floating IP, and a port forward of another one. */
+async function leadTo(name: string, networkInterfaceId: string): Promise<void> {
+  const { id } = await publicAddress(name);
+  await tenant.done('POST', `/v1/floating-ips/${id}/actions/attach`, { networkInterfaceId });
+  await make(tenant, 'port-forwards', {
+    name,
+    floatingIpId: (await publicAddress(name)).id,
+    protocol: 'tcp',
+    publicPorts: { from: 8080 },
+    networkInterfaceId,
+    allowedCidrs: ['192.0.2.0/24'],
+  });
+}
+const waySteps = ['waysIn.find', 'waysIn.close', 'waysIn.forget'];
 const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
@@ -825,7 +839,7 @@ const subjects: Subject[] = [
     type: 'instance.delete',
     prepare: onInstance('delete', {}, async () => {}, { dataVolumes: [{ sizeGib: 1 }] }),
     clean: removeInstanceAndData,
-    absent: ['networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot'],
+    absent: ['networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot', 'waysIn.close', 'waysIn.forget'],
   },
   {
     type: 'instance.recover',
@@ -954,6 +968,28 @@ const subjects: Subject[] = [
     prepare: creation('port-forwards', portForward),
     clean: remove('port-forwards'),
     keeps: true,
+  },
+  {
+    type: 'portForward.attach',
+    prepare: async (name) => {
+      const { networkInterfaceId, ...nowhere } = await portForward(name);
+      const { id } = await make(tenant, 'port-forwards', nowhere);
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/port-forwards/${id}/actions/attach`,
+        body: { networkInterfaceId },
+      };
+    },
+    clean: remove('port-forwards'),
+  },
+  {
+    type: 'portForward.detach',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'port-forwards', await portForward(name));
+      return { targetId: id, method: 'POST', path: `/v1/port-forwards/${id}/actions/detach`, body: {} };
+    },
+    clean: remove('port-forwards'),
   },
   {
     type: 'portForward.setAllowed',
@@ -1134,6 +1170,7 @@ const subjects: Subject[] = [
     type: 'networkInterface.delete',
     prepare: deletion('network-interfaces', (name) => nic(name)),
     clean: removeIfThere('network-interfaces'),
+    absent: ['waysIn.close', 'waysIn.forget'],
   },
   {
     type: 'addressGroup.create',
@@ -1398,6 +1435,30 @@ const variants: Subject[] = [
     },
     again: goHome,
     of: ['instances.becomeLost'],
+  },
+  {
+    type: 'instance.delete',
+    variant: 'of one that is led to',
+    prepare: async (name) => {
+      const networkInterfaceId = await nicInVpc(name);
+      await leadTo(name, networkInterfaceId);
+      const { instanceId } = await tenant.call('GET', `/v1/network-interfaces/${networkInterfaceId}`);
+      return { targetId: String(instanceId), method: 'DELETE', path: `/v1/instances/${String(instanceId)}` };
+    },
+    clean: removeInstance,
+    of: waySteps,
+  },
+  {
+    type: 'networkInterface.delete',
+    variant: 'of one that is led to',
+    prepare: deletion('network-interfaces', async (name) => {
+      const { subnetId } = await tenant.call('GET', `/v1/network-interfaces/${await nicInVpc(name)}`);
+      const one = await nic(name, { subnetId });
+      await leadTo(name, one.id);
+      return one;
+    }),
+    clean: removeIfThere('network-interfaces'),
+    of: waySteps,
   },
   {
     type: 'instance.delete',

@@ -305,6 +305,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'routeTable.setRoutes': { routes: [] },
     'floatingIp.attach': { networkInterfaceId: thing(side, 'behind') },
     'floatingIp.move': { networkInterfaceId: thing(side, 'behind') },
+    'portForward.attach': { networkInterfaceId: thing(side, 'behind') },
     'portForward.setAllowed': { allowedCidrs: [] },
     'addressGroup.setEntries': { entries: [] },
     'securityGroup.setRules': { rules: [] },

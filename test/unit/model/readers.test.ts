@@ -39,7 +39,7 @@ const readers: Record<string, string> = {
     'network.type network.physicalNetworkId network.segmentId network.external network.setFirewallPolicy(firewallPolicyId) physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
   'acceptance/network/floatingIp.ts':
     'floatingIp.networkId floatingIp.address floatingIp.attach(networkInterfaceId) floatingIp.move(networkInterfaceId) portForward.floatingIpId ' +
-    'portForward.networkInterfaceId portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
+    'portForward.networkInterfaceId portForward.attach(networkInterfaceId) portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
   'database/floatingIps.ts': 'portForward.protocol',
   'activities/network/portForward.ts': 'portForward.setAllowed(allowedCidrs)',
   'database/addresses.ts': 'subnet.quarantineSeconds',
