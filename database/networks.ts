@@ -1,7 +1,7 @@
 /** What the network is told, gathered from several records. */
 
 import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy.ts';
-import type { Pair } from '../model/network/networkInterface.ts';
+import type { Pair, Qos } from '../model/network/networkInterface.ts';
 import { written } from './statement.ts';
 
 /** A port as the switch has to know it. */
@@ -23,6 +23,7 @@ export interface Port {
   networkPortSecurity: boolean;
   allowedPairs: Pair[];
   linkUp: boolean;
+  qos: Qos | null;
   /** Of its network. */
   firewallPolicyId: string | null;
 }
@@ -31,7 +32,7 @@ export interface Port {
 export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."subnet6Id", host(n.address6) AS address6,
           coalesce(s6.dhcp AND s6."ipv6Mode" <> 'slaac', false) AS dhcp6, n."secondaryAddresses", n."securityGroupIds",
           coalesce(s.dhcp, false) AS dhcp, coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity",
-          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp", k."firewallPolicyId"`;
+          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp", n.qos, k."firewallPolicyId"`;
 
 const ports = (which: string): string =>
   `SELECT ${portColumns} FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"

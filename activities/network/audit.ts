@@ -29,7 +29,7 @@ import { addressSetRow } from './addressGroup.ts';
 import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
 import { addressAt, targetOf } from './floatingIp.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
-import { addressesOf, enabledOf } from './networkInterface.ts';
+import { addressesOf, enabledOf, qosRows } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
 import { balancerRow, forwardName, guardRow } from './portForward.ts';
 import { type AtRouter, type RouterColumn, routerName, routerTables } from './router.ts';
@@ -39,10 +39,11 @@ import { servedRow, subnetAtRouter } from './subnet.ts';
 import { uplinkAt } from './vpc.ts';
 
 const columns = {
-  Logical_Switch: ['name', 'ports', 'acls', 'external_ids'],
+  Logical_Switch: ['name', 'ports', 'acls', 'qos_rules', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter', 'external_ids'],
   Meter: ['name', 'external_ids'],
+  QoS: ['direction', 'match', 'priority', 'bandwidth', 'external_ids'],
   Load_Balancer: ['_uuid', 'name', 'vips', 'protocol', 'external_ids'],
   Address_Set: ['name', 'addresses', 'external_ids'],
   Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'load_balancer', 'external_ids'],
@@ -90,6 +91,8 @@ interface RowsOfOurs {
   balancers: Map<string, OvsdbRow>;
   /** What keeps others out of port forwards, by the id of each. */
   guards: Map<string, string>;
+  /** What limits ports, by the id of each. */
+  limits: Map<string, string[]>;
   chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
@@ -183,6 +186,12 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     tagged.get(kind as KindInOvn)?.add(id);
     guards.set(id, aclText(row));
   }
+  const limits = new Map<string, string[]>();
+  for await (const row of rowsOf(world, 'QoS', within(switches, 'qos_rules'))) {
+    const { 'belay:kind': kind, 'belay:id': id = '' } = mapOf(row.external_ids);
+    tagged.get(kind as KindInOvn)?.add(id);
+    limits.set(id, [...(limits.get(id) ?? []), limitText(row)]);
+  }
   const atRouters = new Map<string, string[]>();
   for (const column of routerColumns)
     for await (const row of rowsOf(world, routerTables[column], within(routers, column))) {
@@ -206,6 +215,7 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     routerPorts,
     balancers,
     guards,
+    limits,
     chassis,
     tagged,
   };
@@ -213,6 +223,9 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
   `${String(direction)} ${String(priority)} ${String(match)} ${String(action)}`;
+
+const limitText = ({ direction, priority, match, bandwidth }: OvsdbRow): string =>
+  `${String(direction)} ${String(priority)} ${String(match)} ${JSON.stringify(mapOf(bandwidth))}`;
 
 const routerColumns = Object.keys(routerTables) as RouterColumn[];
 const compared: Record<RouterColumn, readonly string[]> = {
@@ -352,6 +365,8 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
     return drifted(`the switch port may send with ${texts(row.port_security)}`);
   if (texts(row.enabled) !== texts(enabledOf(port)))
     return drifted(`the link of the switch port is ${port.linkUp ? 'down' : 'up'}`);
+  if ((found.limits.get(port.id) ?? []).sort().join() !== qosRows(port).map(limitText).sort().join())
+    return drifted('the switch port is limited in another way than the recorded');
   const served = found.served.get(port.subnetId ?? '');
   if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
     return drifted('the switch port is not served by DHCP');

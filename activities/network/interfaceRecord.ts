@@ -7,7 +7,7 @@ import { takeInterfaceSlot } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isAtWire } from '../../database/wires.ts';
 import { kindOf } from '../../model/kinds.ts';
-import { interfaceSlots } from '../../model/network/networkInterface.ts';
+import { interfaceSlots, type Qos } from '../../model/network/networkInterface.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -48,6 +48,7 @@ const writeColumns = statement(
       portSecurity: boolean | null;
       allowedPairs: string;
       linkUp: boolean;
+      qos: string | null;
       name: string;
       description: string;
       labels: string;
@@ -62,6 +63,7 @@ const writeColumns = statement(
         portSecurity: p.portSecurity,
         allowedPairs: p.allowedPairs,
         linkUp: p.linkUp,
+        qos: p.qos,
         name: p.name,
         description: p.description,
         labels: p.labels,
@@ -94,6 +96,7 @@ export interface After {
   portSecurity: boolean | null;
   allowedPairs: NonNullable<PortChange['allowedPairs']>;
   linkUp: boolean;
+  qos: Qos | null;
   name: string;
   description: string;
   labels: Record<string, string>;
@@ -205,6 +208,7 @@ export const networkInterfaceRecords = (world: World) => {
           portSecurity: nic.portSecurity,
           allowedPairs: nic.allowedPairs as After['allowedPairs'],
           linkUp: nic.linkUp,
+          qos: nic.qos as Qos | null,
           name: nic.name,
           description: nic.description,
           labels: nic.labels as After['labels'],
@@ -224,6 +228,8 @@ export const networkInterfaceRecords = (world: World) => {
             networkInterfaceId,
             operationId: context.operationId,
             allowedPairs: JSON.stringify(after.allowedPairs),
+            // A run of before knows of none.
+            qos: after.qos ? JSON.stringify(after.qos) : null,
             labels: JSON.stringify(after.labels),
           }),
         );

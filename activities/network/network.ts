@@ -149,6 +149,7 @@ const referred = [
   ['Logical_Switch', 'ports', 'Logical_Switch_Port'],
   ['Port_Group', 'ports', 'Logical_Switch_Port'],
   ['Logical_Switch', 'acls', 'ACL'],
+  ['Logical_Switch', 'qos_rules', 'QoS'],
   ['Logical_Router', 'ports', 'Logical_Router_Port'],
   ...Object.entries(routerTables).map(([column, table]) => ['Logical_Router', column, table] as const),
 ] as const;

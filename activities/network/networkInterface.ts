@@ -1,13 +1,23 @@
 import { setTimeout } from 'node:timers/promises';
 import { type Port, policiesOver, portById, portsOfInstance } from '../../database/networks.ts';
-import type { Pair } from '../../model/network/networkInterface.ts';
+import type { Pair, Qos } from '../../model/network/networkInterface.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
 import type { World } from '../world.ts';
 import { firewallGroupName } from './firewallWrites.ts';
 import { networkGroup } from './network.ts';
-import { type Condition, map, members, type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
+import {
+  type Condition,
+  map,
+  members,
+  type OvsdbOperation,
+  type OvsdbRow,
+  present,
+  rowTags,
+  set,
+  taggedWith,
+} from './northbound.ts';
 import { securityGroupName } from './securityGroup.ts';
 
 interface InstanceRef {
@@ -38,6 +48,7 @@ export interface PortChange {
   portSecurity?: boolean | null;
   allowedPairs?: Pair[];
   linkUp?: boolean;
+  qos?: Qos | null;
 }
 
 const changed = (port: Port, { portSecurity, ...change }: PortChange): Port => ({
@@ -119,6 +130,52 @@ export function addressesOf({
   };
 }
 
+/** What limits a port, as rows of its switch: a meter on every host that it is on. OVN counts in kilobits, and lets a second's worth through at once. */
+export function qosRows({ id, qos }: Pick<Port, 'id' | 'qos'>): OvsdbRow[] {
+  const limit = (direction: string, match: string, bytesPerSec: number | undefined): OvsdbRow[] =>
+    bytesPerSec === undefined
+      ? []
+      : [{ direction, priority: 1000, match, bandwidth: ['map', [['rate', Math.round((bytesPerSec * 8) / 1000)]]] }];
+  return [
+    ...limit('to-lport', `outport == "${id}"`, qos?.inBytesPerSec),
+    ...limit('from-lport', `inport == "${id}"`, qos?.outBytesPerSec),
+  ];
+}
+
+/** Exactly these limits are there of it, where `before` are. */
+function limitOperations(port: Port, name: string, before: unknown[], wanted: OvsdbRow[]): OvsdbOperation[] {
+  if (before.length + wanted.length === 0) return [];
+  const names = wanted.map((_, index) => `${name}_limit${index}`);
+  return [
+    ...wanted.map(
+      (row, index): OvsdbOperation => ({
+        op: 'insert',
+        table: 'QoS',
+        'uuid-name': names[index] ?? '',
+        row: { ...row, external_ids: rowTags('networkInterface', port.id) },
+      }),
+    ),
+    {
+      op: 'mutate',
+      table: 'Logical_Switch',
+      where: taggedWith('network', port.networkId ?? ''),
+      mutations: [
+        ...(before.length > 0 ? ([['qos_rules', 'delete', set(before)]] as [string, string, unknown][]) : []),
+        ...(names.length > 0
+          ? ([['qos_rules', 'insert', set(names.map((one) => ['named-uuid', one]))]] as [string, string, unknown][])
+          : []),
+      ],
+    },
+  ];
+}
+
+const lookForLimits = ({ id }: Port): OvsdbOperation => ({
+  op: 'select',
+  table: 'QoS',
+  where: taggedWith('networkInterface', id),
+  columns: ['_uuid'],
+});
+
 /** Of a link that is up nothing is said. */
 export const enabledOf = ({ linkUp }: Pick<Port, 'linkUp'>): unknown => (linkUp ? set([]) : false);
 
@@ -150,12 +207,14 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
         columns,
       }),
     ),
+    ...ports.map(lookForLimits),
   ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const name = `port${index}`;
     const known = lookups[index]?.rows?.[0]?._uuid;
     const dhcp = lookups[ports.length + index]?.rows?.[0]?._uuid;
     const dhcp6 = lookups[2 * ports.length + index]?.rows?.[0]?._uuid;
+    const limits = (lookups[3 * ports.length + index]?.rows ?? []).map(({ _uuid }) => _uuid);
     if (port.dhcp && !dhcp)
       throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
     if (port.dhcp6 && !dhcp6)
@@ -180,6 +239,7 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
         : { op: 'insert', table: 'Logical_Switch_Port', 'uuid-name': name, row: { name: port.id, ...row } },
       ...(known ? [leaveAll(known)] : []),
       ...join('Logical_Switch', taggedWith('network', network), `switch of network ${network}`),
+      ...limitOperations(port, name, limits, qosRows(port)),
       ...join('Port_Group', [['name', '==', networkGroup(network)]], `port group of network ${network}`),
       ...port.securityGroupIds.flatMap((id) =>
         join('Port_Group', [['name', '==', securityGroupName(id)]], `port group of security group ${id}`),
@@ -228,9 +288,8 @@ const plug = async (world: World, instanceId: string, chassis: string | null): P
 
 /** Ports leave their switch and groups; OVSDB collects what nobody refers to. */
 async function remove(world: World, of: string, ports: Port[]): Promise<void> {
-  const found = await world.northbound.transact(
-    `look for ports of ${of}`,
-    ports.map(
+  const found = await world.northbound.transact(`look for ports of ${of}`, [
+    ...ports.map(
       (port): OvsdbOperation => ({
         op: 'select',
         table: 'Logical_Switch_Port',
@@ -238,11 +297,15 @@ async function remove(world: World, of: string, ports: Port[]): Promise<void> {
         columns: ['_uuid'],
       }),
     ),
-  );
+    ...ports.map(lookForLimits),
+  ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const uuid = found[index]?.rows?.[0]?._uuid;
-    if (!uuid) return [];
+    const limits = (found[ports.length + index]?.rows ?? []).map(({ _uuid }) => _uuid);
+    const unlimited = limitOperations(port, `port${index}`, limits, []);
+    if (!uuid) return unlimited;
     return [
+      ...unlimited,
       {
         op: 'mutate',
         table: 'Logical_Switch',

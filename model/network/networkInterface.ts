@@ -13,6 +13,15 @@ const AllowedPair = object({
 });
 export type Pair = Static<typeof AllowedPair>;
 
+/** What is slower can not be told from a broken link. */
+const bytesPerSec = (description: string) =>
+  Type.Optional(Type.Integer({ minimum: 12_500, maximum: 125_000_000_000, description }));
+const Qos = object({
+  inBytesPerSec: bytesPerSec('Into its guest; as fast as it goes when not given'),
+  outBytesPerSec: bytesPerSec('Out of its guest; as fast as it goes when not given'),
+});
+export type Qos = Static<typeof Qos>;
+
 export const networkInterface = kind({
   name: 'networkInterface',
   plural: 'network-interfaces',
@@ -57,6 +66,7 @@ export const networkInterface = kind({
       default: [],
       description: 'What its guest may send with beside its own addresses, and is sent',
     }),
+    qos: json(Qos, 'patch', { description: 'How much it may carry; what is more is dropped' }),
     linkUp: boolean('patch', { default: true, description: 'false: as if its cable were pulled' }),
   },
   states: ['creating', 'ready', 'updating', 'attaching', 'detaching', 'deleting', 'failed'],
@@ -78,7 +88,7 @@ export const networkInterface = kind({
       steps: ['networkInterfaces.makeOne'],
     },
     update: {
-      summary: 'Change groups, link, and what may be sent with, live when the instance runs',
+      summary: 'Change groups, limits, link, and what may be sent with, live when the instance runs',
       mode: 'operation',
       from: ['ready'],
       via: 'updating',

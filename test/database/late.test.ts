@@ -44,6 +44,7 @@ const input = () => ({
     portSecurity: false,
     allowedPairs: [{ cidr: '10.9.0.0/16' }],
     linkUp: false,
+    qos: { outBytesPerSec: 1_000_000 },
     name: 'after',
     description: '',
     labels: {},

@@ -277,5 +277,16 @@ describe('VPCs', () => {
     await until('the port to be open', async () => (await fetched(8080)).includes(page));
     await tenant.done('DELETE', `/v1/port-forwards/${forward.id}`);
     await until('nothing to answer', async () => (await fetched(8080)) === 'no answer');
+
+    // Whose instance goes leads nowhere, and then to another one.
+    await act('floating-ips', held.id, 'attach', { networkInterfaceId });
+    await until('an answer again', async () => (await fetched()).includes(page));
+    await tenant.done('DELETE', `/v1/instances/${web}`);
+    expect([await pinged(), await fetched()]).toEqual(['100% packet loss', 'no answer']);
+    expect((await get('floating-ips', held.id)).networkInterfaceId).toBeNull();
+    await tenant.done('POST', `/v1/instances/${web}/actions/recover`, {});
+    await act('floating-ips', held.id, 'attach', { networkInterfaceId });
+    await tenant.done('POST', `/v1/instances/${web}/actions/start`, {});
+    await until('an answer from the recovered one', async () => (await fetched()).includes(page), 180_000);
   });
 });

@@ -1121,7 +1121,12 @@ const subjects: Subject[] = [
   },
   {
     type: 'networkInterface.update',
-    prepare: onAttached('update', { linkUp: false, securityGroupIds: [], allowedPairs: [{ cidr: '10.9.0.0/16' }] }),
+    prepare: onAttached('update', {
+      linkUp: false,
+      securityGroupIds: [],
+      allowedPairs: [{ cidr: '10.9.0.0/16' }],
+      qos: { inBytesPerSec: 1_000_000 },
+    }),
     clean: removeNic,
   },
   {

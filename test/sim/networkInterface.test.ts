@@ -57,6 +57,15 @@ async function portOf(id: string): Promise<Row | undefined> {
   const { ovn } = await simulatorInventory(address.simulatorUrl);
   return ((ovn.OVN_Northbound?.Logical_Switch_Port ?? []) as unknown as Row[]).find(({ name }) => name === id);
 }
+async function limitsOf(id: string): Promise<string[]> {
+  const { ovn } = await simulatorInventory(address.simulatorUrl);
+  type Limit = { direction: string; match: string; bandwidth: { rate: number }; external_ids: Record<string, string> };
+  const limits = (ovn.OVN_Northbound?.QoS ?? []) as unknown as Limit[];
+  return limits
+    .filter(({ external_ids }) => external_ids['belay:id'] === id)
+    .map(({ direction, match, bandwidth }) => `${direction} ${match} ${bandwidth.rate}`)
+    .sort();
+}
 /** The interfaces of a guest, as its host has them. */
 async function guestOf(instanceId: string): Promise<{ id: string; linkUp?: boolean }[] | null> {
   const { hosts } = (await simulatorInventory(address.simulatorUrl)) as unknown as {
@@ -175,6 +184,35 @@ describe('a change', () => {
     expect((await portOf(nic.id))?.addresses).toEqual([`${nic.mac} ${nic.address}`]);
     await removeInstance(id);
     await remove(nic.id);
+  });
+
+  test('of limits reaches OVN, is taken back when it fails, and goes with the interface', async () => {
+    const nic = await newNic({ qos: { inBytesPerSec: 1_000_000 } });
+    const into = `to-lport outport == "${nic.id}" 8000`;
+    expect(await limitsOf(nic.id)).toEqual([into]);
+    const qos = { inBytesPerSec: 1_000_000, outBytesPerSec: 12_500 };
+    await update(nic.id, { qos });
+    expect(await limitsOf(nic.id)).toEqual([`from-lport inport == "${nic.id}" 100`, into]);
+    await setRules(admin, [{ targetId: nic.id, step: 'networkInterfaces.rewrite', fault: 'failAfter' }]);
+    const failing = await tenant.call<OperationView>('PATCH', path(nic.id), { qos: null });
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect(await now(nic.id)).toMatchObject({ qos });
+    expect(await limitsOf(nic.id)).toHaveLength(2);
+    await setRules(admin, []);
+    const { id } = await deploy('limited');
+    await act(nic.id, 'attach', { instanceId: id });
+    await update(nic.id, { qos: { outBytesPerSec: 25_000 } });
+    expect(await limitsOf(nic.id)).toEqual([`from-lport inport == "${nic.id}" 200`]);
+    await tenant.done('POST', `/v1/networks/${cloud.network.id}/actions/repair`, {});
+    expect(await limitsOf(nic.id)).toHaveLength(1);
+    expect(await refused('PATCH', path(nic.id), { qos: { inBytesPerSec: 1 } })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'qos.inBytesPerSec',
+    ]);
+    await removeInstance(id);
+    await remove(nic.id);
+    expect(await limitsOf(nic.id)).toEqual([]);
   });
 
   test('that fails leaves records, OVN and the guest as they were', async () => {

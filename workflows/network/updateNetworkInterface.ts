@@ -1,17 +1,19 @@
 import { networkInterfaceRecords, networkInterfaces } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 
-const portOf = <P, G, S>({
+const portOf = <P, G, S, Q>({
   securityGroupIds,
   portSecurity,
   allowedPairs,
   linkUp,
+  qos,
 }: {
   securityGroupIds: G;
   portSecurity: S;
   allowedPairs: P;
   linkUp: boolean;
-}) => ({ securityGroupIds, portSecurity, allowedPairs, linkUp });
+  qos: Q;
+}) => ({ securityGroupIds, portSecurity, allowedPairs, linkUp, qos });
 
 /**
  * Changes an interface, live when its instance runs. There is no way back once the records hold what is new: the undo takes what was from there.
