@@ -147,7 +147,7 @@ export const writeCidrs = written<never, { vpcId: string; cidrs: string }>(
 
 /** A subnet of the VPC that lies in none of the ranges. */
 export const subnetOutside = written<{ id: string }, { vpcId: string; cidrs: string }>(
-  `SELECT s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s."deletedAt" IS NULL
+  `SELECT s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s.family = 4 AND s."deletedAt" IS NULL
      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements_text($cidrs::jsonb) AS c(cidr) WHERE s.cidr::inet <<= c.cidr::inet) LIMIT 1`,
 );
 

@@ -47,7 +47,7 @@ const columns = {
   Load_Balancer: ['_uuid', 'name', 'vips', 'protocol', 'external_ids'],
   Address_Set: ['name', 'addresses', 'external_ids'],
   Logical_Router: ['name', 'ports', 'nat', 'static_routes', 'policies', 'load_balancer', 'external_ids'],
-  Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
+  Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'ipv6_ra_configs', 'external_ids'],
   Gateway_Chassis: ['_uuid', 'chassis_name', 'priority'],
   NAT: ['type', 'external_ip', 'logical_ip', 'external_ids'],
   Logical_Router_Static_Route: ['ip_prefix', 'nexthop', 'route_table', 'external_ids'],
@@ -255,6 +255,9 @@ function routerFault(
     if (!port) return { class: 'missing', actual: `there is no router port ${name}` };
     if (port.mac !== row.mac || texts(port.networks) !== texts(row.networks))
       return drifted(`router port ${name} has other addresses than the recorded`);
+    const told = ({ ipv6_ra_configs }: OvsdbRow): string =>
+      JSON.stringify(Object.entries(mapOf(ipv6_ra_configs)).sort());
+    if (told(port) !== told(row)) return drifted(`router port ${name} tells guests another thing than the recorded`);
     const carriers = [...references(port.gateway_chassis)]
       .flatMap((uuid): OvsdbRow[] => {
         const row = found.chassis.get(uuid);
