@@ -177,6 +177,7 @@ async function accept(accepting: Accepting): Promise<void> {
         name: nameWith(input.name, ` ${index}`),
         instanceId: row.id,
         networkId: subnet?.networkId,
+        vpcId: subnet?.vpcId ?? null,
         subnetId: subnet?.id,
         zoneId: input.zoneId,
         mac,

@@ -113,6 +113,7 @@ async function create(accepting: Accepting): Promise<void> {
   const subnet6 = references.get(`subnet/${String(input.subnet6Id)}`);
   Object.assign(row, {
     networkId: subnet?.networkId,
+    vpcId: subnet?.vpcId ?? null,
     zoneId: subnet?.zoneId,
     mac,
     alone: true,

@@ -29,7 +29,7 @@ import { addressSetRow } from './addressGroup.ts';
 import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts';
 import { addressAt, targetOf } from './floatingIp.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
-import { addressesOf, enabledOf, qosRows } from './networkInterface.ts';
+import { addressesOf, enabledOf, namesOf, qosRows } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
 import { balancerRow, forwardName, guardRow } from './portForward.ts';
 import { type AtRouter, type RouterColumn, routerName, routerTables } from './router.ts';
@@ -39,10 +39,11 @@ import { servedRow, subnetAtRouter } from './subnet.ts';
 import { uplinkAt } from './vpc.ts';
 
 const columns = {
-  Logical_Switch: ['name', 'ports', 'acls', 'qos_rules', 'external_ids'],
+  Logical_Switch: ['name', 'ports', 'acls', 'qos_rules', 'dns_records', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter', 'external_ids'],
   Meter: ['name', 'external_ids'],
+  DNS: ['_uuid', 'records', 'external_ids'],
   QoS: ['direction', 'match', 'priority', 'bandwidth', 'external_ids'],
   Load_Balancer: ['_uuid', 'name', 'vips', 'protocol', 'external_ids'],
   Address_Set: ['name', 'addresses', 'external_ids'],
@@ -93,6 +94,8 @@ interface RowsOfOurs {
   guards: Map<string, string>;
   /** What limits ports, by the id of each. */
   limits: Map<string, string[]>;
+  /** What names are answered, by the id of the interface. */
+  names: Map<string, OvsdbRow>;
   chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
@@ -192,6 +195,7 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     tagged.get(kind as KindInOvn)?.add(id);
     limits.set(id, [...(limits.get(id) ?? []), limitText(row)]);
   }
+  const names = await all('DNS', byId);
   const atRouters = new Map<string, string[]>();
   for (const column of routerColumns)
     for await (const row of rowsOf(world, routerTables[column], within(routers, column))) {
@@ -216,6 +220,7 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     balancers,
     guards,
     limits,
+    names,
     chassis,
     tagged,
   };
@@ -370,6 +375,14 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
     return drifted(`the link of the switch port is ${port.linkUp ? 'down' : 'up'}`);
   if ((found.limits.get(port.id) ?? []).sort().join() !== qosRows(port).map(limitText).sort().join())
     return drifted('the switch port is limited in another way than the recorded');
+  const name = found.names.get(port.id);
+  const told = (records: Record<string, string>): string => JSON.stringify(Object.entries(records).sort());
+  if (told(mapOf(name?.records)) !== told(namesOf(port) ?? {}))
+    return drifted('its name is answered in another way than the recorded');
+  const unaware = (name ? port.namedOn : [])
+    .map((id) => found.switches.get(id))
+    .find((one) => one && !references(one.dns_records).has(uuidOf(name?._uuid)));
+  if (unaware) return drifted(`its name is not answered on ${String(unaware.name)}`);
   const served = found.served.get(port.subnetId ?? '');
   if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
     return drifted('the switch port is not served by DHCP');

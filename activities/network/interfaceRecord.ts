@@ -102,6 +102,20 @@ export interface After {
   labels: Record<string, string>;
 }
 
+/** Nobody else has it from then on, and no try that comes late takes it. */
+const writeName = statement((p: Values<{ networkInterfaceId: string; dnsName: string | null; operationId: string }>) =>
+  from
+    .updateTable('networkInterface')
+    .set({ dnsName: p.dnsName })
+    .where('id', '=', p.networkInterfaceId)
+    .where('currentOperationId', '=', p.operationId),
+);
+
+interface Called {
+  before: string | null;
+  after: string | null;
+}
+
 interface Addresses {
   address: string | null;
   secondaryAddresses: string[] | null;
@@ -200,6 +214,8 @@ export const networkInterfaceRecords = (world: World) => {
         hostId: string | null;
         instanceId: string | null;
         isLinkChanged: boolean;
+        /** What it is called, where that changes. */
+        called: Called | null;
         after: After;
       }> {
         const nic = await record(networkInterfaceId);
@@ -213,9 +229,30 @@ export const networkInterfaceRecords = (world: World) => {
           description: nic.description,
           labels: nic.labels as After['labels'],
         };
-        const after = { ...before, ...patched(kindOf('networkInterface'), { ...before }, patch) } as After;
+        const { dnsName, ...after } = {
+          ...before,
+          ...patched(kindOf('networkInterface'), { ...before, dnsName: nic.dnsName }, patch),
+        } as After & { dnsName?: string | null };
+        const called =
+          dnsName === undefined || dnsName === nic.dnsName ? null : { before: nic.dnsName, after: dnsName };
         const isLinkChanged = after.linkUp !== before.linkUp;
-        return { hostId: await hostOf(nic.instanceId), instanceId: nic.instanceId, isLinkChanged, after };
+        return { hostId: await hostOf(nic.instanceId), instanceId: nic.instanceId, isLinkChanged, called, after };
+      },
+    }),
+
+    /** The database gives a name to one interface of a network, and of a VPC. */
+    takeName: step({
+      system: 'record',
+      async do({ networkInterfaceId, called }: InterfaceRef & { called: Called }, context) {
+        await asHolder(world.database, context, (tx) =>
+          writeName(tx, { networkInterfaceId, dnsName: called.after, operationId: context.operationId }),
+        );
+      },
+      undoText: 'old name',
+      async undo({ networkInterfaceId, called }, context) {
+        await asHolder(world.database, context, (tx) =>
+          writeName(tx, { networkInterfaceId, dnsName: called.before, operationId: context.operationId }),
+        );
       },
     }),
 

@@ -49,9 +49,11 @@ export interface PortChange {
   allowedPairs?: Pair[];
   linkUp?: boolean;
   qos?: Qos | null;
+  /** What the undo does not find in the record any more. */
+  before?: { dnsName: string | null };
 }
 
-const changed = (port: Port, { portSecurity, ...change }: PortChange): Port => ({
+const changed = (port: Port, { portSecurity, before: _, ...change }: PortChange): Port => ({
   ...port,
   ...change,
   ...(portSecurity === undefined ? {} : { portSecurity: portSecurity ?? port.networkPortSecurity }),
@@ -169,6 +171,50 @@ function limitOperations(port: Port, name: string, before: unknown[], wanted: Ov
   ];
 }
 
+/** What guests are answered of it: by its name alone, and with the domain behind that. Null of one without a name. */
+export function namesOf(
+  port: Pick<Port, 'dnsName' | 'domain' | 'address' | 'address6'>,
+): Record<string, string> | null {
+  const { dnsName, domain, address, address6 } = port;
+  if (dnsName === null) return null;
+  const addresses = [address, address6].filter((one) => one !== null).join(' ');
+  return { [dnsName]: addresses, ...(domain ? { [`${dnsName}.${domain.toLowerCase()}`]: addresses } : {}) };
+}
+
+/** A row of its own, to which the switches refer whose guests are answered. OVN refers weakly: it goes from them when it is deleted. */
+function nameOperations(port: Port, name: string, known: unknown): OvsdbOperation[] {
+  const records = namesOf(port);
+  const table = 'DNS';
+  const where = taggedWith('networkInterface', port.id);
+  if (!records) return known ? [{ op: 'delete', table, where }] : [];
+  const row = { records: map(records) };
+  return [
+    known
+      ? { op: 'update', table, where, row }
+      : {
+          op: 'insert',
+          table,
+          'uuid-name': `${name}_name`,
+          row: { ...row, external_ids: rowTags('networkInterface', port.id) },
+        },
+    ...port.namedOn.map(
+      (networkId): OvsdbOperation => ({
+        op: 'mutate',
+        table: 'Logical_Switch',
+        where: taggedWith('network', networkId),
+        mutations: [['dns_records', 'insert', set([known ?? ['named-uuid', `${name}_name`]])]],
+      }),
+    ),
+  ];
+}
+
+const lookForName = ({ id }: Port): OvsdbOperation => ({
+  op: 'select',
+  table: 'DNS',
+  where: taggedWith('networkInterface', id),
+  columns: ['_uuid'],
+});
+
 const lookForLimits = ({ id }: Port): OvsdbOperation => ({
   op: 'select',
   table: 'QoS',
@@ -208,6 +254,7 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
       }),
     ),
     ...ports.map(lookForLimits),
+    ...ports.map(lookForName),
   ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const name = `port${index}`;
@@ -240,6 +287,7 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
       ...(known ? [leaveAll(known)] : []),
       ...join('Logical_Switch', taggedWith('network', network), `switch of network ${network}`),
       ...limitOperations(port, name, limits, qosRows(port)),
+      ...nameOperations(port, name, lookups[4 * ports.length + index]?.rows?.[0]?._uuid),
       ...join('Port_Group', [['name', '==', networkGroup(network)]], `port group of network ${network}`),
       ...port.securityGroupIds.flatMap((id) =>
         join('Port_Group', [['name', '==', securityGroupName(id)]], `port group of security group ${id}`),
@@ -302,7 +350,10 @@ async function remove(world: World, of: string, ports: Port[]): Promise<void> {
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const uuid = found[index]?.rows?.[0]?._uuid;
     const limits = (found[ports.length + index]?.rows ?? []).map(({ _uuid }) => _uuid);
-    const unlimited = limitOperations(port, `port${index}`, limits, []);
+    const unlimited = [
+      ...limitOperations(port, `port${index}`, limits, []),
+      ...(port.dnsName === null ? [] : nameOperations({ ...port, dnsName: null }, '', true)),
+    ];
     if (!uuid) return unlimited;
     return [
       ...unlimited,
@@ -406,8 +457,13 @@ export const networkInterfaces = (world: World) => ({
       );
     },
     undoText: 'old port',
-    undo: async ({ networkInterfaceId }) =>
-      write(world, networkInterfaceId, await portNamed(world, networkInterfaceId), null),
+    undo: async ({ networkInterfaceId, change: { before } }) =>
+      write(
+        world,
+        networkInterfaceId,
+        (await portNamed(world, networkInterfaceId)).map((port) => ({ ...port, ...before })),
+        null,
+      ),
   }),
 
   bindOne: step({

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { pattern } from '../forms.ts';
 import { boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 import { Mac } from './mac.ts';
 import { allowedTraffic } from './traffic.ts';
@@ -12,6 +13,14 @@ const AllowedPair = object({
   mac: Type.Optional({ ...Mac, description: 'With this MAC address; with its own when not given' }),
 });
 export type Pair = Static<typeof AllowedPair>;
+
+const DnsLabel = Type.String({
+  maxLength: 63,
+  pattern: pattern(
+    '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
+    'must have 1 to 63 lower-case letters, digits and inner hyphens',
+  ),
+});
 
 /** What is slower can not be told from a broken link. */
 const bytesPerSec = (description: string) =>
@@ -67,6 +76,10 @@ export const networkInterface = kind({
       description: 'What its guest may send with beside its own addresses, and is sent',
     }),
     qos: json(Qos, 'patch', { description: 'How much it may carry; what is more is dropped' }),
+    vpcId: ref('vpc', 'system', { onDelete: 'ignore' }),
+    dnsName: field(DnsLabel, 'patch', {
+      description: 'By which guests of its network, and of its VPC, find its addresses; no two of these have the same',
+    }),
     linkUp: boolean('patch', { default: true, description: 'false: as if its cable were pulled' }),
   },
   states: ['creating', 'ready', 'updating', 'attaching', 'detaching', 'deleting', 'failed'],
@@ -75,6 +88,8 @@ export const networkInterface = kind({
     { fields: ['networkId', 'mac'], code: 'ADDRESS_IN_USE' },
     { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
     { fields: ['subnet6Id', 'address6'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['networkId', 'dnsName'], code: 'NAME_IN_USE' },
+    { fields: ['vpcId', 'dnsName'], code: 'NAME_IN_USE' },
     { fields: ['instanceId', 'index'], code: 'ALREADY_ATTACHED', blame: 'instanceId' },
   ],
   views: { allowedTraffic },
@@ -88,7 +103,7 @@ export const networkInterface = kind({
       steps: ['networkInterfaces.makeOne'],
     },
     update: {
-      summary: 'Change groups, limits, link, and what may be sent with, live when the instance runs',
+      summary: 'Change groups, limits, name, link, and what may be sent with, live when the instance runs',
       mode: 'operation',
       from: ['ready'],
       via: 'updating',
@@ -97,6 +112,7 @@ export const networkInterface = kind({
       pointOfNoReturn: 'networkInterfaceRecords.write',
       steps: [
         'networkInterfaceRecords.plan',
+        { name: 'networkInterfaceRecords.takeName', when: 'it is called another name' },
         'networkInterfaces.rewrite',
         { name: 'networkInterfaces.setLink', when: 'its link goes up or down while the instance runs' },
         'networkInterfaceRecords.write',

@@ -64,6 +64,7 @@ const input = () => ({
   floatingIpId: scene.ids.floatingIp,
   portForwardId: scene.ids.portForward,
   allowedCidrs: ['10.0.0.0/8'],
+  called: { before: 'old', after: 'new' },
   target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
   ways: [
     {

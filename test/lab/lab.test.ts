@@ -412,6 +412,18 @@ describe('interfaces that are plugged into running guests', () => {
     }
   });
 
+  test('are found by their names, with addresses of both families', async () => {
+    const { address, address6 } = await ours(1);
+    // Whoever is asked: OVN answers in its place.
+    const found = async (): Promise<string> =>
+      (await sh(client.id, `nslookup other ${String(address)}`)).output.split('Name:').slice(1).join();
+    await change(1, { dnsName: 'other' });
+    await becomes('an answer', async () => (await found()).includes(String(address)));
+    expect(await found()).toContain(String(address6));
+    await change(1, { dnsName: null });
+    await becomes('no answer', async () => !(await found()).includes(String(address)));
+  });
+
   test('whose link is down see that, and come back with it', async () => {
     const other = String((await ours(1)).address);
     const carrier = async (): Promise<string> => (await sh(server.id, 'cat /sys/class/net/eth1/carrier')).output.trim();

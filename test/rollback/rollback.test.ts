@@ -1128,6 +1128,7 @@ const subjects: Subject[] = [
       qos: { inBytesPerSec: 1_000_000 },
     }),
     clean: removeNic,
+    absent: ['networkInterfaceRecords.takeName'],
   },
   {
     type: 'networkInterface.attach',
@@ -1452,6 +1453,13 @@ const variants: Subject[] = [
     },
     clean: removeInstance,
     of: waySteps,
+  },
+  {
+    type: 'networkInterface.update',
+    variant: 'of its name',
+    prepare: async (name) => onAttached('update', { dnsName: `name-${spare++}` })(name),
+    clean: removeNic,
+    of: ['networkInterfaceRecords.takeName', 'networkInterfaces.rewrite'],
   },
   {
     type: 'networkInterface.delete',

@@ -57,6 +57,19 @@ async function portOf(id: string): Promise<Row | undefined> {
   const { ovn } = await simulatorInventory(address.simulatorUrl);
   return ((ovn.OVN_Northbound?.Logical_Switch_Port ?? []) as unknown as Row[]).find(({ name }) => name === id);
 }
+/** What is answered to guests of a network. */
+async function namesOn(networkId: string): Promise<Record<string, string>[]> {
+  const { ovn } = await simulatorInventory(address.simulatorUrl);
+  type Switch = { name: string; dns_records?: { records: Record<string, string> }[] };
+  const switches = (ovn.OVN_Northbound?.Logical_Switch ?? []) as unknown as Switch[];
+  return (switches.find(({ name }) => name === `network-${networkId}`)?.dns_records ?? []).map(
+    ({ records }) => records,
+  );
+}
+async function refusedUpdate(id: string, body: unknown): Promise<string | undefined> {
+  const { id: operationId } = await tenant.call<OperationView>('PATCH', path(id), body);
+  return (await tenant.settled(operationId)).error?.code;
+}
 async function limitsOf(id: string): Promise<string[]> {
   const { ovn } = await simulatorInventory(address.simulatorUrl);
   type Limit = { direction: string; match: string; bandwidth: { rate: number }; external_ids: Record<string, string> };
@@ -213,6 +226,53 @@ describe('a change', () => {
     await removeInstance(id);
     await remove(nic.id);
     expect(await limitsOf(nic.id)).toEqual([]);
+  });
+
+  test('of its name is answered on its network, and on all of its VPC, old and new', async () => {
+    const zoneId = cloud.zone.id;
+    const vpc = await make(tenant, 'vpcs', { name: 'named', zoneId, cidrs: ['10.3.0.0/16'] });
+    const tier = async (cidr: string): Promise<{ networkId: string; subnetId: string }> => {
+      const network = await make(tenant, 'networks', { name: cidr, zoneId, vpcId: vpc.id, dnsDomain: 'Corp.example' });
+      const subnet = await make(tenant, 'subnets', { name: cidr, networkId: network.id, cidr });
+      return { networkId: network.id, subnetId: subnet.id };
+    };
+    const [web, app] = [await tier('10.3.1.0/24'), await tier('10.3.2.0/24')];
+    const nic = await newNic({ subnetId: web.subnetId, dnsName: 'one' });
+    const answers = (name: string, ip: string): Record<string, string> => ({
+      [name]: ip,
+      [`${name}.corp.example`]: ip,
+    });
+    expect(await namesOn(web.networkId)).toEqual([answers('one', nic.address)]);
+    expect(await namesOn(app.networkId)).toEqual([answers('one', nic.address)]);
+    await act(nic.id, 'setAddresses', { address: '10.3.1.77' });
+    await update(nic.id, { dnsName: 'two' });
+    expect(await namesOn(app.networkId)).toEqual([answers('two', '10.3.1.77')]);
+    const later = await tier('10.3.3.0/24');
+    expect(await namesOn(later.networkId)).toEqual([answers('two', '10.3.1.77')]);
+    // Of two that are called the same at the same moment one has the name.
+    const other = await newNic({ subnetId: app.subnetId });
+    expect(await refusedUpdate(other.id, { dnsName: 'two' })).toBe('NAME_IN_USE');
+    for (const [step, dnsName] of [
+      ['networkInterfaces.rewrite', 'three'],
+      ['networkInterfaces.rewrite', null],
+    ] as const) {
+      await setRules(admin, [{ targetId: nic.id, step, fault: 'failAfter', times: 1 }]);
+      const { id } = await tenant.call<OperationView>('PATCH', path(nic.id), { dnsName });
+      expect((await tenant.settled(id)).state).toBe('failed');
+      expect(await namesOn(web.networkId)).toEqual([answers('two', '10.3.1.77')]);
+      expect(await namesOn(later.networkId)).toEqual([answers('two', '10.3.1.77')]);
+      expect(await now(nic.id)).toMatchObject({ dnsName: 'two' });
+    }
+    await update(nic.id, { dnsName: null });
+    expect(await namesOn(web.networkId)).toEqual([]);
+    await update(other.id, { dnsName: 'two' });
+    await remove(other.id);
+    expect(await namesOn(web.networkId)).toEqual([]);
+    expect(
+      await refused('POST', '/v1/network-interfaces', { name: 'n', subnetId: web.subnetId, dnsName: 'No.' }),
+    ).toEqual([422, 'INVALID_ARGUMENT', 'dnsName']);
+    await remove(nic.id);
+    await tenant.done('DELETE', `/v1/vpcs/${vpc.id}?cascade=true`);
   });
 
   test('that fails leaves records, OVN and the guest as they were', async () => {

@@ -71,7 +71,7 @@ const readers: Record<string, string> = {
     'networkInterface.attach(instanceId) ' +
     'networkInterface.setAddresses(address) networkInterface.setAddresses(secondaryAddresses)',
   'activities/network/networkInterface.ts':
-    'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp networkInterface.qos',
+    'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp networkInterface.qos networkInterface.dnsName',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
   'activities/network/firewallPolicy.ts': 'firewallPolicy.rules',
   'activities/network/securityGroup.ts': 'securityGroup.rules',
