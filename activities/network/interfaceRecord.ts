@@ -7,6 +7,7 @@ import { takeInterfaceSlot } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isAtWire } from '../../database/wires.ts';
 import { kindOf } from '../../model/kinds.ts';
+import { familyOfAddress } from '../../model/network/ipAddress.ts';
 import { interfaceSlots, type Qos } from '../../model/network/networkInterface.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse } from '../failure.ts';
@@ -73,10 +74,10 @@ const writeColumns = statement(
 );
 
 const setAddresses = statement(
-  (p: Values<{ networkInterfaceId: string; address: string; secondaryAddresses: string }>) =>
+  (p: Values<{ networkInterfaceId: string; address: string; address6: string | null; secondaryAddresses: string }>) =>
     from
       .updateTable('networkInterface')
-      .set({ address: p.address, secondaryAddresses: p.secondaryAddresses })
+      .set({ address: p.address, address6: p.address6, secondaryAddresses: p.secondaryAddresses })
       .where('id', '=', p.networkInterfaceId),
 );
 
@@ -111,6 +112,18 @@ const writeName = statement((p: Values<{ networkInterfaceId: string; dnsName: st
     .where('currentOperationId', '=', p.operationId),
 );
 
+/** All addresses that an interface shall have. */
+interface Given {
+  address: string;
+  address6: string | null;
+  secondaryAddresses: string[];
+}
+const allOf = ({ address, address6, secondaryAddresses }: Given): string[] => [
+  address,
+  ...secondaryAddresses,
+  ...(address6 ? [address6] : []),
+];
+
 interface Called {
   before: string | null;
   after: string | null;
@@ -118,6 +131,8 @@ interface Called {
 
 interface Addresses {
   address: string | null;
+  /** A run of before says nothing of it. */
+  address6?: string | null;
   secondaryAddresses: string[] | null;
 }
 
@@ -277,12 +292,13 @@ export const networkInterfaceRecords = (world: World) => {
     takeAddresses: step({
       system: 'record',
       async do(
-        { networkInterfaceId, address, secondaryAddresses }: InterfaceRef & Addresses,
+        { networkInterfaceId, address, address6, secondaryAddresses }: InterfaceRef & Addresses,
         context,
-      ): Promise<{ change: { address: string; secondaryAddresses: string[] } }> {
+      ): Promise<{ change: Given }> {
         const nic = await record(networkInterfaceId);
         const change = {
           address: address ?? String(nic.address),
+          address6: address6 ?? nic.address6,
           secondaryAddresses: secondaryAddresses ?? (nic.secondaryAddresses as string[]),
         };
         const [leading] =
@@ -294,8 +310,10 @@ export const networkInterfaceRecords = (world: World) => {
             { blockers: [leading] },
           );
         await asHolder(world.database, context, async (tx) => {
-          for (const one of [change.address, ...change.secondaryAddresses])
-            await takeAddress(tx, String(nic.subnetId), networkInterfaceId, one, 'address');
+          for (const one of allOf(change)) {
+            const subnetId = familyOfAddress(one) === 6 ? nic.subnet6Id : nic.subnetId;
+            await takeAddress(tx, String(subnetId), networkInterfaceId, one, 'address');
+          }
         }).catch((error: unknown) => {
           if (error instanceof Problem) throw refuse(error.code, error.message);
           throw error;
@@ -305,7 +323,11 @@ export const networkInterfaceRecords = (world: World) => {
       undoText: 'give back',
       async undo({ networkInterfaceId }, context) {
         const { address, address6, secondaryAddresses } = await record(networkInterfaceId);
-        const kept = [String(address), ...(secondaryAddresses as string[]), ...(address6 ? [String(address6)] : [])];
+        const kept = allOf({
+          address: String(address),
+          address6,
+          secondaryAddresses: secondaryAddresses as string[],
+        });
         await asHolder(world.database, context, (tx) => freeAddress(tx, networkInterfaceId, { kept }));
       },
     }),
@@ -314,21 +336,19 @@ export const networkInterfaceRecords = (world: World) => {
     writeAddresses: step({
       system: 'record',
       async do(
-        {
-          networkInterfaceId,
-          change: { address, secondaryAddresses },
-        }: InterfaceRef & { change: { address: string; secondaryAddresses: string[] } },
+        { networkInterfaceId, change }: InterfaceRef & { change: Omit<Given, 'address6'> & Partial<Given> },
         context,
       ) {
-        const { address6 } = await record(networkInterfaceId);
-        const six = address6 ? [String(address6)] : [];
+        const given = { ...change, address6: change.address6 ?? (await record(networkInterfaceId)).address6 };
+        const { address, address6, secondaryAddresses } = given;
         await asHolder(world.database, context, async (tx) => {
           await setAddresses(tx, {
             networkInterfaceId,
             address,
+            address6,
             secondaryAddresses: JSON.stringify(secondaryAddresses),
           });
-          await freeAddress(tx, networkInterfaceId, { kept: [address, ...secondaryAddresses, ...six] });
+          await freeAddress(tx, networkInterfaceId, { kept: allOf(given) });
         });
       },
     }),

@@ -43,6 +43,7 @@ async function portNamed(world: World, networkInterfaceId: string): Promise<Port
 /** What an interface is about to be told, in place of what its record says. */
 export interface PortChange {
   address?: string;
+  address6?: string | null;
   secondaryAddresses?: string[];
   securityGroupIds?: string[];
   portSecurity?: boolean | null;

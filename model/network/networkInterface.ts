@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { pattern } from '../forms.ts';
-import { boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
+import { AnyIp, boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 import { Mac } from './mac.ts';
 import { allowedTraffic } from './traffic.ts';
 
@@ -58,9 +58,9 @@ export const networkInterface = kind({
     address6: field(Ip6, 'create', {
       description: 'What follows from its MAC address, or the next free one of the subnet, unless said',
     }),
-    secondaryAddresses: field(Type.Array(Ip, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
+    secondaryAddresses: field(Type.Array(AnyIp, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
       default: [],
-      description: 'Further ones of its subnet, which no other interface gets; its guest has to set them up by itself',
+      description: 'Further ones of its subnets, which no other interface gets; its guest has to set them up by itself',
     }),
     index: integer(0, interfaceSlots - 1, 'system', { description: 'Its place among the interfaces of its instance' }),
     securityGroupIds: field(Type.Array(Uuid, { maxItems: interfaceSlots, uniqueItems: true }), 'patch', {
@@ -149,7 +149,7 @@ export const networkInterface = kind({
       ],
     },
     setAddresses: {
-      summary: 'Give it another address of its subnet, or further ones',
+      summary: 'Give it other addresses of its subnets, or further ones',
       happened: 'addressesSet',
       mode: 'operation',
       from: ['ready'],
@@ -157,8 +157,12 @@ export const networkInterface = kind({
       to: 'ready',
       input: object({
         address: Type.Optional({ ...Ip, description: 'The same as before when not given' }),
+        address6: Type.Optional({
+          ...Ip6,
+          description: 'Of a subnet with dhcpv6; the same as before when not given',
+        }),
         secondaryAddresses: Type.Optional(
-          Type.Array(Ip, {
+          Type.Array(AnyIp, {
             maxItems: secondaryMax,
             uniqueItems: true,
             description: 'All that there shall be; the same as before when not given',

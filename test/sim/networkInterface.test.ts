@@ -313,6 +313,49 @@ describe('a change', () => {
     expect(await wrong()).toEqual([]);
   });
 
+  test('of addresses of IPv6 is one of either family', async () => {
+    const networkId = cloud.network.id;
+    const [dhcpv6, slaac] = await Promise.all(
+      ['dhcpv6', 'slaac'].map((ipv6Mode, index) =>
+        make(tenant, 'subnets', { name: ipv6Mode, networkId, cidr: `fd97:0:0:${index}::/64`, ipv6Mode }),
+      ),
+    );
+    const nic = await newNic({ subnet6Id: dhcpv6?.id });
+    const secondaryAddresses = ['fd97::99', '10.77.96.9'];
+    await act(nic.id, 'setAddresses', { address6: 'fd97::77', secondaryAddresses });
+    expect(await now(nic.id)).toMatchObject({ address: nic.address, address6: 'fd97::77', secondaryAddresses });
+    expect((await portOf(nic.id))?.addresses).toEqual([`${nic.mac} ${nic.address} fd97::99 10.77.96.9 fd97::77`]);
+    const set = path(nic.id, 'setAddresses');
+    const other = await newNic({ subnet6Id: dhcpv6?.id, address6: 'fd97::55' });
+    expect(await refused('POST', set, { address6: 'fd97::55' })).toEqual([409, 'ADDRESS_IN_USE', 'address6']);
+    expect(await refused('POST', set, { secondaryAddresses: ['fd97::77'] })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'secondaryAddresses.0',
+    ]);
+    await setRules(admin, [{ targetId: nic.id, step: 'networkInterfaces.rewrite', fault: 'failAfter', times: 1 }]);
+    const failing = await tenant.call<OperationView>('POST', set, { address6: 'fd97::88', secondaryAddresses: [] });
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect(await now(nic.id)).toMatchObject({ address6: 'fd97::77', secondaryAddresses });
+    await act(nic.id, 'setAddresses', { secondaryAddresses: [] });
+    await act(other.id, 'setAddresses', { address6: 'fd97::99' });
+    const made = await newNic({ subnet6Id: slaac?.id });
+    expect(await refused('POST', path(made.id, 'setAddresses'), { address6: 'fd97:0:0:1::7' })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'address6',
+    ]);
+    const four = await newNic();
+    expect(await refused('POST', path(four.id, 'setAddresses'), { secondaryAddresses: ['fd97::66'] })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'secondaryAddresses.0',
+    ]);
+    for (const { id } of [nic, other, made, four]) await remove(id);
+    for (const one of [dhcpv6, slaac]) await tenant.done('DELETE', `/v1/subnets/${one?.id}`);
+    expect(await wrong()).toEqual([]);
+  });
+
   test('of two that want one address at the same moment one has it', async () => {
     const nics = [await newNic(), await newNic(), await newNic()];
     const asked = await Promise.all(

@@ -69,7 +69,7 @@ const readers: Record<string, string> = {
   'acceptance/network/networkInterface.ts':
     'networkInterface.subnetId networkInterface.mac networkInterface.address networkInterface.subnet6Id networkInterface.address6 ' +
     'networkInterface.attach(instanceId) ' +
-    'networkInterface.setAddresses(address) networkInterface.setAddresses(secondaryAddresses)',
+    'networkInterface.setAddresses(address) networkInterface.setAddresses(address6) networkInterface.setAddresses(secondaryAddresses)',
   'activities/network/networkInterface.ts':
     'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp networkInterface.qos networkInterface.dnsName',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
