@@ -110,10 +110,11 @@ export interface VpcRecord {
   cidrs: string[];
   uplinks: Uplink[];
   gatewayHostIds: string[];
+  routerTypeId: string | null;
   redundant: boolean;
 }
 
-const columns = `v.id, v."zoneId", v."projectId", v.cidrs, v.uplinks, v."gatewayHostIds", coalesce(t.redundant, true) AS redundant`;
+const columns = `v.id, v."zoneId", v."projectId", v.cidrs, v.uplinks, v."gatewayHostIds", v."routerTypeId", coalesce(t.redundant, true) AS redundant`;
 
 export const vpcOf = written<VpcRecord, { vpcId: string }>(
   `SELECT ${columns} FROM "vpc" v LEFT JOIN "routerType" t ON t.id = v."routerTypeId" WHERE v.id = $vpcId`,
@@ -139,6 +140,15 @@ export const writeUplinks = written<
 
 export const writeGateways = written<never, { vpcId: string; hostIds: string[] }>(
   `UPDATE "vpc" SET "gatewayHostIds" = $hostIds::uuid[] WHERE id = $vpcId`,
+);
+
+export const writeType = written<never, { vpcId: string; routerTypeId: string | null; hostIds: string[] }>(
+  `UPDATE "vpc" SET "routerTypeId" = $routerTypeId::uuid, "gatewayHostIds" = $hostIds::uuid[] WHERE id = $vpcId`,
+);
+
+/** Whether VPCs of a type have two gateway hosts; nothing of one that is gone. */
+export const redundancyOf = written<{ redundant: boolean }, { routerTypeId: string }>(
+  `SELECT redundant FROM "routerType" WHERE id = $routerTypeId AND "deletedAt" IS NULL`,
 );
 
 export const writeCidrs = written<never, { vpcId: string; cidrs: string }>(

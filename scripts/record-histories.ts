@@ -224,6 +224,10 @@ async function everyAction(
   const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
   await act('vpcs', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
   await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
+  const plain = await admin.call('POST', '/v1/router-types', { name: 'recorded', redundant: false });
+  await act('vpcs', vpc.id, 'changeType', { routerTypeId: plain.id });
+  await act('vpcs', vpc.id, 'changeType');
+  await admin.call('DELETE', `/v1/router-types/${plain.id}`);
   const { id: atRouterId } = await make(tenant, 'networks', { name: 'recorded', zoneId, vpcId: vpc.id });
   const inVpc = await make(tenant, 'subnets', {
     name: 'recorded',

@@ -133,6 +133,7 @@ export const vpcs = stepsOf<Area<typeof Vpcs>, 'vpcs'>('vpcs', 'control', {
   proveUplinkUnused: { where: 'record' },
   dropUplink: { where: 'record' },
   recordGateways: { where: 'record' },
+  recordType: { where: 'record' },
   contents: { where: 'record' },
   replaceGateways: { where: 'record' },
 });

@@ -64,6 +64,10 @@ const input = () => ({
   floatingIpId: scene.ids.floatingIp,
   portForwardId: scene.ids.portForward,
   allowedCidrs: ['10.0.0.0/8'],
+  types: {
+    before: { routerTypeId: null, hostIds: [] },
+    after: { routerTypeId: scene.ids.routerType, hostIds: [scene.ids.otherHost] },
+  },
   called: { before: 'old', after: 'new' },
   target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
   ways: [

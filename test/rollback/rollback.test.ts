@@ -352,6 +352,7 @@ const onVpc =
     await before({ ...vpc, name });
     return { targetId: vpc.id, method: 'POST', path: `/v1/vpcs/${vpc.id}/actions/${verb}`, body: body(vpc) };
   };
+let plainType: Promise<Resource> | undefined;
 let commonVpc: Promise<Resource> | undefined;
 const sharedVpc = (): Promise<Resource> => {
   commonVpc ??= make(tenant, 'vpcs', newVpc('route tables'));
@@ -1019,6 +1020,15 @@ const subjects: Subject[] = [
   {
     type: 'vpc.detachUplink',
     prepare: onVpc('detachUplink', ({ uplinks }) => ({ uplinkId: uplinks[0]?.id })),
+    clean: remove('vpcs'),
+  },
+  {
+    type: 'vpc.changeType',
+    prepare: async (name) => {
+      plainType ??= admin.call('POST', '/v1/router-types', { name: 'plain', redundant: false });
+      const { id: routerTypeId } = await plainType;
+      return onVpc('changeType', () => ({ routerTypeId }))(name);
+    },
     clean: remove('vpcs'),
   },
   {

@@ -290,6 +290,21 @@ describe('a VPC', () => {
     const vpc = await newVpc({ routerTypeId: type.id, uplink });
     expect((await now(vpc.id)).gatewayHostIds?.length).toBe(1);
     expect([vpc.publicAddress, await of('NAT', vpc.id)]).toEqual([null, []]);
+    // Of another type it has what that offers, and as many hosts.
+    const changing = `/v1/vpcs/${vpc.id}/actions/changeType`;
+    expect(await answer(tenant, 'POST', changing, { routerTypeId: type.id })).toMatchObject({ status: 422 });
+    const name = uplinkName(vpc.uplinks[0]?.id ?? '');
+    const carriers = async (): Promise<number> =>
+      ((await named('Logical_Router_Port', name))?.gateway_chassis as unknown[] | undefined)?.length ?? 0;
+    await setRules(admin, [{ targetId: vpc.id, step: 'vpcs.recordType', fault: 'failAfter', times: 1 }]);
+    const failing = await tenant.call<OperationView>('POST', changing, {});
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect([(await now(vpc.id)).routerTypeId, await carriers()]).toEqual([type.id, 1]);
+    await act('vpcs', vpc.id, 'changeType');
+    expect([(await now(vpc.id)).routerTypeId, (await now(vpc.id)).gatewayHostIds?.length]).toEqual([null, 2]);
+    expect(await carriers()).toBe(2);
+    await act('vpcs', vpc.id, 'changeType', { routerTypeId: type.id });
+    expect([(await now(vpc.id)).gatewayHostIds?.length, await carriers()]).toEqual([1, 1]);
     await away(vpc.id);
     await admin.call('DELETE', `/v1/router-types/${type.id}`);
   });

@@ -44,7 +44,7 @@ const readers: Record<string, string> = {
   'activities/network/portForward.ts': 'portForward.setAllowed(allowedCidrs)',
   'database/addresses.ts': 'subnet.quarantineSeconds',
   'acceptance/network/vpc.ts':
-    'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
+    'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.changeType(routerTypeId) vpc.attachUplink(networkId) ' +
     'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +
     'routeTable.vpcId routeTable.routes routeTable.setRoutes(routes)',
   'database/vpcs.ts': 'routerType.redundant',
