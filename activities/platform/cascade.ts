@@ -98,11 +98,13 @@ function destroying(
   const volumes = all.filter((one) => !isKept(one));
   const attached = volumes.filter(({ instanceId }) => instanceId !== null);
   return [
-    ways.map(({ kind, id: targetId, networkInterfaceId }) => ({
-      type: `${kind}.detach`,
-      targetId,
-      inverse: { type: `${kind}.attach`, targetId, input: { networkInterfaceId } },
-    })),
+    ways
+      .filter(({ state }) => state !== 'deleting')
+      .map(({ kind, id: targetId, networkInterfaceId }) => ({
+        type: `${kind}.detach`,
+        targetId,
+        inverse: { type: `${kind}.attach`, targetId, input: { networkInterfaceId } },
+      })),
     instances
       .filter(({ state }) => state === 'running')
       .map(({ id: targetId }) => ({
