@@ -248,6 +248,8 @@ describe('VPCs', () => {
       const { items } = await admin.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
       tiers.push({ id, address6: String(items[0]?.address6) });
     }
+    // What its kernel has set up of IPv6 is flushed by the script of its DHCP client; a link that comes up begins anew.
+    for (const { id } of tiers) await sh(id, 'ip link set eth0 down; ip link set eth0 up');
     for (const { id, address6 } of tiers)
       await until(`address ${address6}`, async () =>
         (await sh(id, 'ip -6 addr show eth0 scope global')).output.includes(address6),

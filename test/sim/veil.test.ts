@@ -120,6 +120,10 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'vpc', vpc.id, 'attachUplink', further);
   const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
   await act(tenant, 'vpc', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
+  const single = await admin.call('POST', '/v1/router-types', { name: 'veiled', redundant: false });
+  await act(tenant, 'vpc', vpc.id, 'changeType', { routerTypeId: single.id });
+  await act(tenant, 'vpc', vpc.id, 'changeType');
+  await admin.call('DELETE', `/v1/router-types/${single.id}`);
   await act(tenant, 'vpc', vpc.id, 'repair');
   const behind = await make(tenant, 'networks', { name: 'b', zoneId, vpcId: vpc.id });
   const inVpc = await make(tenant, 'subnets', { name: 'b', networkId: behind.id, cidr: '10.70.1.0/24' });
@@ -135,6 +139,8 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'floatingIp', held.id, 'detach');
   const forward = await create('portForward', { ...ports, floatingIpId: held.id });
   await act(tenant, 'portForward', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  await act(tenant, 'portForward', forward.id, 'detach');
+  await act(tenant, 'portForward', forward.id, 'attach', { networkInterfaceId: second?.id });
   await act(tenant, 'vpc', vpc.id, 'repair');
   await act(tenant, 'portForward', forward.id, 'delete');
   const again = await make(tenant, 'port-forwards', { ...ports, floatingIpId: held.id });
