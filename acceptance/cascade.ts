@@ -13,10 +13,18 @@ import { type Accepting, type Hold, type Hook, type Related, type Row, type Scen
 import { type Dependent, everything, type Going, named, others, walkDown } from './dependents.ts';
 import { keyOf, unprotected } from './holds.ts';
 import { loadAll } from './load.ts';
+import { waysHeld } from './network/waysIn.ts';
 import { invalid } from './violation.ts';
 
 /** Whether it can be recovered for a while after its delete. */
 export const hasTrash = (kind: string): boolean => kindOf(kind).actions.expunge !== undefined;
+
+/** What leads from outside to interfaces that go is detached before. */
+const waysInto = async (tx: Transaction, going: readonly Going[]): Promise<Hold[]> =>
+  waysHeld(
+    tx,
+    going.flatMap(({ kind, id }) => (kind === 'networkInterface' ? [id] : [])),
+  );
 
 type HookFor = (kind: string, verb: string) => Hook | undefined;
 
@@ -35,7 +43,7 @@ const foreseeBy =
       const from = id === row.id || onDelete !== 'own' ? statesOf(kindOf(of)) : undefined;
       return { kind: of, id, mode: 'D', conditions: unprotected(kindOf(of), id), ...(from ? { from } : {}) };
     });
-    return [...held, ...(await besides(tx, hookFor, separate(going, row.id)))];
+    return [...held, ...(await waysInto(tx, going)), ...(await besides(tx, hookFor, separate(going, row.id)))];
   };
 
 /**
@@ -113,7 +121,8 @@ async function accept(accepting: Accepting, hookFor: HookFor): Promise<void> {
     );
   const alone = separate(going, row.id);
   // What can be recovered is destroyed, which may be taken back, and freed; an attached disk is detached before, a guest is stopped.
-  const children = alone.reduce((sum, one) => sum + (hasTrash(one.kind) ? 4 : 1), 0);
+  const ways = await waysInto(tx, going);
+  const children = alone.reduce((sum, one) => sum + (hasTrash(one.kind) ? 4 : 1), 2 * ways.length);
   if (children > cascadeChildren)
     throw new Problem(
       'NOT_SUPPORTED',

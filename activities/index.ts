@@ -19,6 +19,7 @@ import { securityGroups } from './network/securityGroup.ts';
 import { subnets } from './network/subnet.ts';
 import { targetGroups } from './network/targetGroup.ts';
 import { vpcs } from './network/vpc.ts';
+import { waysIn } from './network/waysIn.ts';
 import { audits } from './platform/audit.ts';
 import { zones } from './platform/capacity.ts';
 import { cascades } from './platform/cascade.ts';
@@ -75,6 +76,7 @@ export const areas = {
   targetGroups,
   loadBalancers,
   listeners,
+  waysIn,
   networks,
   networkRecords,
   subnets,

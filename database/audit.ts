@@ -159,7 +159,7 @@ export const recordedFloatingIps = written<Recorded & FloatingIpRecord & { zoneI
 );
 
 export const recordedForwards = written<Recorded & PortForwardRecord & { zoneId: string | null }, { after: string }>(
-  `SELECT ${forwardColumns}, f."zoneId", p.state = 'ready' AS wanted,
+  `SELECT ${forwardColumns}, f."zoneId", p.state = 'ready' AND p."vpcId" IS NOT NULL AS wanted,
      p."currentOperationId" IS NOT NULL OR f."currentOperationId" IS NOT NULL AS busy
    FROM "portForward" p JOIN "floatingIp" f ON f.id = p."floatingIpId" WHERE p."deletedAt" IS NULL AND ${page('p')}`,
 );

@@ -1,7 +1,7 @@
 /** What the network is told, gathered from several records. */
 
 import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy.ts';
-import type { Pair } from '../model/network/networkInterface.ts';
+import type { Pair, Qos } from '../model/network/networkInterface.ts';
 import { written } from './statement.ts';
 
 /** A port as the switch has to know it. */
@@ -23,6 +23,12 @@ export interface Port {
   networkPortSecurity: boolean;
   allowedPairs: Pair[];
   linkUp: boolean;
+  qos: Qos | null;
+  dnsName: string | null;
+  /** What its network, or its zone, says behind that. */
+  domain: string | null;
+  /** The networks on which it is found by its name. */
+  namedOn: string[];
   /** Of its network. */
   firewallPolicyId: string | null;
 }
@@ -31,7 +37,10 @@ export interface Port {
 export const portColumns = `n.id, n."networkId", n."subnetId", n.mac, host(n.address) AS address, n."subnet6Id", host(n.address6) AS address6,
           coalesce(s6.dhcp AND s6."ipv6Mode" <> 'slaac', false) AS dhcp6, n."secondaryAddresses", n."securityGroupIds",
           coalesce(s.dhcp, false) AS dhcp, coalesce(n."portSecurity", k."portSecurity", true) AS "portSecurity",
-          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp", k."firewallPolicyId"`;
+          coalesce(k."portSecurity", true) AS "networkPortSecurity", n."allowedPairs", n."linkUp", n.qos, k."firewallPolicyId", n."dnsName",
+          coalesce(k."dnsDomain", (SELECT z."domainName" FROM "zone" z WHERE z.id = k."zoneId")) AS domain,
+          CASE WHEN k."vpcId" IS NULL THEN ARRAY[k.id]
+            ELSE ARRAY(SELECT o.id FROM "network" o WHERE o."vpcId" = k."vpcId" AND o."deletedAt" IS NULL ORDER BY o.id) END AS "namedOn"`;
 
 const ports = (which: string): string =>
   `SELECT ${portColumns} FROM "networkInterface" n LEFT JOIN "network" k ON k.id = n."networkId" LEFT JOIN "subnet" s ON s.id = n."subnetId"
@@ -44,6 +53,12 @@ export const portById = written<Port, { id: string }>(ports('n.id = $id'));
 /** Ports on a network that belong to no instance, and are there all the same. */
 export const loosePorts = written<{ id: string }, { networkId: string }>(
   `SELECT id FROM "networkInterface" WHERE "networkId" = $networkId AND "instanceId" IS NULL AND state <> 'failed' AND "deletedAt" IS NULL ORDER BY id`,
+);
+
+/** Interfaces of a VPC that have names, and ports: the other networks of the VPC know them too. */
+export const namedInVpcOf = written<{ id: string }, { networkId: string }>(
+  `SELECT n.id FROM "network" k JOIN "networkInterface" n ON n."vpcId" = k."vpcId"
+   WHERE k.id = $networkId AND n."dnsName" IS NOT NULL AND n."deletedAt" IS NULL ORDER BY n.id`,
 );
 
 /** The lowest place that is free among the interfaces of an instance. */

@@ -110,10 +110,11 @@ export interface VpcRecord {
   cidrs: string[];
   uplinks: Uplink[];
   gatewayHostIds: string[];
+  routerTypeId: string | null;
   redundant: boolean;
 }
 
-const columns = `v.id, v."zoneId", v."projectId", v.cidrs, v.uplinks, v."gatewayHostIds", coalesce(t.redundant, true) AS redundant`;
+const columns = `v.id, v."zoneId", v."projectId", v.cidrs, v.uplinks, v."gatewayHostIds", v."routerTypeId", coalesce(t.redundant, true) AS redundant`;
 
 export const vpcOf = written<VpcRecord, { vpcId: string }>(
   `SELECT ${columns} FROM "vpc" v LEFT JOIN "routerType" t ON t.id = v."routerTypeId" WHERE v.id = $vpcId`,
@@ -141,13 +142,22 @@ export const writeGateways = written<never, { vpcId: string; hostIds: string[] }
   `UPDATE "vpc" SET "gatewayHostIds" = $hostIds::uuid[] WHERE id = $vpcId`,
 );
 
+export const writeType = written<never, { vpcId: string; routerTypeId: string | null; hostIds: string[] }>(
+  `UPDATE "vpc" SET "routerTypeId" = $routerTypeId::uuid, "gatewayHostIds" = $hostIds::uuid[] WHERE id = $vpcId`,
+);
+
+/** Whether VPCs of a type have two gateway hosts; nothing of one that is gone. */
+export const redundancyOf = written<{ redundant: boolean }, { routerTypeId: string }>(
+  `SELECT redundant FROM "routerType" WHERE id = $routerTypeId AND "deletedAt" IS NULL`,
+);
+
 export const writeCidrs = written<never, { vpcId: string; cidrs: string }>(
   `UPDATE "vpc" SET cidrs = $cidrs::jsonb WHERE id = $vpcId`,
 );
 
 /** A subnet of the VPC that lies in none of the ranges. */
 export const subnetOutside = written<{ id: string }, { vpcId: string; cidrs: string }>(
-  `SELECT s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s."deletedAt" IS NULL
+  `SELECT s.id FROM "subnet" s WHERE s."vpcId" = $vpcId AND s.family = 4 AND s."deletedAt" IS NULL
      AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements_text($cidrs::jsonb) AS c(cidr) WHERE s.cidr::inet <<= c.cidr::inet) LIMIT 1`,
 );
 

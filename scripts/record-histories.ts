@@ -224,6 +224,10 @@ async function everyAction(
   const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
   await act('vpcs', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
   await admin.done('POST', `/v1/vpcs/${vpc.id}/actions/failOverGateway`, {});
+  const plain = await admin.call('POST', '/v1/router-types', { name: 'recorded', redundant: false });
+  await act('vpcs', vpc.id, 'changeType', { routerTypeId: plain.id });
+  await act('vpcs', vpc.id, 'changeType');
+  await admin.call('DELETE', `/v1/router-types/${plain.id}`);
   const { id: atRouterId } = await make(tenant, 'networks', { name: 'recorded', zoneId, vpcId: vpc.id });
   const inVpc = await make(tenant, 'subnets', {
     name: 'recorded',
@@ -245,6 +249,8 @@ async function everyAction(
     networkInterfaceId: first?.id,
   });
   await act('port-forwards', forward.id, 'setAllowed', { allowedCidrs: ['192.0.2.0/24'] });
+  await act('port-forwards', forward.id, 'detach');
+  await act('port-forwards', forward.id, 'attach', { networkInterfaceId: first?.id });
   const targets = await tenant.call('POST', '/v1/target-groups', {
     name: 'recorded',
     vpcId: vpc.id,
@@ -275,9 +281,10 @@ async function everyAction(
   await remove(tenant, 'listeners', listener.id);
   await remove(tenant, 'load-balancers', balancer.id);
   await remove(tenant, 'target-groups', targets.id);
+  // Its interface goes first, and lets go of what leads there.
+  for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));
   await remove(tenant, 'port-forwards', forward.id);
   await remove(tenant, 'floating-ips', held.id);
-  for (const nic of [first, second]) await remove(tenant, 'network-interfaces', String(nic?.id));
   await remove(tenant, 'route-tables', routes.id);
   await tenant.done('DELETE', `/v1/networks/${atRouterId}?cascade=true`);
   await remove(tenant, 'vpcs', vpc.id);

@@ -19,6 +19,7 @@ import type { securityGroups as SecurityGroups } from '../activities/network/sec
 import type { subnets as Subnets } from '../activities/network/subnet.ts';
 import type { targetGroups as TargetGroups } from '../activities/network/targetGroup.ts';
 import type { vpcs as Vpcs } from '../activities/network/vpc.ts';
+import type { waysIn as WaysIn } from '../activities/network/waysIn.ts';
 import type { audits as Audits } from '../activities/platform/audit.ts';
 import type { zones as Zones } from '../activities/platform/capacity.ts';
 import type { cascades as Cascades } from '../activities/platform/cascade.ts';
@@ -134,6 +135,7 @@ export const vpcs = stepsOf<Area<typeof Vpcs>, 'vpcs'>('vpcs', 'control', {
   proveUplinkUnused: { where: 'record' },
   dropUplink: { where: 'record' },
   recordGateways: { where: 'record' },
+  recordType: { where: 'record' },
   contents: { where: 'record' },
   replaceGateways: { where: 'record' },
 });
@@ -144,7 +146,13 @@ export const floatingIps = stepsOf<Area<typeof FloatingIps>, 'floatingIps'>('flo
   plan: { where: 'record' },
   record: { where: 'record' },
 });
+export const waysIn = stepsOf<Area<typeof WaysIn>, 'waysIn'>('waysIn', 'control', {
+  find: { where: 'record' },
+  forget: { where: 'record' },
+});
 export const portForwards = stepsOf<Area<typeof PortForwards>, 'portForwards'>('portForwards', 'control', {
+  plan: { where: 'record' },
+  record: { where: 'record' },
   recordAllowed: { where: 'record' },
 });
 export const targetGroups = stepsOf<Area<typeof TargetGroups>, 'targetGroups'>('targetGroups', 'control', {

@@ -34,6 +34,7 @@ import {
   refuseUnusable,
   takeSix,
 } from '../network/networkInterface.ts';
+import { waysHeld } from '../network/waysIn.ts';
 import { enforce } from '../quota.ts';
 import { onlyPoolOf, poolsOfInstanceMustBeAble } from '../storage/ability.ts';
 import { typeAllows, typeIsOffered } from '../storage/size.ts';
@@ -176,6 +177,7 @@ async function accept(accepting: Accepting): Promise<void> {
         name: nameWith(input.name, ` ${index}`),
         instanceId: row.id,
         networkId: subnet?.networkId,
+        vpcId: subnet?.vpcId ?? null,
         subnetId: subnet?.id,
         zoneId: input.zoneId,
         mac,
@@ -338,6 +340,16 @@ async function warnOfLivingHost({ tx, row, warnings, parentOperationId }: Accept
 
 const gone = { via: 'deleting', to: 'deleted' };
 
+/** Those that go with it. One made alone is only let go of, with what leads to it. */
+const portsOf = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select('id')
+    .where('instanceId', '=', p.instanceId)
+    .where('alone', '=', false)
+    .where('deletedAt', 'is', null),
+);
+
 export const instanceHooks: Hooks = {
   'instance.create': { references, accept },
   'instance.migrate': {
@@ -372,9 +384,16 @@ export const instanceHooks: Hooks = {
       parts(
         scene,
         scene.row.keepRootVolume
-          ? { data: {}, alone: {} }
-          : { root: { via: 'destroying', to: 'destroyed' }, data: {}, alone: {} },
+          ? { data: {}, port: {}, alone: {} }
+          : { root: { via: 'destroying', to: 'destroyed' }, data: {}, port: {}, alone: {} },
       ),
+    async foresee(tx, _caller, { row }) {
+      const ports = await portsOf(tx, { instanceId: row.id });
+      return waysHeld(
+        tx,
+        ports.map(({ id }) => id),
+      );
+    },
   },
   'instance.recover': {
     related: relatedParts,

@@ -1,4 +1,4 @@
-import { forwardWith, lockFloatingIp, targetOn } from '../../database/floatingIps.ts';
+import { destroyedStates, floatingIpOf, forwardWith, lockFloatingIp, targetOn } from '../../database/floatingIps.ts';
 import { takePublicAddress } from '../../database/vpcs.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { contradictionsIn, type Ports } from '../../model/network/portForward.ts';
@@ -26,6 +26,10 @@ async function reach(
 ): Promise<{ fixedAddress: string; vpcId: string }> {
   const [target] = await targetOn(tx, { networkInterfaceId, networkId });
   const { fixedAddress, vpcId } = target ?? {};
+  if (target?.instanceState && destroyedStates.has(target.instanceState))
+    throw new Problem('INVALID_STATE', `the instance of network interface ${networkInterfaceId} is destroyed`, {
+      violations: [{ field: 'networkInterfaceId', message: 'is of an instance that is destroyed' }],
+    });
   if (!fixedAddress || !vpcId) throw invalid('networkInterfaceId', 'is in no VPC');
   if (!target?.reached)
     throw invalid('networkInterfaceId', 'is in a VPC without an uplink to the network of the address');
@@ -109,8 +113,10 @@ async function forward(accepting: Accepting): Promise<void> {
       violations: [{ field: 'publicPorts', message: 'are in use' }],
     });
   await refuseListenedPorts(accepting, { floatingIpId, protocol: String(row.protocol), first, last }, 'publicPorts');
-  const target = await reach(accepting, String(row.networkInterfaceId), address.networkId, 'portForward');
-  Object.assign(row, { targetPorts, address: target.fixedAddress, vpcId: target.vpcId });
+  const target = row.networkInterfaceId
+    ? await reach(accepting, String(row.networkInterfaceId), address.networkId, 'portForward')
+    : null;
+  Object.assign(row, { targetPorts, address: target?.fixedAddress ?? null, vpcId: target?.vpcId ?? null });
 }
 
 export const portForwardHooks: Hooks = {
@@ -137,6 +143,30 @@ export const portForwardHooks: Hooks = {
       },
     ],
     accept: forward,
+  },
+  'portForward.attach': {
+    references: (input) => interfaceOf(input).map((reference) => ({ ...reference, use: 'forward' })),
+    holds: heldInterface,
+    conditions: ({ row }) => [
+      {
+        field: 'networkInterfaceId',
+        is: null,
+        code: 'ALREADY_ATTACHED',
+        message: `port forward ${row.id} leads to an interface already; detach it first`,
+      },
+    ],
+    async accept(accepting) {
+      const { tx, row, input } = accepting;
+      const [address] = await floatingIpOf(tx, { floatingIpId: String(row.floatingIpId) });
+      if (!address) throw invalid('floatingIpId', 'is gone');
+      await reach(accepting, String(input.networkInterfaceId), address.networkId, 'portForward');
+    },
+  },
+  'portForward.detach': {
+    accept({ row }) {
+      if (!row.networkInterfaceId)
+        throw new Problem('PRECONDITION_FAILED', `port forward ${row.id} leads to no interface`);
+    },
   },
   'portForward.setAllowed': {
     accept({ row }) {

@@ -8,6 +8,7 @@ import { isOperator } from '../caller.ts';
 import type { Accepting, Condition, Hold, Hooks, Loaded, Related, Row } from '../change.ts';
 import { invalid } from '../violation.ts';
 import type { Reservation, Said } from './subnet6.ts';
+import { waysHeld } from './waysIn.ts';
 
 /** Locally administered and unicast: the second digit is 2. 40 random bits are unique enough; a clash is refused by the database. */
 export const newMac = (): string =>
@@ -112,6 +113,7 @@ async function create(accepting: Accepting): Promise<void> {
   const subnet6 = references.get(`subnet/${String(input.subnet6Id)}`);
   Object.assign(row, {
     networkId: subnet?.networkId,
+    vpcId: subnet?.vpcId ?? null,
     zoneId: subnet?.zoneId,
     mac,
     alone: true,
@@ -168,35 +170,39 @@ async function refuseFullSlots({ tx, input }: Accepting): Promise<void> {
 const subnetOf = statement((p: Values<{ id: string }>) => from.selectFrom('subnet').selectAll().where('id', '=', p.id));
 
 async function setAddresses({ tx, row, input }: Accepting): Promise<void> {
-  const { address, secondaryAddresses } = input as { address?: string; secondaryAddresses?: string[] };
-  if (address === undefined && secondaryAddresses === undefined)
-    throw invalid('secondaryAddresses', 'is needed, or address: there is nothing to set');
+  const { address, address6, secondaryAddresses } = input as {
+    address?: string;
+    address6?: string;
+    secondaryAddresses?: string[];
+  };
+  if (address === undefined && address6 === undefined && secondaryAddresses === undefined)
+    throw invalid('secondaryAddresses', 'is needed, or address or address6: there is nothing to set');
   const [subnet] = await subnetOf(tx, { id: String(row.subnetId) });
+  const [subnet6] = row.subnet6Id ? await subnetOf(tx, { id: String(row.subnet6Id) }) : [];
+  if (address6 !== undefined && subnet6?.ipv6Mode !== 'dhcpv6')
+    throw invalid('address6', 'is set for interfaces in a subnet with dhcpv6: others follow from the MAC address');
   const asked: [string, string][] = [
     ...(address === undefined ? [] : [[address, 'address'] as [string, string]]),
+    ...(address6 === undefined ? [] : [[address6, 'address6'] as [string, string]]),
     ...(secondaryAddresses ?? []).map((one, index): [string, string] => [one, `secondaryAddresses.${index}`]),
   ];
-  const primary = address ?? String(row.address);
+  const primary = new Set([address ?? String(row.address), address6 ?? row.address6]);
   for (const [one, field] of asked) {
-    refuseUnusable(subnet as Row | undefined, one, field, String(row.mac));
-    if (field !== 'address' && one === primary) throw invalid(field, 'is its address already');
+    const home = familyOfAddress(one) === 6 ? subnet6 : subnet;
+    if (!home) throw invalid(field, 'is of IPv6, and the interface is in no subnet of that');
+    refuseUnusable(home as Row, one, field, String(row.mac));
+    if (!field.startsWith('address') && primary.has(one)) throw invalid(field, 'is its address already');
     // Whoever takes it between now and then is refused by the step, or refuses this one.
-    const [taken] = await addressTaken(tx, {
-      subnetId: String(row.subnetId),
-      address: one,
-      networkInterfaceId: row.id,
-    });
+    const [taken] = await addressTaken(tx, { subnetId: home.id, address: one, networkInterfaceId: row.id });
     if (taken)
-      throw new Problem('ADDRESS_IN_USE', `address ${one} of subnet ${String(row.subnetId)} is in use`, {
+      throw new Problem('ADDRESS_IN_USE', `address ${one} of subnet ${home.id} is in use`, {
         violations: [{ field, message: 'is in use' }],
       });
   }
-  if (
-    address !== undefined &&
-    secondaryAddresses === undefined &&
-    (row.secondaryAddresses as string[]).includes(address)
-  )
-    throw invalid('address', 'is one of its secondary addresses: say those anew beside it');
+  if (secondaryAddresses !== undefined) return;
+  for (const [one, field] of asked)
+    if ((row.secondaryAddresses as string[]).includes(one))
+      throw invalid(field, 'is one of its secondary addresses: say those anew beside it');
 }
 
 export const networkInterfaceHooks: Hooks = {
@@ -247,5 +253,8 @@ export const networkInterfaceHooks: Hooks = {
     conditions: ({ row }) => [stillAttachedTo(row)],
     holds: ({ row }) => instanceOf(row),
   },
-  'networkInterface.delete': { conditions: ({ row }) => [notAttached(row)] },
+  'networkInterface.delete': {
+    conditions: ({ row }) => [notAttached(row)],
+    foresee: (tx, _caller, { row }) => waysHeld(tx, [row.id]),
+  },
 };

@@ -129,7 +129,12 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
   const { networkId, cidr } = input as unknown as Input;
   const network = references.get(`network/${networkId}`);
   if (!network?.external && input.quarantineSeconds) throw invalid('quarantineSeconds', 'is for public ranges');
-  const { gateway, ranges } = planOf(input as unknown as Input, row);
+  const [vpc] = network?.vpcId ? await vpcOfNetwork(tx, { networkId }) : [];
+  const isSix = familyOfAddress(cidr) === 6;
+  const planned = planOf(input as unknown as Input, row);
+  const { ranges } = planned;
+  // Without a router nobody need be the gateway of a subnet of IPv6; in a VPC it is the router.
+  const gateway = planned.gateway ?? (vpc && isSix ? textOf(6, networkRange(cidr).first + 1n) : null);
   refuseUntold(cidr, row);
   const kept = keptBack(cidr, row.reservedRanges as Said[], row.reservations as Reservation[]);
   if (network?.external) {
@@ -141,13 +146,9 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
     if (((input.allocationRanges as unknown[] | null | undefined) ?? []).length > 0 && at >= 0)
       throw invalid('gateway', 'lies in a range that addresses are given out of');
   }
-  const [vpc] = network?.vpcId ? await vpcOfNetwork(tx, { networkId }) : [];
   const { routeTableId } = input as { routeTableId?: string | null };
-  if (vpc && familyOfAddress(cidr) === 6)
-    throw new Problem('NOT_SUPPORTED', 'routers of VPCs carry IPv4 only: a subnet of IPv6 is on a network of its own', {
-      violations: [{ field: 'cidr', message: 'must be an IPv4 network, as the network is in a VPC' }],
-    });
-  if (vpc && !vpc.cidrs.some((range) => covers(range, cidr)))
+  if (isSix && routeTableId) throw invalid('routeTableId', 'is for IPv4 only');
+  if (vpc && !isSix && !vpc.cidrs.some((range) => covers(range, cidr)))
     throw invalid('cidr', `lies in no range of its VPC: ${vpc.cidrs.join(', ')}`);
   if (routeTableId && references.get(`routeTable/${routeTableId}`)?.vpcId !== vpc?.id)
     throw invalid('routeTableId', 'is no route table of the VPC of the network');
@@ -155,7 +156,7 @@ async function accept({ tx, row, input, references, rows }: Accepting): Promise<
   await oneAfterTheOther(tx, { networkId });
   Object.assign(row, {
     gateway,
-    family: familyOfAddress(cidr),
+    family: isSix ? 6 : 4,
     zoneId: network?.zoneId,
     vpcId: vpc?.id ?? null,
     external: network?.external === true,

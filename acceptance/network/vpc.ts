@@ -130,6 +130,16 @@ export const vpcHooks: Hooks = {
         throw invalid('uplinkId', 'is no uplink of the VPC');
     },
   },
+  'vpc.changeType': {
+    references: ({ routerTypeId }) =>
+      typeof routerTypeId === 'string' ? [{ kind: 'routerType', id: routerTypeId, field: 'routerTypeId' }] : [],
+    accept({ row, input, references }) {
+      const routerTypeId = (input.routerTypeId as string | null | undefined) ?? null;
+      if (routerTypeId === row.routerTypeId) throw invalid('routerTypeId', 'is what it is of already');
+      if (references.get(`routerType/${String(routerTypeId)}`)?.enabled === false)
+        throw invalid('routerTypeId', 'is not offered any more');
+    },
+  },
   'vpc.failOverGateway': {
     references: ({ hostId }) => (typeof hostId === 'string' ? [{ kind: 'host', id: hostId, field: 'hostId' }] : []),
   },

@@ -21,7 +21,7 @@ import {
 } from '../../database/audit.ts';
 import type { Queryable } from '../../database/database.ts';
 import { type Sighting, seeAll } from '../../database/findings.ts';
-import type { PortForwardRecord } from '../../database/floatingIps.ts';
+import { isLeading, type LeadingForward } from '../../database/floatingIps.ts';
 import type { ListenerRecord } from '../../database/loadBalancers.ts';
 import type { Statement } from '../../database/statement.ts';
 import { firstId } from '../../database/wellKnown.ts';
@@ -33,7 +33,7 @@ import { aclColumns, firewallGroupName, rowsOfPolicy } from './firewallWrites.ts
 import { addressAt, targetOf } from './floatingIp.ts';
 import { balancerName, listenerRows, addressAt as portAddress } from './loadBalancer.ts';
 import { localnetName, localnetRow, networkAcls, networkGroup, switchName, type Wired } from './network.ts';
-import { addressesOf, enabledOf } from './networkInterface.ts';
+import { addressesOf, enabledOf, namesOf, qosRows } from './networkInterface.ts';
 import { mapOf, members, type OvsdbOperation, type OvsdbRow } from './northbound.ts';
 import { balancerRow, forwardName, guardRow } from './portForward.ts';
 import { type AtRouter, type RouterColumn, routerName, routerTables } from './router.ts';
@@ -43,10 +43,12 @@ import { servedRow, subnetAtRouter } from './subnet.ts';
 import { uplinkAt } from './vpc.ts';
 
 const columns = {
-  Logical_Switch: ['name', 'ports', 'acls', 'load_balancer_group', 'external_ids'],
+  Logical_Switch: ['name', 'ports', 'acls', 'qos_rules', 'dns_records', 'load_balancer_group', 'external_ids'],
   Port_Group: ['name', 'acls', 'ports', 'external_ids'],
   ACL: ['_uuid', 'direction', 'priority', 'match', 'action', 'log', 'name', 'meter', 'external_ids'],
   Meter: ['name', 'external_ids'],
+  DNS: ['_uuid', 'records', 'external_ids'],
+  QoS: ['direction', 'match', 'priority', 'bandwidth', 'external_ids'],
   Load_Balancer: [
     '_uuid',
     'name',
@@ -71,7 +73,7 @@ const columns = {
     'load_balancer_group',
     'external_ids',
   ],
-  Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'external_ids'],
+  Logical_Router_Port: ['_uuid', 'name', 'mac', 'networks', 'gateway_chassis', 'ipv6_ra_configs', 'external_ids'],
   Gateway_Chassis: ['_uuid', 'chassis_name', 'priority'],
   NAT: ['type', 'external_ip', 'logical_ip', 'external_ids'],
   Logical_Router_Static_Route: ['ip_prefix', 'nexthop', 'route_table', 'external_ids'],
@@ -118,6 +120,10 @@ interface RowsOfOurs {
   checks: Map<string, OvsdbRow>;
   /** Rules of switches: what keeps others out of port forwards and of VPCs, by the id of each. */
   guards: Map<string, string[]>;
+  /** What limits ports, by the id of each. */
+  limits: Map<string, string[]>;
+  /** What names are answered, by the id of the interface. */
+  names: Map<string, OvsdbRow>;
   chassis: Map<string, OvsdbRow>;
   /** All ids that rows are tagged with. */
   tagged: Map<KindInOvn, Set<string>>;
@@ -233,6 +239,13 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     tagged.get(kind as KindInOvn)?.add(id);
     guards.set(id, [...(guards.get(id) ?? []), aclText(row)]);
   }
+  const limits = new Map<string, string[]>();
+  for await (const row of rowsOf(world, 'QoS', within(switches, 'qos_rules'))) {
+    const { 'belay:kind': kind, 'belay:id': id = '' } = mapOf(row.external_ids);
+    tagged.get(kind as KindInOvn)?.add(id);
+    limits.set(id, [...(limits.get(id) ?? []), limitText(row)]);
+  }
+  const names = await all('DNS', byId);
   const atRouters = new Map<string, string[]>();
   for (const column of routerColumns)
     for await (const row of rowsOf(world, routerTables[column], within(routers, column))) {
@@ -258,6 +271,8 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
     balancerGroups,
     checks,
     guards,
+    limits,
+    names,
     chassis,
     tagged,
   };
@@ -265,6 +280,9 @@ export async function readNorthbound(world: Pick<World, 'northbound'>): Promise<
 
 const aclText = ({ direction, priority, match, action }: OvsdbRow | Acl): string =>
   `${String(direction)} ${String(priority)} ${String(match)} ${String(action)}`;
+
+const limitText = ({ direction, priority, match, bandwidth }: OvsdbRow): string =>
+  `${String(direction)} ${String(priority)} ${String(match)} ${JSON.stringify(mapOf(bandwidth))}`;
 
 const routerColumns = Object.keys(routerTables) as RouterColumn[];
 const compared: Record<RouterColumn, readonly string[]> = {
@@ -297,6 +315,9 @@ function routerFault(
     if (!port) return { class: 'missing', actual: `there is no router port ${name}` };
     if (port.mac !== row.mac || texts(port.networks) !== texts(row.networks))
       return drifted(`router port ${name} has other addresses than the recorded`);
+    const told = ({ ipv6_ra_configs }: OvsdbRow): string =>
+      JSON.stringify(Object.entries(mapOf(ipv6_ra_configs)).sort());
+    if (told(port) !== told(row)) return drifted(`router port ${name} tells guests another thing than the recorded`);
     const carriers = [...references(port.gateway_chassis)]
       .flatMap((uuid): OvsdbRow[] => {
         const row = found.chassis.get(uuid);
@@ -335,7 +356,7 @@ function policyFault(found: RowsOfOurs, policy: RecordedPolicy): Fault | null {
 }
 
 /** What is wrong with the balancer of a port forward, or null. */
-function forwardFault(found: RowsOfOurs, forward: PortForwardRecord): Fault | null {
+function forwardFault(found: RowsOfOurs, forward: LeadingForward): Fault | null {
   const drifted = (actual: string): Fault => ({ class: 'drifted', actual });
   const row = found.balancers.get(forward.id);
   if (!row) return { class: 'missing', actual: `there is no balancer ${forwardName(forward.id)}` };
@@ -451,6 +472,16 @@ function portFault(found: RowsOfOurs, port: RecordedPort): Fault | null {
     return drifted(`the switch port may send with ${texts(row.port_security)}`);
   if (texts(row.enabled) !== texts(enabledOf(port)))
     return drifted(`the link of the switch port is ${port.linkUp ? 'down' : 'up'}`);
+  if ((found.limits.get(port.id) ?? []).sort().join() !== qosRows(port).map(limitText).sort().join())
+    return drifted('the switch port is limited in another way than the recorded');
+  const name = found.names.get(port.id);
+  const told = (records: Record<string, string>): string => JSON.stringify(Object.entries(records).sort());
+  if (told(mapOf(name?.records)) !== told(namesOf(port) ?? {}))
+    return drifted('its name is answered in another way than the recorded');
+  const unaware = (name ? port.namedOn : [])
+    .map((id) => found.switches.get(id))
+    .find((one) => one && !references(one.dns_records).has(uuidOf(name?._uuid)));
+  if (unaware) return drifted(`its name is not answered on ${String(unaware.name)}`);
   const served = found.served.get(port.subnetId ?? '');
   if (served && port.dhcp && uuidOf(row.dhcpv4_options) !== uuidOf(served._uuid))
     return drifted('the switch port is not served by DHCP');
@@ -567,9 +598,9 @@ export async function scanNetwork(world: World): Promise<{ differences: number }
     );
   }
   for await (const forward of pages(connections, recordedForwards))
-    compare('portForward', forward, () => [forwardFault(found, forward)], {
+    compare('portForward', forward, () => [isLeading(forward) ? forwardFault(found, forward) : null], {
       action: 'vpc.repair',
-      targetId: forward.vpcId,
+      targetId: forward.vpcId ?? '',
     });
   for await (const balancer of pages(connections, recordedBalancers))
     compare('loadBalancer', balancer, () => [balancerFault(found, balancer)], {

@@ -3,13 +3,13 @@ import {
   floatingIpOf,
   portUserOf,
   type Target,
-  targetOn,
   writeTarget,
 } from '../../database/floatingIps.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
+import { reachable } from './reachable.ts';
 import { type AtRouter, operationsAt, removalAt, removeAt, routerIsThere } from './router.ts';
 
 /**
@@ -81,14 +81,7 @@ export const floatingIps = (world: World) => {
           throw refuse('HAS_DEPENDENTS', `${user.kind} ${user.id} has ports of floating IP ${floatingIpId}`, {
             blockers: [user],
           });
-        const [target] = await targetOn(connections, { networkInterfaceId, networkId: row.networkId });
-        const { fixedAddress, vpcId } = target ?? {};
-        if (!fixedAddress || !vpcId || !target?.reached)
-          throw refuse(
-            'PRECONDITION_FAILED',
-            `interface ${networkInterfaceId} is in no VPC with an uplink to the network of the address`,
-          );
-        return { before, after: { networkInterfaceId, fixedAddress, vpcId } };
+        return { before, after: await reachable(connections, { networkInterfaceId, networkId: row.networkId }) };
       },
     }),
 

@@ -7,7 +7,8 @@ import { takeInterfaceSlot } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { isAtWire } from '../../database/wires.ts';
 import { kindOf } from '../../model/kinds.ts';
-import { interfaceSlots } from '../../model/network/networkInterface.ts';
+import { familyOfAddress } from '../../model/network/ipAddress.ts';
+import { interfaceSlots, type Qos } from '../../model/network/networkInterface.ts';
 import { Problem } from '../../runtime/problem.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
@@ -48,6 +49,7 @@ const writeColumns = statement(
       portSecurity: boolean | null;
       allowedPairs: string;
       linkUp: boolean;
+      qos: string | null;
       name: string;
       description: string;
       labels: string;
@@ -62,6 +64,7 @@ const writeColumns = statement(
         portSecurity: p.portSecurity,
         allowedPairs: p.allowedPairs,
         linkUp: p.linkUp,
+        qos: p.qos,
         name: p.name,
         description: p.description,
         labels: p.labels,
@@ -71,10 +74,10 @@ const writeColumns = statement(
 );
 
 const setAddresses = statement(
-  (p: Values<{ networkInterfaceId: string; address: string; secondaryAddresses: string }>) =>
+  (p: Values<{ networkInterfaceId: string; address: string; address6: string | null; secondaryAddresses: string }>) =>
     from
       .updateTable('networkInterface')
-      .set({ address: p.address, secondaryAddresses: p.secondaryAddresses })
+      .set({ address: p.address, address6: p.address6, secondaryAddresses: p.secondaryAddresses })
       .where('id', '=', p.networkInterfaceId),
 );
 
@@ -94,13 +97,42 @@ export interface After {
   portSecurity: boolean | null;
   allowedPairs: NonNullable<PortChange['allowedPairs']>;
   linkUp: boolean;
+  qos: Qos | null;
   name: string;
   description: string;
   labels: Record<string, string>;
 }
 
+/** Nobody else has it from then on, and no try that comes late takes it. */
+const writeName = statement((p: Values<{ networkInterfaceId: string; dnsName: string | null; operationId: string }>) =>
+  from
+    .updateTable('networkInterface')
+    .set({ dnsName: p.dnsName })
+    .where('id', '=', p.networkInterfaceId)
+    .where('currentOperationId', '=', p.operationId),
+);
+
+/** All addresses that an interface shall have. */
+interface Given {
+  address: string;
+  address6: string | null;
+  secondaryAddresses: string[];
+}
+const allOf = ({ address, address6, secondaryAddresses }: Given): string[] => [
+  address,
+  ...secondaryAddresses,
+  ...(address6 ? [address6] : []),
+];
+
+interface Called {
+  before: string | null;
+  after: string | null;
+}
+
 interface Addresses {
   address: string | null;
+  /** A run of before says nothing of it. */
+  address6?: string | null;
   secondaryAddresses: string[] | null;
 }
 
@@ -197,6 +229,8 @@ export const networkInterfaceRecords = (world: World) => {
         hostId: string | null;
         instanceId: string | null;
         isLinkChanged: boolean;
+        /** What it is called, where that changes. */
+        called: Called | null;
         after: After;
       }> {
         const nic = await record(networkInterfaceId);
@@ -205,13 +239,35 @@ export const networkInterfaceRecords = (world: World) => {
           portSecurity: nic.portSecurity,
           allowedPairs: nic.allowedPairs as After['allowedPairs'],
           linkUp: nic.linkUp,
+          qos: nic.qos as Qos | null,
           name: nic.name,
           description: nic.description,
           labels: nic.labels as After['labels'],
         };
-        const after = { ...before, ...patched(kindOf('networkInterface'), { ...before }, patch) } as After;
+        const { dnsName, ...after } = {
+          ...before,
+          ...patched(kindOf('networkInterface'), { ...before, dnsName: nic.dnsName }, patch),
+        } as After & { dnsName?: string | null };
+        const called =
+          dnsName === undefined || dnsName === nic.dnsName ? null : { before: nic.dnsName, after: dnsName };
         const isLinkChanged = after.linkUp !== before.linkUp;
-        return { hostId: await hostOf(nic.instanceId), instanceId: nic.instanceId, isLinkChanged, after };
+        return { hostId: await hostOf(nic.instanceId), instanceId: nic.instanceId, isLinkChanged, called, after };
+      },
+    }),
+
+    /** The database gives a name to one interface of a network, and of a VPC. */
+    takeName: step({
+      system: 'record',
+      async do({ networkInterfaceId, called }: InterfaceRef & { called: Called }, context) {
+        await asHolder(world.database, context, (tx) =>
+          writeName(tx, { networkInterfaceId, dnsName: called.after, operationId: context.operationId }),
+        );
+      },
+      undoText: 'old name',
+      async undo({ networkInterfaceId, called }, context) {
+        await asHolder(world.database, context, (tx) =>
+          writeName(tx, { networkInterfaceId, dnsName: called.before, operationId: context.operationId }),
+        );
       },
     }),
 
@@ -224,6 +280,8 @@ export const networkInterfaceRecords = (world: World) => {
             networkInterfaceId,
             operationId: context.operationId,
             allowedPairs: JSON.stringify(after.allowedPairs),
+            // A run of before knows of none.
+            qos: after.qos ? JSON.stringify(after.qos) : null,
             labels: JSON.stringify(after.labels),
           }),
         );
@@ -234,12 +292,13 @@ export const networkInterfaceRecords = (world: World) => {
     takeAddresses: step({
       system: 'record',
       async do(
-        { networkInterfaceId, address, secondaryAddresses }: InterfaceRef & Addresses,
+        { networkInterfaceId, address, address6, secondaryAddresses }: InterfaceRef & Addresses,
         context,
-      ): Promise<{ change: { address: string; secondaryAddresses: string[] } }> {
+      ): Promise<{ change: Given }> {
         const nic = await record(networkInterfaceId);
         const change = {
           address: address ?? String(nic.address),
+          address6: address6 ?? nic.address6,
           secondaryAddresses: secondaryAddresses ?? (nic.secondaryAddresses as string[]),
         };
         const [leading] =
@@ -251,8 +310,10 @@ export const networkInterfaceRecords = (world: World) => {
             { blockers: [leading] },
           );
         await asHolder(world.database, context, async (tx) => {
-          for (const one of [change.address, ...change.secondaryAddresses])
-            await takeAddress(tx, String(nic.subnetId), networkInterfaceId, one, 'address');
+          for (const one of allOf(change)) {
+            const subnetId = familyOfAddress(one) === 6 ? nic.subnet6Id : nic.subnetId;
+            await takeAddress(tx, String(subnetId), networkInterfaceId, one, 'address');
+          }
         }).catch((error: unknown) => {
           if (error instanceof Problem) throw refuse(error.code, error.message);
           throw error;
@@ -262,7 +323,11 @@ export const networkInterfaceRecords = (world: World) => {
       undoText: 'give back',
       async undo({ networkInterfaceId }, context) {
         const { address, address6, secondaryAddresses } = await record(networkInterfaceId);
-        const kept = [String(address), ...(secondaryAddresses as string[]), ...(address6 ? [String(address6)] : [])];
+        const kept = allOf({
+          address: String(address),
+          address6,
+          secondaryAddresses: secondaryAddresses as string[],
+        });
         await asHolder(world.database, context, (tx) => freeAddress(tx, networkInterfaceId, { kept }));
       },
     }),
@@ -271,21 +336,19 @@ export const networkInterfaceRecords = (world: World) => {
     writeAddresses: step({
       system: 'record',
       async do(
-        {
-          networkInterfaceId,
-          change: { address, secondaryAddresses },
-        }: InterfaceRef & { change: { address: string; secondaryAddresses: string[] } },
+        { networkInterfaceId, change }: InterfaceRef & { change: Omit<Given, 'address6'> & Partial<Given> },
         context,
       ) {
-        const { address6 } = await record(networkInterfaceId);
-        const six = address6 ? [String(address6)] : [];
+        const given = { ...change, address6: change.address6 ?? (await record(networkInterfaceId)).address6 };
+        const { address, address6, secondaryAddresses } = given;
         await asHolder(world.database, context, async (tx) => {
           await setAddresses(tx, {
             networkInterfaceId,
             address,
+            address6,
             secondaryAddresses: JSON.stringify(secondaryAddresses),
           });
-          await freeAddress(tx, networkInterfaceId, { kept: [address, ...secondaryAddresses, ...six] });
+          await freeAddress(tx, networkInterfaceId, { kept: allOf(given) });
         });
       },
     }),

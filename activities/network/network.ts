@@ -1,4 +1,5 @@
 import { livingOf } from '../../database/audit.ts';
+import { namedInVpcOf } from '../../database/networks.ts';
 import { from, statement, type Values } from '../../database/statement.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { refuse } from '../failure.ts';
@@ -64,6 +65,23 @@ const wiredAs = statement((p: Values<{ id: string }>) =>
 );
 export type Wired = { type: string; physicalNetworkId: string | null; segmentId: number | null };
 
+/** Rows of names that are answered on the other networks of its VPC. */
+async function namesFor(world: World, networkId: string): Promise<unknown[]> {
+  const named = await namedInVpcOf(world.database.connections, { networkId });
+  const found = await world.northbound.transact(
+    `look for names of network ${networkId}`,
+    named.map(
+      ({ id }): OvsdbOperation => ({
+        op: 'select',
+        table: 'DNS',
+        where: taggedWith('networkInterface', id),
+        columns: ['_uuid'],
+      }),
+    ),
+  );
+  return found.flatMap(({ rows }) => (rows ?? []).map(({ _uuid }) => _uuid));
+}
+
 /** Writes all rows of a network, whether they are there or not; ports that hang on them stay. */
 async function write(world: World, networkId: string): Promise<void> {
   const where = taggedWith('network', networkId);
@@ -79,6 +97,7 @@ async function write(world: World, networkId: string): Promise<void> {
   const group = networkGroup(networkId);
   const external_ids = rowTags('network', networkId);
   const acls = networkAcls(group);
+  const names = await namesFor(world, networkId);
   const references = set(Object.keys(acls).map((name) => ['named-uuid', name]));
   const ports = (groups?.rows?.length ?? 0) > 0 ? null : set(await portsOf(world, 'networkId', networkId));
   const put = (table: string, found: OvsdbResult | undefined, row: OvsdbRow): OvsdbOperation[] =>
@@ -90,6 +109,16 @@ async function write(world: World, networkId: string): Promise<void> {
       : [absent(table, where), { op: 'insert', table, row: { ...row, external_ids } }];
   await world.northbound.transact(`make network ${networkId}`, [
     ...put('Logical_Switch', switches, { name: switchName(networkId) }),
+    ...(names.length > 0
+      ? [
+          {
+            op: 'mutate' as const,
+            table: 'Logical_Switch',
+            where,
+            mutations: [['dns_records', 'insert', set(names)]] as [string, string, unknown][],
+          },
+        ]
+      : []),
     ...(localnet ? wireOperations(networkId, localnet, wirePorts?.rows?.[0]?._uuid) : []),
     ...Object.entries(acls).map(
       ([name, acl]): OvsdbOperation => ({
@@ -146,7 +175,7 @@ const strayTables = {
   addressGroup: ['Address_Set'],
   securityGroup: ['Port_Group'],
   firewallPolicy: ['Port_Group', 'Meter'],
-  networkInterface: [],
+  networkInterface: ['DNS'],
 } as const;
 
 /** What is no root in OVN, by what refers to it and in which column: it goes with the last that does. */
@@ -154,6 +183,7 @@ const referred = [
   ['Logical_Switch', 'ports', 'Logical_Switch_Port'],
   ['Port_Group', 'ports', 'Logical_Switch_Port'],
   ['Logical_Switch', 'acls', 'ACL'],
+  ['Logical_Switch', 'qos_rules', 'QoS'],
   ['Logical_Router', 'ports', 'Logical_Router_Port'],
   ...Object.entries(routerTables).map(([column, table]) => ['Logical_Router', column, table] as const),
 ] as const;

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { type Port, policiesOver, portById, portsOfInstance } from '../../database/networks.ts';
-import type { Pair } from '../../model/network/networkInterface.ts';
+import type { Pair, Qos } from '../../model/network/networkInterface.ts';
 import { refuse, tryAgain } from '../failure.ts';
 import { mustAnswer } from '../silence.ts';
 import { step } from '../step.ts';
@@ -8,7 +8,17 @@ import type { World } from '../world.ts';
 import { firewallGroupName } from './firewallWrites.ts';
 import { followTargets } from './loadBalancer.ts';
 import { networkGroup } from './network.ts';
-import { type Condition, map, members, type OvsdbOperation, present, rowTags, set, taggedWith } from './northbound.ts';
+import {
+  type Condition,
+  map,
+  members,
+  type OvsdbOperation,
+  type OvsdbRow,
+  present,
+  rowTags,
+  set,
+  taggedWith,
+} from './northbound.ts';
 import { securityGroupName } from './securityGroup.ts';
 
 interface InstanceRef {
@@ -34,14 +44,18 @@ async function portNamed(world: World, networkInterfaceId: string): Promise<Port
 /** What an interface is about to be told, in place of what its record says. */
 export interface PortChange {
   address?: string;
+  address6?: string | null;
   secondaryAddresses?: string[];
   securityGroupIds?: string[];
   portSecurity?: boolean | null;
   allowedPairs?: Pair[];
   linkUp?: boolean;
+  qos?: Qos | null;
+  /** What the undo does not find in the record any more. */
+  before?: { dnsName: string | null };
 }
 
-const changed = (port: Port, { portSecurity, ...change }: PortChange): Port => ({
+const changed = (port: Port, { portSecurity, before: _, ...change }: PortChange): Port => ({
   ...port,
   ...change,
   ...(portSecurity === undefined ? {} : { portSecurity: portSecurity ?? port.networkPortSecurity }),
@@ -120,6 +134,96 @@ export function addressesOf({
   };
 }
 
+/** What limits a port, as rows of its switch: a meter on every host that it is on. OVN counts in kilobits, and lets a second's worth through at once. */
+export function qosRows({ id, qos }: Pick<Port, 'id' | 'qos'>): OvsdbRow[] {
+  const limit = (direction: string, match: string, bytesPerSec: number | undefined): OvsdbRow[] =>
+    bytesPerSec === undefined
+      ? []
+      : [{ direction, priority: 1000, match, bandwidth: ['map', [['rate', Math.round((bytesPerSec * 8) / 1000)]]] }];
+  return [
+    ...limit('to-lport', `outport == "${id}"`, qos?.inBytesPerSec),
+    ...limit('from-lport', `inport == "${id}"`, qos?.outBytesPerSec),
+  ];
+}
+
+/** Exactly these limits are there of it, where `before` are. */
+function limitOperations(port: Port, name: string, before: unknown[], wanted: OvsdbRow[]): OvsdbOperation[] {
+  if (before.length + wanted.length === 0) return [];
+  const names = wanted.map((_, index) => `${name}_limit${index}`);
+  return [
+    ...wanted.map(
+      (row, index): OvsdbOperation => ({
+        op: 'insert',
+        table: 'QoS',
+        'uuid-name': names[index] ?? '',
+        row: { ...row, external_ids: rowTags('networkInterface', port.id) },
+      }),
+    ),
+    {
+      op: 'mutate',
+      table: 'Logical_Switch',
+      where: taggedWith('network', port.networkId ?? ''),
+      mutations: [
+        ...(before.length > 0 ? ([['qos_rules', 'delete', set(before)]] as [string, string, unknown][]) : []),
+        ...(names.length > 0
+          ? ([['qos_rules', 'insert', set(names.map((one) => ['named-uuid', one]))]] as [string, string, unknown][])
+          : []),
+      ],
+    },
+  ];
+}
+
+/** What guests are answered of it: by its name alone, and with the domain behind that. Null of one without a name. */
+export function namesOf(
+  port: Pick<Port, 'dnsName' | 'domain' | 'address' | 'address6'>,
+): Record<string, string> | null {
+  const { dnsName, domain, address, address6 } = port;
+  if (dnsName === null) return null;
+  const addresses = [address, address6].filter((one) => one !== null).join(' ');
+  return { [dnsName]: addresses, ...(domain ? { [`${dnsName}.${domain.toLowerCase()}`]: addresses } : {}) };
+}
+
+/** A row of its own, to which the switches refer whose guests are answered. OVN refers weakly: it goes from them when it is deleted. */
+function nameOperations(port: Port, name: string, known: unknown): OvsdbOperation[] {
+  const records = namesOf(port);
+  const table = 'DNS';
+  const where = taggedWith('networkInterface', port.id);
+  if (!records) return known ? [{ op: 'delete', table, where }] : [];
+  const row = { records: map(records) };
+  return [
+    known
+      ? { op: 'update', table, where, row }
+      : {
+          op: 'insert',
+          table,
+          'uuid-name': `${name}_name`,
+          row: { ...row, external_ids: rowTags('networkInterface', port.id) },
+        },
+    ...port.namedOn.map(
+      (networkId): OvsdbOperation => ({
+        op: 'mutate',
+        table: 'Logical_Switch',
+        where: taggedWith('network', networkId),
+        mutations: [['dns_records', 'insert', set([known ?? ['named-uuid', `${name}_name`]])]],
+      }),
+    ),
+  ];
+}
+
+const lookForName = ({ id }: Port): OvsdbOperation => ({
+  op: 'select',
+  table: 'DNS',
+  where: taggedWith('networkInterface', id),
+  columns: ['_uuid'],
+});
+
+const lookForLimits = ({ id }: Port): OvsdbOperation => ({
+  op: 'select',
+  table: 'QoS',
+  where: taggedWith('networkInterface', id),
+  columns: ['_uuid'],
+});
+
 /** Of a link that is up nothing is said. */
 export const enabledOf = ({ linkUp }: Pick<Port, 'linkUp'>): unknown => (linkUp ? set([]) : false);
 
@@ -151,12 +255,15 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
         columns,
       }),
     ),
+    ...ports.map(lookForLimits),
+    ...ports.map(lookForName),
   ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const name = `port${index}`;
     const known = lookups[index]?.rows?.[0]?._uuid;
     const dhcp = lookups[ports.length + index]?.rows?.[0]?._uuid;
     const dhcp6 = lookups[2 * ports.length + index]?.rows?.[0]?._uuid;
+    const limits = (lookups[3 * ports.length + index]?.rows ?? []).map(({ _uuid }) => _uuid);
     if (port.dhcp && !dhcp)
       throw refuse('PRECONDITION_FAILED', `OVN has no DHCP options of subnet ${port.subnetId}; ${again}`);
     if (port.dhcp6 && !dhcp6)
@@ -181,6 +288,8 @@ async function write(world: World, of: string, ports: Port[], chassis: string | 
         : { op: 'insert', table: 'Logical_Switch_Port', 'uuid-name': name, row: { name: port.id, ...row } },
       ...(known ? [leaveAll(known)] : []),
       ...join('Logical_Switch', taggedWith('network', network), `switch of network ${network}`),
+      ...limitOperations(port, name, limits, qosRows(port)),
+      ...nameOperations(port, name, lookups[4 * ports.length + index]?.rows?.[0]?._uuid),
       ...join('Port_Group', [['name', '==', networkGroup(network)]], `port group of network ${network}`),
       ...port.securityGroupIds.flatMap((id) =>
         join('Port_Group', [['name', '==', securityGroupName(id)]], `port group of security group ${id}`),
@@ -230,9 +339,8 @@ const plug = async (world: World, instanceId: string, chassis: string | null): P
 
 /** Ports leave their switch and groups; OVSDB collects what nobody refers to. */
 async function remove(world: World, of: string, ports: Port[]): Promise<void> {
-  const found = await world.northbound.transact(
-    `look for ports of ${of}`,
-    ports.map(
+  const found = await world.northbound.transact(`look for ports of ${of}`, [
+    ...ports.map(
       (port): OvsdbOperation => ({
         op: 'select',
         table: 'Logical_Switch_Port',
@@ -240,11 +348,18 @@ async function remove(world: World, of: string, ports: Port[]): Promise<void> {
         columns: ['_uuid'],
       }),
     ),
-  );
+    ...ports.map(lookForLimits),
+  ]);
   const operations = ports.flatMap((port, index): OvsdbOperation[] => {
     const uuid = found[index]?.rows?.[0]?._uuid;
-    if (!uuid) return [];
+    const limits = (found[ports.length + index]?.rows ?? []).map(({ _uuid }) => _uuid);
+    const unlimited = [
+      ...limitOperations(port, `port${index}`, limits, []),
+      ...(port.dnsName === null ? [] : nameOperations({ ...port, dnsName: null }, '', true)),
+    ];
+    if (!uuid) return unlimited;
     return [
+      ...unlimited,
       {
         op: 'mutate',
         table: 'Logical_Switch',
@@ -349,8 +464,13 @@ export const networkInterfaces = (world: World) => ({
       );
     },
     undoText: 'old port',
-    undo: async ({ networkInterfaceId }) =>
-      write(world, networkInterfaceId, await portNamed(world, networkInterfaceId), null),
+    undo: async ({ networkInterfaceId, change: { before } }) =>
+      write(
+        world,
+        networkInterfaceId,
+        (await portNamed(world, networkInterfaceId)).map((port) => ({ ...port, ...before })),
+        null,
+      ),
   }),
 
   bindOne: step({

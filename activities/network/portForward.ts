@@ -1,10 +1,20 @@
-import { addressBehind, type PortForwardRecord, portForwardOf, writeAllowed } from '../../database/floatingIps.ts';
+import {
+  addressBehind,
+  isLeading,
+  type LeadingForward,
+  type PortForwardRecord,
+  portForwardOf,
+  type Target,
+  writeAllowed,
+  writeForward,
+} from '../../database/floatingIps.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
-import { step } from '../step.ts';
+import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { addressSetName } from './addressGroup.ts';
 import { map, type OvsdbOperation, type OvsdbRow, present, rowTags, set, taggedWith } from './northbound.ts';
+import { reachable } from './reachable.ts';
 import { routerIsThere } from './router.ts';
 import { uplinkPortName } from './vpc.ts';
 
@@ -18,7 +28,7 @@ export function balancerRow({
   address,
   publicPorts,
   targetPorts,
-}: PortForwardRecord): OvsdbRow {
+}: LeadingForward): OvsdbRow {
   const { from, to = from } = publicPorts;
   const ports = Array.from({ length: to - from + 1 }, (_, index) => index);
   return {
@@ -51,7 +61,8 @@ export function guardRow(forward: PortForwardRecord): OvsdbRow | null {
   };
 }
 
-async function write(world: World, forward: PortForwardRecord): Promise<void> {
+/** Operations after which it leads where its record says. `prefix` tells it from others of the same transaction. */
+export async function leadOperations(world: World, forward: LeadingForward, prefix = ''): Promise<OvsdbOperation[]> {
   const where = taggedWith('portForward', forward.id);
   const external_ids = rowTags('portForward', forward.id);
   const table = 'Load_Balancer';
@@ -63,13 +74,16 @@ async function write(world: World, forward: PortForwardRecord): Promise<void> {
   const old = (guards?.rows ?? []).map(({ _uuid }) => _uuid);
   const guard = guardRow(forward);
   const network = taggedWith('network', forward.networkId);
-  await world.northbound.transact(`write port forward ${forward.id}`, [
+  const [balancerName, guardName] = [`${prefix}balancer`, `${prefix}guard`];
+  return [
     routerIsThere(forward.vpcId),
     present('Logical_Switch', network, `OVN has no switch of network ${forward.networkId}`),
     known
       ? { op: 'update', table, where, row: balancerRow(forward) }
-      : { op: 'insert', table, 'uuid-name': 'balancer', row: { ...balancerRow(forward), external_ids } },
-    ...(guard ? [{ op: 'insert' as const, table: 'ACL', 'uuid-name': 'guard', row: { ...guard, external_ids } }] : []),
+      : { op: 'insert', table, 'uuid-name': balancerName, row: { ...balancerRow(forward), external_ids } },
+    ...(guard
+      ? [{ op: 'insert' as const, table: 'ACL', 'uuid-name': guardName, row: { ...guard, external_ids } }]
+      : []),
     // Nobody comes who may not, not for a moment: what keeps them out is there with the balancer.
     ...(guard || old.length > 0
       ? [
@@ -79,7 +93,7 @@ async function write(world: World, forward: PortForwardRecord): Promise<void> {
             where: network,
             mutations: [
               ...(old.length > 0 ? [['acls', 'delete', set(old)]] : []),
-              ...(guard ? [['acls', 'insert', set([['named-uuid', 'guard']])]] : []),
+              ...(guard ? [['acls', 'insert', set([['named-uuid', guardName]])]] : []),
             ] as [string, string, unknown][],
           },
         ]
@@ -88,18 +102,22 @@ async function write(world: World, forward: PortForwardRecord): Promise<void> {
       op: 'mutate',
       table: 'Logical_Router',
       where: taggedWith('vpc', forward.vpcId),
-      mutations: [['load_balancer', 'insert', set([known ?? ['named-uuid', 'balancer']])]],
+      mutations: [['load_balancer', 'insert', set([known ?? ['named-uuid', balancerName]])]],
     },
-  ]);
+  ];
 }
 
-async function remove(world: World, forward: PortForwardRecord): Promise<void> {
+/** Operations after which nothing of it is there. */
+export async function removalOperations(
+  world: World,
+  forward: Pick<PortForwardRecord, 'id' | 'networkId'>,
+): Promise<OvsdbOperation[]> {
   const where = taggedWith('portForward', forward.id);
   const [guards] = await world.northbound.transact(`look for port forward ${forward.id}`, [
     { op: 'select', table: 'ACL', where, columns: ['_uuid'] },
   ]);
   const old = (guards?.rows ?? []).map(({ _uuid }) => _uuid);
-  await world.northbound.transact(`remove port forward ${forward.id}`, [
+  return [
     { op: 'delete', table: 'Load_Balancer', where },
     ...(old.length > 0
       ? [
@@ -111,7 +129,16 @@ async function remove(world: World, forward: PortForwardRecord): Promise<void> {
           } satisfies OvsdbOperation,
         ]
       : []),
-  ]);
+  ];
+}
+
+async function write(world: World, forward: PortForwardRecord): Promise<void> {
+  if (isLeading(forward))
+    await world.northbound.transact(`write port forward ${forward.id}`, await leadOperations(world, forward));
+}
+
+async function remove(world: World, forward: PortForwardRecord): Promise<void> {
+  await world.northbound.transact(`remove port forward ${forward.id}`, await removalOperations(world, forward));
 }
 
 interface PortForwardRef {
@@ -125,7 +152,40 @@ export const portForwards = (world: World) => {
     return row;
   }
 
+  const record = (portForwardId: string, target: Target | null, context: StepContext): Promise<unknown> =>
+    asHolder(world.database, context, (tx) =>
+      writeForward(tx, {
+        portForwardId,
+        networkInterfaceId: target?.networkInterfaceId ?? null,
+        address: target?.fixedAddress ?? null,
+        vpcId: target?.vpcId ?? null,
+      }),
+    );
+
   return {
+    /** Where it is to lead. */
+    plan: step({
+      system: 'record',
+      async do({
+        portForwardId,
+        networkInterfaceId,
+      }: PortForwardRef & { networkInterfaceId: string }): Promise<{ target: Target }> {
+        const { networkId } = await find(portForwardId);
+        return { target: await reachable(world.database.connections, { networkInterfaceId, networkId }) };
+      },
+    }),
+
+    record: step({
+      system: 'record',
+      async do({ portForwardId, target }: PortForwardRef & { target: Target }, context) {
+        await record(portForwardId, target, context);
+      },
+      undoText: 'nowhere',
+      async undo({ portForwardId }, context) {
+        await record(portForwardId, null, context);
+      },
+    }),
+
     /** A balancer with one target, and what keeps out whoever may not come. */
     make: step({
       system: 'ovn',
@@ -133,7 +193,7 @@ export const portForwards = (world: World) => {
         const forward = await find(portForwardId);
         const [behind] = await addressBehind(world.database.connections, { portForwardId });
         // Between the request and its turn the interface may have been given another one.
-        if (behind?.address !== forward.address)
+        if ((behind?.address ?? null) !== forward.address)
           throw refuse(
             'PRECONDITION_FAILED',
             `the interface of port forward ${portForwardId} has another address by now`,

@@ -62,6 +62,31 @@ export function servedRow(subnetId: string, subnet: Served): { cidr: string; opt
   };
 }
 
+/** Where else guests learn of name servers by DHCPv6. OVN tells of one alone here. */
+const toldByRouter = ({ ipv6Mode, dnsServers, zoneServers, searchDomains, domain }: Served): Record<string, string> => {
+  if (ipv6Mode !== 'slaac') return {};
+  const [server] = (dnsServers.length > 0 ? dnsServers : zoneServers).filter((one) => one.includes(':'));
+  const domains = searchDomains.length > 0 ? searchDomains : domain ? [domain] : [];
+  return {
+    ...(server ? { rdnss: server } : {}),
+    ...(domains.length > 0 ? { dnssl: domains.join(',') } : {}),
+  };
+};
+
+const addressModes: Readonly<Record<string, string>> = {
+  slaac: 'slaac',
+  stateless: 'dhcpv6_stateless',
+  dhcpv6: 'dhcpv6_stateful',
+};
+
+/** What the router tells guests of a subnet of IPv6: whenever they ask, and by itself. */
+export const advertised = (subnet: Served): Record<string, string> => ({
+  address_mode: addressModes[subnet.ipv6Mode ?? ''] ?? 'slaac',
+  send_periodic: 'true',
+  mtu: guestMtu,
+  ...toldByRouter(subnet),
+});
+
 export const routerPortName = (subnetId: string): string => `router-${subnetId}`;
 export const routerSwitchPortName = (subnetId: string): string => `router-port-${subnetId}`;
 
@@ -83,6 +108,7 @@ export function subnetAtRouter(subnetId: string, subnet: Served): AtRouter | nul
           mac: serverMac(subnetId),
           networks: `${gateway ?? ''}/${cidr.split('/')[1] ?? ''}`,
           options: map(routeTableId ? { route_table: routeTableName(routeTableId) } : {}),
+          ipv6_ra_configs: map(subnet.family === 6 ? advertised(subnet) : {}),
         },
       },
     ],

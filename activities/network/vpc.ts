@@ -4,6 +4,7 @@ import {
   chooseGateways,
   lockVpc,
   partsOfVpc,
+  redundancyOf,
   subnetOutside,
   takePublicAddress,
   userOfUplink,
@@ -11,6 +12,7 @@ import {
   vpcOf,
   writeCidrs,
   writeGateways,
+  writeType,
   writeUplinks,
 } from '../../database/vpcs.ts';
 import { type Uplink, uplinksMax } from '../../model/network/vpc.ts';
@@ -133,6 +135,14 @@ async function remove(world: World, vpc: VpcRecord): Promise<void> {
 
 interface VpcRef {
   vpcId: string;
+}
+interface OfType {
+  routerTypeId: string | null;
+  hostIds: string[];
+}
+interface Types {
+  before: OfType;
+  after: OfType;
 }
 interface UplinkRef extends VpcRef {
   uplinkId: string;
@@ -339,6 +349,35 @@ export const vpcs = (world: World) => {
           if (left.length === 0) await writeGateways(tx, { vpcId, hostIds: [] });
           await freeAddress(tx, uplinkId);
         });
+      },
+    }),
+
+    /** Of which type it is, and of which it shall be, with the hosts that carry it. */
+    planType: step({
+      system: 'placement',
+      async do({ vpcId, routerTypeId = null }: VpcRef & { routerTypeId?: string | null }): Promise<{ types: Types }> {
+        const vpc = await find(vpcId);
+        const [type] = routerTypeId ? await redundancyOf(connections, { routerTypeId }) : [{ redundant: true }];
+        if (!type) throw refuse('NOT_FOUND', `router type ${routerTypeId} is gone`);
+        const count = type.redundant ? 2 : 1;
+        const hostIds = await gatewaysFor({ ...vpc, redundant: type.redundant }, networksOf(vpc));
+        return {
+          types: {
+            before: { routerTypeId: vpc.routerTypeId, hostIds: vpc.gatewayHostIds },
+            after: { routerTypeId, hostIds: hostIds.slice(0, count) },
+          },
+        };
+      },
+    }),
+
+    recordType: step({
+      system: 'record',
+      async do({ vpcId, types }: VpcRef & { types: Types }, context) {
+        await holding(vpcId, context, (tx) => writeType(tx, { vpcId, ...types.after }));
+      },
+      undoText: 'type before',
+      async undo({ vpcId, types }, context) {
+        await holding(vpcId, context, (tx) => writeType(tx, { vpcId, ...types.before }));
       },
     }),
 

@@ -2,6 +2,7 @@
 import { systemCaller } from '../../acceptance/caller.ts';
 import { hasTrash, separate } from '../../acceptance/cascade.ts';
 import { everything, type Going, walkDown } from '../../acceptance/dependents.ts';
+import { type WayInRow, waysInto } from '../../database/floatingIps.ts';
 import { from, isAmong, statement, statementOfKind, tableOf, type Values } from '../../database/statement.ts';
 import { removalOrderOf } from '../../model/cascade.ts';
 import { childrenOf } from '../../model/columns.ts';
@@ -71,13 +72,15 @@ export const cascades = ({ database: { connections } }: World) => ({
       if (blocking[0]) throw refuse('HAS_DEPENDENTS', `${blocking[0].kind} ${blocking[0].id} hangs on it by now`);
       const alone = separate(going, id);
       const idsOf = (of: string): string[] => alone.flatMap((one) => (one.kind === of ? [one.id] : []));
-      const [instances, volumes, interfaces] = await Promise.all([
+      const ports = going.flatMap((one) => (one.kind === 'networkInterface' ? [one.id] : []));
+      const [instances, volumes, interfaces, ways] = await Promise.all([
         instancesOf(connections, { ids: idsOf('instance') }),
         volumesOf(connections, { ids: idsOf('volume') }),
         interfacesOf(connections, { ids: idsOf('networkInterface') }),
+        waysInto(connections, { networkInterfaceIds: ports }),
       ]);
       return {
-        destroy: destroying(instances, volumes, interfaces),
+        destroy: destroying(instances, volumes, interfaces, ways),
         remove: removing(alone, new Set(volumes.filter(isKept).map((one) => one.id)), id, expunge),
       };
     },
@@ -90,10 +93,18 @@ function destroying(
   instances: Instance[],
   all: Volume[],
   interfaces: { id: string; instanceId: string | null }[],
+  ways: WayInRow[],
 ): CascadePlan['destroy'] {
   const volumes = all.filter((one) => !isKept(one));
   const attached = volumes.filter(({ instanceId }) => instanceId !== null);
   return [
+    ways
+      .filter(({ state }) => state !== 'deleting')
+      .map(({ kind, id: targetId, networkInterfaceId }) => ({
+        type: `${kind}.detach`,
+        targetId,
+        inverse: { type: `${kind}.attach`, targetId, input: { networkInterfaceId } },
+      })),
     instances
       .filter(({ state }) => state === 'running')
       .map(({ id: targetId }) => ({

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
-import { boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
+import { pattern } from '../forms.ts';
+import { AnyIp, boolean, field, Ip, Ip6, integer, json, kind, object, ref, Uuid } from '../kind.ts';
 import { Mac } from './mac.ts';
 import { allowedTraffic } from './traffic.ts';
 
@@ -12,6 +13,23 @@ const AllowedPair = object({
   mac: Type.Optional({ ...Mac, description: 'With this MAC address; with its own when not given' }),
 });
 export type Pair = Static<typeof AllowedPair>;
+
+const DnsLabel = Type.String({
+  maxLength: 63,
+  pattern: pattern(
+    '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
+    'must have 1 to 63 lower-case letters, digits and inner hyphens',
+  ),
+});
+
+/** What is slower can not be told from a broken link. */
+const bytesPerSec = (description: string) =>
+  Type.Optional(Type.Integer({ minimum: 12_500, maximum: 125_000_000_000, description }));
+const Qos = object({
+  inBytesPerSec: bytesPerSec('Into its guest; as fast as it goes when not given'),
+  outBytesPerSec: bytesPerSec('Out of its guest; as fast as it goes when not given'),
+});
+export type Qos = Static<typeof Qos>;
 
 export const networkInterface = kind({
   name: 'networkInterface',
@@ -40,9 +58,9 @@ export const networkInterface = kind({
     address6: field(Ip6, 'create', {
       description: 'What follows from its MAC address, or the next free one of the subnet, unless said',
     }),
-    secondaryAddresses: field(Type.Array(Ip, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
+    secondaryAddresses: field(Type.Array(AnyIp, { maxItems: secondaryMax, uniqueItems: true }), 'system', {
       default: [],
-      description: 'Further ones of its subnet, which no other interface gets; its guest has to set them up by itself',
+      description: 'Further ones of its subnets, which no other interface gets; its guest has to set them up by itself',
     }),
     index: integer(0, interfaceSlots - 1, 'system', { description: 'Its place among the interfaces of its instance' }),
     securityGroupIds: field(Type.Array(Uuid, { maxItems: interfaceSlots, uniqueItems: true }), 'patch', {
@@ -57,6 +75,11 @@ export const networkInterface = kind({
       default: [],
       description: 'What its guest may send with beside its own addresses, and is sent',
     }),
+    qos: json(Qos, 'patch', { description: 'How much it may carry; what is more is dropped' }),
+    vpcId: ref('vpc', 'system', { onDelete: 'ignore' }),
+    dnsName: field(DnsLabel, 'patch', {
+      description: 'By which guests of its network, and of its VPC, find its addresses; no two of these have the same',
+    }),
     linkUp: boolean('patch', { default: true, description: 'false: as if its cable were pulled' }),
   },
   states: ['creating', 'ready', 'updating', 'attaching', 'detaching', 'deleting', 'failed'],
@@ -65,6 +88,8 @@ export const networkInterface = kind({
     { fields: ['networkId', 'mac'], code: 'ADDRESS_IN_USE' },
     { fields: ['subnetId', 'address'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
     { fields: ['subnet6Id', 'address6'], code: 'ADDRESS_IN_USE', blame: 'networkInterfaces' },
+    { fields: ['networkId', 'dnsName'], code: 'NAME_IN_USE' },
+    { fields: ['vpcId', 'dnsName'], code: 'NAME_IN_USE' },
     { fields: ['instanceId', 'index'], code: 'ALREADY_ATTACHED', blame: 'instanceId' },
   ],
   views: { allowedTraffic },
@@ -78,7 +103,7 @@ export const networkInterface = kind({
       steps: ['networkInterfaces.makeOne'],
     },
     update: {
-      summary: 'Change groups, link, and what may be sent with, live when the instance runs',
+      summary: 'Change groups, limits, name, link, and what may be sent with, live when the instance runs',
       mode: 'operation',
       from: ['ready'],
       via: 'updating',
@@ -87,6 +112,7 @@ export const networkInterface = kind({
       pointOfNoReturn: 'networkInterfaceRecords.write',
       steps: [
         'networkInterfaceRecords.plan',
+        { name: 'networkInterfaceRecords.takeName', when: 'it is called another name' },
         'networkInterfaces.rewrite',
         { name: 'networkInterfaces.setLink', when: 'its link goes up or down while the instance runs' },
         'networkInterfaceRecords.write',
@@ -123,7 +149,7 @@ export const networkInterface = kind({
       ],
     },
     setAddresses: {
-      summary: 'Give it another address of its subnet, or further ones',
+      summary: 'Give it other addresses of its subnets, or further ones',
       happened: 'addressesSet',
       mode: 'operation',
       from: ['ready'],
@@ -131,8 +157,12 @@ export const networkInterface = kind({
       to: 'ready',
       input: object({
         address: Type.Optional({ ...Ip, description: 'The same as before when not given' }),
+        address6: Type.Optional({
+          ...Ip6,
+          description: 'Of a subnet with dhcpv6; the same as before when not given',
+        }),
         secondaryAddresses: Type.Optional(
-          Type.Array(Ip, {
+          Type.Array(AnyIp, {
             maxItems: secondaryMax,
             uniqueItems: true,
             description: 'All that there shall be; the same as before when not given',
@@ -163,7 +193,12 @@ export const networkInterface = kind({
       via: 'deleting',
       to: 'deleted',
       pointOfNoReturn: 'networkInterfaces.removeOne',
-      steps: ['networkInterfaces.removeOne'],
+      steps: [
+        'waysIn.find',
+        { name: 'waysIn.close', when: 'something leads to it' },
+        { name: 'waysIn.forget', when: 'something leads to it' },
+        'networkInterfaces.removeOne',
+      ],
     },
   },
 });

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { Cidr, choice, field, Ip, json, kind, object, ref } from '../kind.ts';
+import { Cidr, choice, field, Ip, json, kind, object, ref, Uuid } from '../kind.ts';
 
 const port = Type.Integer({ minimum: 1, maximum: 65_535 });
 /** Each port is an entry in the table of every host that carries the router. */
@@ -35,15 +35,19 @@ export const portForward = kind({
     protocol: choice(['tcp', 'udp'], 'create!'),
     publicPorts: json(Ports, 'create!'),
     targetPorts: json(Ports, 'create', { description: 'As many; publicPorts unless said' }),
-    networkInterfaceId: ref('networkInterface', 'create!', { use: 'forward' }),
+    networkInterfaceId: ref('networkInterface', 'create', {
+      use: 'forward',
+      onDelete: 'detach',
+      description: 'In a VPC with an uplink to the network of the floating IP; without one the ports lead nowhere yet',
+    }),
     address: field(Ip, 'system', { description: 'Of that interface' }),
-    vpcId: ref('vpc', 'system'),
+    vpcId: ref('vpc', 'system', { onDelete: 'ignore' }),
     allowedCidrs: json(sources.allowedCidrs, 'create', { default: [] }),
     addressGroupId: ref('addressGroup', 'create', {
       description: 'Who may come, in place of allowedCidrs: any of its entries, as they are at the time',
     }),
   },
-  states: ['creating', 'ready', 'updating', 'deleting', 'failed'],
+  states: ['creating', 'ready', 'updating', 'attaching', 'detaching', 'deleting', 'failed'],
   actions: {
     create: {
       summary: 'Lead ports of a floating IP to an interface',
@@ -54,6 +58,29 @@ export const portForward = kind({
       steps: ['portForwards.make'],
     },
     update: { summary: 'Change name and labels', mode: 'sync' },
+    attach: {
+      summary: 'Let it lead to an interface',
+      happened: 'attached',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'attaching',
+      to: 'ready',
+      cancellable: true,
+      input: object({
+        networkInterfaceId: { ...Uuid, description: 'In a VPC with an uplink to the network of the floating IP' },
+      }),
+      steps: ['portForwards.plan', 'portForwards.record', 'portForwards.make'],
+    },
+    detach: {
+      summary: 'Let it lead nowhere; its ports stay its own',
+      happened: 'detached',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'detaching',
+      to: 'ready',
+      cancellable: true,
+      steps: ['waysIn.find', 'waysIn.close', 'waysIn.forget'],
+    },
     setAllowed: {
       summary: 'Say who may come',
       happened: 'allowedSet',

@@ -97,6 +97,19 @@ export const vpc = kind({
       pointOfNoReturn: 'vpcs.dropUplink',
       steps: ['vpcs.proveUplinkUnused', 'vpcs.disconnectUplink', 'vpcs.dropUplink'],
     },
+    changeType: {
+      summary: 'Let it be of another router type; what is there stays',
+      happened: 'typeChanged',
+      mode: 'operation',
+      from: ['ready'],
+      via: 'updating',
+      to: 'ready',
+      cancellable: true,
+      input: object({
+        routerTypeId: Type.Optional({ ...Uuid, description: 'Of none when not given' }),
+      }),
+      steps: ['vpcs.planType', { name: 'vpcs.orderGateways', when: 'other hosts carry it then' }, 'vpcs.recordType'],
+    },
     failOverGateway: {
       summary: 'Let another gateway host carry what goes out',
       happened: 'failedOver',

@@ -44,6 +44,7 @@ const input = () => ({
     portSecurity: false,
     allowedPairs: [{ cidr: '10.9.0.0/16' }],
     linkUp: false,
+    qos: { outBytesPerSec: 1_000_000 },
     name: 'after',
     description: '',
     labels: {},
@@ -72,6 +73,19 @@ const input = () => ({
   loadBalancerId: scene.ids.loadBalancer,
   listenerId: scene.ids.listener,
   allowedCidrs: ['10.0.0.0/8'],
+  types: {
+    before: { routerTypeId: null, hostIds: [] },
+    after: { routerTypeId: scene.ids.routerType, hostIds: [scene.ids.otherHost] },
+  },
+  called: { before: 'old', after: 'new' },
+  target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
+  ways: [
+    {
+      kind: 'portForward',
+      id: scene.ids.portForward,
+      target: { networkInterfaceId: scene.ids.loose, fixedAddress: '10.250.0.8', vpcId: scene.ids.vpc },
+    },
+  ],
   uplinkId: scene.ids.wayOut,
   cidrs: ['10.0.0.0/9'],
   before: ['10.0.0.0/10'],

@@ -239,6 +239,19 @@ test('a port, rules, addresses and DHCP options that are gone or others are foun
     { op: 'update', table: 'Logical_Switch_Port', where: [['name', '==', port]], row: { addresses: 'unknown' } },
   ]);
   await foundAndRepaired(port, 'drifted portRows', ovn);
+  const limiting = await tenant.call<OperationView>('PATCH', `/v1/network-interfaces/${port}`, {
+    qos: { inBytesPerSec: 1_000_000 },
+  });
+  await tenant.settled(limiting.id);
+  const limit = taggedWith('networkInterface', port);
+  const naming = await tenant.call<OperationView>('PATCH', `/v1/network-interfaces/${port}`, { dnsName: 'audited' });
+  await tenant.settled(naming.id);
+  await byHand([{ op: 'update', table: 'DNS', where: limit, row: { records: ['map', [['audited', '10.0.0.1']]] } }]);
+  await foundAndRepaired(port, 'drifted portRows', ovn);
+  await byHand([{ op: 'delete', table: 'DNS', where: limit }]);
+  await foundAndRepaired(port, 'drifted portRows', ovn);
+  await byHand([{ op: 'update', table: 'QoS', where: limit, row: { bandwidth: ['map', [['rate', 1]]] } }]);
+  await foundAndRepaired(port, 'drifted portRows', ovn);
 
   await byHand([
     { op: 'update', table: 'ACL', where: taggedWith('securityGroup', group.id), row: { match: 'ip4' } },

@@ -395,6 +395,35 @@ describe('interfaces that are plugged into running guests', () => {
     await sh(client.id, 'ip addr del 10.62.0.200/24 dev eth1');
   });
 
+  test('carry as much as they may, and lose what is more', async () => {
+    const other = String((await ours(1)).address);
+    // 140,000 bytes, which is eleven seconds of what is let through.
+    const lost = async (): Promise<number> =>
+      Number(/(\d+)% packet loss/.exec((await sh(client.id, `ping -c 100 -i 0.02 -s 1372 ${other}`)).output)?.[1]);
+    expect(await lost()).toBe(0);
+    for (const [index, qos] of [
+      [0, { outBytesPerSec: 12_500 }],
+      [1, { inBytesPerSec: 12_500 }],
+    ] as const) {
+      await change(index, { qos });
+      await becomes('a limit', async () => (await lost()) > 30);
+      await change(index, { qos: null });
+      await becomes('no limit', async () => (await lost()) === 0);
+    }
+  });
+
+  test('are found by their names, with addresses of both families', async () => {
+    const { address, address6 } = await ours(1);
+    // Whoever is asked: OVN answers in its place.
+    const found = async (): Promise<string> =>
+      (await sh(client.id, `nslookup other ${String(address)}`)).output.split('Name:').slice(1).join();
+    await change(1, { dnsName: 'other' });
+    await becomes('an answer', async () => (await found()).includes(String(address)));
+    expect(await found()).toContain(String(address6));
+    await change(1, { dnsName: null });
+    await becomes('no answer', async () => !(await found()).includes(String(address)));
+  });
+
   test('whose link is down see that, and come back with it', async () => {
     const other = String((await ours(1)).address);
     const carrier = async (): Promise<string> => (await sh(server.id, 'cat /sys/class/net/eth1/carrier')).output.trim();

@@ -226,6 +226,42 @@ describe('VPCs', () => {
     expect(await asks(web)).toContain(String(one.publicAddress));
   });
 
+  test('guests in two tiers make addresses of IPv6 as their router tells them, and reach each other by them', async () => {
+    const vpc = await keep('vpcs', make(tenant, 'vpcs', { name: 'six', zoneId: zone.id, cidrs: ['10.1.0.0/16'] }));
+    const echoes = [{ direction: 'in', protocol: 'icmpv6' }];
+    const group = await keep(
+      'security-groups',
+      make(tenant, 'security-groups', { name: 'six', zoneId: zone.id, rules: echoes }),
+    );
+    const tiers: { id: string; address6: string }[] = [];
+    for (const tier of [1, 2]) {
+      const name = `tier ${tier}`;
+      const network = await keep('networks', make(tenant, 'networks', { name, zoneId: zone.id, vpcId: vpc.id }));
+      const newSubnet = (cidr: string): Promise<Resource> =>
+        keep('subnets', make(tenant, 'subnets', { name: cidr, networkId: network.id, cidr }));
+      const [four, six] = [await newSubnet(`10.1.${tier}.0/24`), await newSubnet(`fd10:0:0:${tier}::/64`)];
+      const nic = { subnetId: four.id, subnet6Id: six.id, securityGroupIds: [group.id] };
+      const { id } = await make(tenant, 'instances', instanceBody(cloud, name, { networkInterfaces: [nic] }));
+      made.push(['instances', id]);
+      await serialUntil(tenant, id, /READY .* boots=1 .*(?=\r?\n)/, 180_000);
+      const filter = encodeURIComponent(`instanceId = "${id}"`);
+      const { items } = await admin.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
+      tiers.push({ id, address6: String(items[0]?.address6) });
+    }
+    // What its kernel has set up of IPv6 is flushed by the script of its DHCP client; a link that comes up begins anew.
+    for (const { id } of tiers) await sh(id, 'ip link set eth0 down; ip link set eth0 up');
+    for (const { id, address6 } of tiers)
+      await until(`address ${address6}`, async () =>
+        (await sh(id, 'ip -6 addr show eth0 scope global')).output.includes(address6),
+      );
+    const [web, app] = tiers;
+    const reaches = async (size: number): Promise<boolean> =>
+      / 0% packet loss/.test((await sh(web?.id ?? '', `ping -6 -c 2 -W 1 -s ${size} ${app?.address6}`)).output);
+    await until('an echo from the other tier', () => reaches(56));
+    // The whole size of a packet.
+    expect(await reaches(1452)).toBe(true);
+  });
+
   test('a floating IP leads in whole, a port forward by its ports to whom it lets in, and nothing answers once they are gone', async () => {
     const internet = await leadOutside();
     const vpc = await newVpc('shop', internet.id);
@@ -277,6 +313,17 @@ describe('VPCs', () => {
     await until('the port to be open', async () => (await fetched(8080)).includes(page));
     await tenant.done('DELETE', `/v1/port-forwards/${forward.id}`);
     await until('nothing to answer', async () => (await fetched(8080)) === 'no answer');
+
+    // Whose instance goes leads nowhere, and then to another one.
+    await act('floating-ips', held.id, 'attach', { networkInterfaceId });
+    await until('an answer again', async () => (await fetched()).includes(page));
+    await tenant.done('DELETE', `/v1/instances/${web}`);
+    expect([await pinged(), await fetched()]).toEqual(['100% packet loss', 'no answer']);
+    expect((await get('floating-ips', held.id)).networkInterfaceId).toBeNull();
+    await tenant.done('POST', `/v1/instances/${web}/actions/recover`, {});
+    await act('floating-ips', held.id, 'attach', { networkInterfaceId });
+    await tenant.done('POST', `/v1/instances/${web}/actions/start`, {});
+    await until('an answer from the recovered one', async () => (await fetched()).includes(page), 180_000);
   });
 
   test('a load balancer sends to each of two guests, to one alone once the other has stopped, and is asked from inside, too', async () => {

@@ -352,6 +352,7 @@ const onVpc =
     await before({ ...vpc, name });
     return { targetId: vpc.id, method: 'POST', path: `/v1/vpcs/${vpc.id}/actions/${verb}`, body: body(vpc) };
   };
+let plainType: Promise<Resource> | undefined;
 let commonVpc: Promise<Resource> | undefined;
 const sharedVpc = (): Promise<Resource> => {
   commonVpc ??= make(tenant, 'vpcs', newVpc('route tables'));
@@ -426,6 +427,20 @@ const onTargets = (verb: string, body: (name: string) => Promise<unknown>) => as
   const path = `/v1/target-groups/${targetId}/actions/${verb}`;
   return { targetId, method: 'POST', path, body: await body(name) };
 };
+/** A floating IP, and a port forward of another one. */
+async function leadTo(name: string, networkInterfaceId: string): Promise<void> {
+  const { id } = await publicAddress(name);
+  await tenant.done('POST', `/v1/floating-ips/${id}/actions/attach`, { networkInterfaceId });
+  await make(tenant, 'port-forwards', {
+    name,
+    floatingIpId: (await publicAddress(name)).id,
+    protocol: 'tcp',
+    publicPorts: { from: 8080 },
+    networkInterfaceId,
+    allowedCidrs: ['192.0.2.0/24'],
+  });
+}
+const waySteps = ['waysIn.find', 'waysIn.close', 'waysIn.forget'];
 const ofCluster = { clusterId: cloud.cluster.id };
 const poolOfFiles = (name: string): Record<string, unknown> => ({
   name,
@@ -857,7 +872,7 @@ const subjects: Subject[] = [
     type: 'instance.delete',
     prepare: onInstance('delete', {}, async () => {}, { dataVolumes: [{ sizeGib: 1 }] }),
     clean: removeInstanceAndData,
-    absent: ['networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot'],
+    absent: ['networkInterfaces.unbindOne', 'networkInterfaceRecords.freeSlot', 'waysIn.close', 'waysIn.forget'],
   },
   {
     type: 'instance.recover',
@@ -988,6 +1003,28 @@ const subjects: Subject[] = [
     keeps: true,
   },
   {
+    type: 'portForward.attach',
+    prepare: async (name) => {
+      const { networkInterfaceId, ...nowhere } = await portForward(name);
+      const { id } = await make(tenant, 'port-forwards', nowhere);
+      return {
+        targetId: id,
+        method: 'POST',
+        path: `/v1/port-forwards/${id}/actions/attach`,
+        body: { networkInterfaceId },
+      };
+    },
+    clean: remove('port-forwards'),
+  },
+  {
+    type: 'portForward.detach',
+    prepare: async (name) => {
+      const { id } = await make(tenant, 'port-forwards', await portForward(name));
+      return { targetId: id, method: 'POST', path: `/v1/port-forwards/${id}/actions/detach`, body: {} };
+    },
+    clean: remove('port-forwards'),
+  },
+  {
     type: 'portForward.setAllowed',
     prepare: async (name) => {
       const { id } = await make(tenant, 'port-forwards', await portForward(name));
@@ -1073,6 +1110,15 @@ const subjects: Subject[] = [
   {
     type: 'vpc.detachUplink',
     prepare: onVpc('detachUplink', ({ uplinks }) => ({ uplinkId: uplinks[0]?.id })),
+    clean: remove('vpcs'),
+  },
+  {
+    type: 'vpc.changeType',
+    prepare: async (name) => {
+      plainType ??= admin.call('POST', '/v1/router-types', { name: 'plain', redundant: false });
+      const { id: routerTypeId } = await plainType;
+      return onVpc('changeType', () => ({ routerTypeId }))(name);
+    },
     clean: remove('vpcs'),
   },
   {
@@ -1185,8 +1231,14 @@ const subjects: Subject[] = [
   },
   {
     type: 'networkInterface.update',
-    prepare: onAttached('update', { linkUp: false, securityGroupIds: [], allowedPairs: [{ cidr: '10.9.0.0/16' }] }),
+    prepare: onAttached('update', {
+      linkUp: false,
+      securityGroupIds: [],
+      allowedPairs: [{ cidr: '10.9.0.0/16' }],
+      qos: { inBytesPerSec: 1_000_000 },
+    }),
     clean: removeNic,
+    absent: ['networkInterfaceRecords.takeName'],
   },
   {
     type: 'networkInterface.attach',
@@ -1234,6 +1286,7 @@ const subjects: Subject[] = [
     type: 'networkInterface.delete',
     prepare: deletion('network-interfaces', (name) => nic(name)),
     clean: removeIfThere('network-interfaces'),
+    absent: ['waysIn.close', 'waysIn.forget'],
   },
   {
     type: 'addressGroup.create',
@@ -1498,6 +1551,37 @@ const variants: Subject[] = [
     },
     again: goHome,
     of: ['instances.becomeLost'],
+  },
+  {
+    type: 'instance.delete',
+    variant: 'of one that is led to',
+    prepare: async (name) => {
+      const networkInterfaceId = await nicInVpc(name);
+      await leadTo(name, networkInterfaceId);
+      const { instanceId } = await tenant.call('GET', `/v1/network-interfaces/${networkInterfaceId}`);
+      return { targetId: String(instanceId), method: 'DELETE', path: `/v1/instances/${String(instanceId)}` };
+    },
+    clean: removeInstance,
+    of: waySteps,
+  },
+  {
+    type: 'networkInterface.update',
+    variant: 'of its name',
+    prepare: async (name) => onAttached('update', { dnsName: `name-${spare++}` })(name),
+    clean: removeNic,
+    of: ['networkInterfaceRecords.takeName', 'networkInterfaces.rewrite'],
+  },
+  {
+    type: 'networkInterface.delete',
+    variant: 'of one that is led to',
+    prepare: deletion('network-interfaces', async (name) => {
+      const { subnetId } = await tenant.call('GET', `/v1/network-interfaces/${await nicInVpc(name)}`);
+      const one = await nic(name, { subnetId });
+      await leadTo(name, one.id);
+      return one;
+    }),
+    clean: removeIfThere('network-interfaces'),
+    of: waySteps,
   },
   {
     type: 'instance.delete',

@@ -167,16 +167,12 @@ describe('a floating IP', () => {
     expect((await rows('NAT')).filter(({ type }) => type === 'dnat_and_snat')).toEqual([]);
   });
 
-  test('keeps its interface, its uplink and its VPC from going', async () => {
+  test('keeps its uplink, and the address of its interface', async () => {
     const held = await newAddress();
     const [nic] = here.nics;
     await act(held.id, 'attach', { networkInterfaceId: nic?.id });
-    for (const path of [`/v1/instances/${String(nic?.instanceId)}`, `/v1/vpcs/${here.vpc.id}`])
-      for (const how of ['', '?cascade=true&expunge=true'])
-        expect(await answer(tenant, 'DELETE', `${path}${how}`)).toMatchObject({
-          code: 'HAS_DEPENDENTS',
-          blockers: expect.arrayContaining([expect.objectContaining({ kind: 'floatingIp', id: held.id })]),
-        });
+    for (const how of ['', '?cascade=true&expunge=true'])
+      expect(await answer(tenant, 'DELETE', `/v1/vpcs/${here.vpc.id}${how}`)).toMatchObject({ code: 'HAS_DEPENDENTS' });
     const { id } = await tenant.call<OperationView>('POST', `/v1/vpcs/${here.vpc.id}/actions/detachUplink`, {
       uplinkId: here.vpc.uplinks[0]?.id,
     });
@@ -284,16 +280,12 @@ describe('a port forward', () => {
     await giveBack(held.id);
   });
 
-  test('keeps an interface of its own from going, and from having another address', async () => {
+  test('keeps its interface from having another address', async () => {
     const { subnetId } = here.nics[0] as unknown as { subnetId: string };
     const nic = await make(tenant, 'network-interfaces', { name: 'alone', subnetId });
     const path = `/v1/network-interfaces/${nic.id}`;
     const held = await newAddress();
-    const one = await forward(held.id, { networkInterfaceId: nic.id });
-    expect(await answer(tenant, 'DELETE', path)).toMatchObject({
-      code: 'HAS_DEPENDENTS',
-      blockers: [expect.objectContaining({ kind: 'portForward', id: one.id })],
-    });
+    await forward(held.id, { networkInterfaceId: nic.id });
     const set = await tenant.call<OperationView>('POST', `${path}/actions/setAddresses`, { address: '10.1.1.201' });
     expect(await tenant.settled(set.id)).toMatchObject({ state: 'failed', error: { code: 'HAS_DEPENDENTS' } });
     await tenant.done('POST', `${path}/actions/setAddresses`, { secondaryAddresses: ['10.1.1.202'] });
@@ -335,5 +327,140 @@ describe('a port forward', () => {
     });
     expect([refused.status, refused.violations]).toEqual([422, [expect.objectContaining({ field })]]);
     await giveBack(held.id);
+  });
+});
+
+describe('what leads to an interface that goes', () => {
+  let subnetId: string;
+  const newInstance = async (name: string): Promise<{ id: string; nicId: string }> => {
+    ({ subnetId } = here.nics[0] as unknown as { subnetId: string });
+    const { id } = await make(tenant, 'instances', instanceBody(cloud, name, { networkInterfaces: [{ subnetId }] }));
+    const filter = encodeURIComponent(`instanceId = "${id}"`);
+    const { items } = await tenant.call<{ items: Resource[] }>('GET', `/v1/network-interfaces?filter=${filter}`);
+    return { id, nicId: String(items[0]?.id) };
+  };
+  /** A floating IP as a whole, and a port of another. */
+  async function leadTo(networkInterfaceId: string): Promise<{ whole: string; shared: string; forward: string }> {
+    const [whole, shared] = [await newAddress(), await newAddress()];
+    await act(whole.id, 'attach', { networkInterfaceId });
+    const forward = await make(tenant, 'port-forwards', {
+      name: 'led',
+      floatingIpId: shared.id,
+      protocol: 'tcp',
+      publicPorts: { from: 80 },
+      networkInterfaceId,
+      allowedCidrs: ['192.0.2.0/24'],
+    });
+    return { whole: whole.id, shared: shared.id, forward: forward.id };
+  }
+  type Led = Awaited<ReturnType<typeof leadTo>>;
+  const rowsOf = async ({ whole, forward }: Led): Promise<string[]> =>
+    [...(await of('NAT', whole)), ...(await of('Load_Balancer', forward)), ...(await of('ACL', forward))].map((row) =>
+      String(row.logical_ip ?? row.name ?? row.match),
+    );
+  const leads = async ({ whole, forward }: Led): Promise<unknown[]> => [
+    (await now(whole)).networkInterfaceId,
+    (await tenant.call('GET', `/v1/port-forwards/${forward}`)).networkInterfaceId,
+  ];
+  async function leadsNowhere(led: Led): Promise<void> {
+    expect(await leads(led)).toEqual([null, null]);
+    expect(await rowsOf(led)).toEqual([]);
+    expect(await now(led.whole)).toMatchObject({ state: 'ready', fixedAddress: null, vpcId: null });
+  }
+  async function giveAllBack({ whole, shared }: Led): Promise<void> {
+    await giveBack(whole);
+    await tenant.done('DELETE', `/v1/floating-ips/${shared}?cascade=true`);
+  }
+
+  test('leads nowhere when its instance is deleted, and elsewhere when somebody says so', async () => {
+    const { id, nicId } = await newInstance('led');
+    const led = await leadTo(nicId);
+    expect(await tenant.call('GET', `/v1/instances/${id}/views/deletePlan`)).toMatchObject({
+      deletable: true,
+      takes: expect.arrayContaining([
+        expect.objectContaining({ kind: 'floatingIp', id: led.whole, by: 'detach' }),
+        expect.objectContaining({ kind: 'portForward', id: led.forward, by: 'detach' }),
+      ]),
+    });
+    await tenant.done('DELETE', `/v1/instances/${id}`);
+    await leadsNowhere(led);
+    const refused = await answer(tenant, 'POST', `/v1/floating-ips/${led.whole}/actions/attach`, {
+      networkInterfaceId: nicId,
+    });
+    expect([refused.status, refused.code]).toEqual([409, 'INVALID_STATE']);
+    const [nic] = here.nics;
+    await act(led.whole, 'attach', { networkInterfaceId: nic?.id });
+    await tenant.done('POST', `/v1/port-forwards/${led.forward}/actions/attach`, { networkInterfaceId: nic?.id });
+    expect(await leads(led)).toEqual([nic?.id, nic?.id]);
+    expect((await of('Load_Balancer', led.forward)).map(({ vips }) => Object.values(vips as object))).toEqual([
+      [`${String(nic?.address)}:80`],
+    ]);
+    await tenant.done('POST', `/v1/port-forwards/${led.forward}/actions/detach`, {});
+    expect(await of('Load_Balancer', led.forward)).toEqual([]);
+    await tenant.done('POST', `/v1/instances/${id}/actions/recover`, {});
+    await act(led.whole, 'move', { networkInterfaceId: nicId });
+    await tenant.done('DELETE', `/v1/instances/${id}?expunge=true`);
+    await leadsNowhere(led);
+    await giveAllBack(led);
+  });
+
+  test('leads there again when a later step of the delete fails', async () => {
+    const { id, nicId } = await newInstance('kept');
+    const led = await leadTo(nicId);
+    const before = await rowsOf(led);
+    await setRules(admin, [{ targetId: id, step: 'networkInterfaces.unplug', fault: 'failAfter', times: 1 }]);
+    const deleting = await tenant.call<OperationView>('DELETE', `/v1/instances/${id}`);
+    expect((await tenant.settled(deleting.id)).state).toBe('failed');
+    expect(await rowsOf(led)).toEqual(before);
+    expect(await leads(led)).toEqual([nicId, nicId]);
+    // The same of a delete with all that hangs on it: what leads there is detached by operations of their own, and attached again.
+    await setRules(admin, [{ targetId: id, step: 'volumes.trash', fault: 'failAfter', times: 1 }]);
+    const expunging = await tenant.call<OperationView>('DELETE', `/v1/instances/${id}?cascade=true&expunge=true`);
+    expect((await tenant.settled(expunging.id)).state).toBe('failed');
+    expect(await rowsOf(led)).toEqual(before);
+    expect(await leads(led)).toEqual([nicId, nicId]);
+    await setRules(admin, []);
+    await tenant.done('DELETE', `/v1/instances/${id}?cascade=true&expunge=true`);
+    await leadsNowhere(led);
+    await giveAllBack(led);
+  });
+
+  test('leads nowhere when its interface is deleted, and stays with one that is detached or outlives its instance', async () => {
+    const { id } = await newInstance('outlived');
+    const nic = await make(tenant, 'network-interfaces', { name: 'alone', subnetId });
+    await tenant.done('POST', `/v1/network-interfaces/${nic.id}/actions/attach`, { instanceId: id });
+    const led = await leadTo(nic.id);
+    const before = await rowsOf(led);
+    await tenant.done('POST', `/v1/network-interfaces/${nic.id}/actions/detach`, {});
+    await tenant.done('POST', `/v1/network-interfaces/${nic.id}/actions/attach`, { instanceId: id });
+    await tenant.done('DELETE', `/v1/instances/${id}?expunge=true`);
+    expect(await rowsOf(led)).toEqual(before);
+    expect(await leads(led)).toEqual([nic.id, nic.id]);
+    await tenant.done('DELETE', `/v1/network-interfaces/${nic.id}`);
+    await leadsNowhere(led);
+    await giveAllBack(led);
+  });
+
+  test('leads nowhere in the end, whoever comes first: an attach or the delete of the instance', async () => {
+    for (const order of [0, 1, 2]) {
+      const { id, nicId } = await newInstance(`race ${order}`);
+      const held = await newAddress();
+      const asks = [
+        () =>
+          tenant.call<OperationView>('POST', `/v1/floating-ips/${held.id}/actions/attach`, {
+            networkInterfaceId: nicId,
+          }),
+        () => tenant.call<OperationView>('DELETE', `/v1/instances/${id}`),
+      ];
+      const asked = await Promise.all((order === 1 ? asks.reverse() : asks).map((ask) => ask()));
+      const ended = await Promise.all(asked.map((one) => tenant.settled(one.id)));
+      const deleted = ended.find(({ type }) => type === 'instance.delete');
+      const attached = ended.find(({ type }) => type === 'floatingIp.attach');
+      expect(deleted?.state).toBe('succeeded');
+      if (attached?.state !== 'succeeded') expect(attached?.error?.code).toBe('INVALID_STATE');
+      expect([await of('NAT', held.id), (await now(held.id)).networkInterfaceId]).toEqual([[], null]);
+      await giveBack(held.id);
+      await tenant.done('POST', `/v1/instances/${id}/actions/expunge`, {});
+    }
   });
 });

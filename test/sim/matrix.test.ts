@@ -332,6 +332,7 @@ const actionBody = (kind: string, verb: string, side: Side): unknown => {
     'routeTable.setRoutes': { routes: [] },
     'floatingIp.attach': { networkInterfaceId: thing(side, 'behind') },
     'floatingIp.move': { networkInterfaceId: thing(side, 'behind') },
+    'portForward.attach': { networkInterfaceId: thing(side, 'behind') },
     'portForward.setAllowed': { allowedCidrs: [] },
     'targetGroup.setTargets': { targets: [] },
     'targetGroup.setOptions': { algorithm: 'sourceHash' },

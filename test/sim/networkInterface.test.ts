@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import type { OperationView, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
+import { contentOf } from '../../lab/simulated/ceph.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { answer } from '../support/people.ts';
 import { setRules } from '../support/rollback.ts';
@@ -56,6 +57,29 @@ interface Row {
 async function portOf(id: string): Promise<Row | undefined> {
   const { ovn } = await simulatorInventory(address.simulatorUrl);
   return ((ovn.OVN_Northbound?.Logical_Switch_Port ?? []) as unknown as Row[]).find(({ name }) => name === id);
+}
+/** What is answered to guests of a network. */
+async function namesOn(networkId: string): Promise<Record<string, string>[]> {
+  const { DNS = [], Logical_Switch = [] } = (await simulatorInventory(address.simulatorUrl)).ovn.OVN_Northbound ?? {};
+  const rows = DNS as unknown as { records: Record<string, string> }[];
+  // A row without a name is referred to by what is in it.
+  const byContent = new Map(rows.map((row) => [contentOf(JSON.stringify(row)), row.records]));
+  const switches = Logical_Switch as unknown as { name: string; dns_records?: string[] }[];
+  const { dns_records = [] } = switches.find(({ name }) => name === `network-${networkId}`) ?? {};
+  return dns_records.map((content) => byContent.get(content) ?? {});
+}
+async function refusedUpdate(id: string, body: unknown): Promise<string | undefined> {
+  const { id: operationId } = await tenant.call<OperationView>('PATCH', path(id), body);
+  return (await tenant.settled(operationId)).error?.code;
+}
+async function limitsOf(id: string): Promise<string[]> {
+  const { ovn } = await simulatorInventory(address.simulatorUrl);
+  type Limit = { direction: string; match: string; bandwidth: { rate: number }; external_ids: Record<string, string> };
+  const limits = (ovn.OVN_Northbound?.QoS ?? []) as unknown as Limit[];
+  return limits
+    .filter(({ external_ids }) => external_ids['belay:id'] === id)
+    .map(({ direction, match, bandwidth }) => `${direction} ${match} ${bandwidth.rate}`)
+    .sort();
 }
 /** The interfaces of a guest, as its host has them. */
 async function guestOf(instanceId: string): Promise<{ id: string; linkUp?: boolean }[] | null> {
@@ -177,6 +201,83 @@ describe('a change', () => {
     await remove(nic.id);
   });
 
+  test('of limits reaches OVN, is taken back when it fails, and goes with the interface', async () => {
+    const nic = await newNic({ qos: { inBytesPerSec: 1_000_000 } });
+    const into = `to-lport outport == "${nic.id}" 8000`;
+    expect(await limitsOf(nic.id)).toEqual([into]);
+    const qos = { inBytesPerSec: 1_000_000, outBytesPerSec: 12_500 };
+    await update(nic.id, { qos });
+    expect(await limitsOf(nic.id)).toEqual([`from-lport inport == "${nic.id}" 100`, into]);
+    await setRules(admin, [{ targetId: nic.id, step: 'networkInterfaces.rewrite', fault: 'failAfter' }]);
+    const failing = await tenant.call<OperationView>('PATCH', path(nic.id), { qos: null });
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect(await now(nic.id)).toMatchObject({ qos });
+    expect(await limitsOf(nic.id)).toHaveLength(2);
+    await setRules(admin, []);
+    const { id } = await deploy('limited');
+    await act(nic.id, 'attach', { instanceId: id });
+    await update(nic.id, { qos: { inBytesPerSec: null, outBytesPerSec: 25_000 } });
+    expect(await limitsOf(nic.id)).toEqual([`from-lport inport == "${nic.id}" 200`]);
+    await tenant.done('POST', `/v1/networks/${cloud.network.id}/actions/repair`, {});
+    expect(await limitsOf(nic.id)).toHaveLength(1);
+    expect(await refused('PATCH', path(nic.id), { qos: { inBytesPerSec: 1 } })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'qos.inBytesPerSec',
+    ]);
+    await removeInstance(id);
+    await remove(nic.id);
+    expect(await limitsOf(nic.id)).toEqual([]);
+  });
+
+  test('of its name is answered on its network, and on all of its VPC, old and new', async () => {
+    const zoneId = cloud.zone.id;
+    const vpc = await make(tenant, 'vpcs', { name: 'named', zoneId, cidrs: ['10.3.0.0/16'] });
+    const tier = async (cidr: string): Promise<{ networkId: string; subnetId: string }> => {
+      const network = await make(tenant, 'networks', { name: cidr, zoneId, vpcId: vpc.id, dnsDomain: 'Corp.example' });
+      const subnet = await make(tenant, 'subnets', { name: cidr, networkId: network.id, cidr });
+      return { networkId: network.id, subnetId: subnet.id };
+    };
+    const [web, app] = [await tier('10.3.1.0/24'), await tier('10.3.2.0/24')];
+    const nic = await newNic({ subnetId: web.subnetId, dnsName: 'one' });
+    const answers = (name: string, ip: string): Record<string, string> => ({
+      [name]: ip,
+      [`${name}.corp.example`]: ip,
+    });
+    expect(await namesOn(web.networkId)).toEqual([answers('one', nic.address)]);
+    expect(await namesOn(app.networkId)).toEqual([answers('one', nic.address)]);
+    await act(nic.id, 'setAddresses', { address: '10.3.1.77' });
+    await update(nic.id, { dnsName: 'two' });
+    expect(await namesOn(app.networkId)).toEqual([answers('two', '10.3.1.77')]);
+    const later = await tier('10.3.3.0/24');
+    expect(await namesOn(later.networkId)).toEqual([answers('two', '10.3.1.77')]);
+    // Of two that are called the same at the same moment one has the name.
+    const other = await newNic({ subnetId: app.subnetId });
+    expect(await refusedUpdate(other.id, { dnsName: 'two' })).toBe('NAME_IN_USE');
+    for (const [step, dnsName] of [
+      ['networkInterfaces.rewrite', 'three'],
+      ['networkInterfaces.rewrite', null],
+    ] as const) {
+      await setRules(admin, [{ targetId: nic.id, step, fault: 'failAfter' }]);
+      const { id } = await tenant.call<OperationView>('PATCH', path(nic.id), { dnsName });
+      expect((await tenant.settled(id)).state).toBe('failed');
+      await setRules(admin, []);
+      expect(await namesOn(web.networkId)).toEqual([answers('two', '10.3.1.77')]);
+      expect(await namesOn(later.networkId)).toEqual([answers('two', '10.3.1.77')]);
+      expect(await now(nic.id)).toMatchObject({ dnsName: 'two' });
+    }
+    await update(nic.id, { dnsName: null });
+    expect(await namesOn(web.networkId)).toEqual([]);
+    await update(other.id, { dnsName: 'two' });
+    await remove(other.id);
+    expect(await namesOn(web.networkId)).toEqual([]);
+    expect(
+      await refused('POST', '/v1/network-interfaces', { name: 'n', subnetId: web.subnetId, dnsName: 'No.' }),
+    ).toEqual([422, 'INVALID_ARGUMENT', 'dnsName']);
+    await remove(nic.id);
+    await tenant.done('DELETE', `/v1/vpcs/${vpc.id}?cascade=true`);
+  });
+
   test('that fails leaves records, OVN and the guest as they were', async () => {
     const nic = await newNic({ securityGroupIds: [cloud.securityGroup.id] });
     const { id } = await deploy('kept');
@@ -212,6 +313,49 @@ describe('a change', () => {
     await act(one, 'setAddresses', { secondaryAddresses: [] });
     await act(other?.id ?? '', 'setAddresses', { secondaryAddresses: ['10.77.97.1', '10.77.97.4'] });
     for (const { id } of [nic, other]) await remove(id);
+    expect(await wrong()).toEqual([]);
+  });
+
+  test('of addresses of IPv6 is one of either family', async () => {
+    const networkId = cloud.network.id;
+    const [dhcpv6, slaac] = await Promise.all(
+      ['dhcpv6', 'slaac'].map((ipv6Mode, index) =>
+        make(tenant, 'subnets', { name: ipv6Mode, networkId, cidr: `fd97:0:0:${index}::/64`, ipv6Mode }),
+      ),
+    );
+    const nic = await newNic({ subnet6Id: dhcpv6?.id });
+    const secondaryAddresses = ['fd97::99', '10.77.96.9'];
+    await act(nic.id, 'setAddresses', { address6: 'fd97::77', secondaryAddresses });
+    expect(await now(nic.id)).toMatchObject({ address: nic.address, address6: 'fd97::77', secondaryAddresses });
+    expect((await portOf(nic.id))?.addresses).toEqual([`${nic.mac} ${nic.address} fd97::99 10.77.96.9 fd97::77`]);
+    const set = path(nic.id, 'setAddresses');
+    const other = await newNic({ subnet6Id: dhcpv6?.id, address6: 'fd97::55' });
+    expect(await refused('POST', set, { address6: 'fd97::55' })).toEqual([409, 'ADDRESS_IN_USE', 'address6']);
+    expect(await refused('POST', set, { secondaryAddresses: ['fd97::77'] })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'secondaryAddresses.0',
+    ]);
+    await setRules(admin, [{ targetId: nic.id, step: 'networkInterfaces.rewrite', fault: 'failAfter', times: 1 }]);
+    const failing = await tenant.call<OperationView>('POST', set, { address6: 'fd97::88', secondaryAddresses: [] });
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect(await now(nic.id)).toMatchObject({ address6: 'fd97::77', secondaryAddresses });
+    await act(nic.id, 'setAddresses', { secondaryAddresses: [] });
+    await act(other.id, 'setAddresses', { address6: 'fd97::99' });
+    const made = await newNic({ subnet6Id: slaac?.id });
+    expect(await refused('POST', path(made.id, 'setAddresses'), { address6: 'fd97:0:0:1::7' })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'address6',
+    ]);
+    const four = await newNic();
+    expect(await refused('POST', path(four.id, 'setAddresses'), { secondaryAddresses: ['fd97::66'] })).toEqual([
+      422,
+      'INVALID_ARGUMENT',
+      'secondaryAddresses.0',
+    ]);
+    for (const { id } of [nic, other, made, four]) await remove(id);
+    for (const one of [dhcpv6, slaac]) await tenant.done('DELETE', `/v1/subnets/${one?.id}`);
     expect(await wrong()).toEqual([]);
   });
 

@@ -53,6 +53,16 @@ const vpcOutside = once(async () => {
   const uplink = { networkId: (await outside).network.id };
   return lasting(tenant, 'vpcs', { zoneId, cidrs: ['10.202.0.0/16'], uplink });
 });
+/** Each in a network of its own. */
+const subnetsOfVpc = once(async () => {
+  const vpcId = await lasting(tenant, 'vpcs', { zoneId, cidrs: ['10.202.0.0/16'] });
+  const made: string[] = [];
+  for (const cidr of ['10.202.1.0/24', '10.202.2.0/24', '10.202.3.0/24'])
+    made.push(
+      await lasting(tenant, 'subnets', { networkId: await lasting(tenant, 'networks', { zoneId, vpcId }), cidr }),
+    );
+  return made;
+});
 afterAll(async () => {
   for (const undo of undone) await undo();
   await (await outside)?.remove();
@@ -244,6 +254,28 @@ const races: Record<string, Race | 'by the platform alone'> = {
     remove: goneInTheEnd('subnets'),
   },
   networkInterface_instanceId_index_living: 'by the platform alone',
+  networkInterface_networkId_dnsName_living: {
+    ask: (dnsName) => () =>
+      tenant.call('POST', '/v1/network-interfaces', {
+        name: unique(),
+        subnetId: cloud.subnet.id,
+        dnsName: `n${dnsName}`,
+      }),
+    code: 'NAME_IN_USE',
+    field: 'dnsName',
+    remove: goneInTheEnd('network-interfaces'),
+  },
+  networkInterface_vpcId_dnsName_living: {
+    ask: (dnsName) => async (index) =>
+      tenant.call('POST', '/v1/network-interfaces', {
+        name: unique(),
+        subnetId: (await subnetsOfVpc())[index % 3],
+        dnsName: `n${dnsName}`,
+      }),
+    code: 'NAME_IN_USE',
+    field: 'dnsName',
+    remove: goneInTheEnd('network-interfaces'),
+  },
   networkInterface_subnetId_address_living: {
     ask: () => () =>
       tenant.call(

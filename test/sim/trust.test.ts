@@ -237,6 +237,7 @@ describe("what is another tenant's is not there", () => {
       [{ routes: [] }, 'setRoutes', 'routeTable'],
       [{ networkInterfaceId: nobody }, 'attach', 'floatingIp'],
       [{ networkInterfaceId: nobody }, 'move', 'floatingIp'],
+      [{ networkInterfaceId: nobody }, 'attach', 'portForward'],
       [{ allowedCidrs: [] }, 'setAllowed', 'portForward'],
       [{ targets: [] }, 'setTargets', 'targetGroup'],
       [{ algorithm: 'sourceHash' }, 'setOptions', 'targetGroup'],

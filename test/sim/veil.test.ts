@@ -120,6 +120,10 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'vpc', vpc.id, 'attachUplink', further);
   const { uplinks } = await tenant.call<Resource & { uplinks: { id: string }[] }>('GET', `/v1/vpcs/${vpc.id}`);
   await act(tenant, 'vpc', vpc.id, 'detachUplink', { uplinkId: uplinks[1]?.id });
+  const single = await admin.call('POST', '/v1/router-types', { name: 'veiled', redundant: false });
+  await act(tenant, 'vpc', vpc.id, 'changeType', { routerTypeId: single.id });
+  await act(tenant, 'vpc', vpc.id, 'changeType');
+  await admin.call('DELETE', `/v1/router-types/${single.id}`);
   await act(tenant, 'vpc', vpc.id, 'repair');
   const behind = await make(tenant, 'networks', { name: 'b', zoneId, vpcId: vpc.id });
   const inVpc = await make(tenant, 'subnets', { name: 'b', networkId: behind.id, cidr: '10.70.1.0/24' });
@@ -155,6 +159,8 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   await act(tenant, 'targetGroup', targets.id, 'setTargets', { targets: [{ networkInterfaceId: second?.id }] });
   await act(tenant, 'targetGroup', targets.id, 'setOptions', { algorithm: 'sourceHash' });
   await act(tenant, 'loadBalancer', balancer.id, 'repair');
+  await act(tenant, 'portForward', forward.id, 'detach');
+  await act(tenant, 'portForward', forward.id, 'attach', { networkInterfaceId: second?.id });
   await act(tenant, 'vpc', vpc.id, 'repair');
   await act(tenant, 'listener', listener.id, 'delete');
   const another = await make(tenant, 'listeners', { ...listening, targetGroupId: targets.id });

@@ -107,6 +107,50 @@ describe('a VPC', () => {
     await away(vpc.id);
   });
 
+  test('tells guests of IPv6 how to come to an address, beside what it carries of IPv4', async () => {
+    const vpc = await newVpc();
+    const { networkId } = (await subnetIn(vpc.id, '10.1.1.0/24')) as Resource & { networkId: string };
+    const told: Record<string, Record<string, string>> = {
+      slaac: { address_mode: 'slaac', rdnss: 'fd11::53', dnssl: 'corp.example' },
+      stateless: { address_mode: 'dhcpv6_stateless' },
+      dhcpv6: { address_mode: 'dhcpv6_stateful' },
+    };
+    const made: Resource[] = [];
+    for (const [index, [ipv6Mode, wanted]] of Object.entries(told).entries()) {
+      const cidr = `fd10:0:0:${index + 1}::/64`;
+      const more = { ipv6Mode, dnsServers: ['fd11::53'], searchDomains: ['corp.example'] };
+      const six = await make(tenant, 'subnets', { name: ipv6Mode, networkId, cidr, ...more });
+      made.push(six);
+      expect(six.gateway).toBe(`fd10:0:0:${index + 1}::1`);
+      expect(await named('Logical_Router_Port', routerPortName(six.id))).toMatchObject({
+        networks: [`${String(six.gateway)}/64`],
+        ipv6_ra_configs: { ...wanted, send_periodic: 'true', mtu: '1500' },
+      });
+    }
+    // What the ranges of the VPC say is of IPv4 alone.
+    await act('vpcs', vpc.id, 'setCidrs', { cidrs: ['10.0.0.0/8'] });
+    const { id: elsewhere } = await make(tenant, 'networks', { name: 'elsewhere', zoneId, vpcId: vpc.id });
+    const overlapping = { name: 's', networkId: elsewhere, cidr: 'fd10:0:0:1::/64' };
+    expect(await answer(tenant, 'POST', '/v1/subnets', overlapping)).toMatchObject({
+      status: 409,
+      code: 'ADDRESS_IN_USE',
+    });
+    const [dynamic] = made.slice(-1);
+    const taken = { name: 'n', subnetId: vpc.id, subnet6Id: dynamic?.id, address6: 'fd10:0:0:3::1' };
+    const { items } = await tenant.call<{ items: Resource[] }>(
+      'GET',
+      `/v1/subnets?filter=${encodeURIComponent(`networkId = "${networkId}" AND family = 4`)}`,
+    );
+    const refused = await answer(tenant, 'POST', '/v1/network-interfaces', { ...taken, subnetId: items[0]?.id });
+    expect([refused.status, refused.violations?.[0]?.field]).toEqual([422, 'address6']);
+    const before = await of('Logical_Router_Port', made[0]?.id ?? '');
+    await act('vpcs', vpc.id, 'repair');
+    expect(await of('Logical_Router_Port', made[0]?.id ?? '')).toEqual(before);
+    for (const { id } of made) await tenant.done('DELETE', `/v1/subnets/${id}`);
+    for (const { id } of made) expect(await of('Logical_Router_Port', id)).toEqual([]);
+    await away(vpc.id);
+  });
+
   test('has its router at each of its subnets, whatever addresses others have', async () => {
     const [one, other] = await Promise.all([newVpc(), newVpc()]);
     const [mine, theirs] = await Promise.all([subnetIn(one.id, '10.1.1.0/24'), subnetIn(other.id, '10.1.1.0/24')]);
@@ -246,6 +290,21 @@ describe('a VPC', () => {
     const vpc = await newVpc({ routerTypeId: type.id, uplink });
     expect((await now(vpc.id)).gatewayHostIds?.length).toBe(1);
     expect([vpc.publicAddress, await of('NAT', vpc.id)]).toEqual([null, []]);
+    // Of another type it has what that offers, and as many hosts.
+    const changing = `/v1/vpcs/${vpc.id}/actions/changeType`;
+    expect(await answer(tenant, 'POST', changing, { routerTypeId: type.id })).toMatchObject({ status: 422 });
+    const name = uplinkName(vpc.uplinks[0]?.id ?? '');
+    const carriers = async (): Promise<number> =>
+      ((await named('Logical_Router_Port', name))?.gateway_chassis as unknown[] | undefined)?.length ?? 0;
+    await setRules(admin, [{ targetId: vpc.id, step: 'vpcs.recordType', fault: 'failAfter', times: 1 }]);
+    const failing = await tenant.call<OperationView>('POST', changing, {});
+    expect((await tenant.settled(failing.id)).state).toBe('failed');
+    expect([(await now(vpc.id)).routerTypeId, await carriers()]).toEqual([type.id, 1]);
+    await act('vpcs', vpc.id, 'changeType');
+    expect([(await now(vpc.id)).routerTypeId, (await now(vpc.id)).gatewayHostIds?.length]).toEqual([null, 2]);
+    expect(await carriers()).toBe(2);
+    await act('vpcs', vpc.id, 'changeType', { routerTypeId: type.id });
+    expect([(await now(vpc.id)).gatewayHostIds?.length, await carriers()]).toEqual([1, 1]);
     await away(vpc.id);
     await admin.call('DELETE', `/v1/router-types/${type.id}`);
   });

@@ -125,6 +125,7 @@ const beforehand: Record<string, string> = {
   'floatingIp.detach': leading,
   'portForward.create': `${reached} SELECT $1::uuid`,
   'loadBalancer.create': `${reached} SELECT $1::uuid`,
+  'portForward.attach': `${reached} UPDATE "portForward" SET "networkInterfaceId" = NULL, address = NULL, "vpcId" = NULL WHERE id = $1`,
   'instance.start': 'UPDATE "instance" SET "hostId" = NULL WHERE id = $1',
   'host.power': `UPDATE "host" SET bmc = '{"protocol":"ipmi","address":"10.9.9.9","user":"admin"}' WHERE id = $1`,
   'host.failover': `UPDATE "host" SET connection = 'disconnected' WHERE id = $1`,

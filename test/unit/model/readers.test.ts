@@ -39,7 +39,7 @@ const readers: Record<string, string> = {
     'network.type network.physicalNetworkId network.segmentId network.external network.setFirewallPolicy(firewallPolicyId) physicalNetwork.enabled physicalNetwork.mtu network.vpcId',
   'acceptance/network/floatingIp.ts':
     'floatingIp.networkId floatingIp.address floatingIp.attach(networkInterfaceId) floatingIp.move(networkInterfaceId) portForward.floatingIpId ' +
-    'portForward.networkInterfaceId portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
+    'portForward.networkInterfaceId portForward.attach(networkInterfaceId) portForward.publicPorts portForward.targetPorts portForward.allowedCidrs portForward.addressGroupId',
   'database/floatingIps.ts': 'portForward.protocol',
   'activities/network/portForward.ts': 'portForward.setAllowed(allowedCidrs)',
   'acceptance/network/loadBalancer.ts':
@@ -50,7 +50,7 @@ const readers: Record<string, string> = {
   'activities/network/targetGroup.ts': 'targetGroup.algorithm targetGroup.setOptions(algorithm)',
   'database/addresses.ts': 'subnet.quarantineSeconds',
   'acceptance/network/vpc.ts':
-    'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.attachUplink(networkId) ' +
+    'vpc.zoneId vpc.cidrs vpc.routerTypeId vpc.uplink routerType.services routerType.enabled vpc.setCidrs(cidrs) vpc.changeType(routerTypeId) vpc.attachUplink(networkId) ' +
     'vpc.attachUplink(address) vpc.attachUplink(snat) vpc.attachUplink(isDefault) vpc.detachUplink(uplinkId) vpc.failOverGateway(hostId) ' +
     'routeTable.vpcId routeTable.routes routeTable.setRoutes(routes)',
   'database/vpcs.ts': 'routerType.redundant',
@@ -75,9 +75,9 @@ const readers: Record<string, string> = {
   'acceptance/network/networkInterface.ts':
     'networkInterface.subnetId networkInterface.mac networkInterface.address networkInterface.subnet6Id networkInterface.address6 ' +
     'networkInterface.attach(instanceId) ' +
-    'networkInterface.setAddresses(address) networkInterface.setAddresses(secondaryAddresses)',
+    'networkInterface.setAddresses(address) networkInterface.setAddresses(address6) networkInterface.setAddresses(secondaryAddresses)',
   'activities/network/networkInterface.ts':
-    'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp',
+    'network.portSecurity networkInterface.securityGroupIds networkInterface.portSecurity networkInterface.allowedPairs networkInterface.linkUp networkInterface.qos networkInterface.dnsName',
   'activities/network/addressGroup.ts': 'addressGroup.entries',
   'activities/network/firewallPolicy.ts': 'firewallPolicy.rules',
   'activities/network/securityGroup.ts': 'securityGroup.rules',

@@ -37,6 +37,10 @@ const port = {
   networkPortSecurity: true,
   allowedPairs: [] as Pair[],
   linkUp: true,
+  qos: null,
+  dnsName: null,
+  domain: null,
+  namedOn: [],
 };
 const records = {
   subnet: {

@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "portForward" ALTER COLUMN "networkInterfaceId" DROP NOT NULL;
+

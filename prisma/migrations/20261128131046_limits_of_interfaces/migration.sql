@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "networkInterface" ADD COLUMN     "qos" JSONB;
+
