@@ -90,6 +90,7 @@ export default defineConfig({
       },
       { test: { name: 'history', include: ['test/history/**/*.test.ts'], maxWorkers: '100%', testTimeout: 60_000 } },
       onSimulatedHosts('sim'),
+      onSimulatedHosts('network'),
       onSimulatedHosts('operations'),
       // What hosts do by themselves, and what people ask of them: most of it is waiting, so it goes on beside the others, on clouds of their own.
       onSimulatedHosts('hosts'),

@@ -62,6 +62,7 @@ const projects = {
   database: 15 * MINUTE_MS,
   history: 15 * MINUTE_MS,
   sim: 60 * MINUTE_MS,
+  network: 60 * MINUTE_MS,
   operations: 60 * MINUTE_MS,
   hosts: 60 * MINUTE_MS,
   hostOperations: 60 * MINUTE_MS,
@@ -86,7 +87,13 @@ const stages: readonly (readonly (readonly Part[])[])[] = [
     ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
   ],
   // What waits for hosts and processes is beside what needs the processor from the beginning: neither is left for the end.
-  [['lab', 'nodes'], ['rollback'], ['kill', 'faults'], ['sim', 'hostOperations'], ['hosts', 'operations']],
+  [
+    ['lab', 'nodes'],
+    ['rollback', 'network'],
+    ['kill', 'faults'],
+    ['hostOperations', 'sim'],
+    ['hosts', 'operations'],
+  ],
 ];
 const parts: readonly Part[] = stages.flat(2);
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
@@ -385,6 +392,7 @@ if (asked.includes('lab') && labObstacle() === undefined)
 /** Parts that start a control plane of their own. */
 const withStacks: readonly Part[] = [
   'sim',
+  'network',
   'operations',
   'hosts',
   'hostOperations',
