@@ -379,14 +379,15 @@ describe('VPCs', () => {
       [...new Set(all.map((text) => pages.find((page) => text.includes(page)) ?? text))].sort();
     await until('both to be well', async () => (await health()) === 'healthy,healthy');
     await until('both to answer outside', async () => who(await answers(20)).join() === pages.join());
-    const asked = async (id: string): Promise<string> =>
-      (await sh(id, `for n in 1 2 3 4 5 6 7 8 9 10 11 12; do hget http://${String(inner.address)}:8000/; done`)).output;
-    const both = async (id: string): Promise<boolean> => {
-      const heard = await asked(id);
+    const asked = async (id: string, at: Resource): Promise<string> =>
+      (await sh(id, `for n in 1 2 3 4 5 6 7 8 9 10 11 12; do hget http://${String(at.address)}:8000/; done`)).output;
+    const both = async (id: string, at = inner): Promise<boolean> => {
+      const heard = await asked(id, at);
       return pages.every((page) => heard.includes(page));
     };
     await until('both to answer in another tier', () => both(app));
     await until('both to answer one of them', () => both(one));
+    await until('both to answer inside at the public address', () => both(app, open));
     // Who is outside, and knows the way, is answered by what is open, and not by what is not.
     await outsideRun(['ip', 'route', 'replace', '10.1.0.0/16', 'via', String(vpc.publicAddress)]);
     expect(who(await answers(3, inner))).toEqual(['no answer']);
