@@ -8,7 +8,7 @@ import { joinCloud, startSimulatedCloud } from '../support/cloud.ts';
 import { failing } from '../support/failing.ts';
 import { describe as inWords } from '../support/persistent.ts';
 import { casesOf, runCases, type Subject, setRules, table } from '../support/rollback.ts';
-import { plant } from '../support/tree.ts';
+import { firstVpc, plant } from '../support/tree.ts';
 import { changes } from '../support/world.ts';
 
 const { address, stop } = await startSimulatedCloud({ hosts: 8, faultInjection: true });
@@ -44,7 +44,10 @@ const subjects: Subject[] = [
 ];
 
 /** The first deploy leaves a cached image in the pool, on purpose. */
-beforeAll(async () => removeInstance((await deploy('first')).id));
+beforeAll(async () => {
+  await removeInstance((await deploy('first')).id);
+  await firstVpc(cloud);
+});
 
 /** A fault rule marks each death beforehand: `die/<step>/do`. */
 async function deaths(operationIds: string[]): Promise<string[]> {

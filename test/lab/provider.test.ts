@@ -379,14 +379,15 @@ describe('VPCs', () => {
       [...new Set(all.map((text) => pages.find((page) => text.includes(page)) ?? text))].sort();
     await until('both to be well', async () => (await health()) === 'healthy,healthy');
     await until('both to answer outside', async () => who(await answers(20)).join() === pages.join());
-    const asked = async (id: string): Promise<string> =>
-      (await sh(id, `for n in 1 2 3 4 5 6 7 8 9 10 11 12; do hget http://${String(inner.address)}:8000/; done`)).output;
-    const both = async (id: string): Promise<boolean> => {
-      const heard = await asked(id);
+    const asked = async (id: string, at: Resource): Promise<string> =>
+      (await sh(id, `for n in 1 2 3 4 5 6 7 8 9 10 11 12; do hget http://${String(at.address)}:8000/; done`)).output;
+    const both = async (id: string, at = inner): Promise<boolean> => {
+      const heard = await asked(id, at);
       return pages.every((page) => heard.includes(page));
     };
     await until('both to answer in another tier', () => both(app));
     await until('both to answer one of them', () => both(one));
+    await until('both to answer inside at the public address', () => both(app, open));
     // Who is outside, and knows the way, is answered by what is open, and not by what is not.
     await outsideRun(['ip', 'route', 'replace', '10.1.0.0/16', 'via', String(vpc.publicAddress)]);
     expect(who(await answers(3, inner))).toEqual(['no answer']);
@@ -399,9 +400,34 @@ describe('VPCs', () => {
     await tenant.done('POST', `/v1/instances/${two}/actions/start`, {});
     await until('both to answer again', async () => who(await answers(20)).join() === pages.join(), 180_000);
 
+    // Connections that are open when a target is drained come to their end there.
+    const waiting = `const net = require('node:net'); let open = 0;
+      const all = Array.from({ length: 20 }, () => net.connect(8000, process.argv[1], () => ++open === 20 && console.log('open')));
+      process.stdin.once('data', async () => {
+        for (const one of all) await new Promise((done) => {
+          let text = ''; one.on('data', (part) => (text += part)).on('close', () => done(console.log(text.trim().split('\\n').at(-1) || 'no answer'))).on('error', () => {});
+          one.setTimeout(5000, () => one.destroy()).write('GET / HTTP/1.0\\r\\n\\r\\n'); });
+        process.exit(); })`;
+    const [command = '', ...args] = [
+      ...inside(namespaces.outside),
+      process.execPath,
+      '-e',
+      waiting,
+      String(open.address),
+    ];
+    const connected = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    let heard = '';
+    connected.stdout.on('data', (part) => {
+      heard += part;
+    });
+    await until('connections to be open', async () => heard.startsWith('open'));
     await tenant.done('POST', `/v1/target-groups/${group.id}/actions/setTargets`, {
       targets: [{ instanceId: one, enabled: false }, { instanceId: two }],
     });
+    connected.stdin.write('ask');
+    await once(connected, 'exit');
+    const ended = heard.trim().split('\n').slice(1);
+    expect([ended.length, who(ended).join()]).toEqual([20, pages.join()]);
     await until('the other alone to answer', async () => who(await answers(20)).length === 1);
     expect(who(await answers(50))).toEqual([pages[1]]);
     await tenant.done('POST', `/v1/listeners/${listener?.id}/actions/setOptions`, { enabled: false });

@@ -8,7 +8,7 @@ import { follower, refusal } from '../support/operations.ts';
 import { peopleOf } from '../support/people.ts';
 import { openClient } from '../support/postgres.ts';
 import { setRules } from '../support/rollback.ts';
-import { destroyed, plant, removed, type Tree } from '../support/tree.ts';
+import { destroyed, firstVpc, plant, removed, type Tree } from '../support/tree.ts';
 import { changes } from '../support/world.ts';
 
 const address = inject('cloud');
@@ -23,7 +23,10 @@ const told = async (plural: string, id: string): Promise<Resource> => admin.call
 
 let letGo: () => Promise<void> = async () => {};
 /** The first deploy leaves a cached image in the pool, on purpose. */
-beforeAll(async () => removeInstance((await deploy('first')).id));
+beforeAll(async () => {
+  await removeInstance((await deploy('first')).id);
+  await firstVpc(cloud);
+});
 afterEach(async () => {
   await letGo();
   await setRules(admin, []);

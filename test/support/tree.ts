@@ -29,6 +29,12 @@ export const removed = [
   'project.delete',
 ];
 
+/** It tells OVN how gateways watch each other, and that stays. */
+export async function firstVpc({ tenant, zone }: Pick<Cloud, 'tenant' | 'zone'>): Promise<void> {
+  const { id } = await make(tenant, 'vpcs', { name: 'first', zoneId: zone.id, cidrs: ['10.9.0.0/16'] });
+  await tenant.done('DELETE', `/v1/vpcs/${id}`);
+}
+
 export async function plant(admin: Api, cloud: Cloud, accountId = cloud.account.id): Promise<Tree> {
   const zoneId = cloud.zone.id;
   const volumeTypeId = cloud.volumeTypes[0]?.id;
