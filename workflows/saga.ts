@@ -137,21 +137,25 @@ const bookkeeping = proxyLocalActivities<Activities>({
 });
 
 /**
- * What a child is begun with goes through Temporal's history: what runs beside it may be done again by another worker, and then had to come to
- * the same, while the child is changing what that looked at.
+ * The same through Temporal's history, which has all that was done beside it by then. What is beside it may be done again by another worker, and had to come to
+ * the same then.
  */
-const acceptChild = (place: StepPlace, input: Record<string, unknown>, type: string): Promise<unknown> => {
+function throughHistory(name: string, input: unknown, place: StepPlace, summary?: string): Promise<unknown> {
   const activities = proxyActivities<Activities>({
     startToCloseTimeout: '15 s',
     heartbeatTimeout: '10 s',
     retry: { initialInterval: '200 ms', maximumInterval: '5 s' },
     taskQueue: 'control',
-    summary: type,
+    ...(summary ? { summary } : {}),
   });
-  const activity = activities['operations.acceptChild'];
-  if (!activity) throw ApplicationFailure.nonRetryable('no step named operations.acceptChild', 'INTERNAL');
+  const activity = activities[`operations.${name}`];
+  if (!activity) throw ApplicationFailure.nonRetryable(`no step named operations.${name}`, 'INTERNAL');
   return activity(input, place);
-};
+}
+
+/** A child changes what whoever began it has looked at. */
+const acceptChild = (place: StepPlace, input: Record<string, unknown>, type: string): Promise<unknown> =>
+  throughHistory('acceptChild', input, place, type);
 
 function remote(ref: StepOptions & { name: string }, input: unknown, suffix: '' | '.undo'): Activities {
   const options: ActivityOptions = {
@@ -527,7 +531,15 @@ export async function saga<T>(body: (step: Step) => Promise<T>): Promise<T> {
     scope.cancel();
     await Promise.allSettled([...running]);
     const problem = problemOf(cancelled ? new CancelledFailure('cancelled on request') : error, failedStep);
-    refuseEnded(await record('rollBack', { steps, problem }));
+    // A worker that takes over does again what the history does not tell yet. A step that failed may succeed then, and the operation would go on, though its
+    // record says that it is undone. So the history comes first.
+    const isUntold = [...untold.values()].some((length) => length >= workflowInfo().historyLength);
+    const told = { steps, problem };
+    refuseEnded(
+      await (isUntold && patched('a failure is in the history before the record')
+        ? throughHistory('rollBack', { operationId, ...told }, { index: -1, committed })
+        : record('rollBack', told)),
+    );
     for (const { report, undo } of undos.reverse()) {
       const failed = report.error;
       report.state = 'undoing';

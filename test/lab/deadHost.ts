@@ -131,9 +131,9 @@ export function deadHost(of: () => DeadHostLab): void {
       // It has so much in its memory that it is on its way for as long as it takes; where it runs on meanwhile, it writes it anew all the time.
       await sh(
         mover.id,
-        '( n=0; while :; do n=$((n+1)); yes $n | head -c 33554432 >/run/dirty; done ) >/dev/null 2>&1 </dev/null &',
+        '( n=0; while :; do n=$((n+1)); yes $n | head -c 33554432 >/run/dirty; : >/run/dirtied; done ) >/dev/null 2>&1 </dev/null &',
       );
-      await until(async () => Number((await sh(mover.id, 'stat -c %s /run/dirty')).output) >= 33_554_432);
+      await until(async () => (await sh(mover.id, 'ls /run/dirtied')).code === 0);
       moving = await admin.call('POST', `/v1/instances/${mover.id}/actions/migrate`, {
         bandwidthBytesPerSec: 1_048_576,
       });

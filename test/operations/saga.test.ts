@@ -24,10 +24,13 @@ let broken: Set<string>;
 let over: { refused: unknown; ended?: { result: unknown } } | undefined;
 /** What happens just as the run is about to end. */
 let atTheEnd: (() => Promise<unknown>) | undefined;
+/** What happens just before its record says that it is undone. */
+let atRollBack: (() => Promise<unknown>) | undefined;
 
 beforeEach(() => {
   over = undefined;
   atTheEnd = undefined;
+  atRollBack = undefined;
   asked = [];
   broken = new Set();
   questions = [];
@@ -66,6 +69,7 @@ const activities = Object.fromEntries([
     async (input: unknown, { index }: StepPlace): Promise<unknown> => {
       if (name === 'stuck') questions.push((input as { problem: (typeof questions)[number] }).problem);
       // Faults and live events are for steps; the saga's own records are none.
+      if (name === 'rollBack') await atRollBack?.();
       asked.push(index === -1 ? `operations.${name}` : `operations.${name} as a step`);
       if (over && ['begin', 'rollBack', 'stuck'].includes(name)) return over;
       const { result, problem } = input as { result?: unknown; problem?: unknown };
@@ -276,4 +280,18 @@ test('nor of what has failed', async () => {
   letGo();
   await expect(handle.result()).rejects.toMatchObject({ cause: { message: 'kept is broken' } });
   expect(asked.filter((one) => one === 'held.undo')).toHaveLength(1);
+});
+
+test('what a step beside the history has failed with is in the history before the record says that all is undone', async () => {
+  broken = new Set(['kept']);
+  const handle = await start('endsBesideHistory');
+  await hasAsked('held');
+  let known: number | undefined;
+  atRollBack = async () => {
+    const { events } = await handle.fetchHistory();
+    known = events?.filter((event) => event.markerRecordedEventAttributes?.failure).length;
+  };
+  letGo();
+  await expect(handle.result()).rejects.toMatchObject({ cause: { message: 'kept is broken' } });
+  expect(known).toBe(1);
 });
