@@ -1,5 +1,6 @@
 /** A VPC as a picture in text, drawn from its graph. */
 import type { paths } from '../generated/api.ts';
+import { spoken } from './names.ts';
 import type { painter } from './terminal.ts';
 
 type Paint = ReturnType<typeof painter>;
@@ -28,7 +29,7 @@ export function diagramOf({ nodes, edges, complete }: Topology, paint: Paint): s
     );
 
   const labelled = (node: Node): string =>
-    [paint('cyan', titleOf(node)), spoken(node.kind), ...node.addresses, stateOf(node, paint)]
+    [paint('cyan', titleOf(node)), kindInWords(node.kind), ...node.addresses, stateOf(node, paint)]
       .filter(Boolean)
       .join('  ');
 
@@ -65,8 +66,7 @@ export function diagramOf({ nodes, edges, complete }: Topology, paint: Paint): s
 
 const titleOf = ({ name, id, addresses }: Node): string => name || addresses[0] || id;
 
-const spoken = (kind: string): string =>
-  kind === 'vpc' ? 'VPC' : kind.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+const kindInWords = (kind: string): string => (kind === 'vpc' ? 'VPC' : spoken(kind));
 
 /** What is as it should be is not told. */
 const stateOf = ({ state }: Node, paint: Paint): string =>

@@ -10,7 +10,7 @@ export const isId = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0
 export const quoted = (text: string): string => `"${text.replace(/["\\*]/g, '\\$&')}"`;
 
 /** As in `storage cluster`. */
-const spoken = (kind: string): string => kind.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+export const spoken = (kind: string): string => kind.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 interface Found {
   id: string;

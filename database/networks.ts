@@ -2,7 +2,7 @@
 
 import type { PolicyDefaults, PolicyRule } from '../model/network/firewallPolicy.ts';
 import type { Pair, Qos } from '../model/network/networkInterface.ts';
-import { written } from './statement.ts';
+import { from, statement, type Values, written } from './statement.ts';
 
 /** A port as the switch has to know it. */
 export interface Port {
@@ -165,4 +165,14 @@ export const servedColumns = `s.cidr::text AS cidr, host(s.gateway) AS gateway, 
 export const servedIn = written<Served, { subnetId: string }>(
   `SELECT ${servedColumns}
    FROM "subnet" s JOIN "network" n ON n.id = s."networkId" JOIN "zone" z ON z.id = n."zoneId" WHERE s.id = $subnetId`,
+);
+
+/** Interfaces that go with their instance. One made alone is only let go of, with what leads to it. */
+export const portsGoingWith = statement((p: Values<{ instanceId: string }>) =>
+  from
+    .selectFrom('networkInterface')
+    .select('id')
+    .where('instanceId', '=', p.instanceId)
+    .where('alone', '=', false)
+    .where('deletedAt', 'is', null),
 );

@@ -1,5 +1,6 @@
 import { takeAddress } from '../../database/addresses.ts';
 import { placedInstance } from '../../database/claims.ts';
+import { portsGoingWith } from '../../database/networks.ts';
 import {
   findHost,
   findPlace,
@@ -340,16 +341,6 @@ async function warnOfLivingHost({ tx, row, warnings, parentOperationId }: Accept
 
 const gone = { via: 'deleting', to: 'deleted' };
 
-/** Those that go with it. One made alone is only let go of, with what leads to it. */
-const portsOf = statement((p: Values<{ instanceId: string }>) =>
-  from
-    .selectFrom('networkInterface')
-    .select('id')
-    .where('instanceId', '=', p.instanceId)
-    .where('alone', '=', false)
-    .where('deletedAt', 'is', null),
-);
-
 export const instanceHooks: Hooks = {
   'instance.create': { references, accept },
   'instance.migrate': {
@@ -388,7 +379,7 @@ export const instanceHooks: Hooks = {
           : { root: { via: 'destroying', to: 'destroyed' }, data: {}, port: {}, alone: {} },
       ),
     async foresee(tx, _caller, { row }) {
-      const ports = await portsOf(tx, { instanceId: row.id });
+      const ports = await portsGoingWith(tx, { instanceId: row.id });
       return waysHeld(
         tx,
         ports.map(({ id }) => id),

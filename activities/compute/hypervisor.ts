@@ -168,16 +168,15 @@ interface Observed {
   isToRunAgain?: boolean;
 }
 
+/** Whether a guest is held for a switch-over, which may have come to nothing. */
+const holdsStill = ({ state, reason }: DomainStatus): boolean => state === 'paused' && reason === 'migration';
+
 /**
  * Whether it can not be said which of two hosts has the guest: then nothing is removed anywhere. The copy that libvirt makes at the target is
  * paused until the switch-over; what is left at the source after it is paused, too.
  */
 const isUndecided = (here: DomainStatus, there: DomainStatus): boolean =>
-  (alive(here) && there.state === 'running') ||
-  (!alive(here) && there.state === 'paused' && there.reason === 'migration');
-
-/** Whether a guest is held for a switch-over, which may have come to nothing. */
-const holdsStill = ({ state, reason }: DomainStatus): boolean => state === 'paused' && reason === 'migration';
+  (alive(here) && there.state === 'running') || (!alive(here) && holdsStill(there));
 
 /** How a host opens the disks of an instance that is on its way to it. */
 const accessTo = async (world: World, instanceId: string, hostId: string): Promise<DiskAccess> =>

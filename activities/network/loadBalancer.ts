@@ -91,9 +91,9 @@ export function listenerRows(listener: ListenerRecord, at: At): { balancer: Ovsd
 /** By these it is told whether somebody has written it: the rows in the last one are new each time. */
 const written = ['vips', 'ip_port_mappings', 'selection_fields', 'health_check'];
 
-const interfacesOf = ({ targets }: ListenerRecord): string[] => [
-  ...new Set(targets.flatMap(({ networkInterfaceId: id }) => (id ? [id] : []))),
-];
+/** One that several targets are of is told several times. */
+export const interfacesOf = ({ targets }: Pick<ListenerRecord, 'targets'>): string[] =>
+  targets.flatMap(({ networkInterfaceId: id }) => (id ? [id] : []));
 
 /**
  * Writes the balancer of a listener from what `read` says: in one transaction, which goes through only while the balancer and the ports of its targets are as
@@ -118,7 +118,7 @@ async function writeListenerRows(
     if (onlyKnown) return;
     throw refuse('NOT_FOUND', `listener ${listenerId} is gone`);
   }
-  const ids = interfacesOf(listener);
+  const ids = [...new Set(interfacesOf(listener))];
   const columns = ['addresses'];
   const portNamed = (id: string): Condition[] => [['name', '==', id]];
   const ports =

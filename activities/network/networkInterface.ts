@@ -10,6 +10,7 @@ import { followTargets } from './loadBalancer.ts';
 import { networkGroup } from './network.ts';
 import {
   type Condition,
+  exchange,
   map,
   members,
   type OvsdbOperation,
@@ -163,12 +164,11 @@ function limitOperations(port: Port, name: string, before: unknown[], wanted: Ov
       op: 'mutate',
       table: 'Logical_Switch',
       where: taggedWith('network', port.networkId ?? ''),
-      mutations: [
-        ...(before.length > 0 ? ([['qos_rules', 'delete', set(before)]] as [string, string, unknown][]) : []),
-        ...(names.length > 0
-          ? ([['qos_rules', 'insert', set(names.map((one) => ['named-uuid', one]))]] as [string, string, unknown][])
-          : []),
-      ],
+      mutations: exchange(
+        'qos_rules',
+        before,
+        names.map((one) => ['named-uuid', one]),
+      ),
     },
   ];
 }

@@ -45,6 +45,11 @@ export interface Northbound {
 
 export const map = (value: Record<string, string>): unknown => ['map', Object.entries(value)];
 export const set = (values: unknown[]): unknown => ['set', values];
+/** Changes of a column of references: these leave it, and those come into it; none where nothing does. */
+export const exchange = (column: string, leaving: unknown[], coming: unknown[]): [string, string, unknown][] => [
+  ...(leaving.length > 0 ? [[column, 'delete', set(leaving)] satisfies [string, string, unknown]] : []),
+  ...(coming.length > 0 ? [[column, 'insert', set(coming)] satisfies [string, string, unknown]] : []),
+];
 /** A set column with one value comes without its brackets. */
 export const members = (value: unknown): unknown[] =>
   Array.isArray(value) && value[0] === 'set' ? (value[1] as unknown[]) : [value];

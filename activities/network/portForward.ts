@@ -13,7 +13,7 @@ import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
 import { addressSetName } from './addressGroup.ts';
-import { map, type OvsdbOperation, type OvsdbRow, present, rowTags, set, taggedWith } from './northbound.ts';
+import { exchange, map, type OvsdbOperation, type OvsdbRow, present, rowTags, set, taggedWith } from './northbound.ts';
 import { reachable } from './reachable.ts';
 import { routerIsThere } from './router.ts';
 import { uplinkPortName } from './vpc.ts';
@@ -91,10 +91,7 @@ export async function leadOperations(world: World, forward: LeadingForward, pref
             op: 'mutate' as const,
             table: 'Logical_Switch',
             where: network,
-            mutations: [
-              ...(old.length > 0 ? [['acls', 'delete', set(old)]] : []),
-              ...(guard ? [['acls', 'insert', set([['named-uuid', guardName]])]] : []),
-            ] as [string, string, unknown][],
+            mutations: exchange('acls', old, guard ? [['named-uuid', guardName]] : []),
           },
         ]
       : []),

@@ -5,6 +5,7 @@
 import type { World } from '../world.ts';
 import {
   type Condition,
+  exchange,
   map,
   type OvsdbOperation,
   type OvsdbRow,
@@ -191,10 +192,11 @@ function portOperations(
       where: taggedWith('network', networkId),
       mutations: [
         ['ports', 'insert', set([ref(known.switchPort, switchPortName)])],
-        ...(known.acls.length > 0 ? ([['acls', 'delete', set(known.acls)]] as [string, string, unknown][]) : []),
-        ...(rules.length > 0
-          ? ([['acls', 'insert', set(rules.map((rule) => ['named-uuid', rule]))]] as [string, string, unknown][])
-          : []),
+        ...exchange(
+          'acls',
+          known.acls,
+          rules.map((rule) => ['named-uuid', rule]),
+        ),
       ],
     },
   ];
@@ -231,12 +233,11 @@ export async function operationsAt(world: World, at: AtRouter, prefix = 'row'): 
           op: 'mutate',
           table: 'Logical_Router',
           where: taggedWith('vpc', at.vpcId),
-          mutations: [
-            ...(before.length > 0 ? ([[column, 'delete', set(before)]] as [string, string, unknown][]) : []),
-            ...(names.length > 0
-              ? ([[column, 'insert', set(names.map((name) => ['named-uuid', name]))]] as [string, string, unknown][])
-              : []),
-          ],
+          mutations: exchange(
+            column,
+            before,
+            names.map((name) => ['named-uuid', name]),
+          ),
         },
       ];
     }),

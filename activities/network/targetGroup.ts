@@ -15,7 +15,7 @@ import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
 import type { World } from '../world.ts';
-import { writeRecorded } from './loadBalancer.ts';
+import { interfacesOf, writeRecorded } from './loadBalancer.ts';
 
 interface TargetGroupRef {
   targetGroupId: string;
@@ -29,9 +29,6 @@ interface Wanted {
   algorithm?: Spread['algorithm'] | null;
   healthCheck?: Partial<HealthCheck> | null;
 }
-
-const interfacesOf = ({ targets }: Pick<Spread, 'targets'>): string[] =>
-  targets.flatMap(({ networkInterfaceId: id }) => (id ? [id] : []));
 
 export const targetGroups = (world: World) => {
   const { database } = world;

@@ -10,7 +10,7 @@ import {
   writeForward,
   writeTarget,
 } from '../../database/floatingIps.ts';
-import { from, statement, type Values } from '../../database/statement.ts';
+import { portsGoingWith } from '../../database/networks.ts';
 import { refuse } from '../failure.ts';
 import { asHolder } from '../holder.ts';
 import { type StepContext, step } from '../step.ts';
@@ -27,15 +27,6 @@ interface Ways {
   ways: WayIn[];
 }
 
-const portsOf = statement((p: Values<{ instanceId: string }>) =>
-  from
-    .selectFrom('networkInterface')
-    .select('id')
-    .where('instanceId', '=', p.instanceId)
-    .where('alone', '=', false)
-    .where('deletedAt', 'is', null),
-);
-
 export const waysIn = (world: World) => {
   const { database } = world;
   const { connections } = database;
@@ -43,7 +34,7 @@ export const waysIn = (world: World) => {
   async function look(of: Of): Promise<WayInRow[]> {
     if ('portForwardId' in of) return wayOfForward(connections, of);
     if ('networkInterfaceId' in of) return waysInto(connections, { networkInterfaceIds: [of.networkInterfaceId] });
-    const ports = await portsOf(connections, of);
+    const ports = await portsGoingWith(connections, of);
     return waysInto(connections, { networkInterfaceIds: ports.map(({ id }) => id) });
   }
 
