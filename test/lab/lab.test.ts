@@ -502,23 +502,20 @@ describe('a live migration', () => {
 
   test('that is cancelled after the agent of its source was started anew is aborted in libvirt', async () => {
     const source = client.hostId;
+    // While it moves it may hold still, and then its agent does not answer.
+    const last = await beats();
+    const job = async (): Promise<string> =>
+      (await lab.execHost(numberOf(source), ['virsh', '-c', 'qemu:///system', 'domjobinfo', `instance-${client.id}`]))
+        .stdout;
     const { id } = await admin.call<OperationView>('POST', `/v1/instances/${client.id}/actions/migrate`, {
       bandwidthBytesPerSec: 1_048_576,
     });
-    await until('progress', async () => (await admin.call<OperationView>('GET', `/v1/operations/${id}`)).progress > 0);
-    const last = await beats();
+    await until('the job of libvirt', async () => /Operation:\s+Outgoing migration/.test(await job()));
     const restarted = await lab.execHost(numberOf(source), ['/usr/local/sbin/belay-service', 'restart', 'belay-agent']);
     expect(restarted.code).toBe(0);
     await admin.call('POST', `/v1/operations/${id}/actions/cancel`, {});
     expect((await timed('cancel without the agent', admin.settled(id))).state).toBe('cancelled');
-    const jobs = await lab.execHost(numberOf(source), [
-      'virsh',
-      '-c',
-      'qemu:///system',
-      'domjobinfo',
-      `instance-${client.id}`,
-    ]);
-    expect(jobs.stdout).toMatch(/Job type:\s+None/);
+    expect(await job()).toMatch(/Job type:\s+None/);
     // The agent may be on its way up still.
     const places = async (): Promise<string[]> => {
       const found = await look();
