@@ -29,6 +29,7 @@ import { removeHostTaps, setPlugged } from './network.ts';
 import {
   beside,
   endProcesses,
+  hostInitOf,
   labProcesses,
   must,
   namespaceProcesses,
@@ -173,8 +174,13 @@ export function hostFile(paths: LabPaths, host: HostNumber, path: string): strin
 }
 
 /** The process id, seen from the machine, of a running host's init. */
-export function hostInit(paths: LabPaths, host: HostNumber): number | undefined {
-  return labProcesses(paths.root).find((process) => process.isHostInit && process.part === hostName(host))?.pid;
+export const hostInit = (paths: LabPaths, host: HostNumber): number | undefined =>
+  hostInitOf(paths.root, hostName(host));
+
+/** The socket, seen from the machine, on which libvirt of a running host answers; undefined while the host is off. */
+export function libvirtSocket(paths: LabPaths, host: HostNumber): string | undefined {
+  const init = hostInit(paths, host);
+  return init === undefined ? undefined : `/proc/${init}/root/run/libvirt/libvirt-sock`;
 }
 
 async function isReady(paths: LabPaths, host: HostNumber): Promise<boolean> {

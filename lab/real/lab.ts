@@ -13,6 +13,7 @@ import {
   hostFile,
   hostInit,
   type LabHost,
+  libvirtSocket,
   startHost,
   stopHost,
   strayProcesses,
@@ -63,6 +64,8 @@ export interface Lab {
   thawHost(host: number): void;
   /** The file, seen from the machine, that a host keeps at `path`, such as a guest's serial log in /var/log/libvirt. */
   hostFile(host: number, path: string): string;
+  /** The socket, seen from the machine, on which libvirt of a running host answers; undefined while its power is off. */
+  libvirtSocket(host: number): string | undefined;
 }
 
 type Log = (line: string) => void;
@@ -181,6 +184,7 @@ function labOf(paths: LabPaths): Lab {
     freezeHost: (host) => freezeHost(paths, checked(host), true),
     thawHost: (host) => freezeHost(paths, checked(host), false),
     hostFile: (host, path) => hostFile(paths, checked(host), path),
+    libvirtSocket: (host) => libvirtSocket(paths, checked(host)),
   };
 }
 

@@ -111,21 +111,34 @@ export function processIdentity(pid: number): string {
   return `${pid} ${startTime}`;
 }
 
+/** The process of that id, if it lives and carries the mark of the lab in `lab`. */
+function labProcess(lab: string, pid: number): LabProcess | undefined {
+  const environment = readProc(pid, 'environ');
+  if (!environment.includes(`${labMark}=${lab}\0`) || !isAlive(pid)) return undefined;
+  const part = environment.split('\0').find((entry) => entry.startsWith(`${partMark}=`));
+  const namespacePids = /^NSpid:\t(.*)$/m.exec(readProc(pid, 'status'))?.[1]?.split('\t') ?? [];
+  return {
+    pid,
+    part: part?.slice(partMark.length + 1) ?? '',
+    isHostInit: namespacePids.length > 1 && namespacePids.at(-1) === '1',
+  };
+}
+
 /** Every living process that carries the mark of the lab in `lab`, whoever started it and however that one ended. */
-export function labProcesses(lab: string): LabProcess[] {
-  const found: LabProcess[] = [];
-  for (const pid of allPids()) {
-    const environment = readProc(pid, 'environ');
-    if (!environment.includes(`${labMark}=${lab}\0`) || !isAlive(pid)) continue;
-    const part = environment.split('\0').find((entry) => entry.startsWith(`${partMark}=`));
-    const namespacePids = /^NSpid:\t(.*)$/m.exec(readProc(pid, 'status'))?.[1]?.split('\t') ?? [];
-    found.push({
-      pid,
-      part: part?.slice(partMark.length + 1) ?? '',
-      isHostInit: namespacePids.length > 1 && namespacePids.at(-1) === '1',
-    });
-  }
-  return found;
+export const labProcesses = (lab: string): LabProcess[] => allPids().flatMap((pid) => labProcess(lab, pid) ?? []);
+
+const foundInits = new Map<string, number>();
+
+/** The init of a running host. Where it was found before it is looked for first: a look at all processes costs several milliseconds. */
+export function hostInitOf(lab: string, part: string): number | undefined {
+  const key = `${part} ${lab}`;
+  const isIt = (process: LabProcess | undefined): boolean => process?.isHostInit === true && process.part === part;
+  const before = foundInits.get(key);
+  if (before !== undefined && isIt(labProcess(lab, before))) return before;
+  const pid = labProcesses(lab).find(isIt)?.pid;
+  if (pid === undefined) foundInits.delete(key);
+  else foundInits.set(key, pid);
+  return pid;
 }
 
 /** The processes of one daemon of the lab, by the name it was started with. */
