@@ -73,7 +73,8 @@ async function carry(shards: number[]): Promise<void> {
     const worker = await processOf.worker({
       lease: () => leaseOf(shard),
       taskQueue: shardQueue(shard),
-      maxConcurrentActivityTaskPolls: 1,
+      // Each poll stands at the server for a minute and costs it when it ends: ten, as usual, for each of the shards would keep a machine at rest busy.
+      activityTaskPollerBehavior: { type: 'simple-maximum', maximum: 2 },
       maxConcurrentActivityTaskExecutions: 50,
     });
     carried.set(shard, { worker, done: worker.run() });

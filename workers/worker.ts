@@ -40,7 +40,7 @@ export interface WorkerProcess {
       | 'taskQueue'
       | 'workflowBundle'
       | 'maxConcurrentActivityTaskExecutions'
-      | 'maxConcurrentActivityTaskPolls'
+      | 'activityTaskPollerBehavior'
       | 'maxConcurrentWorkflowTaskExecutions'
     >,
   ): Promise<Worker>;
