@@ -3,8 +3,9 @@ import { hosts } from '../steps.ts';
 import { workflow } from '../workflow.ts';
 import { type Failed, partsOf, runEach } from './many.ts';
 
-/** So many instances at a time: each is as much work as any operation. */
-const atOnce = 20;
+/** So many instances at a time: as many as keep the parts of a control plane on two processors busy, and not more, for then they wait for one another. */
+const atOnce = 40;
+const atOnceBefore = 20;
 /** Somebody may be at work on an instance each time that its turn has come. What is left then is started as soon as it can be. */
 const triesMax = 3;
 
@@ -29,6 +30,7 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
   });
   await (patched('it is off, or it is shut out') ? Promise.race([fencing, isOff ?? fencing]) : fencing);
   await step(hosts.noteFenced, { hostId, confirmDead });
+  const maxParallel = patched('forty instances at a time') ? atOnce : atOnceBefore;
   const tries = new Map<string, number>();
   /** Those that are not to run elsewhere. */
   const leftOff = new Set<string>();
@@ -61,7 +63,7 @@ export const failoverHost = workflow('host.failover', async (step, { hostId, con
     }));
     const count = { 'instance.restartElsewhere': 'restarted', 'instance.settle': 'stopped' } as const;
     const round = await runEach(step, pieces, {
-      maxParallel: atOnce,
+      maxParallel,
       mayFail: true,
       onSuccess: ({ request }) => {
         ended[count[request.type as keyof typeof count]] += 1;
