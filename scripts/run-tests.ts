@@ -78,24 +78,17 @@ type Project = keyof typeof projects;
 type Part = Check | Project | 'nodes';
 
 /**
- * One stage after the other; in a stage chains run side by side, each part of a chain after the one before. So many chains leave no part of the machine idle
- * while tests wait for leases, time-outs and guests that boot.
+ * Chains run side by side, each part of a chain after the one before. So many chains leave no part of the machine idle while tests wait for leases,
+ * time-outs and guests that boot. The lab, which takes its time however much of the machine it gets, begins at once.
  */
-const stages: readonly (readonly (readonly Part[])[])[] = [
-  [
-    ['unit', 'files'],
-    ['types', 'lint', 'imports', 'openapi', 'database', 'history'],
-  ],
-  // What waits for hosts and processes is beside what needs the processor from the beginning: neither is left for the end.
-  [
-    ['lab', 'nodes'],
-    ['rollback', 'network'],
-    ['kill', 'faults'],
-    ['hostOperations', 'sim'],
-    ['hosts', 'operations'],
-  ],
+const chains: readonly (readonly Part[])[] = [
+  ['lab', 'nodes', 'database'],
+  ['types', 'lint', 'imports', 'openapi', 'history', 'rollback', 'network'],
+  ['unit', 'files', 'kill', 'faults'],
+  ['hostOperations', 'sim'],
+  ['hosts', 'operations'],
 ];
-const parts: readonly Part[] = stages.flat(2);
+const parts: readonly Part[] = chains.flat();
 const isPart = (word: string): word is Part => (parts as readonly string[]).includes(word);
 const isCheck = (part: Part): part is Check => part in checks;
 
@@ -188,7 +181,7 @@ function runNode(
 
 async function runCheck(check: Check): Promise<Counts> {
   for (const argv of checks[check]) {
-    const { problem, output } = await runNode(argv, CHECK_LIMIT_MS, false);
+    const { problem, output } = await runNode(argv, CHECK_LIMIT_MS, false, { givesWay: true });
     if (problem === undefined) continue;
     console.log(`${output.trimEnd()}\n${check}: ${problem}`);
     return oneFailed;
@@ -406,11 +399,9 @@ if (asked.filter((part) => withStacks.includes(part)).length > 1) {
   // The same workflows for all of them. Where they can not be built, each says so.
   process.env.BELAY_WORKFLOW_BUNDLE = await bundleWorkflows(testHome).catch(() => '');
 }
-for (const stage of stages) {
-  const chains = stage.map((chain) => chain.filter((part) => asked.includes(part))).filter(({ length }) => length > 0);
-  // Only one is seen as it goes, so that two do not write between one another's lines.
-  await Promise.all(chains.map((chain, index) => inTurn(chain, index === 0)));
-}
+const wanted = chains.map((chain) => chain.filter((part) => asked.includes(part))).filter(({ length }) => length > 0);
+// Only one is seen as it goes, so that two do not write between one another's lines.
+await Promise.all(wanted.map((chain, index) => inTurn(chain, index === 0)));
 await endGivingWay();
 if (interruptedBy !== undefined) {
   if (total.failed === 0) total = sum(total, oneFailed);
