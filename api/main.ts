@@ -12,6 +12,7 @@ import { openTemporal } from '../temporal/connection.ts';
 import { authenticator } from './authenticate.ts';
 import { openDatabases } from './databases.ts';
 import { buildServer, countRequests } from './server.ts';
+import { endings } from './waits.ts';
 
 await migrate(config.databaseUrl);
 const databases = openDatabases(config.databaseUrl);
@@ -22,26 +23,29 @@ const node = joinControlPlane(database, log, { role: 'api', address: `${config.a
 const server = buildServer({ ...databases, node, temporal: openTemporal(), authenticator: auth, log });
 let stopping = false;
 
-/** Rights that another server changed take effect here at once, too. */
-async function followRights(): Promise<void> {
+/** Rights that another server changed take effect here at once, too; and whoever waits for an operation hears of its end. */
+async function followNews(): Promise<void> {
   while (!stopping) {
     const client = database.connection();
     try {
       await client.connect();
       await listenTo(client, 'belay_rights');
+      await listenTo(client, endings.channel);
       // What changed while nobody listened.
       auth.forget();
-      client.on('notification', () => auth.forget());
+      endings.told();
+      client.on('notification', ({ channel }) => (channel === endings.channel ? endings.told() : auth.forget()));
       await new Promise<void>((resolve) => client.once('end', resolve).once('error', () => resolve()));
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 1_000));
     } finally {
       auth.forget();
+      endings.missed();
       await client.end().catch(() => {});
     }
   }
 }
-void followRights();
+void followNews();
 
 /** It is drained when nobody asks it anything any more, beside whether it is ready. */
 async function drain(): Promise<void> {

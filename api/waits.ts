@@ -10,15 +10,46 @@ const settled: readonly string[] = [...finalOperationStates, 'stuck'];
 const lookMs = 10;
 const laterLookMs = 50;
 const rarestLookMs = 250;
+/** Where ends are told, and none was. */
+const quietLookMs = 1_000;
 
 interface Wait {
   id: string;
   since: number;
-  dueAt: number;
+  /** When it was looked at last; 0 before that. */
+  lookedAt: number;
+  /** Not before this, whatever is told. */
+  nextAt: number;
   end(error?: unknown): void;
 }
 
-const lines = new WeakMap<Database, Set<Wait>>();
+interface Line {
+  waits: Set<Wait>;
+  wake(): void;
+}
+
+const lines = new Map<Database, Line>();
+
+const ear = { isOpen: false, toldAt: 0 };
+
+/** Ends that PostgreSQL tells. Nothing depends on them but how often is looked, and how soon an end is seen. */
+export const endings = {
+  channel: 'belay_ended',
+  /** One has ended, or is stuck, or may have before it was listened. */
+  told(): void {
+    ear.isOpen = true;
+    ear.toldAt = Date.now();
+    for (const line of lines.values()) line.wake();
+  },
+  /** Nobody listens any more. */
+  missed(): void {
+    ear.isOpen = false;
+    for (const line of lines.values()) line.wake();
+  },
+} as const;
+
+const dueAt = ({ lookedAt, nextAt }: Wait): number =>
+  ear.isOpen && ear.toldAt < lookedAt ? lookedAt + quietLookMs : nextAt;
 
 /** Those that may wait longer are looked at at the same moments, so that many are no more looks than one. */
 const nextLook = (now: number, pause: number): number =>
@@ -33,25 +64,43 @@ const unsettled = statement((p: Values<{ ids: string[]; settled: readonly string
 );
 
 async function look(database: Database, due: Wait[]): Promise<void> {
+  // What is told from here on may be too new for this look.
+  const lookedAt = Date.now();
   const ids = [...new Set(due.map(({ id }) => id))];
   const going = await unsettled(database.connections, { ids, settled });
   const known = new Set(going.map(({ id }) => id));
   const now = Date.now();
   for (const wait of due) {
     if (!known.has(wait.id)) wait.end();
-    wait.dueAt = nextLook(now, Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10)));
+    wait.lookedAt = lookedAt;
+    wait.nextAt = nextLook(now, Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10)));
   }
 }
 
-async function watch(database: Database, line: Set<Wait>): Promise<void> {
-  while (line.size > 0) {
+/** Until a moment, or until something wakes it. */
+const rest = (line: Line, until: number): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.max(1, until - Date.now()));
+    line.wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
+
+async function watch(database: Database, line: Line): Promise<void> {
+  while (line.waits.size > 0) {
     const now = Date.now();
-    const due = [...line].filter(({ dueAt }) => dueAt <= now);
-    if (due.length > 0)
-      await look(database, due).catch((error: unknown) => {
-        for (const wait of due) wait.end(error);
-      });
-    await new Promise((resolve) => setTimeout(resolve, lookMs));
+    const due = [...line.waits].filter((wait) => dueAt(wait) <= now);
+    if (due.length === 0) {
+      await rest(
+        line,
+        [...line.waits].reduce((soonest, wait) => Math.min(soonest, dueAt(wait)), Infinity),
+      );
+      continue;
+    }
+    await look(database, due).catch((error: unknown) => {
+      for (const wait of due) wait.end(error);
+    });
   }
   lines.delete(database);
 }
@@ -64,18 +113,19 @@ export function waitForEnd(database: Database, id: string, seconds: number, sign
     const end = (error?: unknown): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', over);
-      line.delete(wait);
+      line.waits.delete(wait);
+      line.wake();
       if (error === undefined) resolve();
       else reject(error as Error);
     };
     const over = (): void => end();
     const timer = setTimeout(over, seconds * 1_000);
     signal.addEventListener('abort', over, { once: true });
-    const wait: Wait = { id, since: now, dueAt: now, end };
+    const wait: Wait = { id, since: now, lookedAt: 0, nextAt: now, end };
     const known = lines.get(database);
-    const line = known ?? new Set<Wait>();
-    line.add(wait);
-    if (known) return;
+    const line: Line = known ?? { waits: new Set(), wake() {} };
+    line.waits.add(wait);
+    if (known) return line.wake();
     lines.set(database, line);
     void watch(database, line);
   });

@@ -137,8 +137,10 @@ export async function rowsOf<Row = Record<string, unknown>>(
 }
 
 /** From now on the connection is notified of what is said there. */
-export const listenTo = (client: pg.Client, channel: 'belay_rights' | 'belay_queue'): Promise<unknown> =>
-  client.query(`LISTEN ${channel}`);
+export const listenTo = (
+  client: pg.Client,
+  channel: 'belay_rights' | 'belay_queue' | 'belay_ended',
+): Promise<unknown> => client.query(`LISTEN ${channel}`);
 
 /** Whether PostgreSQL ended a statement because it took longer than it may. */
 export const tookTooLong = (error: unknown): boolean => (error as { code?: unknown }).code === '57014';

@@ -132,7 +132,8 @@ export const beginRollback = written<{ type: string }, Told>(
 /** A question that was asked before, and may be answered by now, is not asked again by a try that comes late. */
 export const askPerson = written<unknown, Told & { question: number | null }>(
   `UPDATE "operation" SET state = 'stuck', steps = ${stepsWithAttempts}, error = $problem::jsonb, "updatedAt" = now(), revision = revision + 1
-   WHERE id = $id AND "endedAt" IS NULL AND coalesce((error->>'question')::int, 0) < coalesce($question, 2147483647) RETURNING 1`,
+   WHERE id = $id AND "endedAt" IS NULL AND coalesce((error->>'question')::int, 0) < coalesce($question, 2147483647)
+   RETURNING 1, pg_notify('belay_ended', '')`,
 );
 
 /** Answers a row when the question that it asks is the one that was answered. */
@@ -222,5 +223,5 @@ export const endRunning = writtenOfKind<{ target: unknown }, End>(
     kind,
   ) => `UPDATE "operation" SET state = $state, steps = ${stepsWithAttempts}, error = $error::jsonb, result = $result::jsonb, "waitsFor" = NULL,
        progress = CASE WHEN $state = 'succeeded' THEN 100 ELSE progress END, "endedAt" = now(), "updatedAt" = now(), revision = revision + 1 WHERE id = $id
-     RETURNING (SELECT row_to_json(t) FROM (SELECT ${toldColumns(kind)} FROM "${kind.name}" WHERE id = $targetId) t) AS target`,
+     RETURNING (SELECT row_to_json(t) FROM (SELECT ${toldColumns(kind)} FROM "${kind.name}" WHERE id = $targetId) t) AS target, pg_notify('belay_ended', '')`,
 );
