@@ -193,12 +193,19 @@ async function installPackages(board, tests, fetchedNode) {
   const fresh = !isInstalled(false);
   // The test tools are needed even where NODE_ENV=production leaves them out. Prisma would download an engine that is not used here.
   const args = [fresh ? 'ci' : 'install', ...(fresh ? [] : ['--no-save']), tests ? '--include=dev' : '--omit=dev'];
-  try {
-    await runLogged('npm ci', 'npm', [...args, '--no-audit', '--no-fund'], {
+  const npm = (...more) =>
+    runLogged('npm ci', 'npm', [...args, '--no-audit', '--no-fund', ...more], {
       PATH: `${dirname(node)}:${process.env.PATH}`,
       PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true',
       // One of the packages would count its installations.
       SCARF_ANALYTICS: 'false',
+    });
+  try {
+    // What npm's cache knows of a package is not asked for again: the lock file pins versions, and each question costs as much as a package. What it
+    // knows may be too old to know of a pinned version.
+    await npm('--prefer-offline').catch((error) => {
+      if (!error.message.includes('npm error notarget')) throw error;
+      return npm();
     });
   } catch (error) {
     part.drop();
