@@ -21,8 +21,9 @@ function collector(): Collect {
 }
 
 /**
- * From now on this process, whenever it has rested for half a minute after it has worked, clears its heap away and gives the room back to the machine. V8 does so only
- * where memory runs short: it keeps the 64 MiB in which requests and steps leave what is of no use any more, and whatever the start has left.
+ * From now on this process, whenever it has rested for half a minute after it has worked, clears its heap away and gives the room back to the
+ * machine. V8 does so only where memory runs short: it keeps the 64 MiB in which requests and steps leave what is of no use any more, and whatever
+ * the start has left.
  */
 export function shrinkAtRest(lookMs = 3_000): void {
   const collect = collector();
