@@ -5,6 +5,7 @@ import type { Hook, Hooks } from './change.ts';
 import { instanceHooks } from './compute/instance.ts';
 import { keyPairHooks } from './compute/keyPair.ts';
 import { addressGroupHooks } from './network/addressGroup.ts';
+import { certificateHooks } from './network/certificate.ts';
 import { firewallPolicyHooks } from './network/firewallPolicy.ts';
 import { floatingIpHooks, portForwardHooks } from './network/floatingIp.ts';
 import { listenerHooks, loadBalancerHooks, targetGroupHooks } from './network/loadBalancer.ts';
@@ -33,6 +34,7 @@ const hooks: Hooks = {
   ...instanceHooks,
   ...keyPairHooks,
   ...addressGroupHooks,
+  ...certificateHooks,
   ...firewallPolicyHooks,
   ...networkHooks,
   ...networkInterfaceHooks,

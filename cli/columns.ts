@@ -13,6 +13,7 @@ const chosen: Record<string, readonly string[]> = {
   routerType: ['redundant', 'services', 'enabled'],
   vpc: ['zoneId', 'cidrs', 'publicAddress', 'createdAt'],
   addressGroup: ['family', 'createdAt'],
+  certificate: ['domains', 'notAfter'],
   apiKey: ['userId', 'accessKey', 'enabled', 'expiresAt', 'lastUsedAt'],
   auditEntry: ['createdAt', 'permission', 'outcome', 'code', 'resourceKind', 'resourceId', 'sourceAddress'],
   backupStore: ['driver', 'endpoint', 'bucket', 'enabled'],

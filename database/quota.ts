@@ -36,6 +36,7 @@ export const sums: Record<Counter, { table: string; expression: string; of: 'pro
   subnets: { table: 'subnet', expression: 'count(*)', of: 'project' },
   networkInterfaces: { table: 'networkInterface', expression: 'count(*)', of: 'project' },
   addressGroups: { table: 'addressGroup', expression: 'count(*)', of: 'project' },
+  certificates: { table: 'certificate', expression: 'count(*)', of: 'project' },
   securityGroups: { table: 'securityGroup', expression: 'count(*)', of: 'project' },
   firewallPolicies: { table: 'firewallPolicy', expression: 'count(*)', of: 'project' },
   schedules: { table: 'schedule', expression: 'count(*)', of: 'project' },

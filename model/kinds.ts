@@ -4,6 +4,7 @@ import { instanceType } from './compute/instanceType.ts';
 import { keyPair } from './compute/keyPair.ts';
 import type { Action, Kind } from './kind.ts';
 import { addressGroup } from './network/addressGroup.ts';
+import { certificate } from './network/certificate.ts';
 import { firewallPolicy } from './network/firewallPolicy.ts';
 import { floatingIp } from './network/floatingIp.ts';
 import { listener } from './network/listener.ts';
@@ -75,6 +76,7 @@ export const kinds = {
   routeTable,
   subnet,
   addressGroup,
+  certificate,
   securityGroup,
   instance,
   networkInterface,

@@ -45,6 +45,7 @@ const tenantKinds = [
   'subnet',
   'networkInterface',
   'addressGroup',
+  'certificate',
   'securityGroup',
   'firewallPolicy',
   'keyPair',

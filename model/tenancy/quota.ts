@@ -21,6 +21,7 @@ export const counters = [
   'subnets',
   'networkInterfaces',
   'addressGroups',
+  'certificates',
   'securityGroups',
   'firewallPolicies',
   'keyPairs',

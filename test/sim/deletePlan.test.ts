@@ -7,6 +7,7 @@ import { make } from '../../lab/provision.ts';
 import { columnsOf } from '../../model/columns.ts';
 import type { Kind } from '../../model/kind.ts';
 import { allKinds } from '../../model/kinds.ts';
+import { newCertificate } from '../support/certificates.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { maintainUntil } from '../support/maintenance.ts';
 import { newOutside, type Outside } from '../support/outside.ts';
@@ -162,6 +163,8 @@ const made: Record<string, () => Promise<{ id: string }>> = {
   subnet: async () => make(tenant, 'subnets', { name: 's', networkId: (await network()).id, cidr: '10.5.0.0/24' }),
   networkInterface: () => make(tenant, 'network-interfaces', { name: unique(), subnetId: cloud.subnet.id }),
   addressGroup: () => make(tenant, 'address-groups', { name: unique(), family: 4 }),
+  certificate: async () =>
+    tenant.call('POST', '/v1/certificates', { name: unique(), ...(await newCertificate('plan.example.org')) }),
   firewallPolicy: () => make(tenant, 'firewall-policies', { name: unique() }),
   securityGroup: () => make(tenant, 'security-groups', { name: unique(), zoneId, rules: [] }),
   domain: () => admin.call('POST', '/v1/domains', { name: unique(), parentId: rootDomain }),

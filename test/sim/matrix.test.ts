@@ -9,6 +9,7 @@ import type { Kind } from '../../model/kind.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { builtInRoles } from '../../model/tenancy/builtInRoles.ts';
 import { viewsOf } from '../../model/views.ts';
+import { newCertificate } from '../support/certificates.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { openFinding } from '../support/findings.ts';
 import { newOutside, type Outside } from '../support/outside.ts';
@@ -19,6 +20,8 @@ const { admin, cloud } = joinCloud(address);
 const { bind, list, newAccount, newRole, person } = peopleOf(admin);
 const zoneId = cloud.zone.id;
 const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF matrix';
+
+const shown = await newCertificate('matrix.example.org');
 
 /** A schedule that is never due, of an action that whoever makes schedules of tenants may do. */
 const plan = { cron: '0 0 1 1 *', action: 'snapshot.create', targets: { filter: 'name = "nobody"' } };
@@ -87,6 +90,7 @@ async function furnish(side: Side): Promise<void> {
   const taken = await api.raw('PUT', `/v1/images/${image.id}/content`, disk);
   await api.settled(((await taken.json()) as { id: string }).id);
   const keyPair = await api.call('POST', '/v1/key-pairs', { name: side, publicKey });
+  const certificate = await api.call('POST', '/v1/certificates', { name: side, ...shown });
   const scope = { scopeKind: 'project', scopeId: project.id };
   const schedule = await make(api, 'schedules', { ...plan, name: side, projectId: project.id });
   const quota = await admin.call('POST', '/v1/quotas', { name: side, ...scope, counter: 'images', limit: 1000 });
@@ -117,6 +121,7 @@ async function furnish(side: Side): Promise<void> {
         network: network.id,
         subnet: subnet.id,
         addressGroup: addresses.id,
+        certificate: certificate.id,
         securityGroup: group.id,
         firewallPolicy: policy.id,
         instance: instance.id,
@@ -296,6 +301,7 @@ function bodyOf(kind: Kind, side: Side): Record<string, unknown> | null {
     subnet: { name: 'm', networkId: id('network'), cidr: '10.61.0.0/24' },
     networkInterface: { ...inProject, subnetId: id('subnet') },
     addressGroup: { ...inProject, family: 4 },
+    certificate: { ...inProject, ...shown },
     securityGroup: { ...inProject, zoneId },
     firewallPolicy: { ...inProject },
     instance: { ...instanceBody(cloud, 'm', { networkInterfaces: [{ subnetId: id('subnet') }] }), ...inProject },

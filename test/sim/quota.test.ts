@@ -3,6 +3,7 @@ import { afterEach, describe, expect, inject, test } from 'vitest';
 import { ApiError, type ApiProblem, type Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import type { counters } from '../../model/tenancy/quota.ts';
+import { newCertificate } from '../support/certificates.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { newOutside, type Outside } from '../support/outside.ts';
 import { records, withoutRuns } from '../support/world.ts';
@@ -86,6 +87,8 @@ const asks: Record<Counter, () => Promise<unknown>> = {
   networkInterfaces: () => tenant.call('POST', '/v1/instances', instanceBody(cloud, 'over')),
   firewallPolicies: () => tenant.call('POST', '/v1/firewall-policies', { name: unique() }),
   addressGroups: () => tenant.call('POST', '/v1/address-groups', { name: unique(), family: 4 }),
+  certificates: async () =>
+    tenant.call('POST', '/v1/certificates', { name: unique(), ...(await newCertificate('quota.example.org')) }),
   securityGroups: () =>
     tenant.call('POST', '/v1/security-groups', { name: unique(), zoneId: cloud.zone.id, rules: [] }),
   keyPairs: () => tenant.call('POST', '/v1/key-pairs', { name: unique(), publicKey: key }),

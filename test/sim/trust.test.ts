@@ -4,6 +4,7 @@ import type { Api, ApiProblem, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { kindOf } from '../../model/kinds.ts';
 import { viewsOf } from '../../model/views.ts';
+import { newCertificate } from '../support/certificates.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { newOutside, type Outside } from '../support/outside.ts';
 
@@ -96,6 +97,10 @@ beforeAll(async () => {
     publicKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mrJJbQ0ZTl8oP1yF8hF3Lq5U5i1w8n0m8m7XcK1aF theirs',
   });
   const addresses = await make(cloud.tenant, 'address-groups', { name: 'theirs', family: 4 });
+  const certificate = await cloud.tenant.call('POST', '/v1/certificates', {
+    name: 'theirs',
+    ...(await newCertificate('theirs.example.org')),
+  });
   outside = await newOutside(admin, cloud, 'trust');
   const networkId = outside.network.id;
   const vpc = await make(cloud.tenant, 'vpcs', {
@@ -168,6 +173,7 @@ beforeAll(async () => {
     network: cloud.network.id,
     subnet: cloud.subnet.id,
     addressGroup: addresses.id,
+    certificate: certificate.id,
     firewallPolicy: policy.id,
     securityGroup: cloud.securityGroup.id,
     project: cloud.project.id,

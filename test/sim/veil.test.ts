@@ -5,6 +5,7 @@ import type { Api, Resource } from '../../lab/api.ts';
 import { instanceBody, make } from '../../lab/provision.ts';
 import { allKinds, kindOf } from '../../model/kinds.ts';
 import { viewsOf } from '../../model/views.ts';
+import { newCertificate } from '../support/certificates.ts';
 import { joinCloud } from '../support/cloud.ts';
 import { newOutside } from '../support/outside.ts';
 import { code, peopleOf, rootDomain } from '../support/people.ts';
@@ -375,6 +376,11 @@ test('no answer of any operation tells a tenant of hosts, stores, pools or opera
   const cascaded = await made('vpc', { zoneId, cidrs });
   await away('routeTable', await made('routeTable', { vpcId: cascaded }));
   await away('vpc', cascaded);
+  const shown = await tenant.call('POST', '/v1/certificates', {
+    name: 'c',
+    ...(await newCertificate('c.example.org')),
+  });
+  await away('certificate', shown.id);
   await away('keyPair', (await tenant.call('POST', '/v1/key-pairs', { name: 'c', publicKey })).id);
   await away('image', (await tenant.call('POST', '/v1/images', { name: 'c', zoneId })).id);
   await tenant.call('GET', '/v1/operations?pageSize=500');

@@ -26,6 +26,7 @@ const readers: Record<string, string> = {
     'schedule.overlap schedule.windowSeconds schedule.endsWithWindow schedule.maxParallel',
   'acceptance/platform/setting.ts': 'setting.value',
   'acceptance/compute/keyPair.ts': 'keyPair.publicKey',
+  'acceptance/network/certificate.ts': 'certificate.certificate certificate.chain certificate.privateKey',
   'acceptance/compute/instance.ts':
     'instance.zoneId instance.instanceTypeId instance.source instance.rootVolume instance.dataVolumes instance.networkInterfaces ' +
     'instance.requestedHostId instance.startOnCreate instance.userDataEncoding ' +
