@@ -16,8 +16,8 @@ const quietLookMs = 1_000;
 interface Wait {
   id: string;
   since: number;
-  /** When it was looked at last; 0 before that. */
-  lookedAt: number;
+  /** When it was looked at last, and how many ends had been told then; none before that. */
+  looked: { at: number; told: number } | undefined;
   /** Not before this, whatever is told. */
   nextAt: number;
   end(error?: unknown): void;
@@ -30,7 +30,8 @@ interface Line {
 
 const lines = new Map<Database, Line>();
 
-const ear = { isOpen: false, toldAt: 0 };
+/** Ends are counted, so that no clock that is set back hides one. */
+const ear = { isOpen: false, told: 0 };
 
 /** Ends that PostgreSQL tells. Nothing depends on them but how often is looked, and how soon an end is seen. */
 export const endings = {
@@ -38,7 +39,7 @@ export const endings = {
   /** One has ended, or is stuck, or may have before it was listened. */
   told(): void {
     ear.isOpen = true;
-    ear.toldAt = Date.now();
+    ear.told += 1;
     for (const line of lines.values()) line.wake();
   },
   /** Nobody listens any more. */
@@ -48,8 +49,8 @@ export const endings = {
   },
 } as const;
 
-const dueAt = ({ lookedAt, nextAt }: Wait): number =>
-  ear.isOpen && ear.toldAt < lookedAt ? lookedAt + quietLookMs : nextAt;
+const dueAt = ({ looked, nextAt }: Wait): number =>
+  ear.isOpen && looked?.told === ear.told ? looked.at + quietLookMs : nextAt;
 
 /** Those that may wait longer are looked at at the same moments, so that many are no more looks than one. */
 const nextLook = (now: number, pause: number): number =>
@@ -65,14 +66,14 @@ const unsettled = statement((p: Values<{ ids: string[]; settled: readonly string
 
 async function look(database: Database, due: Wait[]): Promise<void> {
   // What is told from here on may be too new for this look.
-  const lookedAt = Date.now();
+  const looked = { at: Date.now(), told: ear.told };
   const ids = [...new Set(due.map(({ id }) => id))];
   const going = await unsettled(database.connections, { ids, settled });
   const known = new Set(going.map(({ id }) => id));
   const now = Date.now();
   for (const wait of due) {
     if (!known.has(wait.id)) wait.end();
-    wait.lookedAt = lookedAt;
+    wait.looked = looked;
     wait.nextAt = nextLook(now, Math.min(rarestLookMs, Math.max(lookMs, (now - wait.since) / 10)));
   }
 }
@@ -121,7 +122,7 @@ export function waitForEnd(database: Database, id: string, seconds: number, sign
     const over = (): void => end();
     const timer = setTimeout(over, seconds * 1_000);
     signal.addEventListener('abort', over, { once: true });
-    const wait: Wait = { id, since: now, lookedAt: 0, nextAt: now, end };
+    const wait: Wait = { id, since: now, looked: undefined, nextAt: now, end };
     const known = lines.get(database);
     const line: Line = known ?? { waits: new Set(), wake() {} };
     line.waits.add(wait);

@@ -51,9 +51,8 @@ async function begin(): Promise<{ end(): Promise<unknown>; over: Promise<void> }
 }
 
 /** Ends have been told since before it began. */
-async function beginListened(): ReturnType<typeof begin> {
+function beginListened(): ReturnType<typeof begin> {
   endings.told();
-  await vi.advanceTimersByTimeAsync(1);
   return begin();
 }
 
